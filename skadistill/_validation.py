@@ -1,0 +1,59 @@
+"""What "unlabelled" means, and the checks built on it."""
+
+import numpy as np
+
+__all__ = ["unlabeled_mask"]
+
+
+def unlabeled_mask(y, marker):
+    """Mark the rows of `y` that carry no label.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+        Labels; strings need dtype object when the marker is not a string.
+    marker : object or None
+        The value that stands for "no label", usually -1. None: every row is
+        labelled.
+
+    Returns
+    -------
+    mask : ndarray of bool of shape (n_rows,)
+        True where the row has no label.
+
+    Raises
+    ------
+    ValueError
+        If `y` is an array of fixed-width strings and the marker is a number:
+        numpy would have turned the marker into a string class.
+
+    Examples
+    --------
+    >>> from skadistill._validation import unlabeled_mask
+    >>> unlabeled_mask([0, -1, 2], marker=-1)
+    array([False,  True, False])
+    """
+    y = np.asarray(y)
+    if marker is None:
+        return np.zeros(y.shape[0], dtype=bool)
+    if y.dtype.kind in "US" and not isinstance(marker, str):
+        if str(marker) in y:
+            raise ValueError(
+                f"y holds strings of dtype {y.dtype} and some equal {str(marker)!r}, "
+                f"but unlabeled_marker={marker!r} is not a string; build y with "
+                "dtype=object so that the marker stays what it is, or pass "
+                f"unlabeled_marker={str(marker)!r}."
+            )
+        return np.zeros(y.shape[0], dtype=bool)
+    if y.dtype == object:
+        # Element by element: `array == -1` is elementwise for object arrays but
+        # an entry whose __eq__ returns an array would break it.
+        return np.fromiter((_is_marker(v, marker) for v in y), bool, count=len(y))
+    return y == marker
+
+
+def _is_marker(value, marker):
+    """Tell whether one entry is the marker; a string never equals a number."""
+    if isinstance(value, str) != isinstance(marker, str):
+        return False
+    return bool(value == marker)

@@ -1,0 +1,74 @@
+"""Errors and warnings: one root, one class per reason.
+
+Every message is a sentence with three parts: what was wrong, the value
+received, and what to do. Classes that scikit-learn's own checks expect to be a
+`ValueError` are one.
+"""
+
+__all__ = [
+    "BudgetError",
+    "EmptyPoolError",
+    "LedgerError",
+    "NoLabeledRowsError",
+    "QueryStrategyError",
+    "SingleClassError",
+    "SkadistillError",
+    "TeacherCallError",
+    "TeacherClassesError",
+    "TeacherError",
+    "TeacherProbabilityError",
+    "TeacherShapeError",
+    "UnlabeledTestRowsWarning",
+]
+
+
+class SkadistillError(Exception):
+    """Root of every error that skadistill raises on purpose."""
+
+
+class BudgetError(SkadistillError, ValueError):
+    """The budget cannot be spent as asked, for example more rows than the pool."""
+
+
+class EmptyPoolError(BudgetError):
+    """There is a budget but no unlabelled row to spend it on."""
+
+
+class NoLabeledRowsError(SkadistillError, ValueError):
+    """No row carries a label, so there is nothing to train the first student on."""
+
+
+class SingleClassError(SkadistillError, ValueError):
+    """The labelled rows hold one class only."""
+
+
+class QueryStrategyError(SkadistillError, ValueError):
+    """A query strategy broke its contract: repeated, foreign or too few rows."""
+
+
+class LedgerError(SkadistillError, ValueError):
+    """A ledger cannot be read, written or understood."""
+
+
+class TeacherError(SkadistillError, ValueError):
+    """Root of the teacher's faults; labels paid before the fault are kept."""
+
+
+class TeacherCallError(TeacherError):
+    """The teacher raised while it was asked; the cause is chained."""
+
+
+class TeacherShapeError(TeacherError):
+    """The teacher's answer has the wrong number of rows or columns."""
+
+
+class TeacherProbabilityError(TeacherError):
+    """The teacher's answer holds NaN, negative entries or rows not summing to 1."""
+
+
+class TeacherClassesError(TeacherError):
+    """The teacher's classes and the labelled rows' classes disagree."""
+
+
+class UnlabeledTestRowsWarning(UserWarning):
+    """Rows without a label were scored as if the marker were a class."""
