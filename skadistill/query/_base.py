@@ -1,0 +1,304 @@
+"""The contract between the loop and a strategy: a view of the pool, and a choice."""
+
+from abc import abstractmethod
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skadistill.exceptions import QueryStrategyError
+
+__all__ = ["QueryPool", "QueryStrategy", "ScoreStrategy", "check_query", "top_rows"]
+
+
+class QueryPool:
+    """Show a strategy the rows still unlabelled, and what is known of them.
+
+    The loop builds one for each round. Everything costly is computed on first
+    access, so a strategy pays only for what it reads.
+
+    Parameters
+    ----------
+    n_rows : int
+        Unlabelled rows still in the pool.
+    classes : ndarray of shape (n_classes,)
+        The student's classes, in the order of the probability columns.
+    iter_proba : callable
+        Returns an iterator over blocks of the student's probabilities, each of
+        shape (n_block, n_classes), together covering the pool in order.
+    student : estimator or None, default=None
+        The student of the last round, fitted.
+    teacher_error : float or None, default=None
+        Estimated share of rows on which the teacher is wrong; None: unknown.
+    gather_pool, gather_labeled : callable or None, default=None
+        Return the unlabelled rows, and the rows labelled so far with their
+        labels of shape (n_labeled, n_classes).
+
+    Attributes
+    ----------
+    report : dict
+        What the strategy wants to leave in the round's record, for example its
+        water level.
+    """
+
+    def __init__(
+        self,
+        n_rows,
+        classes,
+        iter_proba,
+        *,
+        student=None,
+        teacher_error=None,
+        gather_pool=None,
+        gather_labeled=None,
+    ):
+        self.n_rows = n_rows
+        self.classes = classes
+        self.student = student
+        self.teacher_error = teacher_error
+        self.report = {}
+        self._iter_proba = iter_proba
+        self._gather_pool = gather_pool
+        self._gather_labeled = gather_labeled
+        self._cache = {}
+
+    @property
+    def n_classes(self):
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def X(self):
+        """The unlabelled rows, in pool order and in the user's container."""
+        if "X" not in self._cache:
+            self._cache["X"] = self._gather_pool()
+        return self._cache["X"]
+
+    @property
+    def X_labeled(self):
+        """The rows that carry a given or a paid label so far."""
+        return self._labeled()[0]
+
+    @property
+    def y_labeled(self):
+        """Their labels, as probabilities of shape (n_labeled, n_classes)."""
+        return self._labeled()[1]
+
+    def _labeled(self):
+        if "labeled" not in self._cache:
+            self._cache["labeled"] = self._gather_labeled()
+        return self._cache["labeled"]
+
+    def predict_proba(self):
+        """Return the student's probabilities for the whole pool.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_rows, n_classes)
+            A table in memory; use `map_blocks` where one number a row is enough.
+        """
+        if "proba" not in self._cache:
+            blocks = list(self._iter_proba())
+            self._cache["proba"] = (
+                np.concatenate(blocks) if blocks else np.empty((0, self.n_classes))
+            )
+        return self._cache["proba"]
+
+    def map_blocks(self, function, dtype=np.float32):
+        """Apply a function to blocks of probabilities and keep only its results.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an array of shape (n_block, n_classes), returns (n_block,).
+        dtype : dtype, default=numpy.float32
+            Dtype of the result.
+
+        Returns
+        -------
+        values : ndarray of shape (n_rows,)
+            One value a row.
+        """
+        values = np.empty(self.n_rows, dtype=dtype)
+        start = 0
+        blocks = (
+            [self._cache["proba"]] if "proba" in self._cache else self._iter_proba()
+        )
+        for block in blocks:
+            values[start : start + len(block)] = function(block)
+            start += len(block)
+        return values
+
+
+class QueryStrategy(BaseEstimator):
+    """Choose which unlabelled rows to ask the teacher about.
+
+    Subclasses implement `query`. A strategy only ranks: it never sees the teacher
+    and never pays. Its constructor stores parameters as scikit-learn estimators
+    do, so that a search can vary them (``query_strategy__...``).
+    """
+
+    @abstractmethod
+    def query(self, pool, n_queries, random_state):
+        """Choose rows of the pool.
+
+        Parameters
+        ----------
+        pool : QueryPool
+            The unlabelled rows and what is known of them.
+        n_queries : int
+            Rows to choose, at most ``pool.n_rows``.
+        random_state : numpy.random.Generator
+            The only source of randomness to use.
+
+        Returns
+        -------
+        positions : ndarray of int of shape (n_queries,)
+            Distinct positions in ``[0, pool.n_rows)``.
+        """
+
+
+class ScoreStrategy(QueryStrategy):
+    """Ask for the rows with the highest scores, ties broken at random.
+
+    Parameters
+    ----------
+    score : callable
+        ``score(proba) -> (n_rows,)``: takes the student's probabilities of shape
+        (n_rows, n_classes), returns one score a row; higher means ask sooner.
+    per_row : bool, default=False
+        Whether a row's score depends on that row alone; then the pool is scored
+        in blocks and its probabilities are never all in memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query import QueryPool, ScoreStrategy
+    >>> proba = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    >>> pool = QueryPool(3, np.array([0, 1]), lambda: iter([proba]))
+    >>> strategy = ScoreStrategy(lambda p: -p.max(axis=1))
+    >>> strategy.query(pool, 1, np.random.default_rng(0))
+    array([1])
+    """
+
+    def __init__(self, score, *, per_row=False):
+        self.score = score
+        self.per_row = per_row
+
+    def query(self, pool, n_queries, random_state):
+        scores = self._scores(pool)
+        pool.report["gain_mean"] = float(scores.mean(dtype=np.float64))
+        pool.report["gain_max"] = float(scores.max())
+        return top_rows(scores, n_queries, random_state)
+
+    def _scores(self, pool):
+        if self.per_row:
+            return pool.map_blocks(self.score)
+        scores = np.asarray(self.score(pool.predict_proba()))
+        if scores.shape != (pool.n_rows,) or not np.isfinite(scores).all():
+            raise QueryStrategyError(
+                f"the query strategy {_name_of(self.score)} must return one finite "
+                f"score for each of the {pool.n_rows} rows of the pool, got shape "
+                f"{scores.shape}{_first_bad(scores)}; return an array of shape "
+                "(n_rows,), higher meaning ask sooner."
+            )
+        return scores
+
+
+def _name_of(function):
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _first_bad(scores):
+    if scores.ndim != 1 or scores.dtype.kind not in "fiub":
+        return f" of dtype {scores.dtype}"
+    bad = np.flatnonzero(~np.isfinite(scores))
+    return f" with {scores[bad[0]]} for row {bad[0]}" if bad.size else ""
+
+
+def top_rows(scores, n_queries, random_state):
+    """Choose the highest scores, ties at the border broken at random.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows,)
+        Finite scores.
+    n_queries : int
+        Rows to choose, at most n_rows.
+    random_state : numpy.random.Generator
+        Breaks ties.
+
+    Returns
+    -------
+    positions : ndarray of int of shape (n_queries,)
+        Distinct positions, ascending.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query import top_rows
+    >>> top_rows(np.array([0.1, 0.9, 0.5]), 2, np.random.default_rng(0))
+    array([1, 2])
+    """
+    n_rows = scores.shape[0]
+    if n_queries >= n_rows:
+        return np.arange(n_rows)
+    border = np.partition(scores, n_rows - n_queries)[n_rows - n_queries]
+    above = np.flatnonzero(scores > border)
+    ties = np.flatnonzero(scores == border)
+    chosen = random_state.choice(ties, n_queries - above.shape[0], replace=False)
+    return np.sort(np.concatenate([above, chosen]))
+
+
+def check_query(positions, n_rows, n_queries, strategy):
+    """Hold a strategy's answer against its contract.
+
+    Parameters
+    ----------
+    positions : array-like of int of shape (n_queries,)
+        What the strategy returned.
+    n_rows : int
+        Rows in the pool it was shown.
+    n_queries : int
+        Rows it was asked for.
+    strategy : object
+        Named in the errors.
+
+    Returns
+    -------
+    positions : ndarray of int64 of shape (n_queries,)
+        The same positions, as integers.
+
+    Raises
+    ------
+    QueryStrategyError
+        If positions repeat, lie outside the pool (for example labelled rows, which
+        are no part of it), are not integers, or are not `n_queries` many.
+    """
+    name = type(strategy).__name__
+    positions = np.asarray(positions)
+    if positions.ndim != 1 or positions.dtype.kind not in "iu":
+        raise QueryStrategyError(
+            f"the query strategy {name} must return a one-dimensional array of integer "
+            f"positions, got dtype {positions.dtype} and shape {positions.shape}; "
+            "return positions in the pool it was shown."
+        )
+    positions = positions.astype(np.int64)
+    outside = positions[(positions < 0) | (positions >= n_rows)]
+    if outside.size:
+        raise QueryStrategyError(
+            f"the query strategy {name} returned position {outside[0]}, which is not "
+            f"an unlabelled row: the pool has {n_rows} rows; return positions in "
+            f"[0, {n_rows}), labelled rows are not part of the pool."
+        )
+    values, counts = np.unique(positions, return_counts=True)
+    if counts.size and counts.max() > 1:
+        raise QueryStrategyError(
+            f"the query strategy {name} returned position {values[counts > 1][0]} "
+            f"{counts.max()} times; return distinct positions, a label is paid once."
+        )
+    if positions.shape[0] != n_queries:
+        raise QueryStrategyError(
+            f"the query strategy {name} returned {positions.shape[0]} rows where "
+            f"{n_queries} were asked for; return exactly that many positions."
+        )
+    return positions

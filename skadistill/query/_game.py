@@ -1,0 +1,561 @@
+"""The games behind the robust sampler, as functions on arrays of gains.
+
+Row i of the pool is worth its gain g_i when the teacher labels it rightly. An
+adversary chooses where the teacher is wrong. What the sampler can guarantee
+whatever the adversary does is the value of the game, and one number, the
+*water level*, solves every variant: the root v of
+
+    sum_i max(0, 1 - v / g_i) = mass.
+
+The sum is convex, piecewise linear and strictly decreasing in v, so a first
+level from a subsample, one pass that collects the few gains near it, and a
+closed form on those give the exact root without sorting the gains.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+__all__ = [
+    "GameSolution",
+    "capped_distribution",
+    "regret_distribution",
+    "robust_distribution",
+    "water_level",
+    "worst_case_value",
+]
+
+_BLOCK = 1 << 15  # 32,768 float64 are 256 KiB: a block's buffers stay in L2
+_SAMPLE = 1 << 14
+_COLLECT_SHARE = 8  # collect at most n / 8 gains near the level
+
+
+@dataclass(frozen=True, eq=False)
+class GameSolution:
+    """Hold a sampler's optimal play.
+
+    Parameters
+    ----------
+    p : ndarray of shape (n_rows,)
+        Probability of each row, summing to 1; same dtype as the gains.
+    value : float
+        What p guarantees in expectation for one draw, in units of the gains.
+    n_support : int
+        Number of rows with positive probability.
+    """
+
+    p: np.ndarray
+    value: float
+    n_support: int
+
+    @cached_property
+    def support(self):
+        """Positions of the rows with positive probability, ascending."""
+        return np.flatnonzero(self.p)
+
+
+def _as_gains(gains):
+    """Check gains: one-dimensional, finite, not negative; no copy of floats."""
+    gains = np.asarray(gains)
+    if gains.ndim != 1 or gains.shape[0] == 0:
+        raise ValueError(
+            f"gains must be one-dimensional and not empty, got shape {gains.shape}; "
+            "pass one gain for each row of the pool."
+        )
+    if gains.dtype not in (np.float32, np.float64):
+        gains = gains.astype(np.float64)
+    # min and max propagate NaN, so two cheap passes see every fault.
+    low, high = float(gains.min()), float(gains.max())
+    if not (low >= 0 and np.isfinite(high)):
+        bad = int(np.flatnonzero(~(np.isfinite(gains) & (gains >= 0)))[0])
+        raise ValueError(
+            f"gains must be finite and not negative, got {gains[bad]} for row {bad}; "
+            "use a score such as 1 - margin, which lies in [0, 1]."
+        )
+    return gains, low, high
+
+
+def _check_mistakes(n_mistakes, n_rows):
+    n_mistakes = float(n_mistakes)
+    if not 0 <= n_mistakes < n_rows:
+        raise ValueError(
+            f"n_mistakes must lie in [0, n_rows), got {n_mistakes} for {n_rows} rows; "
+            "it is the number of rows on which the teacher may be wrong."
+        )
+    return n_mistakes
+
+
+def _check_queries(n_queries, n_rows):
+    if not 0 < n_queries <= n_rows:
+        raise ValueError(
+            f"n_queries must lie in [1, n_rows], got {n_queries} for {n_rows} rows; "
+            "ask for at most as many rows as there are."
+        )
+    return int(n_queries)
+
+
+def _tally(gains, low, high, limit):
+    """Sum what lies above `high` and collect what lies in (low, high].
+
+    Both bounds must be exact in the dtype of the gains. Returns the count and
+    the sum of 1/g over g > high, and the gains in between as float64, or None
+    once more than `limit` of them were met.
+    """
+    n_above, inverse_sum, n_between = 0, 0.0, 0
+    between: list[np.ndarray] | None = []
+    size = min(_BLOCK, gains.shape[0])
+    single = np.empty(size, dtype=gains.dtype)
+    double = np.empty(size, dtype=np.float64)
+    above = np.empty(size, dtype=bool)
+    bound = gains.dtype.type(high)
+    floor = gains.dtype.type(low)
+    for start in range(0, gains.shape[0], _BLOCK):
+        block = gains[start : start + _BLOCK]
+        n = block.shape[0]
+        mask, buffer = above[:n], double[:n]
+        np.greater(block, bound, out=mask)
+        count = np.count_nonzero(mask)
+        if 4 * count >= n and high > 0:
+            # 1 / max(g, high) needs no gather; the rest counts 1 / high each.
+            np.maximum(block, bound, out=single[:n])
+            np.copyto(buffer, single[:n])
+            np.reciprocal(buffer, out=buffer)
+            inverse_sum += buffer.sum() - (n - count) / high
+        elif count:
+            inverse_sum += np.reciprocal(block[mask].astype(np.float64)).sum()
+        n_above += count
+        if between is not None and count < n:
+            np.greater(block, floor, out=mask)
+            extra = np.count_nonzero(mask) - count
+            if extra:
+                n_between += extra
+                if n_between > limit:
+                    between = None
+                    continue
+                mask &= block <= bound
+                between.append(block[mask])
+    if between is None:
+        return n_above, inverse_sum, None
+    near = np.concatenate(between) if between else np.empty(0)
+    return n_above, inverse_sum, near.astype(np.float64)
+
+
+def _best_level(count, inverse_sum, near, mass):
+    """Maximise (k - mass) / H_k where the k-th gain is one of `near`.
+
+    Returns the level, and the k and H_k that reach it. `count` and
+    `inverse_sum` belong to the gains above all of `near`.
+    """
+    near = np.sort(near)[::-1]
+    counts = count + np.arange(near.shape[0] + 1)
+    sums = inverse_sum + np.concatenate([[0.0], np.cumsum(1.0 / near)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        levels = np.where(counts > mass, (counts - mass) / sums, -np.inf)
+    best = int(np.argmax(levels))
+    return float(levels[best]), int(counts[best]), float(sums[best])
+
+
+def _bracket(gains, mass):
+    """Guess an interval that holds the level, from an even subsample.
+
+    The terms of the sum lie in [0, 1], so the sampling error of the sum is known
+    and moving the mass by four standard errors either way brackets the level.
+    """
+    n = gains.shape[0]
+    if n <= 4 * _SAMPLE:
+        return 0.0, float(gains.max())
+    sample = gains[:: n // _SAMPLE].astype(np.float64)
+    sample_mass = mass * sample.shape[0] / n
+    sample = sample[sample > 0]
+    if sample.shape[0] <= sample_mass:
+        return 0.0, 0.0
+    level = _best_level(0, 0.0, sample, sample_mass)[0]
+    terms = np.maximum(0.0, 1.0 - level / sample)
+    slack = 4.0 * np.sqrt(terms.var() * sample.shape[0]) + 8.0
+    left, right = 0.0, float(gains.max())
+    if sample_mass + slack < sample.shape[0]:
+        left = _best_level(0, 0.0, sample, sample_mass + slack)[0]
+    if sample_mass > slack:
+        right = _best_level(0, 0.0, sample, sample_mass - slack)[0]
+    return left, right
+
+
+def _round_down(dtype, value):
+    """Round to the dtype, never up: no gain lies between the result and value."""
+    rounded = dtype.type(value)
+    if float(rounded) > value:
+        rounded = np.nextafter(rounded, dtype.type(-np.inf))
+    return float(rounded)
+
+
+def _solve_level(gains, low, high, mass):
+    """Find the water level, and the count and sum of inverses of its support."""
+    if mass == 0:
+        n_top = int(np.count_nonzero(gains == gains.dtype.type(high)))
+        return high, n_top, n_top / high if high > 0 else np.inf
+    n_positive = gains.shape[0] if low > 0 else np.count_nonzero(gains)
+    if mass >= n_positive:
+        count, inverse_sum, _ = _tally(gains, 0.0, 0.0, 0)
+        return 0.0, count, inverse_sum
+    left, right = (_round_down(gains.dtype, v) for v in _bracket(gains, mass))
+    limit = max(4 * _SAMPLE, gains.shape[0] // _COLLECT_SHARE)
+    count, inverse_sum, near = _tally(gains, left, right, limit)
+    if near is not None and count - right * inverse_sum <= mass:
+        level, k, sums = _best_level(count, inverse_sum, near, mass)
+        if level >= left:
+            return level, k, sums
+    # The subsample misled: Newton from the left, which never overshoots because
+    # the sum is convex, and is exact once the support stops changing.
+    level = 0.0
+    while True:
+        bound = _round_down(gains.dtype, level)
+        count, inverse_sum, _ = _tally(gains, bound, bound, 0)
+        if count <= mass:  # rounding put the level a hair too high
+            return level, count, inverse_sum
+        step = (count - mass) / inverse_sum
+        if step <= level * (1 + 1e-15):
+            return step, count, inverse_sum
+        level = step
+
+
+def _fill(gains, level, scale):
+    """Return scale / g where g > level, else 0, in the dtype of the gains."""
+    out = np.empty_like(gains, order="C")
+    exact = gains.dtype.type
+    bound = exact(_round_down(gains.dtype, level))
+    floor = max(bound, np.finfo(gains.dtype).tiny)
+    for start in range(0, gains.shape[0], _BLOCK):
+        block, part = gains[start : start + _BLOCK], out[start : start + _BLOCK]
+        np.maximum(block, floor, out=part)
+        np.divide(exact(scale), part, out=part)
+        part *= block > bound
+    return out
+
+
+def water_level(gains, mass):
+    """Find the level v at which ``sum_i max(0, 1 - v / g_i)`` equals `mass`.
+
+    The level is the value of the game against `mass` wrong labels and, with the
+    number of queries as the mass, the multiplier of the regret game. It is exact
+    to rounding: a subsample brackets it, one pass in blocks collects the gains
+    inside the bracket, and the root is closed form on those. Where the subsample
+    misleads, Newton steps from the left take over.
+
+    Parameters
+    ----------
+    gains : array-like of shape (n_rows,)
+        Finite, not negative. float32 and float64 are read in place, in blocks.
+    mass : float
+        In [0, n_rows). At 0 the level is the largest gain; at or above the number
+        of positive gains it is 0.
+
+    Returns
+    -------
+    level : float
+        The root v, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a gain is negative, infinite or NaN, or the mass is out of range.
+
+    References
+    ----------
+    .. [1] Baykal, Trinh, Iliopoulos, Menghani, Vee. "Robust Active Distillation."
+       ICLR 2023, arXiv:2210.01213. The level form is derived in this package.
+
+    Examples
+    --------
+    >>> from skadistill.query import water_level
+    >>> round(water_level([1.0, 0.5, 0.25], mass=1.0), 12)
+    0.333333333333
+    """
+    gains, low, high = _as_gains(gains)
+    return _solve_level(gains, low, high, _check_mistakes(mass, gains.shape[0]))[0]
+
+
+def robust_distribution(gains, n_mistakes, *, losses=None):
+    """Solve the game against a teacher that is wrong on `n_mistakes` rows.
+
+    The sampler draws one row from p; the adversary makes the teacher wrong on at
+    most m rows; a wrong label is worth nothing, or ``-losses[i]``:
+
+        V = max_p min_{|M| <= m} sum_{i not in M} p_i g_i = max_k (k - m) / H_k,
+
+    with H_k the sum of 1/g over the k largest gains. The optimum has p_i
+    proportional to 1/g_i on the support {g_i > V} and 0 elsewhere.
+
+    Parameters
+    ----------
+    gains : array-like of shape (n_rows,)
+        What a right label of each row is worth; finite, not negative.
+    n_mistakes : float
+        m in [0, n_rows), real. 0 puts all mass on the largest gain (ties share
+        it); m towards the number of positive gains spreads p over all of them in
+        proportion to 1/g.
+    losses : array-like of shape (n_rows,) or None, default=None
+        What a wrong label of each row costs, not negative. None: it costs
+        nothing. With losses the gains are sorted, so this form takes
+        O(n log n) time and O(n) memory.
+
+    Returns
+    -------
+    solution : GameSolution
+        The distribution ``p``, its ``support`` and the ``value`` it guarantees.
+
+    Raises
+    ------
+    ValueError
+        If a gain or loss is negative or not finite, or m is out of range.
+
+    References
+    ----------
+    .. [1] Baykal, Trinh, Iliopoulos, Menghani, Vee. "Robust Active Distillation."
+       ICLR 2023, arXiv:2210.01213.
+
+    Examples
+    --------
+    >>> from skadistill.query import robust_distribution
+    >>> game = robust_distribution([1.0, 0.5, 0.25], n_mistakes=1)
+    >>> game.p.round(3), round(game.value, 3), game.support
+    (array([0.333, 0.667, 0.   ]), 0.333, array([0, 1]))
+    """
+    gains, low, high = _as_gains(gains)
+    n_mistakes = _check_mistakes(n_mistakes, gains.shape[0])
+    if losses is not None:
+        return _costly_distribution(gains, n_mistakes, losses)
+    if high == 0:
+        # No row is worth anything: every play guarantees 0, the even one is fair.
+        n = gains.shape[0]
+        return GameSolution(np.full(n, 1 / n, dtype=gains.dtype), 0.0, n)
+    level, count, inverse_sum = _solve_level(gains, low, high, n_mistakes)
+    bound = level
+    if n_mistakes == 0:  # the support is {g = max}, not {g > max}
+        bound = float(np.nextafter(gains.dtype.type(high), gains.dtype.type(0)))
+    p = _fill(gains, bound, 1.0 / inverse_sum)
+    return GameSolution(p, level, count)
+
+
+def _costly_distribution(gains, n_mistakes, losses):
+    """Solve the game in which a wrong label of row i is worth -losses[i].
+
+    With w = g + l and rows sorted by gain, V = max_k (G_k - m) / H_k where G_k
+    sums g/w and H_k sums 1/w; it never pays to go below the least loss.
+    """
+    losses = np.asarray(losses, dtype=np.float64)
+    if losses.shape != gains.shape or not (np.isfinite(losses) & (losses >= 0)).all():
+        raise ValueError(
+            f"losses must be finite, not negative and of shape {gains.shape}, got "
+            f"shape {losses.shape} with minimum {losses.min() if losses.size else None}"
+            "; pass what a wrong label costs for each row."
+        )
+    gains64 = gains.astype(np.float64)
+    order = np.argsort(-gains64, kind="stable")
+    weights = (gains64 + losses)[order]
+    p = np.zeros(gains.shape[0], dtype=np.float64)
+    usable = weights > 0
+    order, weights = order[usable], weights[usable]
+    best_value, best = -np.inf, 0
+    if order.shape[0]:
+        values = (np.cumsum(gains64[order] / weights) - n_mistakes) / np.cumsum(
+            1.0 / weights
+        )
+        best = int(np.argmax(values))
+        best_value = float(values[best])
+    if best_value <= -losses.min():
+        # A row whose wrong label costs least: its worst case is that loss.
+        p[int(np.argmin(losses))] = 1.0
+        best_value = -float(losses.min())
+    else:
+        support = order[: best + 1]
+        p[support] = 1.0 / weights[: best + 1]
+        p /= p.sum()
+    return GameSolution(p.astype(gains.dtype), best_value, int(np.count_nonzero(p)))
+
+
+def capped_distribution(gains, n_mistakes, n_queries):
+    """Solve the game when no row may be drawn twice: every p_i is at most 1/b.
+
+    For a fixed threshold theta the best play fills rows in descending gain up to
+    min(1/b, theta/g_i) until the mass is 1; what it guarantees,
+    sum_i min(g_i p_i, theta) - m theta, is concave in theta, so a golden-section
+    search finds the optimum.
+
+    Parameters
+    ----------
+    gains : array-like of shape (n_rows,)
+        What a right label of each row is worth; finite, not negative.
+    n_mistakes : float
+        m in [0, n_rows).
+    n_queries : int
+        b in [1, n_rows], the rows to draw; the cap is 1/b.
+
+    Returns
+    -------
+    solution : GameSolution
+        As from `robust_distribution`, with max p at most 1/b.
+
+    Notes
+    -----
+    Where the cap does not bind the answer is that of `robust_distribution`, with
+    no sort; where it binds the gains are sorted.
+
+    Examples
+    --------
+    >>> from skadistill.query import capped_distribution
+    >>> capped_distribution([1.0, 0.5, 0.25, 0.25], 0, n_queries=2).p
+    array([0.5, 0.5, 0. , 0. ])
+    """
+    gains, _, high = _as_gains(gains)
+    n = gains.shape[0]
+    n_mistakes = _check_mistakes(n_mistakes, n)
+    n_queries = _check_queries(n_queries, n)
+    free = robust_distribution(gains, n_mistakes)
+    cap = 1.0 / n_queries
+    if high > 0 and float(free.p.max()) <= cap * (1 + 1e-6):
+        # p_i <= 1/b holds up to the rounding of the gains' dtype.
+        p = np.minimum(free.p, gains.dtype.type(cap), out=free.p)
+        return GameSolution(p, free.value, free.n_support)
+    order = np.argsort(-gains.astype(np.float64), kind="stable")
+    ranked = gains[order].astype(np.float64)
+    n_positive = int(np.count_nonzero(ranked))
+    positive = ranked[:n_positive]
+    gain_sums = np.concatenate([[0.0], np.cumsum(positive)])
+    inverse_sums = np.concatenate([[0.0], np.cumsum(1.0 / positive)])
+
+    def plan(theta):
+        """Count rows held at theta/g, rows held at the cap, and what is left."""
+        # Rows with g > theta b are held at theta / g; they come first.
+        held = int(np.searchsorted(-positive, -theta * n_queries, side="left"))
+        if theta * inverse_sums[held] >= 1:
+            full = int(np.searchsorted(theta * inverse_sums[: held + 1], 1.0, "right"))
+            full -= 1
+            return full, 0, 1.0 - theta * inverse_sums[full]
+        left = 1.0 - theta * inverse_sums[held]
+        capped = min(int(left * n_queries + 1e-12), n_positive - held)
+        return held, capped, left - capped * cap
+
+    def guarantee(theta):
+        held, capped, left = plan(theta)
+        value = held * theta + (gain_sums[held + capped] - gain_sums[held]) * cap
+        if held + capped < n_positive and left > 0:
+            value += min(left * positive[held + capped], theta)
+        return value - n_mistakes * theta
+
+    theta = _golden_section(guarantee, 0.0, high)
+    held, capped, left = plan(theta)
+    ranked_p = np.zeros(n)
+    ranked_p[:held] = theta / positive[:held]
+    ranked_p[held : held + capped] = cap
+    if left > 0 and held + capped < n_positive:
+        extra = min(left, cap, theta / positive[held + capped])
+        ranked_p[held + capped] = extra
+        left -= extra
+    if left > 1e-15:
+        # Mass the guarantee has no use for goes where there is room, evenly.
+        room = cap - ranked_p
+        ranked_p += room * (left / room.sum())
+    p = np.empty(n)
+    p[order] = np.minimum(ranked_p, cap)
+    value = max(guarantee(theta), 0.0)
+    return GameSolution(p.astype(gains.dtype), value, int(np.count_nonzero(p)))
+
+
+def _golden_section(function, low, high, n_steps=120):
+    """Maximise a concave function on [low, high]."""
+    ratio = (np.sqrt(5.0) - 1) / 2
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    value_a, value_b = function(a), function(b)
+    for _ in range(n_steps):
+        if value_a >= value_b:
+            high, b, value_b = b, a, value_a
+            a = high - ratio * (high - low)
+            value_a = function(a)
+        else:
+            low, a, value_a = a, b, value_b
+            b = low + ratio * (high - low)
+            value_b = function(b)
+    return a if value_a >= value_b else b
+
+
+def regret_distribution(gains, n_queries):
+    """Solve the regret game, which needs no estimate of the teacher's errors.
+
+    Choose inclusion probabilities q with sum b that minimise the largest gain
+    left behind, max_i g_i (1 - q_i). The optimum is q_i = max(0, 1 - v / g_i)
+    with v the water level for mass b.
+
+    Parameters
+    ----------
+    gains : array-like of shape (n_rows,)
+        What a right label of each row is worth; finite, not negative.
+    n_queries : int
+        b in [1, n_rows].
+
+    Returns
+    -------
+    inclusion : ndarray of shape (n_rows,)
+        Inclusion probabilities in [0, 1] that sum to b; dtype of the gains. Where
+        b exceeds the number of positive gains the rest is spread evenly over the
+        rows without gain.
+
+    Examples
+    --------
+    >>> from skadistill.query import regret_distribution
+    >>> regret_distribution([1.0, 0.5, 0.25], n_queries=1).round(3)
+    array([0.667, 0.333, 0.   ])
+    """
+    gains, low, high = _as_gains(gains)
+    n = gains.shape[0]
+    n_queries = _check_queries(n_queries, n)
+    if n_queries == n:
+        return np.ones_like(gains)
+    n_positive = n if low > 0 else int(np.count_nonzero(gains))
+    if n_queries >= n_positive:
+        rest = (n_queries - n_positive) / (n - n_positive)
+        return np.where(gains > 0, 1.0, rest).astype(gains.dtype)
+    level = _solve_level(gains, low, high, float(n_queries))[0]
+    inclusion = np.maximum(gains, gains.dtype.type(level))
+    np.divide(gains.dtype.type(-level), inclusion, out=inclusion)
+    inclusion += 1
+    return np.maximum(inclusion, 0, out=inclusion)
+
+
+def worst_case_value(p, gains, n_mistakes, *, losses=None):
+    """Compute what a distribution guarantees against the worst wrong rows.
+
+    Parameters
+    ----------
+    p : array-like of shape (n_rows,)
+        Probability of drawing each row.
+    gains : array-like of shape (n_rows,)
+        What a right label of each row is worth.
+    n_mistakes : float
+        m in [0, n_rows]; a fractional part corrupts one row partly.
+    losses : array-like of shape (n_rows,) or None, default=None
+        What a wrong label of each row costs; None: nothing.
+
+    Returns
+    -------
+    value : float
+        min over |M| <= m of the expected worth of one draw.
+
+    Examples
+    --------
+    >>> from skadistill.query import worst_case_value
+    >>> worst_case_value([0.5, 0.5], [1.0, 0.5], n_mistakes=1)
+    0.25
+    """
+    p = np.asarray(p, dtype=np.float64)
+    gains = np.asarray(gains, dtype=np.float64)
+    at_stake = p * gains
+    total = at_stake.sum()
+    if losses is not None:
+        at_stake = p * (gains + np.asarray(losses, dtype=np.float64))
+    ranked = np.sort(at_stake)[::-1]
+    whole = int(n_mistakes)
+    lost = ranked[:whole].sum()
+    if whole < ranked.shape[0]:
+        lost += (n_mistakes - whole) * ranked[whole]
+    return float(total - lost)
