@@ -1,0 +1,513 @@
+import doctest
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+
+from skadistill.exceptions import QueryStrategyError
+from skadistill.query import (
+    EntropySampler,
+    LeastConfidentSampler,
+    MarginSampler,
+    QueryPool,
+    RobustSampler,
+)
+from skadistill.query import _skactiveml as adapter
+from skadistill.query._skactiveml import SkactivemlStrategy, is_skactiveml_strategy
+
+skactiveml = pytest.importorskip("skactiveml")
+from skactiveml import pool as theirs  # noqa: E402
+from skactiveml.classifier import (  # noqa: E402
+    MixtureModelClassifier,
+    ParzenWindowClassifier,
+    SklearnClassifier,
+)
+from skactiveml.utils import MISSING_LABEL  # noqa: E402
+
+N_LABELED, N_POOL = 30, 90
+CLASSES = np.array(["a", "b", "c"])
+
+
+def make_rows():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(N_LABELED + N_POOL, 4)).astype(np.float32)
+    positions = np.arange(N_LABELED) % 3
+    X[:N_LABELED, 0] += positions
+    return X, positions
+
+
+def make_pool(container=None, student=None, **changes):
+    """Build a pool around a logistic regression fitted on the container's rows."""
+    X, positions = make_rows()
+    wrap = container or (lambda rows: rows)
+    labeled, rest = wrap(X[:N_LABELED]), wrap(X[N_LABELED:])
+    if student is None:
+        student = LogisticRegression().fit(labeled, CLASSES[positions])
+    settings = {
+        "student": student,
+        "teacher_error": 0.2,
+        "gather_pool": lambda: rest,
+        "gather_labeled": lambda: (labeled, np.eye(3)[positions]),
+        **changes,
+    }
+    proba = student.predict_proba(rest)
+    return QueryPool(N_POOL, CLASSES, lambda: iter([proba]), **settings)
+
+
+def ask(strategy, n_queries=6, seed=0, pool=None, **query_params):
+    wrapped = SkactivemlStrategy(strategy, query_params=query_params or None)
+    pool = make_pool() if pool is None else pool
+    return wrapped.query(pool, n_queries, np.random.default_rng(seed))
+
+
+STRATEGIES = [
+    theirs.UncertaintySampling(method="least_confident"),
+    theirs.UncertaintySampling(method="margin_sampling"),
+    theirs.UncertaintySampling(method="entropy"),
+    theirs.Badge(),
+    theirs.CoreSet(),
+    theirs.TypiClust(),
+    theirs.ProbCover(),
+    theirs.Clue(),
+    theirs.DropQuery(),
+    theirs.Falcun(),
+    theirs.ContrastiveAL(),
+    theirs.DiscriminativeAL(),
+    theirs.DiscriminativeAL(greedy_selection=True),
+    theirs.MaxHerding(),
+    theirs.Quire(classes=[0, 1, 2]),
+    theirs.RandomSampling(),
+    theirs.SubSamplingWrapper(theirs.Badge(), max_candidates=0.5),
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_their_strategies_follow_our_contract(strategy):
+    """Each answers with distinct positions, which depend only on the seed."""
+    first = ask(strategy, seed=1)
+    np.random.seed(5)  # noqa: NPY002 the global state must not matter
+    again = ask(strategy, seed=1)
+    assert first.shape == (6,)
+    assert first.dtype == np.int64
+    assert len(set(first)) == 6
+    assert first.min() >= 0
+    assert first.max() < N_POOL
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [theirs.Badge(), theirs.RandomSampling(), theirs.Clue(), theirs.TypiClust()],
+    ids=str,
+)
+def test_another_seed_another_answer(strategy):
+    """Their randomness comes from the generator, whatever seed they were given."""
+    seeded = clone(strategy).set_params(random_state=3)
+    answers = {tuple(ask(seeded, seed=seed)) for seed in range(6)}
+    assert len(answers) > 1
+
+
+@pytest.mark.parametrize(
+    ("method", "ours"),
+    [
+        ("margin_sampling", MarginSampler()),
+        ("entropy", EntropySampler()),
+        ("least_confident", LeastConfidentSampler()),
+    ],
+)
+def test_uncertainty_sampling_agrees_with_our_samplers(method, ours):
+    """Without ties both packages pick the same rows from the same student."""
+    rows = ask(theirs.UncertaintySampling(method=method), n_queries=20)
+    expected = ours.query(make_pool(), 20, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(rows), expected)
+
+
+def test_core_set_agrees_with_a_direct_call():
+    """The table holds labelled rows first, and positions count from the pool."""
+    X, positions = make_rows()
+    y = np.r_[positions.astype(float), np.full(N_POOL, MISSING_LABEL)]
+    expected = theirs.CoreSet().query(X, y, batch_size=6) - N_LABELED
+    np.testing.assert_array_equal(ask(theirs.CoreSet()), expected)
+
+
+def test_soft_labels_are_hardened_to_positions():
+    """A strategy reads the most probable class of each label, as its position."""
+    seen = {}
+
+    class Spy(theirs.RandomSampling):
+        def query(self, X, y, candidates=None, batch_size=1, return_utilities=False):
+            seen["y"] = y
+            return super().query(X, y, batch_size=batch_size)
+
+    soft = np.full((N_LABELED, 3), 0.25)
+    soft[:, 2] = 0.5
+    X, _ = make_rows()
+    ask(Spy(), pool=make_pool(gather_labeled=lambda: (X[:N_LABELED], soft)))
+    np.testing.assert_array_equal(seen["y"][:N_LABELED], 2.0)
+    assert np.isnan(seen["y"][N_LABELED:]).all()
+
+
+def test_student_columns_follow_the_pools_classes():
+    """A student that lists its classes in another order is read rightly."""
+
+    class Reversed:
+        def __init__(self, student):
+            self.student = student
+            self.classes_ = student.classes_[::-1]
+
+        def predict_proba(self, X):
+            return self.student.predict_proba(X)[:, ::-1]
+
+    X, positions = make_rows()
+    student = LogisticRegression().fit(X[:N_LABELED], CLASSES[positions])
+    expected = ask(theirs.ContrastiveAL(), pool=make_pool(student=student))
+    turned = ask(theirs.ContrastiveAL(), pool=make_pool(student=Reversed(student)))
+    np.testing.assert_array_equal(turned, expected)
+    frozen = adapter._frozen_student_class()(Reversed(student), CLASSES, np.asarray)
+    np.testing.assert_allclose(
+        frozen.predict_proba(X), student.predict_proba(X), rtol=1e-12
+    )
+
+
+def as_pandas(rows):
+    frame = pd.DataFrame(rows, columns=list("wxyz"))
+    return frame.astype({"w": "float64"}).assign(z=(frame["z"] > 0).astype("int64"))
+
+
+def as_polars(rows):
+    return pl.DataFrame(as_pandas(rows).to_dict("list"))
+
+
+def as_images(rows):
+    return rows.reshape(-1, 2, 2)
+
+
+class Recorder:
+    """Stand in for a student and keep what it was asked about."""
+
+    classes_ = CLASSES
+
+    def __init__(self):
+        self.seen = []
+
+    def predict_proba(self, X):
+        self.seen.append(X)
+        score = np.linspace(0.4, 0.9, len(X))
+        return np.stack([score, 1 - score, np.zeros(len(X))], axis=1)
+
+
+@pytest.mark.parametrize("container", [as_pandas, as_polars, as_images])
+@pytest.mark.parametrize("strategy", [theirs.UncertaintySampling(), theirs.Badge()])
+def test_the_student_gets_rows_as_the_user_gave_them(container, strategy):
+    """Frames come back with names and dtypes, images with their shape."""
+    student = Recorder()
+    pool = make_pool(container, student=student)
+    rows = ask(strategy, pool=pool)
+    assert len(set(rows)) == 6
+    given, seen = student.seen[0], student.seen[-1]
+    assert type(seen) is type(given)
+    if container is as_pandas:
+        pd.testing.assert_frame_equal(seen, given)
+    elif container is as_polars:
+        assert seen.equals(given)
+        assert seen.schema == given.schema
+    else:
+        assert seen.dtype == given.dtype
+        np.testing.assert_array_equal(seen, given)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array])
+def test_sparse_rows_are_refused(container):
+    """Sparse rows meet a sentence that names a way out."""
+    with pytest.raises(
+        QueryStrategyError,
+        match=r"need dense rows, got a sparse csr_\w+ of shape \(30, 4\); reduce the "
+        r"features before, for example with TruncatedSVD in a Pipeline, or use a "
+        r"strategy of skadistill\.query\.",
+    ):
+        ask(theirs.CoreSet(), pool=make_pool(container))
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda rows: [f"text {i}" for i in range(len(rows))],
+        lambda rows: pd.DataFrame({"word": ["x"] * len(rows)}),
+        lambda rows: rows[:, 0].astype("datetime64[s]"),
+        lambda rows: rows[:, 0],
+    ],
+    ids=["texts", "words in a frame", "dates", "one dimension"],
+)
+def test_rows_that_are_no_numbers_are_refused(container):
+    """Texts, words, dates and bare vectors meet a sentence, not a traceback."""
+    with pytest.raises(
+        QueryStrategyError,
+        match=r"need a numeric table, got \w+ rows that are none \(.*\); encode them "
+        r"before, for example in a Pipeline, or use a strategy of skadistill\.query\.",
+    ):
+        ask(theirs.CoreSet(), pool=make_pool(container, student=Recorder()))
+
+
+def test_a_model_the_user_must_give():
+    """A committee is asked for by name, and used once it is given."""
+    with pytest.raises(
+        QueryStrategyError,
+        match=r"QueryByCommittee\.query needs ensemble, which skadistill does not "
+        r"have; give it as SkactivemlStrategy\(\.\.\., query_params={'ensemble': \.\.\.}\)\.",
+    ):
+        ask(theirs.QueryByCommittee())
+    committee = [
+        ParzenWindowClassifier(classes=[0, 1, 2], metric_dict={"gamma": gamma})
+        for gamma in (0.1, 1.0, 10.0)
+    ]
+    rows = ask(theirs.QueryByCommittee(), ensemble=committee, fit_ensemble=True)
+    assert len(set(rows)) == 6
+
+
+def test_a_model_of_the_users_own_is_fitted():
+    """Given a classifier, the frozen student steps back and fit_clf stays theirs."""
+    clf = MixtureModelClassifier(classes=[0, 1, 2], random_state=0)
+    assert len(set(ask(theirs.FourDs(), clf=clf))) == 6
+
+
+def test_a_strategy_that_refits_the_student_is_refused():
+    """The student is frozen, and says so."""
+    with pytest.raises(
+        QueryStrategyError,
+        match=r"wants to refit its classifier, but the student LogisticRegression is "
+        r"frozen; pass a classifier of scikit-activeml in query_params, or a strategy "
+        r"that takes fit_clf=False\.",
+    ):
+        ask(theirs.UncertaintySampling(), fit_clf=True)
+
+
+@pytest.mark.parametrize(
+    "strategy", ["margin", theirs.Badge, MarginSampler(), None], ids=str
+)
+def test_only_their_strategies_are_wrapped(strategy):
+    """Names, classes and our own strategies are not theirs."""
+    assert not is_skactiveml_strategy(strategy)
+    with pytest.raises(
+        QueryStrategyError,
+        match=r"strategy must be an instance of a single-annotator pool strategy of "
+        r"scikit-activeml, got .*; pass for example skactiveml\.pool\.Badge\(\)\.",
+    ):
+        ask(strategy)
+
+
+def test_a_strategy_for_several_annotators_is_refused():
+    """It would answer with pairs."""
+    from skactiveml.pool.multiannotator import SingleAnnotatorWrapper
+
+    several = SingleAnnotatorWrapper(theirs.RandomSampling())
+    assert is_skactiveml_strategy(several)
+    with pytest.raises(QueryStrategyError, match="single-annotator"):
+        ask(several)
+
+
+def test_picking_a_labelled_row_is_an_error():
+    """A position before the pool is not taken for one that counts from its end."""
+
+    class Backwards(theirs.RandomSampling):
+        def query(self, X, y, candidates=None, batch_size=1, return_utilities=False):
+            return np.arange(3, 3 + batch_size)
+
+    with pytest.raises(
+        QueryStrategyError,
+        match=r"Backwards picked row 3 of its table, but the first 30 rows are "
+        r"labelled already; pass a strategy that picks only rows whose y is missing\.",
+    ):
+        ask(Backwards())
+
+
+def test_other_missing_labels_are_replaced():
+    """A strategy made for y == -1 works: its marker is set here, inside too."""
+    plain = ask(theirs.UncertaintySampling())
+    marked = theirs.UncertaintySampling(missing_label=-1)
+    np.testing.assert_array_equal(ask(marked), plain)
+    nested = theirs.SubSamplingWrapper(marked, max_candidates=1.0, missing_label=-1)
+    np.testing.assert_array_equal(np.sort(ask(nested)), np.sort(plain))
+    assert marked.missing_label == -1
+
+
+def test_the_users_object_is_left_alone():
+    """Rounds share nothing: ProbCover's stored distances stay with the clone."""
+    strategy = theirs.ProbCover(random_state=4)
+    ask(strategy)
+    assert strategy.random_state == 4
+    assert not hasattr(strategy, "distances_")
+
+
+def test_parameters_are_searched_through_the_wrapper():
+    """`strategy__...` reaches the wrapped strategy, and clones keep it."""
+    wrapped = SkactivemlStrategy(theirs.UncertaintySampling())
+    copy = clone(wrapped).set_params(strategy__method="entropy")
+    assert copy.strategy.method == "entropy"
+    assert wrapped.strategy.method == "least_confident"
+
+
+def test_importing_the_room_leaves_the_extra_alone():
+    """skadistill.query does not import scikit-activeml."""
+    code = (
+        "import sys, skadistill.query, skadistill.query._skactiveml; "
+        "print(any(m.startswith('skactiveml') for m in sys.modules))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.strip() == "False"
+
+
+def test_without_the_extra_the_way_to_it_is_told(monkeypatch):
+    """Both directions say what to install."""
+    monkeypatch.setitem(sys.modules, "skactiveml.base", None)
+    adapter._robust_query_strategy_class.cache_clear()
+    message = r'install it with `pip install "skadistill\[activeml\]"`\.'
+    with pytest.raises(ImportError, match=message):
+        ask(theirs.CoreSet())
+    with pytest.raises(ImportError, match=message):
+        _ = adapter.RobustQueryStrategy
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = adapter.Nothing
+
+
+def test_the_lazy_class_is_one_class_and_pickles():
+    """Asked for twice it is the same class; an instance survives pickle and clone."""
+    strategy = adapter.RobustQueryStrategy(error_rate=0.3)
+    assert type(strategy) is adapter.RobustQueryStrategy
+    for copy in (pickle.loads(pickle.dumps(strategy)), clone(strategy)):
+        assert type(copy) is type(strategy)
+        assert copy.error_rate == 0.3
+    assert is_skactiveml_strategy(strategy)
+
+
+def test_the_lazy_class_has_a_working_example():
+    """Its docstring is run here, since collection does not see a lazy class."""
+    finder = doctest.DocTestFinder(recurse=False)
+    (example,) = finder.find(adapter.RobustQueryStrategy, "RobustQueryStrategy")
+    assert example.examples
+    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
+
+
+def their_problem():
+    X, positions = make_rows()
+    y = np.r_[positions.astype(float), np.full(N_POOL, np.nan)]
+    clf = SklearnClassifier(LogisticRegression(), classes=[0, 1, 2])
+    return X, y, clf
+
+
+@pytest.mark.parametrize("error_rate", [None, 0.0, 0.3])
+@pytest.mark.parametrize("kind", ["none", "indices", "rows"])
+def test_ours_follows_their_contract(error_rate, kind):
+    """Shapes, NaN places and index spaces are those of their own strategies."""
+    X, y, clf = their_problem()
+    candidates = {
+        "none": None,
+        "indices": np.arange(40, 100),
+        "rows": X[40:100],
+    }[kind]
+    strategy = adapter.RobustQueryStrategy(error_rate=error_rate, random_state=0)
+    options = {"candidates": candidates, "batch_size": 5}
+    rows, utilities = strategy.query(X, y, clf, return_utilities=True, **options)
+    _, like = theirs.UncertaintySampling(random_state=0).query(
+        X, y, clf, return_utilities=True, **options
+    )
+    assert rows.shape == (5,)
+    assert len(set(rows)) == 5
+    assert utilities.shape == like.shape
+    np.testing.assert_array_equal(np.isnan(utilities[0]), np.isnan(like[0]))
+    assert not np.isnan(utilities[0][rows]).any()
+    for step in range(5):
+        np.testing.assert_array_equal(
+            np.isnan(utilities[step]) & ~np.isnan(utilities[0]),
+            np.isin(np.arange(utilities.shape[1]), rows[:step]),
+        )
+    assert np.nansum(utilities[0]) == pytest.approx(5)
+    np.testing.assert_array_equal(rows, strategy.query(X, y, clf, **options))
+    other = clone(strategy).set_params(random_state=1).query(X, y, clf, **options)
+    assert set(other) != set(rows) or error_rate == 0.0
+
+
+@pytest.mark.parametrize("error_rate", [None, 0.2])
+def test_ours_there_is_ours_here(error_rate):
+    """Their loop draws with the inclusion probabilities of our RobustSampler."""
+    X, y, clf = their_problem()
+    clf = clf.fit(X, y)
+    _, utilities = adapter.RobustQueryStrategy(error_rate=error_rate).query(
+        X, y, clf, fit_clf=False, batch_size=10, return_utilities=True
+    )
+    pool = make_pool(teacher_error=error_rate)
+    drawn = np.zeros(N_POOL)
+    n_draws = 2000
+    rng = np.random.default_rng(0)
+    sampler = RobustSampler()
+    for _ in range(n_draws):
+        drawn[sampler.query(pool, 10, rng)] += 1
+    expected = utilities[0][N_LABELED:]
+    spread = np.sqrt(np.maximum(expected * (1 - expected), 1e-12) / n_draws)
+    # 90 rows at five standard errors: a false alarm in about 2e4 seeds.
+    assert (np.abs(drawn / n_draws - expected) <= 5 * spread + 1e-6).all()
+
+
+def test_ours_through_both_adapters():
+    """The robust sampler dressed as theirs runs in our loop, with our seeds."""
+    strategy = adapter.RobustQueryStrategy(error_rate=0.2)
+    rows = ask(strategy)
+    assert len(set(rows)) == 6
+    np.testing.assert_array_equal(rows, ask(strategy))
+
+
+def test_fit_clf_fits_a_clone_with_the_weights():
+    """As in their strategies: the user's classifier stays as it was."""
+    X, y, clf = their_problem()
+    strategy = adapter.RobustQueryStrategy(random_state=0)
+    weights = np.where(np.arange(len(X)) % 2, 1.0, 100.0)
+
+    def utilities(**options):
+        return strategy.query(X, y, clf, return_utilities=True, **options)[1]
+
+    plain = utilities()
+    assert not hasattr(clf, "classes_")
+    weighted = utilities(sample_weight=weights)
+    assert np.nanmax(np.abs(plain - weighted)) > 1e-3
+    clf = clf.fit(X, y, sample_weight=weights)
+    np.testing.assert_array_equal(utilities(fit_clf=False), weighted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "error", "message"),
+    [
+        ({"error_rate": 1.0}, {}, ValueError, "error_rate"),
+        ({"error_rate": -0.1}, {}, ValueError, "error_rate"),
+        ({"error_rate": "high"}, {}, TypeError, "error_rate"),
+        ({}, {"clf": LogisticRegression()}, TypeError, "clf"),
+        ({}, {"fit_clf": "yes"}, TypeError, "fit_clf"),
+        ({}, {"clf": ParzenWindowClassifier(missing_label=-1)}, ValueError, "missing"),
+        ({}, {"batch_size": 0}, ValueError, "batch_size"),
+        ({}, {"candidates": [500]}, ValueError, "indices"),
+    ],
+)
+def test_ours_refuses_what_theirs_refuse(changes, options, error, message):
+    """Wrong parameters raise the same kind of error as in their strategies."""
+    X, y, clf = their_problem()
+    strategy = adapter.RobustQueryStrategy(**changes)
+    with pytest.raises(error, match=message):
+        strategy.query(X, y, **{"clf": clf, **options})
+
+
+def test_ours_takes_a_batch_larger_than_the_pool():
+    """As theirs: all candidates, with a warning."""
+    X, y, clf = their_problem()
+    with pytest.warns(UserWarning, match="batch_size=500"):
+        rows = adapter.RobustQueryStrategy().query(X, y, clf, batch_size=500)
+    np.testing.assert_array_equal(np.sort(rows), np.arange(N_LABELED, len(X)))
