@@ -260,7 +260,8 @@ def test_a_model_the_user_must_give():
     with pytest.raises(
         QueryStrategyError,
         match=r"QueryByCommittee\.query needs ensemble, which skadistill does not "
-        r"have; give it as SkactivemlStrategy\(\.\.\., query_params={'ensemble': \.\.\.}\)\.",
+        r"have; give it as SkactivemlStrategy\(\.\.\., "
+        r"query_params={'ensemble': \.\.\.}\)\.",
     ):
         ask(theirs.QueryByCommittee())
     committee = [
