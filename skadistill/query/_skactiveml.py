@@ -201,20 +201,13 @@ def _check_strategy(strategy):
 
 
 def _query_parameters(strategy):
-    """Collect the parameters of `query`, also those a wrapper hands inwards."""
-    found: dict[str, inspect.Parameter] = {}
-    while strategy is not None:
-        parameters = inspect.signature(strategy.query).parameters
-        kinds = {parameter.kind for parameter in parameters.values()}
-        for name, parameter in parameters.items():
-            if parameter.kind not in (
-                inspect.Parameter.VAR_POSITIONAL,
-                inspect.Parameter.VAR_KEYWORD,
-            ):
-                found.setdefault(name, parameter)
-        inwards = inspect.Parameter.VAR_KEYWORD in kinds
-        strategy = getattr(strategy, "query_strategy", None) if inwards else None
-    return found
+    """Collect what `query` takes; their wrappers show the inner signature."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(strategy.query).parameters.items()
+        if parameter.kind
+        not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    }
 
 
 def _seeded_clone(strategy, seed):

@@ -240,7 +240,7 @@ def test_sparse_rows_are_refused(container):
     [
         lambda rows: [f"text {i}" for i in range(len(rows))],
         lambda rows: pd.DataFrame({"word": ["x"] * len(rows)}),
-        lambda rows: rows[:, 0].astype("datetime64[s]"),
+        lambda rows: rows.astype("int64").astype("datetime64[s]"),
         lambda rows: rows[:, 0],
     ],
     ids=["texts", "words in a frame", "dates", "one dimension"],
