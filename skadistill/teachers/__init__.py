@@ -1,0 +1,32 @@
+"""Who is asked, what was paid for, and how often the teacher is wrong.
+
+Teachers only answer, the ledger only remembers, the loop spends.
+"""
+
+from skadistill.teachers._as_teacher import as_teacher
+from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._estimator import EstimatorTeacher
+from skadistill.teachers._function import FunctionTeacher
+from skadistill.teachers._ledger import BaseLedger, LedgerCopyWarning, MemoryLedger
+from skadistill.teachers._purchase import Purchase, buy_labels
+from skadistill.teachers._rows import row_keys, take_rows
+from skadistill.teachers._teacher_error import (
+    TeacherErrorEstimate,
+    estimate_teacher_error,
+)
+
+__all__ = [
+    "BaseLedger",
+    "BaseTeacher",
+    "EstimatorTeacher",
+    "FunctionTeacher",
+    "LedgerCopyWarning",
+    "MemoryLedger",
+    "Purchase",
+    "TeacherErrorEstimate",
+    "as_teacher",
+    "buy_labels",
+    "estimate_teacher_error",
+    "row_keys",
+    "take_rows",
+]

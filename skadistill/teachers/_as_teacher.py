@@ -1,0 +1,88 @@
+"""Make a teacher of whatever the user has."""
+
+import inspect
+
+from skadistill.exceptions import TeacherError
+from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._estimator import EstimatorTeacher
+from skadistill.teachers._function import FunctionTeacher
+
+__all__ = ["as_teacher"]
+
+
+def as_teacher(
+    obj,
+    *,
+    classes=None,
+    allow_missing_classes=False,
+    allow_extra_classes=False,
+    name=None,
+    version=None,
+):
+    """Make a teacher of an estimator or a function; a teacher is returned as is.
+
+    Parameters
+    ----------
+    obj : estimator, callable or BaseTeacher
+        Something with ``predict_proba``, ``decision_function`` or ``predict``,
+        fitted or not; or a function from rows to probabilities or labels.
+    classes : array-like of shape (n_classes,) or None, default=None
+        What the columns of its answers mean. None: an estimator's ``classes_``;
+        for a function, the classes asked for, in order.
+    allow_missing_classes : bool, default=False
+        Whether the teacher may lack classes; they get probability 0.
+    allow_extra_classes : bool, default=False
+        Whether the teacher may know more classes; their share is dropped and the
+        row renormalised.
+    name, version : str or None, default=None
+        The identity under which a ledger files the answers. None: derived.
+
+    Returns
+    -------
+    teacher : BaseTeacher
+        An `EstimatorTeacher`, a `FunctionTeacher`, or `obj` itself.
+
+    Raises
+    ------
+    TeacherError
+        If `obj` is neither, is a class instead of an instance, or is a teacher
+        already while an option is given that it could not follow.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill.teachers import as_teacher
+    >>> as_teacher(LogisticRegression()).needs_fit
+    True
+    >>> as_teacher(lambda X: [0] * len(X)).ask([[1.0]], [0, 1])
+    array([[1., 0.]])
+    """
+    options = {
+        "classes": classes,
+        "allow_missing_classes": allow_missing_classes,
+        "allow_extra_classes": allow_extra_classes,
+        "name": name,
+        "version": version,
+    }
+    if isinstance(obj, BaseTeacher):
+        given = [k for k, v in options.items() if v is not None and v is not False]
+        if given:
+            raise TeacherError(
+                f"as_teacher received a teacher, {type(obj).__name__}, together with "
+                f"{', '.join(given)}; set these on the teacher itself."
+            )
+        return obj
+    if inspect.isclass(obj):
+        raise TeacherError(
+            f"as_teacher received the class {obj.__name__}; pass an instance of it."
+        )
+    methods = ("predict_proba", "decision_function", "predict")
+    if any(callable(getattr(obj, method, None)) for method in methods):
+        return EstimatorTeacher(obj, **options)
+    if callable(obj):
+        return FunctionTeacher(obj, **options)
+    raise TeacherError(
+        f"as_teacher received {obj!r:.80}, of type {type(obj).__name__}, which cannot "
+        "be asked; pass an estimator with predict_proba, decision_function or predict, "
+        "or a function that takes rows and returns probabilities or labels."
+    )

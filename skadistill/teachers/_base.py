@@ -1,0 +1,213 @@
+"""What a teacher is: somebody who answers, and whose answers are checked."""
+
+from abc import abstractmethod
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skadistill.exceptions import TeacherCallError, TeacherError
+from skadistill.teachers._answers import check_classes, soft_labels
+from skadistill.teachers._identity import given_identity
+from skadistill.teachers._rows import count_rows
+
+__all__ = ["BaseTeacher"]
+
+
+class BaseTeacher(BaseEstimator):
+    """Answer questions about rows with checked soft labels.
+
+    A subclass says how to call its teacher (`answer`) and who it is
+    (`derived_identity`); `ask` does the checking, so that no teacher can hand a
+    broken label to a student. A teacher only answers: it keeps no count, no budget
+    and no memory of what it was asked.
+
+    Attributes
+    ----------
+    identity : str
+        Under which a ledger files the answers: ``name`` or ``name/version`` where
+        given, else derived from the teacher's content.
+    label : str
+        What messages call the teacher.
+    own_classes : list or None
+        What the columns of its answers mean; None where it has not said.
+    needs_fit : bool
+        Whether it must be fitted with `fitted_on` before it can answer.
+
+    See Also
+    --------
+    as_teacher : Make a teacher of an estimator or a function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.teachers import BaseTeacher
+    >>> class Oracle(BaseTeacher):
+    ...     def answer(self, X):
+    ...         return (np.asarray(X)[:, 0] > 0).astype(int)
+    ...
+    ...     def derived_identity(self):
+    ...         return "oracle"
+    >>> Oracle().ask(np.array([[1.0], [-1.0]]), classes=[0, 1])
+    array([[0., 1.],
+           [1., 0.]])
+    """
+
+    name: str | None = None
+    version: str | None = None
+    allow_missing_classes: bool = False
+    allow_extra_classes: bool = False
+
+    @abstractmethod
+    def answer(self, X):
+        """Call the teacher once and return what it says, unchecked.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, in the container the caller has.
+
+        Returns
+        -------
+        answer : array-like of shape (n_rows, n_classes), (n_rows,) or (n_rows, 1)
+            Probabilities, or hard labels.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def derived_identity(self):
+        """Return an identity made from the teacher's content.
+
+        Returns
+        -------
+        identity : str
+            Equal for two teachers only if they give the same answers.
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self):
+        """Under which a ledger files the answers."""
+        _check_name(self.name, self.version)
+        if self.name is not None:
+            return given_identity(self.name, self.version)
+        return given_identity(self.derived_identity(), self.version)
+
+    @property
+    def label(self):
+        """What messages call the teacher."""
+        return f"the teacher {self.name or type(self).__name__!r}"
+
+    @property
+    def own_classes(self):
+        """What the columns of its answers mean; None where it has not said."""
+        return None
+
+    @property
+    def answer_kind(self):
+        """What `answer` returns: "proba", "hard", or "auto" to read the shape."""
+        return "auto"
+
+    @property
+    def needs_fit(self):
+        """Whether it must be fitted with `fitted_on` before it can answer."""
+        return False
+
+    def fitted_on(self, X, y, **fit_params):
+        """Return a teacher that can answer; one that can already is returned as is.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            Labelled rows.
+        y : array-like of shape (n_rows,)
+            Their labels.
+        **fit_params : dict
+            Passed to the ``fit`` of a teacher that needs one.
+
+        Returns
+        -------
+        teacher : BaseTeacher
+            Ready to be asked.
+        """
+        return self
+
+    def ask(self, X, classes, *, row_numbers=None):
+        """Ask about the rows of `X` in one call and check the answer.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            Handed to the teacher as it is.
+        classes : array-like of shape (n_classes,)
+            The columns wanted.
+        row_numbers : array-like of int of shape (n_rows,) or None, default=None
+            What messages call the rows. None: their position in `X`.
+
+        Returns
+        -------
+        labels : ndarray of float64 of shape (n_rows, n_classes)
+            Probabilities, columns in the order of `classes`; each row sums to 1.
+            No row, no call.
+
+        Raises
+        ------
+        TeacherCallError
+            If the teacher raises, or still has to be fitted. KeyboardInterrupt and
+            SystemExit pass through.
+        TeacherClassesError
+            If the teacher lacks classes or has more, unless allowed (a missing
+            class gets probability 0; the share of an extra one is dropped and the
+            row renormalised), or if it answers a label that is no class.
+        TeacherShapeError
+            If the answer has the wrong number of rows, columns or dimensions.
+        TeacherProbabilityError
+            If the answer is not numeric, not finite or negative somewhere, or if a
+            row misses the sum 1 by more than 1e-3 or has nothing left.
+        """
+        classes = np.asarray(classes).tolist()
+        n_rows = count_rows(X)
+        if self.needs_fit:
+            raise TeacherCallError(
+                f"{self.label} was asked about {n_rows} rows before it was fitted; "
+                "call fitted_on(X, y) and ask the teacher it returns."
+            )
+        # Before the call: a mismatch that can be known is not worth paying for.
+        allow = {
+            "allow_missing": self.allow_missing_classes,
+            "allow_extra": self.allow_extra_classes,
+        }
+        own = self.own_classes
+        own = None if own is None else np.asarray(own).tolist()
+        check_classes(own, classes, who=self.label, **allow)
+        if n_rows == 0:
+            return np.zeros((0, len(classes)))
+        try:
+            answer = self.answer(X)
+        except TeacherError:
+            raise
+        except Exception as error:
+            raise TeacherCallError(
+                f"{self.label} raised {type(error).__name__}: "
+                f"{str(error).rstrip('.')}, when asked about {n_rows} rows; mend the "
+                "teacher or its input and ask again."
+            ) from error
+        return soft_labels(
+            answer,
+            n_rows,
+            classes,
+            own=own,
+            kind=self.answer_kind,
+            who=self.label,
+            row_numbers=None if row_numbers is None else np.asarray(row_numbers),
+            **allow,
+        )
+
+
+def _check_name(name, version):
+    """Refuse a name or version that is no text, or that is empty."""
+    for what, value in (("name", name), ("version", version)):
+        if value is not None and (not isinstance(value, str) or not value):
+            raise TeacherError(
+                f"The teacher's {what} is {value!r}, which is not a text; pass a "
+                "non-empty string, or None to derive the identity."
+            )

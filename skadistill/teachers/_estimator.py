@@ -1,0 +1,280 @@
+"""Scikit-learn-like estimators as teachers."""
+
+import copy
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skadistill.exceptions import (
+    TeacherError,
+    TeacherProbabilityError,
+    TeacherShapeError,
+)
+from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._identity import content_identity, training_identity
+
+__all__ = ["EstimatorTeacher"]
+
+_METHODS = ("predict_proba", "decision_function", "predict")
+
+
+class EstimatorTeacher(BaseTeacher):
+    r"""Ask a classifier, fitted or to be fitted on the labelled rows.
+
+    The first of these that the classifier has is called: ``predict_proba``;
+    ``decision_function``, whose scores :math:`s` become
+    :math:`\mathrm{softmax}(s)`, or :math:`1 / (1 + e^{-s})` for the second of two
+    classes; ``predict``, whose labels become one-hot rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Anything with one of those methods: a classifier, a pipeline, a search, a
+        `FrozenEstimator`. A fitted one is used as it is, never copied and never
+        fitted again; an unfitted one is cloned by `fitted_on`.
+    classes : array-like of shape (n_classes,) or None, default=None
+        What the columns mean. None: the estimator's ``classes_``.
+    name, version : str or None, default=None
+        The identity under which a ledger files the answers. None: derived from the
+        fitted estimator's content (`joblib.hash`), or, for one fitted by
+        `fitted_on`, from its parameters and its training rows and labels.
+    allow_missing_classes : bool, default=False
+        Whether the estimator may lack classes; they get probability 0.
+    allow_extra_classes : bool, default=False
+        Whether the estimator may know more classes; their share is dropped and the
+        row renormalised.
+
+    Attributes
+    ----------
+    identity : str
+        Under which a ledger files the answers.
+    needs_fit : bool
+        Whether the estimator is unfitted.
+    own_classes : list or None
+        The estimator's classes.
+
+    Notes
+    -----
+    Scores squashed into probabilities are *not calibrated*: their order is the
+    classifier's, their size is not a frequency. Where the size matters (soft
+    targets, debiasing) wrap the classifier in
+    :class:`~sklearn.calibration.CalibratedClassifierCV`.
+
+    An identity by `joblib.hash` reads the whole fitted estimator, about a second
+    for 500 MB, and knows a class by its name, not by its code. Where an estimator
+    cannot be hashed, the object itself is the identity for as long as it lives in
+    this process. An unfitted estimator without a ``random_state`` gives one
+    identity to teachers that differ by chance: they share labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill.teachers import EstimatorTeacher
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array(["no", "yes"])
+    >>> teacher = EstimatorTeacher(LogisticRegression())
+    >>> teacher.needs_fit
+    True
+    >>> teacher.fitted_on(X, y).ask(X, ["no", "yes"]).round(2)
+    array([[0.66, 0.34],
+           [0.34, 0.66]])
+    """
+
+    def __init__(
+        self,
+        estimator,
+        classes=None,
+        name=None,
+        version=None,
+        *,
+        allow_missing_classes=False,
+        allow_extra_classes=False,
+    ):
+        self.estimator = estimator
+        self.classes = classes
+        self.name = name
+        self.version = version
+        self.allow_missing_classes = allow_missing_classes
+        self.allow_extra_classes = allow_extra_classes
+
+    def __sklearn_clone__(self):
+        if not self.needs_fit:
+            return self
+        params = self.get_params(deep=False)
+        params["estimator"] = _unfitted_copy(self.estimator)
+        return type(self)(**params)
+
+    def get_metadata_routing(self):
+        """Route metadata as the estimator itself would have it.
+
+        Returns
+        -------
+        routing : MetadataRequest or MetadataRouter
+            The estimator's own, or an empty one where it has none.
+        """
+        if hasattr(self.estimator, "get_metadata_routing"):
+            return self.estimator.get_metadata_routing()
+        return super().get_metadata_routing()
+
+    @property
+    def label(self):
+        """What messages call the teacher."""
+        return f"the teacher {self.name or type(_thawed(self.estimator)).__name__!r}"
+
+    @property
+    def own_classes(self):
+        """What the columns of its answers mean; None where it has not said."""
+        if self.classes is not None:
+            return self.classes
+        return getattr(self.estimator, "classes_", None)
+
+    @property
+    def answer_kind(self):
+        """What `answer` returns: "hard" if it can only predict, else "proba"."""
+        return "hard" if self._method() == "predict" else "proba"
+
+    @property
+    def needs_fit(self):
+        """Whether the estimator is unfitted."""
+        return not _is_fitted(self.estimator)
+
+    def _method(self):
+        """Name the best method the estimator has."""
+        for method in _METHODS:
+            if callable(getattr(self.estimator, method, None)):
+                return method
+        raise TeacherError(
+            f"{self.label} has none of {', '.join(_METHODS)}; pass a classifier, or "
+            "a function that takes rows and returns probabilities or labels."
+        )
+
+    def answer(self, X):
+        """Call the estimator's best method once.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, as the caller has them.
+
+        Returns
+        -------
+        answer : object
+            Probabilities, or hard labels, unchecked.
+        """
+        method = self._method()
+        answer = getattr(self.estimator, method)(X)
+        return self._squashed(answer) if method == "decision_function" else answer
+
+    def _squashed(self, scores):
+        """Turn decision scores into (uncalibrated) probabilities."""
+        scores = np.asarray(scores, dtype=np.float64)
+        if not np.isfinite(scores).all():
+            row = int(np.argwhere(~np.isfinite(scores))[0][0])
+            raise TeacherProbabilityError(
+                f"{self.label} answered the score {scores[row]} for row {row} of the "
+                "batch; return finite scores."
+            )
+        if scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1):
+            positive = scores.reshape(-1)
+            return np.column_stack([expit(-positive), expit(positive)])
+        own = self.own_classes
+        if scores.ndim == 2 and own is not None and scores.shape[1] != len(own):
+            raise TeacherShapeError(
+                f"{self.label} answered {scores.shape[1]} scores a row where it has "
+                f"{len(own)} classes; use one score per class "
+                "(decision_function_shape='ovr' in SVC)."
+            )
+        return softmax(scores, axis=1) if scores.ndim == 2 else scores
+
+    def fitted_on(self, X, y, **fit_params):
+        """Clone the estimator, fit it, and return a teacher that can answer.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            Labelled rows.
+        y : array-like of shape (n_rows,)
+            Their labels.
+        **fit_params : dict
+            Passed to the estimator's ``fit``.
+
+        Returns
+        -------
+        teacher : EstimatorTeacher
+            A new teacher around the fitted clone; `self`, if it was fitted already.
+            Its identity holds the parameters and the content of the rows and
+            labels, after the name and version where they are given.
+        """
+        if not self.needs_fit:
+            return self
+        estimator = _unfitted_copy(self.estimator)
+        identity = training_identity(estimator, X, y, fit_params)
+        estimator.fit(X, y, **fit_params)
+        params = self.get_params(deep=False)
+        params["estimator"] = estimator
+        teacher = type(self)(**params)
+        teacher._trained_as = identity
+        return teacher
+
+    @property
+    def identity(self):
+        """Under which a ledger files the answers."""
+        trained_as = getattr(self, "_trained_as", None)
+        given = super().identity
+        # A name cannot tell two folds apart; the training rows can.
+        if trained_as is not None and self.name is not None:
+            return f"{given}:{trained_as}"
+        return given
+
+    def derived_identity(self):
+        """Return a hash of what the estimator was fitted on, or of its content.
+
+        Returns
+        -------
+        identity : str
+            With the declared classes, since they say what the columns mean.
+        """
+        trained_as = getattr(self, "_trained_as", None)
+        classes = (
+            "" if self.classes is None else f":{np.asarray(self.classes).tolist()!r}"
+        )
+        if trained_as is not None:
+            return f"trained:{trained_as}{classes}"
+        estimator = _thawed(self.estimator)
+        kind = type(estimator).__qualname__
+        return f"estimator:{kind}:{content_identity(estimator)}{classes}"
+
+
+def _thawed(estimator):
+    """Return what a FrozenEstimator holds; freezing does not change the answers."""
+    while isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    return estimator
+
+
+def _is_fitted(estimator):
+    """Tell whether an estimator can answer; one without `fit` always can."""
+    if not hasattr(estimator, "fit"):
+        return True
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except Exception:  # an estimator without scikit-learn's tags
+        if hasattr(estimator, "__sklearn_is_fitted__"):
+            return bool(estimator.__sklearn_is_fitted__())
+        return any(
+            name.endswith("_") and not name.startswith("__") for name in vars(estimator)
+        )
+    return True
+
+
+def _unfitted_copy(estimator):
+    """Clone an estimator; one that scikit-learn cannot clone is copied."""
+    if hasattr(estimator, "get_params"):
+        return clone(estimator)
+    return copy.deepcopy(estimator)
