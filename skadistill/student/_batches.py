@@ -1,0 +1,322 @@
+"""Rows as whole batches: tensors, files, sparse tables, one interface."""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from skorch.dataset import Dataset
+from torch.utils.data import DataLoader, Subset
+
+__all__ = ["Rows", "TableDataset", "TableLoader", "column_moments"]
+
+# A table below this size is shuffled as a whole once per epoch, which is one
+# gather instead of one per batch; above it a second copy would be felt.
+SHUFFLE_WHOLE_BYTES = 2**28
+MOMENTS_BLOCK_BYTES = 2**24
+
+
+class Rows:
+    """Hold the inputs of a student and hand out any of its rows as a tensor.
+
+    Parameters
+    ----------
+    X : ndarray, csr matrix or csr array of shape (n_rows, ...)
+        The table. Arrays in memory become one tensor; read-only arrays and
+        files mapped into memory are read batch by batch; sparse rows are made
+        dense batch by batch.
+    dtype : torch.dtype or None
+        What the module gets; None keeps the type of `X`.
+    protect : bool, default=True
+        Hand out copies where a slice would share memory with the caller's array.
+        Only needed for modules that may write into their input.
+    """
+
+    def __init__(self, X, dtype=torch.float32, protect=True):
+        self.dtype = dtype
+        self.source = None
+        self.tensor = None
+        self.shared = False
+        self.shape = X.shape
+        if sp.issparse(X) or _is_mapped(X) or not X.flags.writeable:
+            self.source = X
+            return
+        numpy_dtype = None if dtype is None else _numpy_dtype(dtype)
+        # Columns of a frame arrive in Fortran order: rows must lie together.
+        array = np.ascontiguousarray(X, dtype=numpy_dtype)
+        self.shared = protect and np.shares_memory(array, X)
+        self.tensor = torch.from_numpy(array)
+
+    def __len__(self):
+        return self.shape[0]
+
+    @property
+    def nbytes(self):
+        """Size of the stored rows in bytes."""
+        if self.tensor is not None:
+            return self.tensor.numel() * self.tensor.element_size()
+        if sp.issparse(self.source):
+            return self.source.data.nbytes + self.source.indices.nbytes
+        return self.source.nbytes
+
+    @property
+    def bytes_per_row(self):
+        """Size of one dense row in bytes, as the module gets it."""
+        itemsize = 4 if self.dtype is None else self.dtype.itemsize
+        return max(1, int(np.prod(self.shape[1:]))) * itemsize
+
+    def to(self, device):
+        """Move a table that is a tensor to `device`; others stay where they are."""
+        if self.tensor is not None and self.tensor.device != device:
+            self.tensor = self.tensor.to(device)
+            self.shared = False
+        return self
+
+    def take(self, index):
+        """Return the rows at the positions `index` (a tensor) as a new `Rows`."""
+        other = object.__new__(Rows)
+        other.dtype, other.shared = self.dtype, False
+        other.shape = (len(index), *self.shape[1:])
+        other.tensor = other.source = None
+        if self.tensor is not None:
+            other.tensor = self.tensor.index_select(0, index.to(self.tensor.device))
+        else:
+            other.source = self.source[index.numpy()]
+        return other
+
+    def block(self, start, stop):
+        """Return rows `start` to `stop` as a tensor."""
+        if self.tensor is not None:
+            block = self.tensor[start:stop]
+            return block.clone() if self.shared else block
+        return self._dense(self.source[start:stop])
+
+    def gather(self, index):
+        """Return the rows at the positions `index` (a tensor) as a tensor."""
+        if self.tensor is not None:
+            return self.tensor.index_select(0, index.to(self.tensor.device))
+        return self._dense(self.source[index.numpy()])
+
+    def _dense(self, rows):
+        """Turn rows of a file or a sparse table into a tensor of their own."""
+        if sp.issparse(rows):
+            rows = rows.toarray()
+        dtype = None if self.dtype is None else _numpy_dtype(self.dtype)
+        return torch.from_numpy(np.array(rows, dtype=dtype, order="C"))
+
+
+def _is_mapped(X):
+    """Tell whether an array is, or looks into, a file mapped into memory."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return False
+
+
+def _numpy_dtype(dtype):
+    return torch.empty((), dtype=dtype).numpy().dtype
+
+
+def column_moments(rows, weights=None, channels=False):
+    """Compute weighted means and standard deviations, block by block.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n_rows, n_columns, ...)
+        The training rows.
+    weights : ndarray of shape (n_rows,) or None, default=None
+        Positive weights of the rows.
+    channels : bool, default=False
+        Share one mean and one deviation among all positions of a channel (the
+        second axis), as is usual for images.
+
+    Returns
+    -------
+    mean, scale : torch.Tensor
+        Float32, broadcast against a batch. The scale of a constant column is 1.
+    """
+    shape = rows.shape[1:]
+    mean = torch.zeros(shape, dtype=torch.float64)
+    square = torch.zeros(shape, dtype=torch.float64)
+    total = 0.0
+    step = max(1, MOMENTS_BLOCK_BYTES // (2 * rows.bytes_per_row))
+    for start in range(0, len(rows), step):
+        stop = min(len(rows), start + step)
+        block = rows.block(start, stop).to(device="cpu", dtype=torch.float64)
+        if weights is None:
+            w = torch.ones(stop - start, dtype=torch.float64)
+        else:
+            w = torch.from_numpy(np.array(weights[start:stop], dtype=np.float64))
+        mass = float(w.sum())
+        # Chan, Golub, LeVeque: merge the moments of two sets of rows.
+        block_mean = torch.tensordot(w, block, dims=1) / mass
+        block_square = torch.tensordot(w, (block - block_mean) ** 2, dims=1)
+        delta = block_mean - mean
+        both = total + mass
+        mean += delta * (mass / both)
+        square += block_square + delta**2 * (total * mass / both)
+        total = both
+    variance = square / total
+    if channels and len(shape) > 1:
+        axes = tuple(range(1, len(shape)))
+        centre = mean.mean(dim=axes, keepdim=True)
+        variance = (variance + (mean - centre) ** 2).mean(dim=axes, keepdim=True)
+        mean = centre
+    scale = variance.sqrt()
+    # What float32 cannot tell from a constant is one.
+    constant = scale <= 1e-7 * mean.abs()
+    scale = torch.where(constant | (scale == 0), torch.ones_like(scale), scale)
+    return mean.to(torch.float32), scale.to(torch.float32)
+
+
+class TableDataset(Dataset):
+    """Pair rows with targets and weights for skorch, batch by batch.
+
+    Parameters
+    ----------
+    rows : Rows
+        The inputs.
+    targets : torch.Tensor of shape (n_rows,) or (n_rows, n_classes), or None
+        Positions of classes, or probabilities. None for prediction.
+    weights : torch.Tensor of shape (n_rows,) or None
+        Weights of the rows with mean 1; None where all are equal.
+    X : array-like or None
+        The table as it was validated, for scoring callbacks.
+    classes : ndarray of shape (n_classes,) or None
+        What the positions stand for.
+    """
+
+    def __init__(self, rows, targets=None, weights=None, X=None, classes=None):
+        self.rows = rows
+        self.targets = targets
+        self.weights = weights
+        self.X = X
+        self.classes = classes
+        self._len = len(rows)
+
+    def __len__(self):
+        return self._len
+
+    @property
+    def y(self):
+        """Labels of the rows: as given, or the likeliest under soft targets."""
+        return None if self.targets is None else self.labels(self.targets)
+
+    def labels(self, targets):
+        """Return the labels that a batch of targets stands for."""
+        targets = targets.detach().cpu()
+        positions = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        return self.classes[positions.numpy()]
+
+    def to(self, device):
+        """Move what is stored as tensors to `device`."""
+        self.rows.to(device)
+        if self.targets is not None:
+            self.targets = self.targets.to(device)
+        if self.weights is not None:
+            self.weights = self.weights.to(device)
+        return self
+
+    def take(self, index):
+        """Return the rows at the positions `index` (a tensor) as a new dataset."""
+        return TableDataset(
+            self.rows.take(index),
+            *(
+                None if part is None else part.index_select(0, index.to(part.device))
+                for part in (self.targets, self.weights)
+            ),
+            classes=self.classes,
+        )
+
+    def block(self, start, stop):
+        """Return rows `start` to `stop` as a batch ``(X, y)``."""
+        return self.rows.block(start, stop), _pair(
+            *(
+                None if part is None else part[start:stop]
+                for part in (self.targets, self.weights)
+            )
+        )
+
+    def __getitems__(self, index):
+        index = torch.as_tensor(index)
+        return self.rows.gather(index), _pair(
+            *(
+                None if part is None else part.index_select(0, index.to(part.device))
+                for part in (self.targets, self.weights)
+            )
+        )
+
+    def __getitem__(self, i):
+        return self.__getitems__([i])
+
+
+def _pair(targets, weights):
+    """Join targets and weights the way `StudentNet.get_loss` takes them apart."""
+    if targets is None:
+        # skorch's own stand-in for "no target": collate knows no None.
+        return torch.zeros(())
+    return targets if weights is None else (targets, weights)
+
+
+def as_is(batch):
+    """Return a batch that is one already."""
+    return batch
+
+
+class TableLoader(DataLoader):
+    """Walk through a table in batches of nearly equal size.
+
+    A torch ``DataLoader`` (so that Accelerate can split it among devices) whose
+    iteration hands out slices instead of collecting rows. No batch exceeds
+    `batch_size` and sizes differ by one at most, so there is no tiny last batch.
+
+    Parameters
+    ----------
+    dataset : TableDataset or torch.utils.data.Subset of one
+        The rows.
+    batch_size : int, default=1
+        Largest number of rows in a batch.
+    shuffle : bool, default=False
+        Draw a new order for each pass.
+    **kwargs : dict
+        Passed to ``DataLoader``. With a sampler or workers of your own the
+        batches come from torch's iteration.
+    """
+
+    def __init__(self, dataset, batch_size=1, shuffle=False, **kwargs):
+        kwargs.setdefault("collate_fn", as_is)
+        self._plain = not any(
+            kwargs.get(key)
+            for key in ("sampler", "batch_sampler", "num_workers", "pin_memory")
+        )
+        super().__init__(dataset, batch_size=batch_size, shuffle=shuffle, **kwargs)
+        self._shuffle = shuffle
+
+    def _bounds(self, n_rows):
+        if self.drop_last:
+            n_batches = n_rows // self.batch_size
+            return [i * self.batch_size for i in range(n_batches + 1)]
+        n_batches = -(-n_rows // self.batch_size)
+        return [i * n_rows // n_batches for i in range(n_batches + 1)]
+
+    def __iter__(self):
+        table, index = self.dataset, None
+        if isinstance(table, Subset):
+            index = torch.as_tensor(table.indices)
+            table = table.dataset
+        if not (self._plain and isinstance(table, TableDataset)):
+            return super().__iter__()
+        return self._batches(table, index)
+
+    def _batches(self, table, index):
+        n_rows = len(table) if index is None else len(index)
+        bounds = self._bounds(n_rows)
+        if self._shuffle:
+            order = torch.randperm(n_rows, generator=self.generator)
+            index = order if index is None else index[order]
+        if index is not None and table.rows.nbytes <= SHUFFLE_WHOLE_BYTES:
+            table, index = table.take(index), None
+        for start, stop in zip(bounds, bounds[1:], strict=False):
+            if index is None:
+                yield table.block(start, stop)
+            else:
+                yield table.__getitems__(index[start:stop])
