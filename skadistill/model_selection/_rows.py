@@ -1,0 +1,45 @@
+"""What both doors of this room need: labels as an array, rows of anything."""
+
+import numpy as np
+
+from skadistill._validation import unlabeled_mask
+
+__all__ = ["aligned", "as_labels", "labeled_values", "mask_of"]
+
+
+def as_labels(y):
+    """Return `y` as an array in which a numeric marker stays a number.
+
+    ``np.asarray(["a", -1])`` is ``["a", "-1"]``: a list of strings and numbers
+    becomes an array of dtype object instead.
+    """
+    if isinstance(y, list | tuple) and any(isinstance(v, str) for v in y):
+        out = np.empty(len(y), dtype=object)
+        out[:] = y
+        return out
+    return np.asarray(y)
+
+
+def mask_of(y, marker):
+    """Return labels as an array and the mask of those that are missing."""
+    y = as_labels(y)
+    return y, unlabeled_mask(y, marker)
+
+
+def labeled_values(y):
+    """Give labels that are all of one kind the dtype of that kind.
+
+    scikit-learn's checks refuse object arrays of numbers and treat object arrays
+    of strings unlike others; once the marker is gone neither is needed.
+    """
+    return np.array(y.tolist()) if y.dtype == object else y
+
+
+def aligned(value, n_rows):
+    """Tell whether a value holds one entry per row, as sample weights do."""
+    if value is None or isinstance(value, str | bytes | dict):
+        return False
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return len(shape) > 0 and shape[0] == n_rows
+    return hasattr(value, "__len__") and len(value) == n_rows

@@ -1,0 +1,291 @@
+"""Scorers that leave rows without a label out."""
+
+import warnings
+from inspect import signature
+
+import numpy as np
+from sklearn import get_config
+from sklearn.metrics import get_scorer, make_scorer
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+
+from skadistill.exceptions import NoLabeledRowsError, UnlabeledTestRowsWarning
+from skadistill.model_selection._rows import aligned, labeled_values, mask_of
+
+__all__ = ["LabeledRowsScorer", "ignore_unlabeled", "warn_if_unlabeled"]
+
+
+def ignore_unlabeled(scoring="accuracy", *, unlabeled_marker=-1):
+    """Make scorers that score labelled rows only.
+
+    Parameters
+    ----------
+    scoring : str, callable, or list, tuple, set or dict of these, default="accuracy"
+        A scorer's name; a scorer, called as ``scorer(estimator, X, y)``; or a
+        metric of predicted labels, called as ``metric(y_true, y_pred)``, for which
+        greater is better. Several names, or a dict, give a dict of scorers, ready
+        for ``scoring=`` of a search over several metrics.
+    unlabeled_marker : object, default=-1
+        The value that stands for "no label".
+
+    Returns
+    -------
+    scorer : LabeledRowsScorer, or dict of them
+        Ready for ``scoring=``.
+
+    Raises
+    ------
+    ValueError
+        If a metric needs scores or probabilities, or smaller is better by its
+        name: :func:`~sklearn.metrics.make_scorer` can say so.
+
+    Examples
+    --------
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from skadistill.model_selection import ignore_unlabeled
+    >>> X, y = [[0.0], [0.0], [0.0], [0.0]], [1, 1, 0, -1]
+    >>> model = DummyClassifier(strategy="constant", constant=1).fit(X, y)
+    >>> score = ignore_unlabeled("accuracy")
+    >>> round(score(model, X, y), 3)
+    0.667
+    """
+    if isinstance(scoring, dict):
+        return {
+            name: LabeledRowsScorer(one, unlabeled_marker=unlabeled_marker)
+            for name, one in scoring.items()
+        }
+    if isinstance(scoring, list | tuple | set | frozenset):
+        if not all(isinstance(name, str) for name in scoring):
+            raise ValueError(
+                f"scoring={scoring!r} holds something that is not a name; pass a dict "
+                "from names to scorers."
+            )
+        return ignore_unlabeled(
+            {name: name for name in scoring}, unlabeled_marker=unlabeled_marker
+        )
+    return LabeledRowsScorer(scoring, unlabeled_marker=unlabeled_marker)
+
+
+class LabeledRowsScorer:
+    """Score the labelled rows with any scorer.
+
+    Rows that carry the marker are taken out of ``X``, ``y`` and every metadata
+    value with one entry per row, such as sample weights; the wrapped scorer sees
+    what is left. On rows that all have a label it is the wrapped scorer.
+
+    Parameters
+    ----------
+    scoring : str or callable, default="accuracy"
+        A scorer's name, a scorer, or a metric of predicted labels; see
+        :func:`ignore_unlabeled`.
+    unlabeled_marker : object, default=-1
+        The value that stands for "no label".
+
+    Attributes
+    ----------
+    scorer : callable
+        The wrapped scorer.
+
+    See Also
+    --------
+    PartiallyLabeledSplit : Keeps unlabelled rows out of test folds altogether.
+
+    Notes
+    -----
+    With scikit-learn's metadata routing the wrapped scorer's requests count, for
+    example ``get_scorer("accuracy").set_score_request(sample_weight=True)``.
+
+    Examples
+    --------
+    >>> from sklearn.metrics import f1_score
+    >>> from skadistill.model_selection import LabeledRowsScorer
+    >>> LabeledRowsScorer(f1_score)
+    LabeledRowsScorer(make_scorer(f1_score, response_method='predict'))
+    """
+
+    def __init__(self, scoring="accuracy", *, unlabeled_marker=-1):
+        self.scorer = _as_scorer(scoring)
+        self.unlabeled_marker = unlabeled_marker
+
+    def __call__(self, estimator, X, y_true, **params):
+        """Return the wrapped scorer's score on the labelled rows.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator.
+        X : array-like of shape (n_rows, n_features)
+            Rows.
+        y_true : array-like of shape (n_rows,)
+            Labels, the marker where there is none.
+        **params : dict
+            Metadata, such as ``sample_weight`` of shape (n_rows,).
+
+        Returns
+        -------
+        score : float
+            Whatever the wrapped scorer returns.
+
+        Raises
+        ------
+        NoLabeledRowsError
+            If no row has a label.
+        """
+        labels, unlabeled = mask_of(y_true, self.unlabeled_marker)
+        labeled = np.flatnonzero(~unlabeled)
+        if len(labeled) == 0:
+            raise NoLabeledRowsError(
+                f"none of the {len(labels)} rows to score has a label, all are "
+                f"{self.unlabeled_marker!r}; score other rows, or split with "
+                "PartiallyLabeledSplit."
+            )
+        params = self._route(params)
+        if len(labeled) < len(labels):
+            X = _safe_indexing(X, labeled)
+            params = {
+                name: _safe_indexing(value, labeled)
+                if aligned(value, len(labels))
+                else value
+                for name, value in params.items()
+            }
+        return self.scorer(estimator, X, labeled_values(labels[labeled]), **params)
+
+    def get_metadata_routing(self):
+        """Pass the wrapped scorer's metadata requests on.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Routes what a call receives to the wrapped scorer.
+        """
+        router = MetadataRouter(owner=self)
+        if hasattr(self.scorer, "get_metadata_routing"):
+            router.add(
+                scorer=self.scorer,
+                method_mapping=MethodMapping().add(caller="score", callee="score"),
+            )
+        return router
+
+    def _route(self, params):
+        """Return metadata under the names that the wrapped scorer uses."""
+        given = {name: value for name, value in params.items() if value is not None}
+        if get_config().get("enable_metadata_routing") and hasattr(
+            self.scorer, "get_metadata_routing"
+        ):
+            return dict(process_routing(self, "score", **given).scorer.score)
+        return given
+
+    def _accept_sample_weight(self):
+        """Answer scikit-learn's question where routing is off."""
+        accept = getattr(self.scorer, "_accept_sample_weight", None)
+        if accept is not None:
+            return accept()
+        return "sample_weight" in signature(self.scorer).parameters
+
+    def __repr__(self):
+        marker = ""
+        if self.unlabeled_marker is None or self.unlabeled_marker != -1:
+            marker = f", unlabeled_marker={self.unlabeled_marker!r}"
+        return f"LabeledRowsScorer({self.scorer!r}{marker})"
+
+
+def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
+    """Warn when rows to be scored carry no label.
+
+    Call it first thing in an estimator's ``score``: rows with the marker would
+    otherwise count, silently, as rows of a class that is never predicted.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+        Labels to score against.
+    marker : object, default=-1
+        The value that stands for "no label". None: nothing to warn about.
+    stacklevel : int, default=3
+        Where the warning points: 3 is the caller of the function that calls this
+        one.
+
+    Returns
+    -------
+    n_unlabeled : int
+        How many rows carry the marker.
+
+    Warns
+    -----
+    UnlabeledTestRowsWarning
+        If there is at least one.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skadistill.model_selection import warn_if_unlabeled
+    >>> warn_if_unlabeled([0, 1, 1])
+    0
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_if_unlabeled([0, -1, 1])
+    1
+    >>> print(caught[0].message)
+    1 of 3 rows to score has no label (-1) and counts as a wrong answer; ...
+    """
+    if marker is None:
+        return 0
+    labels, unlabeled = mask_of(y, marker)
+    count = int(np.count_nonzero(unlabeled))
+    if count:
+        counted = "has no label ({}) and counts as a wrong answer"
+        if count > 1:
+            counted = "have no label ({}) and count as wrong answers"
+        warnings.warn(
+            f"{count} of {len(labels)} rows to score {counted.format(repr(marker))}; "
+            "leave them out, or split with PartiallyLabeledSplit and score with "
+            "ignore_unlabeled from skadistill.model_selection.",
+            UnlabeledTestRowsWarning,
+            stacklevel=stacklevel,
+        )
+    return count
+
+
+def _as_scorer(scoring):
+    """Return a scorer for a name, a scorer or a metric of predicted labels."""
+    if isinstance(scoring, str):
+        return get_scorer(scoring)
+    if not callable(scoring):
+        raise ValueError(
+            f"scoring={scoring!r} is neither a name nor callable; pass a scorer's "
+            'name such as "accuracy", a scorer, or a metric.'
+        )
+    if not _is_metric(scoring):
+        return scoring
+    name = getattr(scoring, "__name__", repr(scoring))
+    second = list(signature(scoring).parameters)[1]
+    if second != "y_pred" or name in _NEED_PROBABILITIES:
+        raise ValueError(
+            f"{name} needs more than predicted labels; pass a scorer's name, or "
+            "make_scorer(metric, response_method=...)."
+        )
+    if name.endswith(("_loss", "_error")):
+        raise ValueError(
+            f"{name} is by its name better when smaller; pass "
+            "make_scorer(metric, greater_is_better=False)."
+        )
+    return make_scorer(scoring)
+
+
+# Metrics whose second parameter is called y_pred and yet is not made of labels.
+_NEED_PROBABILITIES = ("log_loss", "d2_log_loss_score")
+
+
+def _is_metric(function):
+    """Tell metric(y_true, y_pred) from scorer(estimator, X, y)."""
+    if hasattr(function, "_score_func"):
+        return False
+    try:
+        names = list(signature(function).parameters)
+    except (TypeError, ValueError):
+        return False
+    return len(names) >= 2 and names[0] == "y_true"
