@@ -265,6 +265,8 @@ def _columns_named(names, classes):
     by_text = {str(c): c for c in classes}
     wanted = set(classes)
     own = [n if n in wanted else by_text.get(n, n) for n in names]
+    if set(own) != wanted and names == list(range(len(names))):
+        return None  # pandas numbers columns that nobody named
     return own if any(n in wanted for n in own) else None
 
 

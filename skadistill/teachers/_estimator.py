@@ -15,7 +15,11 @@ from skadistill.exceptions import (
     TeacherShapeError,
 )
 from skadistill.teachers._base import BaseTeacher
-from skadistill.teachers._identity import content_identity, training_identity
+from skadistill.teachers._identity import (
+    classes_suffix,
+    content_identity,
+    training_identity,
+)
 
 __all__ = ["EstimatorTeacher"]
 
@@ -239,9 +243,7 @@ class EstimatorTeacher(BaseTeacher):
             With the declared classes, since they say what the columns mean.
         """
         trained_as = getattr(self, "_trained_as", None)
-        classes = (
-            "" if self.classes is None else f":{np.asarray(self.classes).tolist()!r}"
-        )
+        classes = classes_suffix(self.classes)
         if trained_as is not None:
             return f"trained:{trained_as}{classes}"
         estimator = _thawed(self.estimator)

@@ -1,9 +1,7 @@
 """Functions as teachers."""
 
-import numpy as np
-
 from skadistill.teachers._base import BaseTeacher
-from skadistill.teachers._identity import function_identity
+from skadistill.teachers._identity import classes_suffix, function_identity
 
 __all__ = ["FunctionTeacher"]
 
@@ -105,7 +103,5 @@ class FunctionTeacher(BaseTeacher):
         identity : str
             With the declared classes, since they say what the columns mean.
         """
-        classes = (
-            "" if self.classes is None else f":{np.asarray(self.classes).tolist()!r}"
-        )
-        return f"function:{function_identity(self.function)}{classes}"
+        code = function_identity(self.function)
+        return f"function:{code}{classes_suffix(self.classes)}"

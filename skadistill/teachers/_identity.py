@@ -16,6 +16,7 @@ import numpy as np
 from skadistill.teachers._rows import row_keys
 
 __all__ = [
+    "classes_suffix",
     "content_identity",
     "function_identity",
     "given_identity",
@@ -50,6 +51,28 @@ def given_identity(name, version):
     """
     name = name.replace("%", "%25").replace("/", "%2F")
     return name if version is None else f"{name}/{version}"
+
+
+def classes_suffix(classes):
+    """Write declared classes for an identity: they say what the columns mean.
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,) or None
+        As declared by the user.
+
+    Returns
+    -------
+    suffix : str
+        Empty where nothing was declared.
+
+    Examples
+    --------
+    >>> from skadistill.teachers._identity import classes_suffix
+    >>> classes_suffix(["no", "yes"])
+    ":['no', 'yes']"
+    """
+    return "" if classes is None else f":{np.asarray(classes).tolist()!r}"
 
 
 def object_token(obj):

@@ -152,6 +152,9 @@ def row_keys(X):
     if isinstance(X, list | tuple):
         return _list_keys(list(X))
     array = _as_array(X)
+    if hasattr(X, "to_list") and array.dtype.kind not in "biufcmM":
+        # Not through the array: numpy strips trailing NULs from its strings.
+        return _list_keys(X.to_list())
     if array.ndim == 0:
         raise LedgerError(
             f"X holds a single value, {X!r}, where rows were expected; pass an "

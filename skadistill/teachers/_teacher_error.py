@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
-from skadistill.teachers._answers import one_hot
+from skadistill.exceptions import TeacherClassesError
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._purchase import buy_labels
 from skadistill.teachers._rows import count_rows, take_rows
@@ -129,7 +129,7 @@ def estimate_teacher_error(
     teacher = as_teacher(teacher)
     classes = np.asarray(classes)
     y = np.asarray(y)
-    truth = one_hot(y, classes.tolist(), who="y").argmax(axis=1)
+    truth = _positions(y, classes.tolist())
     rng = check_random_state(random_state)
     if teacher.needs_fit:
         method, n_paid = "cross-fitted", 0
@@ -159,6 +159,19 @@ def estimate_teacher_error(
         proba=proba if len(rows) else None,
         rows=rows,
     )
+
+
+def _positions(y, classes):
+    """Return the position of each label among the classes."""
+    position = {c: i for i, c in enumerate(classes)}
+    for row, label in enumerate(y.tolist()):
+        if label not in position:
+            raise TeacherClassesError(
+                f"y holds the label {label!r} in row {row}, which is not one of the "
+                f"classes {', '.join(map(repr, classes))}; pass labelled rows only, "
+                "and all of their classes."
+            )
+    return np.array([position[label] for label in y.tolist()], dtype=np.intp)
 
 
 def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):

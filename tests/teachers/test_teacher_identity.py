@@ -1,0 +1,291 @@
+"""Two teachers share an identity only if they give the same answers."""
+
+import functools
+import gc
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skadistill.exceptions import TeacherError
+from skadistill.teachers import EstimatorTeacher, FunctionTeacher, as_teacher
+from skadistill.teachers._identity import _TOKENS, object_token
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3))
+Y = (X[:, 0] > 0).astype(int)
+
+
+def compiled(source, **names):
+    """Make a function of source text, as a notebook cell would."""
+    module = types.ModuleType("cell")
+    module.__dict__.update(names)
+    exec(source, module.__dict__)
+    return module.teacher
+
+
+def identity(obj, **options):
+    return as_teacher(obj, **options).identity
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [("big", None, "big"), ("big", "2", "big/2"), ("a/b", "2", "a%2Fb/2")],
+)
+def test_a_given_name_is_the_identity(name, version, expected):
+    """What the user says is what the ledger files under."""
+    assert identity(len, name=name, version=version) == expected
+    fitted = GaussianNB().fit(X, Y)
+    assert identity(fitted, name=name, version=version) == expected
+
+
+def test_names_and_versions_do_not_run_together():
+    """A slash in a name is not a version; a version alone is added."""
+    assert identity(len, name="a/b") != identity(len, name="a", version="b")
+    assert identity(len, version="2") == identity(len) + "/2"
+
+
+@pytest.mark.parametrize("name", ["", 3])
+def test_a_name_is_a_text(name):
+    """An empty name or a number is refused."""
+    with pytest.raises(TeacherError) as caught:
+        identity(len, name=name)
+    assert str(caught.value) == (
+        f"The teacher's name is {name!r}, which is not a text; pass a non-empty "
+        "string, or None to derive the identity."
+    )
+
+
+SOURCE = "def teacher(X):\n    return X > 0.5\n"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SOURCE.replace("0.5", "0.25"),
+        SOURCE.replace(">", "<"),
+        SOURCE.replace("(X)", "(X, k=1)"),
+        SOURCE.replace("X > 0.5", "[x > 0.5 for x in X]"),
+        SOURCE.replace("X > 0.5", "X.T > 0.5"),
+        "def teacher(X):\n    return X in {'a', 'b'}\n",
+    ],
+)
+def test_another_code_is_another_teacher(other):
+    """A changed constant, operator, default or name changes the identity."""
+    assert identity(compiled(SOURCE)) == identity(compiled(SOURCE))
+    assert identity(compiled("\n\n# moved\n" + SOURCE)) == identity(compiled(SOURCE))
+    assert identity(compiled(other)) != identity(compiled(SOURCE))
+    assert identity(compiled(other)) == identity(compiled(other))
+
+
+def test_code_inside_the_code_counts():
+    """A constant in a nested function is seen."""
+    source = "def teacher(X):\n    return [(lambda x: x + {})(x) for x in X]\n"
+    assert identity(compiled(source.format(1))) != identity(compiled(source.format(2)))
+
+
+def test_defaults_count():
+    """The same code with another default is another teacher."""
+    source = "def teacher(X, k={}, *, j={}):\n    return X * k * j\n"
+    ids = {identity(compiled(source.format(k, j))) for k in (1, 2) for j in (1, 2)}
+    assert len(ids) == 4
+
+
+def test_a_model_in_a_global_counts():
+    """The commonest teacher of all: a function around a fitted global model."""
+    source = "def teacher(X):\n    return (lambda: model.predict_proba(X))()\n"
+    first = GaussianNB().fit(X, Y)
+    again = GaussianNB().fit(X, Y)
+    second = GaussianNB().fit(X, 1 - Y)
+    a, b, c = (identity(compiled(source, model=m)) for m in (first, again, second))
+    assert a == b
+    assert a != c
+
+
+def test_a_counter_in_a_global_does_not_count():
+    """Keeping a list of calls does not make a teacher forget itself."""
+    calls = []
+    function = compiled(
+        "def teacher(X):\n    calls.append(1)\n    return X\n", calls=calls
+    )
+    before = identity(function)
+    function(3)
+    assert calls == [1]
+    assert identity(function) == before
+
+
+def closing_over(model):
+    def teacher(X):
+        return model.predict_proba(X)
+
+    return teacher
+
+
+def test_a_closure_is_itself():
+    """Functions that close over something are told apart by the object."""
+    first = closing_over(GaussianNB().fit(X, Y))
+    second = closing_over(GaussianNB().fit(X, 1 - Y))
+    assert identity(first) == identity(first)
+    assert identity(first) != identity(second)
+
+
+def test_declared_classes_count():
+    """The same function with its columns named otherwise gives other labels."""
+    model = GaussianNB().fit(X, Y)
+    for obj in (len, model):
+        ids = {identity(obj, classes=c) for c in ((0, 1), (1, 0), ("0", "1"))}
+        assert len(ids | {identity(obj)}) == 4
+        assert identity(obj, classes=np.array([0, 1])) == identity(obj, classes=[0, 1])
+
+
+def test_methods_and_partials_are_their_content():
+    """A bound method is its object's content; so is a partial."""
+    a, b = GaussianNB().fit(X, Y), GaussianNB().fit(X, 1 - Y)
+    again = GaussianNB().fit(X, Y)
+    assert identity(a.predict_proba) == identity(again.predict_proba)
+    assert identity(a.predict_proba) != identity(b.predict_proba)
+    assert identity(a.predict_proba) != identity(a.predict)
+    partials = [functools.partial(np.add, k) for k in (1, 1, 2)]
+    one, same, other = map(identity, partials)
+    assert one == same
+    assert one != other
+
+
+def test_a_fitted_estimator_is_its_content():
+    """Fitting again on the same rows is the same teacher; other rows, another."""
+    forests = [
+        RandomForestClassifier(3, random_state=0).fit(X, y) for y in (Y, Y, 1 - Y)
+    ]
+    one, same, other = map(identity, forests)
+    assert one == same
+    assert one != other
+    assert identity(FrozenEstimator(forests[0])) == one
+    assert EstimatorTeacher(forests[0]).identity == one
+
+
+def test_asking_does_not_change_who_one_is():
+    """The identity is the same before and after answering."""
+    teacher = as_teacher(RandomForestClassifier(3, random_state=0).fit(X, Y))
+    before = teacher.identity
+    teacher.ask(X, [0, 1])
+    assert teacher.identity == before
+
+
+def test_what_cannot_be_hashed_is_itself():
+    """An estimator holding a lambda keeps one identity, and shares it with none."""
+    models = [
+        make_pipeline(FunctionTransformer(lambda X: X), GaussianNB()).fit(X, Y)
+        for _ in range(2)
+    ]
+    assert identity(models[0]) == identity(models[0])
+    assert identity(models[0]) != identity(models[1])
+
+
+def test_a_dead_objects_token_is_not_inherited():
+    """A new object at a freed address is somebody else."""
+    tokens = set()
+    for _ in range(50):
+        tokens.add(object_token(lambda X: X))
+    gc.collect()
+    assert len(tokens) == 50
+    before = len(_TOKENS)
+    function = lambda X: X  # noqa: E731
+    object_token(function)
+    assert len(_TOKENS) == before + 1
+    del function
+    gc.collect()
+    assert len(_TOKENS) == before
+
+
+def test_training_identity():
+    """Parameters, rows, labels and fit parameters make the identity; chance does not.
+
+    Two folds never share; two candidates on one fold do.
+    """
+
+    def trained(rows=slice(30), y=Y, C=1.0, **params):
+        model = as_teacher(LogisticRegression(C=C))
+        return model.fitted_on(X[rows], y[rows], **params).identity
+
+    assert trained() == trained()
+    others = [
+        trained(rows=slice(10, 40)),
+        trained(y=1 - Y),
+        trained(C=2.0),
+        trained(sample_weight=np.arange(30.0)),
+    ]
+    assert len({trained(), *others}) == 5
+
+
+def test_a_named_teacher_still_knows_its_fold():
+    """A name does not make two folds' teachers the same."""
+    teacher = as_teacher(LogisticRegression(), name="n", version="1")
+    a = teacher.fitted_on(X[:30], Y[:30])
+    b = teacher.fitted_on(X[10:], Y[10:])
+    assert a.identity.startswith("n/1:")
+    assert a.identity != b.identity
+    assert teacher.fitted_on(X[:30], Y[:30]).identity == a.identity
+
+
+def test_a_trained_teachers_columns_count():
+    """Declared classes are part of a trained teacher's derived identity."""
+    ids = {
+        EstimatorTeacher(LogisticRegression(), classes=c).fitted_on(X, Y).identity
+        for c in (None, [0, 1], [1, 0])
+    }
+    assert len(ids) == 3
+
+
+def test_rows_only_the_estimator_understands():
+    """Training rows whose content cannot be read still make an identity."""
+
+    class Picky(GaussianNB):
+        def fit(self, X, y):
+            return super().fit([[float(i)] for i in range(len(X))], y)
+
+    rows, others = [range, len, print], [print, len, range]
+    teacher = as_teacher(Picky())
+    first = teacher.fitted_on(rows, [0, 1, 1])
+    assert first.identity.startswith("trained:")
+    assert first.identity != teacher.fitted_on(others, [0, 1, 1]).identity
+
+
+PROCESS = """
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from skadistill.teachers import as_teacher
+X = np.random.default_rng(0).normal(size=(40, 3))
+y = np.where(X[:, 0] > 0, "yes", "no")
+from statistics import mean
+print(as_teacher(mean).identity)
+print(as_teacher(RandomForestClassifier(3, random_state=0).fit(X, y)).identity)
+print(as_teacher(LogisticRegression()).fitted_on(X, y).identity)
+exec('def teacher(X):\\n    return X in {"a", "b", "c"}', globals())
+print(as_teacher(teacher).identity)
+"""
+
+
+def test_identities_are_the_same_in_a_new_process():
+    """Neither hash randomisation nor memory addresses show."""
+    outs = {
+        subprocess.run(
+            [sys.executable, "-c", PROCESS], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(outs) == 1
+    assert len(set(outs.pop().split())) == 4
+
+
+def test_function_teacher_of_a_builtin():
+    """Functions without bytecode have an identity too."""
+    assert FunctionTeacher(len).identity != FunctionTeacher(sum).identity
