@@ -1,5 +1,7 @@
 """Rows as whole batches: tensors, files, sparse tables, one interface."""
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -132,7 +134,7 @@ def column_moments(rows, weights=None, channels=False):
     Returns
     -------
     mean, scale : torch.Tensor
-        Float32, broadcast against a batch. The scale of a constant column is 1.
+        Float64, broadcast against a batch. The scale of a constant column is 1.
     """
     shape = rows.shape[1:]
     mean = torch.zeros(shape, dtype=torch.float64)
@@ -162,10 +164,10 @@ def column_moments(rows, weights=None, channels=False):
         variance = (variance + (mean - centre) ** 2).mean(dim=axes, keepdim=True)
         mean = centre
     scale = variance.sqrt()
-    # What float32 cannot tell from a constant is one.
+    # A column that float32 cannot tell from a constant counts as one.
     constant = scale <= 1e-7 * mean.abs()
     scale = torch.where(constant | (scale == 0), torch.ones_like(scale), scale)
-    return mean.to(torch.float32), scale.to(torch.float32)
+    return mean, scale
 
 
 class TableDataset(Dataset):
@@ -315,7 +317,7 @@ class TableLoader(DataLoader):
             index = order if index is None else index[order]
         if index is not None and table.rows.nbytes <= SHUFFLE_WHOLE_BYTES:
             table, index = table.take(index), None
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in pairwise(bounds):
             if index is None:
                 yield table.block(start, stop)
             else:

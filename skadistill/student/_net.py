@@ -5,11 +5,18 @@ import inspect
 import math
 from contextlib import nullcontext
 from functools import cache
+from numbers import Integral, Real
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils._param_validation import (
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -114,7 +121,8 @@ class StudentNet(ClassifierMixin, NeuralNet):
         default module only. Means and deviations are float32, like the inputs.
     input_dtype : str or None, default="float32"
         Type in which the module gets its input, for example "int64" for
-        embeddings. None keeps the type of `X`.
+        embeddings. None keeps the type of `X`. With "float64" the default module
+        computes in double precision as well.
     predict_nonlinearity : "auto", None or callable, default="auto"
         How outputs become probabilities. "auto" is the softmax, right for logits
         and for log-probabilities, and normalised sigmoids for
@@ -193,6 +201,33 @@ class StudentNet(ClassifierMixin, NeuralNet):
     initialized_ = False
     virtual_params_: dict = {}
     _run = None
+
+    _parameter_constraints: dict = {
+        "module": [StrOptions({"auto"}), callable],
+        "criterion": [callable],
+        "optimizer": [callable],
+        "lr": [Interval(Real, 0, None, closed="left")],
+        "max_epochs": [
+            StrOptions({"auto"}),
+            Interval(Integral, 0, None, closed="left"),
+        ],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Options(Integral, {-1}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "lr_schedule": [StrOptions({"auto", "cosine", "constant"})],
+        "standardize": [StrOptions({"auto"}), "boolean"],
+        "input_dtype": [str, None],
+        "predict_nonlinearity": [StrOptions({"auto"}), None, callable],
+        "amp": [StrOptions({"bf16", "fp16"}), Options(bool, {False})],
+        "compile": ["boolean"],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "train_split": [None, callable],
+        "callbacks": [StrOptions({"disable"}), list, None],
+        "verbose": ["verbose"],
+    }
 
     def __init__(
         self,
@@ -303,15 +338,35 @@ class StudentNet(ClassifierMixin, NeuralNet):
         params["device"] = vars(self)["device"]
         return params
 
+    def set_params(self, **params):
+        """Set parameters, including those of callbacks, optimizer and module.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as in `get_params`, and any ``module__*``, ``optimizer__*``, ...
+            On a fitted net a new ``module__*`` starts a new module, and
+            ``optimizer__*`` acts on the optimizer at once.
+
+        Returns
+        -------
+        self : StudentNet
+            The net.
+        """
+        if "callbacks" in params:
+            # Looked at in `fit`, like all parameters.
+            self.callbacks = params.pop("callbacks")
+        return super().set_params(**params)
+
     def _get_params_callbacks(self, deep=True):
         # From the callbacks as they would be created, not from those of the last
         # fit: parameters do not change when a net is fitted.
         params: dict = {}
-        if not deep or self.callbacks == "disable":
+        if not deep or not (self.callbacks is None or isinstance(self.callbacks, list)):
             return params
         for name, callback in self._uniquely_named_callbacks():
             params[f"callbacks__{name}"] = callback
-            if callback is None or isinstance(callback, type):
+            if isinstance(callback, type) or not hasattr(callback, "get_params"):
                 continue
             for key, value in callback.get_params().items():
                 params[f"callbacks__{name}__{key}"] = value
@@ -388,6 +443,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         self : StudentNet
             The fitted net.
         """
+        self._check_parameters()
         X, y = self._check_X(X, y, reset=not self._continues())
         return self._fit_labels(X, y, None, sample_weight, "fit", fit_params)
 
@@ -430,6 +486,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         >>> net.predict([[-0.8], [0.8]])
         array(['no', 'yes'], dtype='<U3')
         """
+        self._check_parameters()
         targets, classes = check_soft_targets(targets, classes)
         X = self._check_X(X, reset=not self._continues())
         if X.shape[0] != targets.shape[0]:
@@ -469,8 +526,18 @@ class StudentNet(ClassifierMixin, NeuralNet):
         self : StudentNet
             The net.
         """
+        self._check_parameters()
         X, y = self._check_X(X, y, reset=not self.__sklearn_is_fitted__())
         return self._fit_labels(X, y, classes, sample_weight, "partial_fit", fit_params)
+
+    def _check_parameters(self):
+        """Check the constructor's values against the table of constraints."""
+        # Not `_validate_params`, which skorch uses for names.
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
 
     def _continues(self):
         return self.warm_start and self.__sklearn_is_fitted__()
@@ -551,7 +618,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         if (weights < 0).any():
             raise ValueError(
                 "Negative values in data passed to sample_weight: the smallest is "
-                f"{weights.min():g}; weights say how often a row counts, pass 0 or more."
+                f"{weights.min():g}; pass 0 or more, as often as each row counts."
             )
         if not weights.any():
             raise ValueError(
@@ -564,14 +631,12 @@ class StudentNet(ClassifierMixin, NeuralNet):
         """Settle the batch size and the number of epochs for this many rows."""
         batch_size = self.batch_size
         if isinstance(batch_size, str):
-            _require_auto("batch_size", batch_size)
             batch_size = min(256, max(32, 2 ** round(math.log2(max(n_rows, 1) / 16))))
         elif batch_size == -1:
             batch_size = n_rows
         self.batch_size_ = max(1, min(int(batch_size), n_rows))
         epochs = self.max_epochs
         if isinstance(epochs, str):
-            _require_auto("max_epochs", epochs)
             steps = -(-n_rows // self.batch_size_)
             epochs = max(10, min(200, math.ceil(3000 / steps)))
         self.max_epochs_ = int(epochs)
@@ -587,9 +652,12 @@ class StudentNet(ClassifierMixin, NeuralNet):
             )
         return dtype
 
+    def _float_dtype(self):
+        """Name the precision of weights and moments."""
+        return torch.float64 if self.input_dtype == "float64" else torch.float32
+
     def _standardizes(self):
         if isinstance(self.standardize, str):
-            _require_auto("standardize", self.standardize)
             return self._is_default_module()
         return bool(self.standardize)
 
@@ -602,7 +670,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
     def _dataset(self, X, rows, targets, weights):
         """Collect rows, targets and weights of mean 1 into one dataset."""
         if weights is not None:
-            weights = torch.from_numpy((weights / weights.mean()).astype(np.float32))
+            weights = torch.from_numpy(weights / weights.mean()).to(self._float_dtype())
         dataset = TableDataset(rows, targets, weights, X=X, classes=self.classes_)
         if rows.nbytes <= DEVICE_TABLE_BYTES:
             dataset.to(self._data_device())
@@ -655,29 +723,16 @@ class StudentNet(ClassifierMixin, NeuralNet):
         return self
 
     def _uses_schedule(self):
-        if self.lr_schedule == "constant":
-            return False
-        if self.lr_schedule == "cosine":
-            return True
         if self.lr_schedule == "auto":
             return not any(isinstance(cb, LRScheduler) for _, cb in self.callbacks_)
-        raise ValueError(
-            "lr_schedule must be 'auto', 'cosine' or 'constant', got "
-            f"{self.lr_schedule!r}; pass one of these, or a skorch LRScheduler among "
-            "callbacks."
-        )
+        return self.lr_schedule == "cosine"
 
     def _autocast(self):
         """Return the context of a forward pass under `amp`."""
         if not self.amp:
             return nullcontext()
-        dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        if self.amp not in dtypes:
-            raise ValueError(
-                f"amp must be False, 'bf16' or 'fp16', got {self.amp!r}; pass one of "
-                "these."
-            )
-        return torch.autocast(self._data_device().type, dtype=dtypes[self.amp])
+        dtype = torch.bfloat16 if self.amp == "bf16" else torch.float16
+        return torch.autocast(self._data_device().type, dtype=dtype)
 
     def _make_scaler(self):
         if self.amp != "fp16":
@@ -745,6 +800,8 @@ class StudentNet(ClassifierMixin, NeuralNet):
             named = _parameter_names(module)
             known = {k: v for k, v in self._data_sizes().items() if k in named}
             module = module(**{**known, **kwargs})
+            if self._is_default_module():
+                module = module.to(self._float_dtype())
             if not isinstance(module, nn.Module):
                 raise TypeError(
                     f"module {self.module!r} must return a torch.nn.Module, got "
@@ -752,7 +809,8 @@ class StudentNet(ClassifierMixin, NeuralNet):
                 )
         moments = getattr(self, "_moments", None)
         if moments is not None:
-            module = nn.Sequential(Standardize(*moments), module)
+            shift, scale = (moment.to(self._float_dtype()) for moment in moments)
+            module = nn.Sequential(Standardize(shift, scale), module)
         self.module_ = module
         return self
 
@@ -1088,10 +1146,11 @@ class StudentNet(ClassifierMixin, NeuralNet):
             y_true if isinstance(y_true, tuple | list) else (y_true, None)
         )
         output = y_pred[0] if isinstance(y_pred, tuple) else y_pred
-        if targets.device != output.device:
-            targets = targets.to(output.device)
         if targets.ndim == 1:
             targets = _one_hot(targets, len(self.classes_))
+        if targets.device != output.device or targets.dtype != output.dtype:
+            dtype = torch.float64 if output.dtype is torch.float64 else torch.float32
+            targets = targets.to(output.device, dtype)
         losses = self.row_loss(y_pred, targets)
         if losses.ndim == 0:
             if weights is None:
@@ -1144,12 +1203,12 @@ class StudentNet(ClassifierMixin, NeuralNet):
         Returns
         -------
         proba : torch.Tensor of shape (n_rows, n_classes)
-            Float32 rows that sum to 1.
+            Rows that sum to 1, float32 (float64 from a module that uses it).
         """
         nonlinearity = self.predict_nonlinearity
-        output = output.float()
+        if output.dtype is not torch.float64:
+            output = output.float()
         if isinstance(nonlinearity, str):
-            _require_auto("predict_nonlinearity", nonlinearity)
             criterion = self.criterion
             kind = criterion if isinstance(criterion, type) else type(criterion)
             if not issubclass(kind, nn.BCEWithLogitsLoss):
@@ -1221,7 +1280,8 @@ class StudentNet(ClassifierMixin, NeuralNet):
         Returns
         -------
         proba : ndarray of float32 of shape (n_rows, n_classes)
-            Columns in the order of `classes_`; rows sum to 1.
+            Columns in the order of `classes_`; rows sum to 1. Float64 where
+            `input_dtype` is.
         """
         check_is_fitted(self)
         if not is_dataset(X):
@@ -1298,15 +1358,6 @@ def check_soft_targets(targets, classes):
             "each row by its sum."
         )
     return (targets / total[:, None]).astype(np.float32), classes
-
-
-def _require_auto(name, value):
-    """Refuse words other than "auto"."""
-    if value != "auto":
-        raise ValueError(
-            f"{name} must be 'auto' or a value of its own type, got the string "
-            f"{value!r}; see the docstring of StudentNet."
-        )
 
 
 def _one_hot(positions, n_classes):
