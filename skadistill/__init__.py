@@ -1,3 +1,21 @@
-"""Distil an expensive, sometimes wrong teacher into a small student."""
+"""Distil an expensive, sometimes wrong teacher into a small student.
+
+The front door: :class:`ActiveDistiller` and what most scripts need beside it.
+"""
+
+from skadistill._distiller import ActiveDistiller
+from skadistill._plan import Plan
+from skadistill._stopping import StudentStable
+from skadistill.student import StudentNet
+from skadistill.teachers import MemoryLedger
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ActiveDistiller",
+    "MemoryLedger",
+    "Plan",
+    "StudentNet",
+    "StudentStable",
+    "__version__",
+]

@@ -4,7 +4,15 @@ One place to look when scikit-learn moves something; each entry names the
 version in which it appeared or left.
 """
 
-from contextlib import nullcontext
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import _check_method_params, validate_data
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -21,4 +29,74 @@ except ImportError:
         return method
 
 
-__all__ = ["HAS_CALLBACKS", "CallbackSupportMixin", "nullcontext", "with_callbacks"]
+__all__ = [
+    "HAS_CALLBACKS",
+    "CallbackSupportMixin",
+    "HasMethods",
+    "Interval",
+    "RealNotInt",
+    "RoundTasks",
+    "StrOptions",
+    "check_method_params",
+    "fit_context",
+    "validate_data",
+    "validate_parameters",
+    "with_callbacks",
+]
+
+fit_context = _fit_context  # since scikit-learn 1.3
+check_method_params = _check_method_params  # since scikit-learn 1.4
+
+
+def validate_parameters(estimator):
+    """Check an object's parameters against its constraint table."""
+    validate_parameter_constraints(
+        estimator._parameter_constraints,
+        estimator.get_params(deep=False),
+        caller_name=type(estimator).__name__,
+    )
+
+
+class RoundTasks:
+    """Report each round as one task of scikit-learn's callbacks, where they exist.
+
+    Parameters
+    ----------
+    estimator : CallbackSupportMixin
+        The estimator being fitted.
+    n_tasks : int
+        Tasks at most.
+    """
+
+    def __init__(self, estimator, n_tasks):
+        self.estimator = estimator
+        self.context = None
+        if HAS_CALLBACKS:
+            self.context = estimator._init_callback_context(max_subtasks=n_tasks)
+            self.context.call_on_fit_task_begin(estimator=estimator)
+
+    def begin(self, name):
+        """Open a task below the fit's own."""
+        if self.context is not None:
+            self._task = self.context.subcontext(task_name=name)
+            self._task.call_on_fit_task_begin(estimator=self.estimator)
+
+    def end(self, fitted_attributes):
+        """End the open task; True when a callback asks to stop.
+
+        `fitted_attributes()` returns what a fitted copy needs at this moment.
+        """
+        return self._end(getattr(self, "_task", None), fitted_attributes)
+
+    def close(self, fitted_attributes):
+        """End the fit's own task."""
+        self._end(self.context, fitted_attributes)
+
+    def _end(self, task, fitted_attributes):
+        if task is None:
+            return False
+        return bool(
+            task.call_on_fit_task_end(
+                estimator=self.estimator, reconstruction_attributes=fitted_attributes
+            )
+        )

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _TOKENS: dict[int, tuple[weakref.ref, str]] = {}
+_FIRST_CONTENT: dict[int, tuple[weakref.ref, str]] = {}
 
 
 def given_identity(name, version):
@@ -95,18 +96,28 @@ def object_token(obj):
     >>> object_token(f) == object_token(f), object_token(f) == object_token(g)
     (True, False)
     """
+    return _remembered(_TOKENS, obj, lambda: uuid.uuid4().hex)
+
+
+def _first_content(obj):
+    """Return the content identity that an object had when it was first seen."""
+    return _remembered(_FIRST_CONTENT, obj, lambda: content_identity(obj))
+
+
+def _remembered(table, obj, make):
+    """Keep one string for each living object."""
     address = id(obj)
-    known = _TOKENS.get(address)
+    known = table.get(address)
     if known is not None and known[0]() is obj:
         return known[1]
-    token = uuid.uuid4().hex
+    text = make()
     try:
         # The address is used again after the object died; the reference tells.
-        reference = weakref.ref(obj, lambda _: _TOKENS.pop(address, None))
+        reference = weakref.ref(obj, lambda _: table.pop(address, None))
     except TypeError:
-        return token
-    _TOKENS[address] = (reference, token)
-    return token
+        return text
+    table[address] = (reference, text)
+    return text
 
 
 def content_identity(obj):
@@ -144,8 +155,10 @@ def function_identity(function):
     ``predict`` (a model fitted again is another teacher). Other globals, and what
     the functions it calls do, are not seen: give a `name` and `version` when they
     matter. A closure may hold anything and change at any time, so a function with
-    one is identified by the object itself. A bound method or a callable instance
-    is its content.
+    one is identified by the object itself. A bound method is its owner's content.
+    A callable instance is its content when it was first asked in this process:
+    clients count requests and fill caches, and are the same teacher still. Give one
+    that learns between fits a new `version` each time.
 
     Parameters
     ----------
@@ -169,7 +182,7 @@ def function_identity(function):
         owner = content_identity(function.__self__)
         return f"{function.__func__.__qualname__}:{owner}"
     if not isinstance(function, types.FunctionType):
-        return f"{type(function).__qualname__}:{content_identity(function)}"
+        return f"{type(function).__qualname__}:{_first_content(function)}"
     where = f"{function.__module__}.{function.__qualname__}"
     if function.__closure__:
         return f"{where}:object-{object_token(function)}"

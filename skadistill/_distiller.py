@@ -1,0 +1,702 @@
+"""ActiveDistiller: train, ask, pay, train again, stop."""
+
+from numbers import Integral, Real
+from time import perf_counter
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skadistill._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    RealNotInt,
+    RoundTasks,
+    StrOptions,
+    check_method_params,
+    fit_context,
+    with_callbacks,
+)
+from skadistill._inputs import check_container, check_inputs, extend_metadata
+from skadistill._plan import Plan, resolve_budget, split_budget
+from skadistill._rounds import FitState, PoolScorer, view_pool
+from skadistill.model_selection import warn_if_unlabeled
+from skadistill.query import as_strategy, check_query
+from skadistill.student import as_student, fit_student
+from skadistill.teachers import (
+    BaseTeacher,
+    EstimatorTeacher,
+    FunctionTeacher,
+    MemoryLedger,
+    as_teacher,
+    buy_labels,
+    estimate_teacher_error,
+)
+
+__all__ = ["ActiveDistiller"]
+
+
+class ActiveDistiller(
+    CallbackSupportMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+):
+    """Distil a costly teacher into a small student under a query budget.
+
+    The student is first trained on the labelled rows. Then, for a few rounds, a
+    query strategy chooses unlabelled rows from the student's predictions, the
+    teacher is paid for soft labels of exactly those, and the student is trained
+    again on everything known. What comes out is the student alone: predictions
+    never call the teacher.
+
+    Parameters
+    ----------
+    teacher : estimator or callable
+        Who is asked. An unfitted classifier is fitted on the labelled rows; a
+        fitted one is used as it is and never copied, also not by
+        :func:`sklearn.base.clone`; a callable takes rows and returns probabilities
+        of shape (n_rows, n_classes), columns in the order of the sorted classes, or
+        hard labels of shape (n_rows,). Classifiers with only ``decision_function``
+        or only ``predict`` serve too. See :func:`skadistill.teachers.as_teacher`.
+    student : classifier or None, default=None
+        What is trained: a :class:`skadistill.student.StudentNet` (the default), or
+        any scikit-learn classifier or pipeline whose ``fit`` takes
+        ``sample_weight``. It is cloned.
+    query_strategy : str, callable or object, default="robust"
+        Who chooses: "robust" (the game-theoretic sampler of Robust Active
+        Distillation), "margin", "entropy", "least_confident", "random", a function
+        ``f(proba) -> scores``, or an object following
+        :class:`skadistill.query.QueryStrategy`.
+    budget : int, float or None, default=0.2
+        Rows of the pool to ask for: a number, a share of the pool, or None for all
+        of it. A row whose label the ledger already knows counts as asked but costs
+        nothing, so that the same seed asks the same rows, and a search compares
+        like with like, whatever was paid before.
+    n_rounds : int, default=5
+        Rounds over which the budget is split evenly.
+    objective : {"soft"}, default="soft"
+        What the student must match: the teacher's soft labels, by cross-entropy.
+    ledger : object or None, default=None
+        Remembers every label ever paid for, see
+        :class:`skadistill.teachers.MemoryLedger`. Pass one and keep it to share
+        labels between fits, clones and searches of one process. None: a new one
+        for each fit, left in ``ledger_``.
+    unlabeled_marker : int, str or None, default=-1
+        The value of ``y`` that marks a row without label. None: every row of ``X``
+        has a label and the pool is ``X_unlabeled``.
+    teacher_error : "auto", float or None, default="auto"
+        Share of rows on which the teacher is wrong, for the robust sampler. "auto":
+        a teacher fitted here is cross-fitted on the labelled rows; another is asked
+        about labelled rows, which costs (see `n_validation_rows`). A teacher that
+        was trained on these very rows looks better than it is: give the share you
+        believe. None: unknown, the sampler plays the regret game.
+    n_validation_rows : int or None, default=200
+        Labelled rows, drawn at random, that a fitted teacher or a callable is asked
+        about to estimate its error; None: all of them. They are paid for on top of
+        `budget` and counted in ``n_teacher_rows_validation_``.
+    teacher_batch_size : int or None, default=None
+        Rows of one call to the teacher; None: a round is one call. Labels are kept
+        batch by batch, so a fault costs at most the batch in flight.
+    stopping : object or None, default=None
+        Stops before the budget is spent, for example
+        :class:`skadistill.StudentStable`.
+    warm_start : bool, default=False
+        Whether the student goes on from the last round instead of starting afresh;
+        the student must have a ``warm_start`` parameter.
+    random_state : int, RandomState or None, default=None
+        Seeds the choice of rows, cross-fitting and, where it has no seed of its
+        own, the student.
+    verbose : int, default=0
+        1 prints a line a round.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Classes of the labelled rows, sorted.
+    n_features_in_ : int
+        Features seen in `fit`; not there for texts.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
+    student_ : estimator
+        The student, fitted: what you deploy.
+    teacher_ : object
+        The teacher that was asked; None where nothing was to be asked.
+    ledger_ : object
+        The ledger with the labels paid for, also after a failed fit.
+    history_ : list of dict
+        One record a round, 0 being the student on the labelled rows: ``round``,
+        ``n_labeled`` (rows trained on), ``n_pool`` (rows left), ``n_asked``,
+        ``n_paid``,
+        ``n_free`` (from the ledger), ``n_calls``, ``teacher_error``, ``gain_mean``,
+        ``gain_max``, ``water_level``, ``n_mistakes``, ``n_support``,
+        ``student_agreement`` (share of the asked rows on which the student agreed
+        with the teacher before it was told), ``student_stability`` (share of pool
+        rows whose predicted class stayed, where `stopping` is set), and the seconds
+        in each part: ``seconds_teacher``, ``seconds_student`` (training),
+        ``seconds_predict`` (scoring the pool), ``seconds_query``,
+        ``seconds_total``.
+    transduction_ : ndarray of shape (n_rows,)
+        Labels used in the last training, for the rows of `X`, then those of
+        `X_unlabeled`: given ones, the teacher's first choice for rows paid, the
+        marker (or -1) for rows never asked.
+    labeled_round_ : ndarray of int of shape (n_rows,)
+        0: label given, r: asked in round r, -1: never asked.
+    n_queries_ : int
+        Rows of the pool asked for.
+    n_paid_ : int
+        Rows of the pool paid for; the rest of `n_queries_` came from the ledger or
+        repeats another row.
+    n_teacher_rows_validation_ : int
+        Labelled rows paid for to estimate the teacher's error.
+    teacher_error_ : float or None
+        Estimated or given error rate of the teacher.
+    n_rounds_ : int
+        Rounds asked.
+    termination_condition_ : str
+        Why the loop stopped: "no_pool" (nothing unlabelled), "budget" (spent),
+        "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to
+        gain), "student_stable" (`stopping`), "callback" (one asked to stop).
+
+    See Also
+    --------
+    sklearn.semi_supervised.SelfTrainingClassifier : Learns from unlabelled rows
+        without a teacher.
+    skadistill.model_selection.PartiallyLabeledSplit : Cross-validation with
+        unlabelled rows in ``X``.
+
+    Notes
+    -----
+    Under cross-validation either keep unlabelled rows out of ``X`` and pass them as
+    ``X_unlabeled`` through metadata routing, or wrap the splitter in
+    :class:`skadistill.model_selection.PartiallyLabeledSplit`. scikit-learn slices
+    fit parameters that have as many rows as ``X``: an ``X_unlabeled`` of exactly
+    that length would lose rows.
+
+    References
+    ----------
+    .. [1] Baykal, Trinh, Iliopoulos, Menghani, Vee. "Robust Active Distillation."
+       ICLR 2023, arXiv:2210.01213.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill import ActiveDistiller
+    >>> X, y = load_iris(return_X_y=True)
+    >>> y[40:] = y[40:] * (y[40:] == 0) - (y[40:] != 0)  # hide most labels
+    >>> y[[60, 70, 80, 110, 120, 130]] = [1, 1, 1, 2, 2, 2]
+    >>> distiller = ActiveDistiller(
+    ...     RandomForestClassifier(random_state=0),
+    ...     LogisticRegression(max_iter=1000),
+    ...     budget=20, n_rounds=2, random_state=0,
+    ... ).fit(X, y)
+    >>> distiller.n_queries_, distiller.termination_condition_
+    (20, 'budget')
+    >>> distiller.predict(X[[0, 75, 125]])
+    array([0, 1, 2])
+    """
+
+    _parameter_constraints: dict = {
+        "teacher": [HasMethods(["predict"]), HasMethods(["ask"]), callable],
+        "student": [HasMethods(["fit", "predict"]), None],
+        "query_strategy": [str, callable, HasMethods(["query"])],
+        "budget": [
+            Interval(Integral, 0, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="both"),
+            None,
+        ],
+        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "objective": [StrOptions({"soft"})],
+        "ledger": [HasMethods(["lookup", "record"]), None],
+        "unlabeled_marker": [Integral, str, None],
+        "teacher_error": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 1, closed="both"),
+            None,
+        ],
+        "n_validation_rows": [Interval(Integral, 1, None, closed="left"), None],
+        "teacher_batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "stopping": [HasMethods(["should_stop"]), None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        teacher,
+        student=None,
+        *,
+        query_strategy="robust",
+        budget=0.2,
+        n_rounds=5,
+        objective="soft",
+        ledger=None,
+        unlabeled_marker=-1,
+        teacher_error="auto",
+        n_validation_rows=200,
+        teacher_batch_size=None,
+        stopping=None,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.teacher = teacher
+        self.student = student
+        self.query_strategy = query_strategy
+        self.budget = budget
+        self.n_rounds = n_rounds
+        self.objective = objective
+        self.ledger = ledger
+        self.unlabeled_marker = unlabeled_marker
+        self.teacher_error = teacher_error
+        self.n_validation_rows = n_validation_rows
+        self.teacher_batch_size = teacher_batch_size
+        self.stopping = stopping
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    @with_callbacks
+    def fit(self, X, y, *, X_unlabeled=None, **params):
+        """Train the student on the labelled rows and on what the teacher answers.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, DataFrame or list of texts, n_x rows
+            Rows; a row whose entry in `y` is the marker has no label.
+        y : array-like of shape (n_x,)
+            Labels. Strings with a numeric marker among them need dtype object.
+        X_unlabeled : like `X` with n_u rows, or None, default=None
+            More rows without label, in the same container as `X`.
+        **params : dict
+            Metadata routed to the student's and the teacher's ``fit``; needs
+            ``sklearn.set_config(enable_metadata_routing=True)``. Arrays with one
+            entry a row of `X` are cut to the rows used; ``sample_weight`` of rows
+            of `X_unlabeled` is 1.
+
+        Returns
+        -------
+        self : ActiveDistiller
+            Fitted.
+
+        Raises
+        ------
+        NoLabeledRowsError, SingleClassError
+            If the labelled rows cannot train a first student.
+        EmptyPoolError, BudgetError
+            If the budget cannot be spent.
+        TeacherError
+            If the teacher fails or answers wrongly; labels paid before that are in
+            ``ledger_``.
+        QueryStrategyError
+            If the strategy breaks its contract.
+        """
+        state = self._start(X, y, X_unlabeled, params)
+        tasks = RoundTasks(self, n_tasks=1 + len(state.schedule))
+        tasks.begin("round 0")
+        self._train_and_record(state, 0, perf_counter())
+        stop = self._nothing_to_ask(state)
+        if tasks.end(self._snapshot(state)):
+            stop = "callback"
+        for round_, n_queries in enumerate(state.schedule, start=1):
+            if stop:
+                break
+            start = perf_counter()
+            rows, evidence, stop = self._choose(state, n_queries)
+            if stop:
+                break
+            tasks.begin(f"round {round_}")
+            self._pay(state, rows, round_, evidence)
+            self._train_and_record(state, round_, start, evidence)
+            if tasks.end(self._snapshot(state)):
+                stop = "callback"
+        self.termination_condition_ = stop or (
+            "budget" if state.pool.size else "pool_empty"
+        )
+        self._finish(state)
+        tasks.close(self._snapshot(state))
+        return self
+
+    def plan(self, X, y, *, X_unlabeled=None, cost_per_row=None):
+        """Say how many rows a fit would ask and pay for, before anything is paid.
+
+        Parameters
+        ----------
+        X, y, X_unlabeled : as in `fit`
+            The rows that would be fitted.
+        cost_per_row : float or None, default=None
+            Price of one answer.
+
+        Returns
+        -------
+        plan : Plan
+            ``n_queries``, ``rounds``, ``n_validation_rows``, ``n_rows_to_pay`` and
+            ``cost``, all of them upper bounds: stopping rules and a ledger that
+            knows some rows make a fit cheaper.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skadistill import ActiveDistiller
+        >>> distiller = ActiveDistiller(lambda X: X, budget=0.5, n_rounds=2)
+        >>> X = np.random.default_rng(0).random((9, 2))
+        >>> y = np.array([0, 1, 1] + [-1] * 6)
+        >>> print(distiller.plan(X, y, cost_per_row=0.02))
+        3 of 6 pool rows in 2 rounds and 3 labelled rows for validation: at most 6 rows
+        to pay, 0.12 in all
+        """
+        table, _, labeled = check_inputs(clone(self), X, y, X_unlabeled)
+        n_pool = table.n_rows - labeled.size
+        rounds = split_budget(resolve_budget(self.budget, n_pool), self.n_rounds)
+        n_validation = 0
+        if (
+            rounds
+            and self.teacher_error == "auto"
+            and not as_teacher(self.teacher).needs_fit
+        ):
+            n_validation = min(labeled.size, self.n_validation_rows or labeled.size)
+        return Plan(labeled.size, n_pool, rounds, n_validation, cost_per_row)
+
+    def predict(self, X):
+        """Predict classes with the student alone.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_rows rows
+            Rows.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows,)
+            Classes.
+        """
+        X = self._check_new_rows(X)
+        return self.student_.predict(X)
+
+    @available_if(lambda self: _student_has(self, "predict_proba"))
+    def predict_proba(self, X):
+        """Predict class probabilities with the student alone.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_rows rows
+            Rows.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_rows, n_classes)
+            Rows summing to 1, columns in the order of ``classes_``.
+        """
+        X = self._check_new_rows(X)
+        return self.student_.predict_proba(X)
+
+    @available_if(lambda self: _student_has(self, "decision_function"))
+    def decision_function(self, X):
+        """Return the student's decision function.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_rows rows
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_rows,) or (n_rows, n_classes)
+            What the student returns.
+        """
+        X = self._check_new_rows(X)
+        return self.student_.decision_function(X)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the student's accuracy.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_rows rows
+            Rows.
+        y : array-like of shape (n_rows,)
+            True labels. Rows marked unlabelled count as wrong, with a warning.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            Weights.
+
+        Returns
+        -------
+        score : float
+            Weighted share of right predictions.
+        """
+        warn_if_unlabeled(y, self.unlabeled_marker)
+        return super().score(X, y, sample_weight)
+
+    def get_metadata_routing(self):
+        """Describe which metadata goes to the student's and the teacher's ``fit``.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            scikit-learn's description of the routing.
+        """
+        fit = MethodMapping().add(caller="fit", callee="fit")
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(student=as_student(self.student, None), method_mapping=fit)
+            .add(teacher=self.teacher, method_mapping=fit)
+        )
+
+    # The steps of fit, in the order in which it takes them.
+
+    def _start(self, X, y, X_unlabeled, params):
+        """Check everything, before the first label is paid for."""
+        routed = self._route(params)
+        table, y, labeled = check_inputs(self, X, y, X_unlabeled)
+        self.classes_, codes = np.unique(y[labeled], return_inverse=True)
+        self.ledger_ = MemoryLedger() if self.ledger is None else self.ledger
+        pool = np.setdiff1d(np.arange(table.n_rows), labeled, assume_unique=True)
+        n_queries = resolve_budget(self.budget, pool.size)
+        as_strategy(self.query_strategy)  # an unknown name is an error right away
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
+        state = FitState(
+            table=table,
+            pool=pool,
+            rows=labeled,
+            targets=np.eye(len(self.classes_))[codes],
+            schedule=split_budget(n_queries, self.n_rounds),
+            student=self._first_student(int(seeds[0])),
+            cut_metadata=extend_metadata(routed.student.fit, table),
+            random_state=np.random.default_rng(int(seeds[1])),
+        )
+        self.n_teacher_rows_validation_ = 0
+        if state.schedule:
+            self._prepare_teacher(state, y[labeled], routed, int(seeds[2]))
+        self.teacher_error_ = state.teacher_error
+        return state
+
+    def _route(self, params):
+        """Split metadata among student and teacher."""
+        if params and not get_config()["enable_metadata_routing"]:
+            raise ValueError(
+                f"fit got {sorted(params)}, which goes nowhere while metadata routing "
+                "is off; call sklearn.set_config(enable_metadata_routing=True) and "
+                "request it on the student or the teacher, for example with "
+                "student.set_fit_request(sample_weight=True)."
+            )
+        return process_routing(self, "fit", **params)
+
+    def _first_student(self, seed):
+        """Clone and seed the student."""
+        student = as_student(self.student, seed)
+        if self.warm_start:
+            if "warm_start" not in student.get_params(deep=False):
+                raise ValueError(
+                    f"warm_start=True but the student {type(student).__name__} has no "
+                    "parameter warm_start; use a student that has, or "
+                    "warm_start=False."
+                )
+            student.set_params(warm_start=True)
+        return student
+
+    def _prepare_teacher(self, state, y, routed, seed):
+        """Learn how often the teacher is wrong, and fit it where it needs it."""
+        teacher = as_teacher(self.teacher)
+        X = state.table.take(state.rows)
+        params = check_method_params(
+            state.table.parts[0], dict(routed.teacher.fit), indices=state.rows
+        )
+        state.teacher_error = self.teacher_error
+        if self.teacher_error == "auto":
+            estimate = estimate_teacher_error(
+                teacher,
+                X,
+                y,
+                classes=self.classes_,
+                ledger=self.ledger_,
+                n_rows=self.n_validation_rows,
+                batch_size=self.teacher_batch_size,
+                random_state=seed,
+                fit_params=params,
+            )
+            state.teacher_error = estimate.rate
+            self.n_teacher_rows_validation_ = estimate.n_paid
+        state.teacher = (
+            teacher.fitted_on(X, y, **params) if teacher.needs_fit else teacher
+        )
+
+    def _nothing_to_ask(self, state):
+        """Say why no round is to be run at all, if so."""
+        if state.schedule:
+            return None
+        return "budget" if state.pool.size else "no_pool"
+
+    def _train_and_record(self, state, round_, start, evidence=None):
+        """Train the student on every label known; afresh unless warm_start."""
+        train_start = perf_counter()
+        if not self.warm_start:
+            state.student = clone(state.student)
+        fit_student(
+            state.student,
+            state.table.take(state.rows),
+            state.targets,
+            classes=self.classes_,
+            **state.cut_metadata(state.rows),
+        )
+        end = perf_counter()
+        evidence = {
+            **(evidence or {}),
+            "seconds_student": end - train_start,
+            "seconds_total": end - start,
+        }
+        state.record(round_, **evidence)
+        if self.verbose:
+            print(
+                f"[ActiveDistiller] round {round_}: {state.rows.size} labelled rows, "
+                f"{evidence.get('n_asked', 0)} asked, {evidence.get('n_paid', 0)} "
+                f"paid, {end - start:.2f} s"
+            )
+
+    def _choose(self, state, n_queries):
+        """Ask the strategy for rows; decide whether to stop before paying."""
+        scorer = PoolScorer(
+            state, self.classes_, keep_classes=self.stopping is not None
+        )
+        view = view_pool(state, scorer)
+        strategy = as_strategy(self.query_strategy)
+        start = perf_counter()
+        # A child generator a round: what one round draws moves no other round.
+        positions = strategy.query(view, n_queries, state.random_state.spawn(1)[0])
+        positions = check_query(positions, view.n_rows, n_queries, strategy)
+        evidence = {
+            "n_asked": n_queries,
+            "seconds_query": perf_counter() - start - scorer.seconds,
+        }
+        stop = "no_gain" if view.report.get("gain_max", 1.0) <= 0 else None
+        if self.stopping is not None and self._is_stable(state, scorer):
+            stop = "student_stable"
+        if state.agreements:
+            evidence["student_stability"] = state.agreements[-1]
+        evidence["seconds_predict"] = scorer.seconds
+        return state.pool[positions], {**view.report, **evidence}, stop
+
+    def _is_stable(self, state, scorer):
+        """Compare the student's classes on the pool with those of the last round."""
+        winners = np.full(state.table.n_rows, -1, dtype=np.int32)
+        winners[state.pool] = scorer.predicted_classes()
+        if state.classes_before is not None:
+            same = winners[state.pool] == state.classes_before[state.pool]
+            state.agreements.append(float(same.mean()))
+        state.classes_before = winners
+        return self.stopping.should_stop(state.agreements)
+
+    def _pay(self, state, rows, round_, evidence):
+        """Buy the labels of the chosen rows; what the ledger knows is free."""
+        questions = state.table.take(rows)
+        start = perf_counter()
+        expected = np.asarray(state.student.predict_proba(questions)).argmax(axis=1)
+        evidence["seconds_predict"] += perf_counter() - start
+        purchase = buy_labels(
+            state.teacher,
+            questions,
+            classes=self.classes_,
+            ledger=self.ledger_,
+            batch_size=self.teacher_batch_size,
+        )
+        state.add(rows, purchase.labels, round_)
+        agreement = np.mean(expected == purchase.labels.argmax(axis=1))
+        evidence |= {
+            "n_paid": purchase.n_paid,
+            "n_free": purchase.n_free,
+            "n_calls": purchase.n_calls,
+            "student_agreement": float(agreement),
+            "seconds_teacher": purchase.seconds,
+        }
+
+    def _snapshot(self, state):
+        """Return a function giving what a fitted copy needs right now."""
+        student = state.student
+        return lambda: {"student_": student, "classes_": self.classes_}
+
+    def _finish(self, state):
+        """Leave the fitted attributes."""
+        self.student_ = state.student
+        self.teacher_ = self._unwrapped(state.teacher)
+        self.history_ = state.history
+        self.labeled_round_ = state.labeled_round
+        self.transduction_ = self._transduction(state)
+        self.n_rounds_ = self.history_[-1]["round"]
+        self.n_queries_ = sum(record["n_asked"] for record in self.history_)
+        self.n_paid_ = sum(record["n_paid"] for record in self.history_)
+
+    def _unwrapped(self, teacher):
+        """Return the user's kind of teacher, not the adapter made of it here."""
+        if isinstance(teacher, EstimatorTeacher | FunctionTeacher) and not isinstance(
+            self.teacher, BaseTeacher
+        ):
+            return getattr(teacher, "estimator", None) or teacher.function
+        return teacher
+
+    def _transduction(self, state):
+        """Return the labels trained on, in a dtype that also holds the marker."""
+        marker = -1 if self.unlabeled_marker is None else self.unlabeled_marker
+        dtype = np.result_type(self.classes_, np.asarray(marker))
+        if dtype.kind not in "iuf" and not isinstance(marker, str):
+            dtype = np.dtype(object)
+        labels = np.full(state.table.n_rows, marker, dtype=dtype)
+        labels[state.rows] = self.classes_[state.targets.argmax(axis=1)]
+        return labels
+
+    def _check_new_rows(self, X):
+        """Check rows to predict; their values are the student's to check."""
+        check_is_fitted(self, "student_")
+        return check_container(self, X, reset=False, finite=False)
+
+    # What scikit-learn asks of an estimator.
+
+    def __sklearn_clone__(self):
+        """Clone everything but a fitted teacher and the ledger, which are shared."""
+        params = self.get_params(deep=False)
+        shared = {"ledger"}
+        if not as_teacher(self.teacher).needs_fit:
+            shared.add("teacher")
+        new = type(self)(
+            **{
+                name: value if name in shared else clone(value, safe=False)
+                for name, value in params.items()
+            }
+        )
+        for name in ("_metadata_request", "_skl_callbacks"):
+            if name in vars(self):
+                setattr(new, name, vars(self)[name])
+        return new
+
+    def __sklearn_is_fitted__(self):
+        """Tell that a student is there; ``ledger_`` alone means a failed fit."""
+        return hasattr(self, "student_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        student = get_tags(as_student(self.student, None))
+        tags.input_tags.sparse = student.input_tags.sparse
+        tags.input_tags.allow_nan = student.input_tags.allow_nan
+        if hasattr(self.teacher, "__sklearn_tags__"):
+            teacher = get_tags(self.teacher)
+            tags.input_tags.sparse &= teacher.input_tags.sparse
+            tags.input_tags.allow_nan &= teacher.input_tags.allow_nan
+        return tags
+
+
+def _student_has(self, name):
+    """Tell whether the student, fitted or to be fitted, has a method."""
+    student = getattr(self, "student_", None)
+    if student is None:
+        student = as_student(self.student, None)
+    getattr(student, name)  # the student's own AttributeError explains best
+    return True

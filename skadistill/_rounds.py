@@ -1,0 +1,161 @@
+"""What one fit carries from round to round."""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from skadistill._table import RowTable
+from skadistill.query import QueryPool
+
+__all__ = ["FitState", "PoolScorer"]
+
+
+@dataclass
+class FitState:
+    """Hold what a fit knows: the rows, their labels so far, student and teacher.
+
+    Parameters
+    ----------
+    table : RowTable
+        All rows.
+    pool : ndarray of int of shape (n_pool,)
+        Rows still unlabelled, ascending.
+    rows : ndarray of int of shape (n_labeled,)
+        Rows with a label, given ones first, then in the order of asking.
+    targets : ndarray of shape (n_labeled, n_classes)
+        Their labels as probabilities.
+    schedule : tuple of int
+        Rows to ask for in each round.
+    student : estimator
+        The student of the last round.
+    cut_metadata : callable
+        Gives the student's fit parameters for some rows.
+    random_state : numpy.random.Generator
+        Seeds the choice of rows.
+    teacher : BaseTeacher or None, default=None
+        Who is asked.
+    teacher_error : float or None, default=None
+        Its error rate.
+    """
+
+    table: RowTable
+    pool: np.ndarray
+    rows: np.ndarray
+    targets: np.ndarray
+    schedule: tuple
+    student: Any
+    cut_metadata: Any
+    random_state: np.random.Generator
+    teacher: Any = None
+    teacher_error: float | None = None
+    history: list = field(default_factory=list)
+    agreements: list = field(default_factory=list)
+    classes_before: np.ndarray | None = None
+
+    def __post_init__(self):
+        self.labeled_round = np.full(self.table.n_rows, -1, dtype=np.int64)
+        self.labeled_round[self.rows] = 0
+
+    def add(self, rows, targets, round_):
+        """Move rows from the pool to the labelled ones."""
+        self.rows = np.concatenate([self.rows, rows])
+        self.targets = np.concatenate([self.targets, targets])
+        self.labeled_round[rows] = round_
+        self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
+
+    def record(self, round_, **what):
+        """Leave the evidence of one round; every key is present in every record."""
+        record = {
+            "round": round_,
+            "n_labeled": self.rows.size,
+            "n_pool": self.pool.size,
+            "n_asked": 0,
+            "n_paid": 0,
+            "n_free": 0,
+            "n_calls": 0,
+            "teacher_error": self.teacher_error,
+            "gain_mean": None,
+            "gain_max": None,
+            "water_level": None,
+            "n_mistakes": None,
+            "n_support": None,
+            "student_agreement": None,
+            "student_stability": None,
+            "seconds_teacher": 0.0,
+            "seconds_student": 0.0,
+            "seconds_predict": 0.0,
+            "seconds_query": 0.0,
+            "seconds_total": 0.0,
+        }
+        self.history.append({**record, **what})
+
+
+class PoolScorer:
+    """Yield the student's probabilities block by block, and time them.
+
+    Parameters
+    ----------
+    state : FitState
+        Whose student and pool.
+    classes : ndarray of shape (n_classes,)
+        The classes.
+    keep_classes : bool
+        Whether to remember the predicted class of each row.
+    """
+
+    def __init__(self, state, classes, *, keep_classes):
+        self.student = state.student
+        self.table = state.table
+        self.pool = state.pool
+        self.classes = classes
+        self.seconds = 0.0
+        self._winners = None
+        if keep_classes:
+            self._winners = np.full(self.pool.shape[0], -1, dtype=np.int32)
+
+    def __call__(self):
+        """Iterate over the pool once."""
+        done = 0
+        for block in self.table.blocks(self.pool, len(self.classes)):
+            start = perf_counter()
+            proba = np.asarray(self.student.predict_proba(block))
+            self.seconds += perf_counter() - start
+            if self._winners is not None:
+                self._winners[done : done + len(proba)] = proba.argmax(axis=1)
+            done += len(proba)
+            yield proba
+
+    def predicted_classes(self):
+        """Return the position of the predicted class of every pool row."""
+        if self._winners.min(initial=0) < 0:  # the strategy did not look at all rows
+            for _ in self():
+                pass
+        return self._winners
+
+
+def view_pool(state, scorer):
+    """Build what a strategy may look at.
+
+    Parameters
+    ----------
+    state : FitState
+        The fit.
+    scorer : PoolScorer
+        The source of probabilities.
+
+    Returns
+    -------
+    view : QueryPool
+        The pool, nothing computed yet.
+    """
+    return QueryPool(
+        state.pool.size,
+        scorer.classes,
+        scorer,
+        student=state.student,
+        teacher_error=state.teacher_error,
+        gather_pool=lambda: state.table.take(state.pool),
+        gather_labeled=lambda: (state.table.take(state.rows), state.targets),
+    )

@@ -1,0 +1,153 @@
+"""The rows of both doors as one table: those of X first, then X_unlabeled's."""
+
+import numpy as np
+from scipy import sparse
+from sklearn import get_config
+
+from skadistill.teachers._rows import count_rows, take_rows
+
+__all__ = ["RowTable", "is_frame", "is_texts"]
+
+
+def is_frame(X):
+    """Tell whether X is a table with named columns (pandas, polars).
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for DataFrames.
+
+    Examples
+    --------
+    >>> from skadistill._table import is_frame
+    >>> is_frame([[1.0]])
+    False
+    """
+    return hasattr(X, "columns") and hasattr(X, "dtypes")
+
+
+def is_texts(X):
+    """Tell whether X is a one-dimensional collection of strings.
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for lists, arrays and Series of str.
+
+    Examples
+    --------
+    >>> from skadistill._table import is_texts
+    >>> is_texts(["a text", "another"])
+    True
+    """
+    if isinstance(X, str) or is_frame(X) or sparse.issparse(X):
+        return False
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
+        return False
+    first = X.iloc[0] if hasattr(X, "iloc") else X[0]
+    return isinstance(first, str)
+
+
+class RowTable:
+    """Address the rows of X and X_unlabeled by one number and take some of them.
+
+    Parameters
+    ----------
+    X : container of n_x rows
+        Array, sparse matrix, DataFrame or list of texts.
+    X_unlabeled : container of n_u rows or None
+        The same kind of container.
+    """
+
+    def __init__(self, X, X_unlabeled=None):
+        self.parts = [X] if X_unlabeled is None else [X, X_unlabeled]
+        self.n_first = count_rows(X)
+        self.n_rows = sum(count_rows(part) for part in self.parts)
+
+    def take(self, rows):
+        """Return the rows at these positions, in this order, in the container.
+
+        Parameters
+        ----------
+        rows : ndarray of int of shape (n_taken,)
+            Positions in ``[0, n_rows)``.
+
+        Returns
+        -------
+        taken : container of n_taken rows
+            A view where the rows are one stretch of an array.
+        """
+        inside = rows < self.n_first
+        if inside.all():
+            return _take(self.parts[0], rows)
+        if not inside.any():
+            return _take(self.parts[1], rows - self.n_first)
+        both = _stack(
+            _take(self.parts[0], rows[inside]),
+            _take(self.parts[1], rows[~inside] - self.n_first),
+        )
+        order = np.empty(rows.shape[0], dtype=np.int64)
+        order[np.concatenate([np.flatnonzero(inside), np.flatnonzero(~inside)])] = (
+            np.arange(rows.shape[0])
+        )
+        return _take(both, order)
+
+    def blocks(self, rows, n_outputs):
+        """Iterate over the rows in blocks that fit scikit-learn's working memory.
+
+        Parameters
+        ----------
+        rows : ndarray of int of shape (n_taken,)
+            Positions to go through.
+        n_outputs : int
+            Numbers that the caller will compute for each row.
+
+        Yields
+        ------
+        block : container
+            The next rows.
+        """
+        width = 1
+        for size in getattr(self.parts[0], "shape", (0, 1))[1:]:
+            width *= size
+        # Inputs, a float32 copy and outputs; networks add some widths of theirs.
+        row_bytes = 8 * (2 * width + 4 * n_outputs)
+        size = max(1, int(get_config()["working_memory"] * 2**20 // row_bytes))
+        for start in range(0, rows.shape[0], size):
+            yield self.take(rows[start : start + size])
+
+
+def _take(part, rows):
+    """Take rows; one ascending stretch of an array comes as a view."""
+    if isinstance(part, np.ndarray) and rows.shape[0] > 0:
+        first, last = int(rows[0]), int(rows[-1])
+        if last - first + 1 == rows.shape[0] and (np.diff(rows) == 1).all():
+            return part[first : last + 1]
+    return take_rows(part, rows)
+
+
+def _stack(first, second):
+    """Put two containers of the same kind on top of each other."""
+    if sparse.issparse(first):
+        return sparse.vstack([first, second], format="csr")
+    if is_frame(first) or hasattr(first, "to_list"):
+        if hasattr(first, "iloc"):
+            import pandas
+
+            return pandas.concat([first, second], axis=0)
+        import polars
+
+        return polars.concat([first, second])
+    if isinstance(first, list | tuple):
+        return [*first, *second]
+    return np.concatenate([first, second])
