@@ -161,7 +161,8 @@ def _check(targets, classes):
 def _fit_pipeline(pipeline, X, targets, classes, sample_weight, fit_params):
     """Fit the leading steps on likeliest labels, the last one on the targets."""
     last_name, last = pipeline.steps[-1]
-    own, others = {}, {}
+    own: dict = {}
+    others: dict = {}
     for key, value in fit_params.items():
         step, _, name = key.partition("__")
         if not name:

@@ -1,6 +1,7 @@
 """Rows as whole batches: tensors, files, sparse tables, one interface."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,8 +35,8 @@ class Rows:
 
     def __init__(self, X, dtype=torch.float32, protect=True):
         self.dtype = dtype
-        self.source = None
-        self.tensor = None
+        self.source: Any = None
+        self.tensor: torch.Tensor | None = None
         self.shared = False
         self.shape = X.shape
         if sp.issparse(X) or _is_mapped(X) or not X.flags.writeable:
@@ -79,7 +80,7 @@ class Rows:
         other.shape = (len(index), *self.shape[1:])
         other.tensor = other.source = None
         if self.tensor is not None:
-            other.tensor = self.tensor.index_select(0, index.to(self.tensor.device))
+            other.tensor = _select(self.tensor, index)
         else:
             other.source = self.source[index.numpy()]
         return other
@@ -94,7 +95,7 @@ class Rows:
     def gather(self, index):
         """Return the rows at the positions `index` (a tensor) as a tensor."""
         if self.tensor is not None:
-            return self.tensor.index_select(0, index.to(self.tensor.device))
+            return _select(self.tensor, index)
         return self._dense(self.source[index.numpy()])
 
     def _dense(self, rows):
@@ -220,35 +221,35 @@ class TableDataset(Dataset):
 
     def take(self, index):
         """Return the rows at the positions `index` (a tensor) as a new dataset."""
+        targets, weights = self._each(lambda part: _select(part, index))
         return TableDataset(
-            self.rows.take(index),
-            *(
-                None if part is None else part.index_select(0, index.to(part.device))
-                for part in (self.targets, self.weights)
-            ),
-            classes=self.classes,
+            self.rows.take(index), targets, weights, classes=self.classes
+        )
+
+    def _each(self, function):
+        """Apply a function to targets and weights, where there are any."""
+        return (
+            None if part is None else function(part)
+            for part in (self.targets, self.weights)
         )
 
     def block(self, start, stop):
         """Return rows `start` to `stop` as a batch ``(X, y)``."""
-        return self.rows.block(start, stop), _pair(
-            *(
-                None if part is None else part[start:stop]
-                for part in (self.targets, self.weights)
-            )
-        )
+        parts = self._each(lambda part: part[start:stop])
+        return self.rows.block(start, stop), _pair(*parts)
 
     def __getitems__(self, index):
         index = torch.as_tensor(index)
-        return self.rows.gather(index), _pair(
-            *(
-                None if part is None else part.index_select(0, index.to(part.device))
-                for part in (self.targets, self.weights)
-            )
-        )
+        parts = self._each(lambda part: _select(part, index))
+        return self.rows.gather(index), _pair(*parts)
 
     def __getitem__(self, i):
         return self.__getitems__([i])
+
+
+def _select(tensor, index):
+    """Gather rows of a tensor wherever it lives."""
+    return tensor.index_select(0, index.to(tensor.device))
 
 
 def _pair(targets, weights):
@@ -294,10 +295,10 @@ class TableLoader(DataLoader):
         self._shuffle = shuffle
 
     def _bounds(self, n_rows):
+        size = self.batch_size or 1
         if self.drop_last:
-            n_batches = n_rows // self.batch_size
-            return [i * self.batch_size for i in range(n_batches + 1)]
-        n_batches = -(-n_rows // self.batch_size)
+            return [i * size for i in range(n_rows // size + 1)]
+        n_batches = -(-n_rows // size)
         return [i * n_rows // n_batches for i in range(n_batches + 1)]
 
     def __iter__(self):

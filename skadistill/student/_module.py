@@ -1,5 +1,7 @@
 """The default student: an MLP sized from the data, and the layer that scales."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -166,7 +168,7 @@ class StudentMLP(nn.Sequential):
                     f"{hidden_sizes!r}; pass for example (128, 128)."
                 )
             hidden_sizes = auto_hidden_sizes(n_rows)
-        layers: list[nn.Module] = []
+        layers: list[Any] = []
         width_in = n_features
         for width in hidden_sizes:
             layers += [nn.Linear(width_in, width), nn.ReLU()]
@@ -182,4 +184,4 @@ class StudentMLP(nn.Sequential):
         # Start near the uniform distribution: the first steps then move towards
         # the targets instead of undoing confident noise.
         with torch.no_grad():
-            self[-1].weight.mul_(0.1)
+            layers[-1].weight.mul_(0.1)

@@ -1,12 +1,14 @@
 """StudentNet: a skorch net that learns from probabilities, row weights and labels."""
 
 import copy
+import dis
 import inspect
 import math
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache
 from numbers import Integral, Real
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +72,19 @@ class _QuietPrintLog(PrintLog):
     def on_epoch_end(self, net, **kwargs):
         if net.verbose:
             super().on_epoch_end(net, **kwargs)
+
+
+class _StopTraining(Exception):
+    """A callback asks to end the training in good order."""
+
+
+def _was_raised_by_code(error):
+    """Tell a ``raise`` statement from an interrupt that came from outside."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    opcode = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return opcode == dis.opmap["RAISE_VARARGS"]
 
 
 class StudentNet(ClassifierMixin, NeuralNet):
@@ -183,7 +198,9 @@ class StudentNet(ClassifierMixin, NeuralNet):
     Notes
     -----
     An interrupt (Ctrl-C) leaves `fit` as ``KeyboardInterrupt``; the weights
-    reached so far stay on the object.
+    reached so far stay on the object. A callback that says ``raise
+    KeyboardInterrupt``, as skorch's ``EarlyStopping`` does, ends the training in
+    good order.
 
     Examples
     --------
@@ -197,7 +214,8 @@ class StudentNet(ClassifierMixin, NeuralNet):
 
     # skorch sets these in its constructor, where scikit-learn allows parameters
     # only; defaults on the class mean the same to skorch's own code.
-    history_ = None
+    history_: Any = None
+    classes_: Any
     initialized_ = False
     virtual_params_: dict = {}
     _run = None
@@ -285,7 +303,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         self.random_state = random_state
         for name in ("history_", "initialized_", "virtual_params_"):
             if not vars(self)[name]:
-                del vars(self)[name]
+                del self.__dict__[name]
 
     # -- parameters --------------------------------------------------------
 
@@ -301,7 +319,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
 
     @device.setter
     def device(self, value):
-        vars(self)["device"] = value
+        self.__dict__["device"] = value
 
     def __setattr__(self, name, attr):
         # Constructor parameters may be modules; skorch would tell them from
@@ -597,7 +615,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
             weights = None
         self._plan(X.shape[0])
         fresh = not self.initialized_ or not (
-            method == "partial_fit" or self._continues()
+            method == "partial_fit" or self.warm_start
         )
         if fresh:
             self._input_shape = tuple(X.shape[1:])
@@ -708,12 +726,13 @@ class StudentNet(ClassifierMixin, NeuralNet):
         try:
             with seeded(int(seeds[1]), self._data_device()):
                 self.notify("on_train_begin", X=X, y=labels)
-                self.fit_loop(
-                    dataset,
-                    labels if self.train_split else None,
-                    epochs=self.max_epochs_,
-                    **fit_params,
-                )
+                with suppress(_StopTraining):
+                    self.fit_loop(
+                        dataset,
+                        labels if self.train_split else None,
+                        epochs=self.max_epochs_,
+                        **fit_params,
+                    )
                 self.notify("on_train_end", X=X, y=labels)
         finally:
             for group, lr in self._run.base_lrs if self._run.schedule else ():
@@ -742,6 +761,26 @@ class StudentNet(ClassifierMixin, NeuralNet):
             return torch.amp.GradScaler(device_type, enabled=device_type == "cuda")
         return torch.cuda.amp.GradScaler(enabled=device_type == "cuda")
 
+    def notify(self, method_name, **cb_kwargs):
+        """Call a hook of the net and of its callbacks.
+
+        Parameters
+        ----------
+        method_name : str
+            The hook, for example "on_epoch_end".
+        **cb_kwargs : dict
+            Passed to the hook.
+        """
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as interrupt:
+            # skorch's EarlyStopping, and callbacks after its model, end the
+            # training with `raise KeyboardInterrupt`; the user's Ctrl-C may
+            # arrive in the same lines and must get through.
+            if self._run is not None and _was_raised_by_code(interrupt):
+                raise _StopTraining from None
+            raise
+
     def _listens(self, hook):
         """Tell whether the net or a callback does something at `hook`."""
         if getattr(type(self), hook) is not getattr(NeuralNet, hook):
@@ -756,14 +795,14 @@ class StudentNet(ClassifierMixin, NeuralNet):
         """Tell whether steps must go through skorch's closures."""
         if type(self)._step_optimizer is not NeuralNet._step_optimizer:
             return True
-        return any(
-            getattr(self, name + "_").step.__name__ == "step"
-            and inspect.signature(type(getattr(self, name + "_")).step)
-            .parameters.get("closure", SimpleNamespace(default=None))
-            .default
-            is inspect.Parameter.empty
+        # LBFGS evaluates the loss several times per step: its closure is required.
+        closures = [
+            inspect.signature(type(getattr(self, name + "_")).step).parameters.get(
+                "closure"
+            )
             for name in self._optimizers
-        )
+        ]
+        return any(c is not None and c.default is c.empty for c in closures)
 
     # -- components, called by skorch's initialize --------------------------
 
@@ -933,7 +972,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         prefix = "iterator_train" if training else "iterator_valid"
         kwargs = self.get_params_for(prefix)
         iterator = getattr(self, prefix)
-        table = dataset.dataset if isinstance(dataset, Subset) else dataset
+        table: Any = dataset.dataset if isinstance(dataset, Subset) else dataset
         ours = isinstance(table, TableDataset)
         if "batch_size" not in kwargs and "batch_sampler" not in kwargs:
             if training:
