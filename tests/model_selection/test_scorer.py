@@ -94,6 +94,13 @@ def test_string_labels_beside_a_numeric_marker_are_scored(fitted, kind):
     assert ignore_unlabeled("f1_macro")(named, X, given) == expected
 
 
+def test_an_object_array_of_integers_is_scored(fitted):
+    """Integers that came in an object array score like integers."""
+    model, X, y, _ = fitted
+    score = ignore_unlabeled("f1_macro")
+    assert score(model, X, y.astype(object)) == score(model, X, y)
+
+
 def test_metrics_of_labels_become_scorers_and_others_are_refused(fitted):
     """A metric of labels works as it is; probabilities and losses need make_scorer."""
     model, X, y, _ = fitted

@@ -56,7 +56,9 @@ def groups_for(cv, groups):
 
 
 def folds(splitter, *args, **kwargs):
-    return [(set(a.tolist()), b.tolist()) for a, b in splitter.split(*args, **kwargs)]
+    seen = [(a.tolist(), b.tolist()) for a, b in splitter.split(*args, **kwargs)]
+    assert all(train == sorted(set(train)) for train, _ in seen)
+    return [(set(train), test) for train, test in seen]
 
 
 @pytest.mark.parametrize("cv", SPLITTERS, ids=repr)
@@ -104,7 +106,7 @@ def test_test_folds_partition_the_labelled_rows(data):
 def test_an_int_stratifies_the_labelled_rows():
     """Every fold of an int split holds every class in equal numbers."""
     X, y, _ = partially_labeled_table(n=300, share=0.3)
-    y[y != -1] = np.arange((y != -1).sum()) % 3
+    y[y != -1] = np.sort(np.arange((y != -1).sum()) % 3)
     for _, test in PartiallyLabeledSplit(5).split(X, y):
         assert np.bincount(y[test]).tolist() == [6, 6, 6]
 
@@ -158,6 +160,13 @@ def test_string_labels_beside_a_numeric_marker_split_like_numbers(kind):
     assert folds(PartiallyLabeledSplit(3), X, given) == folds(
         PartiallyLabeledSplit(3), X, y
     )
+
+
+def test_an_object_array_of_integers_is_stratified():
+    """Integers that came in an object array are classes like any others."""
+    X, y, _ = partially_labeled_table()
+    splitter = PartiallyLabeledSplit(3)
+    assert folds(splitter, X, y.astype(object)) == folds(splitter, X, y)
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
