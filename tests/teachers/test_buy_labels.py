@@ -252,19 +252,21 @@ def test_rows_of_any_container(wrap):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "message"),
+    ("option", "value", "smallest"),
     [
-        ("batch_size", 0, "batch_size is 0; pass an integer of at least 1, or None."),
-        ("batch_size", 2., "batch_size is 2.0; pass an integer of at least 1, or None."),
-        ("max_rows", -1, "max_rows is -1; pass an integer of at least 0, or None."),
-        ("max_rows", True, "max_rows is True; pass an integer of at least 0, or None."),
+        ("batch_size", 0, 1),
+        ("batch_size", 2.0, 1),
+        ("max_rows", -1, 0),
+        ("max_rows", True, 0),
     ],
-)  # fmt: skip
-def test_counts_are_counts(option, value, message):
+)
+def test_counts_are_counts(option, value, smallest):
     """Batch sizes and limits are whole numbers of rows."""
     with pytest.raises(BudgetError) as caught:
         buy_labels(Counter(), [[0.0]], classes=CLASSES, **{option: value})
-    assert str(caught.value) == message
+    assert str(caught.value) == (
+        f"{option} is {value!r}; pass an integer of at least {smallest}, or None."
+    )
 
 
 def test_serialised_threads_pay_once():

@@ -189,10 +189,23 @@ def test_frame_keys_know_names_and_order():
     assert (keys[[2, 0]] == row_keys(frame.iloc[[2, 0]])).all()
 
 
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("columns", [["n"], ["t"], ["n", "t"]])
+def test_frame_rows_have_the_keys_they_have_alone(make, columns):
+    """Each row's key is that of the frame with this row only."""
+    data = {"n": [3.0, 1.0, 2.0, 1.0], "t": ["p", "q", "r", "s"]}
+    frame = make({c: data[c] for c in columns})
+    keys = row_keys(frame)
+    for i in range(4):
+        assert keys[i] == row_keys(frame[i : i + 1])[0]
+
+
 def test_frame_columns_stay_apart():
     """A value that moves between neighbouring columns makes another row."""
-    text = pd.DataFrame({"a": ["x", "xy"], "b": ["yz", "z"]})
-    assert n_distinct(row_keys(text)) == 2
+    # The S is the tag of a text: without lengths, all three read S x S y S z.
+    text = pd.DataFrame({"a": ["x", "xSy", "x"], "b": ["ySz", "z", "y"]})
+    assert n_distinct(row_keys(text)) == 3
+    assert n_distinct(row_keys([["x", "y"], ["xSy"]])) == 2
     big = 2**53 + 1
     wide = pd.DataFrame({"a": [big, big - 1], "b": [big - 1, big]})
     assert n_distinct(row_keys(wide)) == 2

@@ -63,6 +63,12 @@ FAULTS = {
         "the teacher 'judge' answered 2 rows when asked about 3; return one row per "
         "row asked, in the same order.",
     ),
+    "one row too many": (
+        [*GOOD, [0.5, 0.5]],
+        TeacherShapeError,
+        "the teacher 'judge' answered 4 rows when asked about 3; return one row per "
+        "row asked, in the same order.",
+    ),
     "one value": (
         0.5,
         TeacherShapeError,
