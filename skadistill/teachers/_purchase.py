@@ -47,7 +47,15 @@ class Purchase:
 
 
 def buy_labels(
-    teacher, X, *, classes, ledger=None, batch_size=None, max_rows=None, on_batch=None
+    teacher,
+    X,
+    *,
+    classes,
+    ledger=None,
+    batch_size=None,
+    max_rows=None,
+    on_batch=None,
+    identity=None,
 ):
     """Label the rows of `X`, paying only for distinct rows the ledger lacks.
 
@@ -75,6 +83,10 @@ def buy_labels(
         no limit.
     on_batch : callable or None, default=None
         Called as ``on_batch(n_paid, n_to_pay)`` after each batch is recorded.
+    identity : str or None, default=None
+        The teacher's identity, where the caller has it already: deriving that of a
+        large fitted estimator takes longer than a small purchase. None:
+        ``teacher.identity``.
 
     Returns
     -------
@@ -108,7 +120,7 @@ def buy_labels(
     keep = ledger is not None
     ledger = ledger if keep else MemoryLedger()
     classes = np.asarray(classes)
-    identity = teacher.identity
+    identity = teacher.identity if identity is None else identity
     keys = row_keys(X)
     labeled, labels = ledger.lookup(keys, identity, classes)
 

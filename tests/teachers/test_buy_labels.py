@@ -120,6 +120,22 @@ def test_another_teacher_pays_for_itself():
         assert buy_labels(teacher, X, classes=CLASSES, ledger=ledger).n_paid == 4
 
 
+def test_an_identity_at_hand_is_not_derived_again():
+    """A caller who buys in many rounds derives the teacher's identity once."""
+
+    class Shy(FunctionTeacher):
+        def derived_identity(self):
+            raise AssertionError("was derived")
+
+    X, ledger = np.arange(4.0)[:, None], MemoryLedger()
+    for n_paid in (4, 0):
+        bought = buy_labels(
+            Shy(Counter()), X, classes=CLASSES, ledger=ledger, identity="known"
+        )
+        assert bought.n_paid == n_paid
+    assert list(ledger.summary()["teachers"]) == ["known"]
+
+
 FAULTS = {
     "raises": (
         ConnectionError("reset"),
