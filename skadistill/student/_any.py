@@ -132,7 +132,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
         )
     elif isinstance(estimator, Pipeline):
         _fit_pipeline(estimator, X, targets, classes, sample_weight, fit_params)
-    elif is_classifier(estimator) and has_fit_parameter(estimator, "sample_weight"):
+    elif _is_weighted_classifier(estimator):
         X_rows, y, weight = expand_soft_labels(X, targets, classes, sample_weight)
         estimator.fit(X_rows, y, sample_weight=weight, **fit_params)
     else:
@@ -150,6 +150,18 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
             "leave the class out."
         )
     return estimator
+
+
+def _is_weighted_classifier(estimator):
+    """Tell whether labelled, weighted rows can be handed to an estimator."""
+    if not hasattr(estimator, "fit"):
+        return False
+    try:
+        classifier = is_classifier(estimator)
+    except AttributeError:
+        # A class outside scikit-learn's, without tags.
+        classifier = hasattr(estimator, "predict_proba")
+    return classifier and has_fit_parameter(estimator, "sample_weight")
 
 
 def _check(targets, classes):

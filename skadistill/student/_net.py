@@ -632,16 +632,17 @@ class StudentNet(ClassifierMixin, NeuralNet):
         """Validate weights; None stays None."""
         if sample_weight is None:
             return None
+        if not np.any(sample_weight):
+            # Before scikit-learn, some versions of which say less.
+            raise ValueError(
+                "Sample weights must contain at least one non-zero number, got "
+                f"{np.size(sample_weight)} zeros; give at least one row a weight."
+            )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if (weights < 0).any():
             raise ValueError(
                 "Negative values in data passed to sample_weight: the smallest is "
                 f"{weights.min():g}; pass 0 or more, as often as each row counts."
-            )
-        if not weights.any():
-            raise ValueError(
-                "Sample weights must contain at least one non-zero number, got "
-                f"{len(weights)} zeros; give at least one row a weight."
             )
         return weights
 
@@ -820,6 +821,23 @@ class StudentNet(ClassifierMixin, NeuralNet):
         seed = np.random.SeedSequence([self.seed_, which]).generate_state(1)[0]
         device = torch.device("cpu" if self.device is None else self.device)
         return seeded(int(seed), device, exclusive=True)
+
+    def torch_compile(self, module, name):
+        """Compile modules where asked to; a loss is one kernel already.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            What might be compiled.
+        name : str
+            Its name on the net, without the underscore.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            The module or its compiled form.
+        """
+        return super().torch_compile(module, name) if name in self._modules else module
 
     def initialize_module(self):
         """Create the module from the parameters and from what the data told."""
