@@ -126,6 +126,11 @@ class QueryPool:
         for block in blocks:
             values[start : start + len(block)] = function(block)
             start += len(block)
+        if start != self.n_rows:
+            raise ValueError(
+                f"iter_proba must cover the pool's {self.n_rows} rows, got {start} "
+                "rows in all; yield every block of probabilities once, in order."
+            )
         return values
 
 
@@ -180,28 +185,45 @@ class ScoreStrategy(QueryStrategy):
     array([1])
     """
 
+    # Whether a score of 0 says that there is nothing to gain from a row; the
+    # scores of a user's function only rank.
+    _scores_are_gains = False
+
     def __init__(self, score, *, per_row=False):
         self.score = score
         self.per_row = per_row
 
     def query(self, pool, n_queries, random_state):
         scores = self._scores(pool)
-        pool.report["gain_mean"] = float(scores.mean(dtype=np.float64))
-        pool.report["gain_max"] = float(scores.max())
+        if self._scores_are_gains:
+            pool.report["gain_mean"] = float(scores.mean(dtype=np.float64))
+            pool.report["gain_max"] = float(scores.max())
         return top_rows(scores, n_queries, random_state)
 
     def _scores(self, pool):
         if self.per_row:
-            return pool.map_blocks(self.score)
-        scores = np.asarray(self.score(pool.predict_proba()))
-        if scores.shape != (pool.n_rows,) or not np.isfinite(scores).all():
-            raise QueryStrategyError(
-                f"the query strategy {_name_of(self.score)} must return one finite "
-                f"score for each of the {pool.n_rows} rows of the pool, got shape "
-                f"{scores.shape}{_first_bad(scores)}; return an array of shape "
-                "(n_rows,), higher meaning ask sooner."
-            )
-        return scores
+            return self._row_scores(pool, self.score)
+        return _check_scores(self.score(pool.predict_proba()), pool, self.score)
+
+    @staticmethod
+    def _row_scores(pool, score):
+        return _check_scores(pool.map_blocks(score), pool, score)
+
+
+def _check_scores(scores, pool, score):
+    scores = np.asarray(scores)
+    if (
+        scores.shape != (pool.n_rows,)
+        or scores.dtype.kind not in "fiub"
+        or not np.isfinite(scores).all()
+    ):
+        raise QueryStrategyError(
+            f"the query strategy {_name_of(score)} must return one finite "
+            f"score for each of the {pool.n_rows} rows of the pool, got shape "
+            f"{scores.shape}{_first_bad(scores)}; return an array of shape "
+            "(n_rows,), higher meaning ask sooner."
+        )
+    return scores
 
 
 def _name_of(function):
@@ -223,7 +245,7 @@ def top_rows(scores, n_queries, random_state):
     scores : ndarray of shape (n_rows,)
         Finite scores.
     n_queries : int
-        Rows to choose, at most n_rows.
+        Rows to choose, in [1, n_rows].
     random_state : numpy.random.Generator
         Breaks ties.
 

@@ -29,6 +29,8 @@ __all__ = [
 _BLOCK = 1 << 15  # 32,768 float64 are 256 KiB: a block's buffers stay in L2
 _SAMPLE = 1 << 14
 _COLLECT_SHARE = 8  # collect at most n / 8 gains near the level
+_DUST = 1e-14  # mass that rounding leaves over, not worth a row
+_NEGLIGIBLE = 1e-290  # float64 gains below count as 0: their inverses may overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,11 @@ def _as_gains(gains):
             f"gains must be finite and not negative, got {gains[bad]} for row {bad}; "
             "use a score such as 1 - margin, which lies in [0, 1]."
         )
+    if low < _NEGLIGIBLE and gains.dtype == np.float64:
+        negligible = (gains < _NEGLIGIBLE) & (gains > 0)
+        if negligible.any():
+            gains = np.where(negligible, 0.0, gains)
+            low, high = 0.0, float(gains.max())
     return gains, low, high
 
 
@@ -87,10 +94,10 @@ def _check_mistakes(n_mistakes, n_rows):
 
 
 def _check_queries(n_queries, n_rows):
-    if not 0 < n_queries <= n_rows:
+    if not (1 <= n_queries <= n_rows and n_queries == int(n_queries)):
         raise ValueError(
-            f"n_queries must lie in [1, n_rows], got {n_queries} for {n_rows} rows; "
-            "ask for at most as many rows as there are."
+            f"n_queries must be a whole number in [1, n_rows], got {n_queries} for "
+            f"{n_rows} rows; ask for at most as many rows as there are."
         )
     return int(n_queries)
 
@@ -99,11 +106,11 @@ def _tally(gains, low, high, limit):
     """Sum what lies above `high` and collect what lies in (low, high].
 
     Both bounds must be exact in the dtype of the gains. Returns the count and
-    the sum of 1/g over g > high, and the gains in between as float64, or None
-    once more than `limit` of them were met.
+    the sum of 1/g over g > high, and the gains in between as float64, ascending,
+    or None once more than `limit` of them were met.
     """
     n_above, inverse_sum, n_between = 0, 0.0, 0
-    between: list[np.ndarray] | None = []
+    between: list[np.ndarray] | None = [] if low < high else None
     size = min(_BLOCK, gains.shape[0])
     single = np.empty(size, dtype=gains.dtype)
     double = np.empty(size, dtype=np.float64)
@@ -116,14 +123,18 @@ def _tally(gains, low, high, limit):
         mask, buffer = above[:n], double[:n]
         np.greater(block, bound, out=mask)
         count = np.count_nonzero(mask)
-        if 4 * count >= n and high > 0:
+        part, rest = 0.0, 0.0
+        if 3 * count >= 2 * n and high > 0:
             # 1 / max(g, high) needs no gather; the rest counts 1 / high each.
             np.maximum(block, bound, out=single[:n])
             np.copyto(buffer, single[:n])
-            np.reciprocal(buffer, out=buffer)
-            inverse_sum += buffer.sum() - (n - count) / high
-        elif count:
-            inverse_sum += np.reciprocal(block[mask].astype(np.float64)).sum()
+            rest = (n - count) / high
+            part = np.reciprocal(buffer, out=buffer).sum() - rest
+        if count and part <= 1e-3 * rest:  # or the difference cancels digits
+            chosen = buffer[:count]
+            chosen[:] = block[np.flatnonzero(mask)]  # faster than block[mask]
+            part = np.reciprocal(chosen, out=chosen).sum()
+        inverse_sum += part
         n_above += count
         if between is not None and count < n:
             np.greater(block, floor, out=mask)
@@ -134,46 +145,56 @@ def _tally(gains, low, high, limit):
                     between = None
                     continue
                 mask &= block <= bound
-                between.append(block[mask])
+                between.append(block[np.flatnonzero(mask)])
+    if low == high:
+        return n_above, inverse_sum, np.empty(0)
     if between is None:
         return n_above, inverse_sum, None
     near = np.concatenate(between) if between else np.empty(0)
-    return n_above, inverse_sum, near.astype(np.float64)
+    del between
+    near = near.astype(np.float64)
+    near.sort()
+    return n_above, inverse_sum, near
 
 
 def _best_level(count, inverse_sum, near, mass):
     """Maximise (k - mass) / H_k where the k-th gain is one of `near`.
 
-    Returns the level, and the k and H_k that reach it. `count` and
-    `inverse_sum` belong to the gains above all of `near`.
+    `near` is ascending; `count` and `inverse_sum` belong to the gains above all
+    of it. Returns the level and how many of `near` its support takes.
     """
-    near = np.sort(near)[::-1]
-    counts = count + np.arange(near.shape[0] + 1)
-    sums = inverse_sum + np.concatenate([[0.0], np.cumsum(1.0 / near)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        levels = np.where(counts > mass, (counts - mass) / sums, -np.inf)
+    sums = np.empty(near.shape[0] + 1)
+    sums[0] = inverse_sum
+    np.reciprocal(near[::-1], out=sums[1:])
+    np.cumsum(sums, out=sums)
+    levels = np.arange(count, count + sums.shape[0], dtype=np.float64)
+    levels -= mass
+    positive = levels > 0
+    np.divide(levels, sums, out=levels, where=positive)
+    levels[~positive] = -np.inf
     best = int(np.argmax(levels))
-    return float(levels[best]), int(counts[best]), float(sums[best])
+    return float(levels[best]), best
 
 
-def _bracket(gains, mass):
+def _bracket(gains, high, mass):
     """Guess an interval that holds the level, from an even subsample.
 
     The terms of the sum lie in [0, 1], so the sampling error of the sum is known
-    and moving the mass by four standard errors either way brackets the level.
+    and moving the mass by four standard errors, and four of the largest terms,
+    either way almost always brackets the level.
     """
     n = gains.shape[0]
     if n <= 4 * _SAMPLE:
-        return 0.0, float(gains.max())
+        return 0.0, high
     sample = gains[:: n // _SAMPLE].astype(np.float64)
     sample_mass = mass * sample.shape[0] / n
-    sample = sample[sample > 0]
+    sample = np.sort(sample[sample > 0])
     if sample.shape[0] <= sample_mass:
         return 0.0, 0.0
     level = _best_level(0, 0.0, sample, sample_mass)[0]
     terms = np.maximum(0.0, 1.0 - level / sample)
-    slack = 4.0 * np.sqrt(terms.var() * sample.shape[0]) + 8.0
-    left, right = 0.0, float(gains.max())
+    slack = 4.0 * (np.sqrt(terms.var() * sample.shape[0]) + 1.0 - level / high)
+    left, right = 0.0, high
     if sample_mass + slack < sample.shape[0]:
         left = _best_level(0, 0.0, sample, sample_mass + slack)[0]
     if sample_mass > slack:
@@ -189,47 +210,74 @@ def _round_down(dtype, value):
     return float(rounded)
 
 
+def _just_below(dtype, value):
+    return float(np.nextafter(dtype.type(value), dtype.type(-np.inf)))
+
+
 def _solve_level(gains, low, high, mass):
-    """Find the water level, and the count and sum of inverses of its support."""
+    """Find the water level and the support it leaves.
+
+    Returns the level, a bound exact in the dtype of the gains such that the
+    support is {g > bound}, and the count and the sum of 1/g of that support. A
+    gain that equals the level up to rounding may fall on either side, but bound,
+    count and sum always agree, or the distribution would not sum to 1.
+    """
+    dtype = gains.dtype
     if mass == 0:
-        n_top = int(np.count_nonzero(gains == gains.dtype.type(high)))
-        return high, n_top, n_top / high if high > 0 else np.inf
-    n_positive = gains.shape[0] if low > 0 else np.count_nonzero(gains)
+        n_top = int(np.count_nonzero(gains == dtype.type(high)))
+        return high, _just_below(dtype, high), n_top, n_top / high if high else np.inf
+    n_positive = gains.shape[0] if low > 0 else int(np.count_nonzero(gains))
     if mass >= n_positive:
-        count, inverse_sum, _ = _tally(gains, 0.0, 0.0, 0)
-        return 0.0, count, inverse_sum
-    left, right = (_round_down(gains.dtype, v) for v in _bracket(gains, mass))
+        return 0.0, 0.0, *_tally(gains, 0.0, 0.0, 0)[:2]
+    left, right = (_round_down(dtype, v) for v in _bracket(gains, high, mass))
     limit = max(4 * _SAMPLE, gains.shape[0] // _COLLECT_SHARE)
     count, inverse_sum, near = _tally(gains, left, right, limit)
     if near is not None and count - right * inverse_sum <= mass:
-        level, k, sums = _best_level(count, inverse_sum, near, mass)
+        level, best = _best_level(count, inverse_sum, near, mass)
         if level >= left:
-            return level, k, sums
-    # The subsample misled: Newton from the left, which never overshoots because
-    # the sum is convex, and is exact once the support stops changing.
-    level = 0.0
+            if best == 0:
+                return level, right, count, inverse_sum
+            bound = _just_below(dtype, near[-best])
+            inside = near[np.searchsorted(near, bound, side="right") :]
+            inverse_sum += float(np.reciprocal(inside).sum())
+            return level, bound, count + inside.shape[0], inverse_sum
+    # The subsample misled, or too many gains are alike: Newton from the left of
+    # the level, which never overshoots because the sum is convex, and is exact
+    # once the support stops changing.
+    bound, solution = (left if count - right * inverse_sum <= mass else right), None
     while True:
-        bound = _round_down(gains.dtype, level)
         count, inverse_sum, _ = _tally(gains, bound, bound, 0)
-        if count <= mass:  # rounding put the level a hair too high
-            return level, count, inverse_sum
-        step = (count - mass) / inverse_sum
-        if step <= level * (1 + 1e-15):
-            return step, count, inverse_sum
-        level = step
+        if solution is None and bound > 0 and count - bound * inverse_sum < mass:
+            bound = 0.0
+            continue
+        if solution is not None and count <= mass:  # rounding lost the last rows
+            return solution
+        level = (count - mass) / inverse_sum
+        solution = level, bound, count, inverse_sum
+        following = _round_down(dtype, level)
+        if following <= bound:
+            return solution
+        bound = following
 
 
-def _fill(gains, level, scale):
-    """Return scale / g where g > level, else 0, in the dtype of the gains."""
+def _fill(gains, bound, scale):
+    """Return scale / g where g > bound, else 0, in the dtype of the gains."""
     out = np.empty_like(gains, order="C")
     exact = gains.dtype.type
-    bound = exact(_round_down(gains.dtype, level))
-    floor = max(bound, np.finfo(gains.dtype).tiny)
-    for start in range(0, gains.shape[0], _BLOCK):
-        block, part = gains[start : start + _BLOCK], out[start : start + _BLOCK]
-        np.maximum(block, floor, out=part)
-        np.divide(exact(scale), part, out=part)
-        part *= block > bound
+    # No p exceeds 1, so no g in the support is below the scale: with this floor
+    # nothing overflows. The smallest float32 lose digits: lift them, exactly.
+    lift = exact(2.0**64 if scale < 2.0**-60 and gains.dtype == np.float32 else 1.0)
+    floor = exact(max(bound, scale) * float(lift))
+    scale = exact(scale * float(lift))
+    with np.errstate(over="ignore"):
+        for start in range(0, gains.shape[0], _BLOCK):
+            block, part = gains[start : start + _BLOCK], out[start : start + _BLOCK]
+            if lift != 1:
+                np.maximum(np.multiply(block, lift, out=part), floor, out=part)
+            else:
+                np.maximum(block, floor, out=part)
+            np.divide(scale, part, out=part)
+            part *= block > bound
     return out
 
 
@@ -329,12 +377,8 @@ def robust_distribution(gains, n_mistakes, *, losses=None):
         # No row is worth anything: every play guarantees 0, the even one is fair.
         n = gains.shape[0]
         return GameSolution(np.full(n, 1 / n, dtype=gains.dtype), 0.0, n)
-    level, count, inverse_sum = _solve_level(gains, low, high, n_mistakes)
-    bound = level
-    if n_mistakes == 0:  # the support is {g = max}, not {g > max}
-        bound = float(np.nextafter(gains.dtype.type(high), gains.dtype.type(0)))
-    p = _fill(gains, bound, 1.0 / inverse_sum)
-    return GameSolution(p, level, count)
+    level, bound, count, inverse_sum = _solve_level(gains, low, high, n_mistakes)
+    return GameSolution(_fill(gains, bound, 1.0 / inverse_sum), level, count)
 
 
 def _costly_distribution(gains, n_mistakes, losses):
@@ -343,6 +387,36 @@ def _costly_distribution(gains, n_mistakes, losses):
     With w = g + l and rows sorted by gain, V = max_k (G_k - m) / H_k where G_k
     sums g/w and H_k sums 1/w; it never pays to go below the least loss.
     """
+    losses = _check_losses(losses, gains)
+    gains64 = gains.astype(np.float64)
+    order = np.argsort(-gains64, kind="stable")
+    weights = (gains64 + losses)[order]
+    p = np.zeros(gains.shape[0], dtype=np.float64)
+    usable = weights > 0
+    order, weights = order[usable], weights[usable]
+    best_value, n_best = -np.inf, 0
+    if order.shape[0]:
+        values = (np.cumsum(gains64[order] / weights) - n_mistakes) / np.cumsum(
+            1.0 / weights
+        )
+        best = int(np.argmax(values))
+        best_value = float(values[best])
+        # Rows that tie with the last one gain or lose nothing: they share.
+        n_best = int(
+            np.searchsorted(-gains64[order], -gains64[order[best]], side="right")
+        )
+    least = float(losses.min())
+    if best_value <= -least:
+        # The worst case is the least loss, wherever that is what is at stake.
+        p[losses == least] = 1.0
+        best_value = -least
+    else:
+        p[order[:n_best]] = 1.0 / weights[:n_best]
+    p /= p.sum()
+    return GameSolution(p.astype(gains.dtype), best_value, int(np.count_nonzero(p)))
+
+
+def _check_losses(losses, gains):
     losses = np.asarray(losses, dtype=np.float64)
     if losses.shape != gains.shape or not (np.isfinite(losses) & (losses >= 0)).all():
         raise ValueError(
@@ -350,31 +424,10 @@ def _costly_distribution(gains, n_mistakes, losses):
             f"shape {losses.shape} with minimum {losses.min() if losses.size else None}"
             "; pass what a wrong label costs for each row."
         )
-    gains64 = gains.astype(np.float64)
-    order = np.argsort(-gains64, kind="stable")
-    weights = (gains64 + losses)[order]
-    p = np.zeros(gains.shape[0], dtype=np.float64)
-    usable = weights > 0
-    order, weights = order[usable], weights[usable]
-    best_value, best = -np.inf, 0
-    if order.shape[0]:
-        values = (np.cumsum(gains64[order] / weights) - n_mistakes) / np.cumsum(
-            1.0 / weights
-        )
-        best = int(np.argmax(values))
-        best_value = float(values[best])
-    if best_value <= -losses.min():
-        # A row whose wrong label costs least: its worst case is that loss.
-        p[int(np.argmin(losses))] = 1.0
-        best_value = -float(losses.min())
-    else:
-        support = order[: best + 1]
-        p[support] = 1.0 / weights[: best + 1]
-        p /= p.sum()
-    return GameSolution(p.astype(gains.dtype), best_value, int(np.count_nonzero(p)))
+    return losses
 
 
-def capped_distribution(gains, n_mistakes, n_queries):
+def capped_distribution(gains, n_mistakes, n_queries, *, losses=None):
     """Solve the game when no row may be drawn twice: every p_i is at most 1/b.
 
     For a fixed threshold theta the best play fills rows in descending gain up to
@@ -390,16 +443,26 @@ def capped_distribution(gains, n_mistakes, n_queries):
         m in [0, n_rows).
     n_queries : int
         b in [1, n_rows], the rows to draw; the cap is 1/b.
+    losses : array-like of shape (n_rows,) or None, default=None
+        What a wrong label of each row costs, not negative. None: it costs
+        nothing.
 
     Returns
     -------
     solution : GameSolution
         As from `robust_distribution`, with max p at most 1/b.
 
+    Raises
+    ------
+    ValueError
+        If a gain or loss is negative or not finite, or m or b is out of range.
+
     Notes
     -----
     Where the cap does not bind the answer is that of `robust_distribution`, with
-    no sort; where it binds the gains are sorted.
+    no sort; where it binds the gains are sorted. Rows of equal gain (and loss)
+    get equal probability. Mass that the guarantee has no use for, as when m
+    exceeds the number of rows with a gain, is spread over the room that is left.
 
     Examples
     --------
@@ -411,12 +474,14 @@ def capped_distribution(gains, n_mistakes, n_queries):
     n = gains.shape[0]
     n_mistakes = _check_mistakes(n_mistakes, n)
     n_queries = _check_queries(n_queries, n)
-    free = robust_distribution(gains, n_mistakes)
+    free = robust_distribution(gains, n_mistakes, losses=losses)
     cap = 1.0 / n_queries
-    if high > 0 and float(free.p.max()) <= cap * (1 + 1e-6):
+    if float(free.p.max()) <= cap * (1 + 8 * float(np.finfo(gains.dtype).eps)):
         # p_i <= 1/b holds up to the rounding of the gains' dtype.
         p = np.minimum(free.p, gains.dtype.type(cap), out=free.p)
         return GameSolution(p, free.value, free.n_support)
+    if losses is not None:
+        return _capped_costly(gains, n_mistakes, cap, _check_losses(losses, gains))
     order = np.argsort(-gains.astype(np.float64), kind="stable")
     ranked = gains[order].astype(np.float64)
     n_positive = int(np.count_nonzero(ranked))
@@ -429,11 +494,11 @@ def capped_distribution(gains, n_mistakes, n_queries):
         # Rows with g > theta b are held at theta / g; they come first.
         held = int(np.searchsorted(-positive, -theta * n_queries, side="left"))
         if theta * inverse_sums[held] >= 1:
-            full = int(np.searchsorted(theta * inverse_sums[: held + 1], 1.0, "right"))
+            full = int(np.searchsorted(inverse_sums[: held + 1], 1.0 / theta, "right"))
             full -= 1
-            return full, 0, 1.0 - theta * inverse_sums[full]
+            return full, 0, max(1.0 - theta * inverse_sums[full], 0.0)
         left = 1.0 - theta * inverse_sums[held]
-        capped = min(int(left * n_queries + 1e-12), n_positive - held)
+        capped = min(int(left * n_queries), n_positive - held)
         return held, capped, left - capped * cap
 
     def guarantee(theta):
@@ -443,26 +508,84 @@ def capped_distribution(gains, n_mistakes, n_queries):
             value += min(left * positive[held + capped], theta)
         return value - n_mistakes * theta
 
-    theta = _golden_section(guarantee, 0.0, high)
+    # With theta above g_max / b no row is held any more.
+    theta = _golden_section(guarantee, 0.0, high * cap)
     held, capped, left = plan(theta)
     ranked_p = np.zeros(n)
     ranked_p[:held] = theta / positive[:held]
     ranked_p[held : held + capped] = cap
-    if left > 0 and held + capped < n_positive:
+    if left > _DUST and held + capped < n_positive:
         extra = min(left, cap, theta / positive[held + capped])
         ranked_p[held + capped] = extra
         left -= extra
-    if left > 1e-15:
-        # Mass the guarantee has no use for goes where there is room, evenly.
-        room = cap - ranked_p
+    room = np.maximum(cap - ranked_p, 0.0)
+    if left > _DUST and room.any():
+        # Mass the guarantee has no use for goes where there is room.
         ranked_p += room * (left / room.sum())
     p = np.empty(n)
-    p[order] = np.minimum(ranked_p, cap)
-    value = max(guarantee(theta), 0.0)
-    return GameSolution(p.astype(gains.dtype), value, int(np.count_nonzero(p)))
+    p[order] = np.minimum(_share_ties(ranked_p, ranked), cap)
+    value = float(max(guarantee(theta), 0.0))
+    p = p.astype(gains.dtype, copy=False)
+    return GameSolution(p, value, int(np.count_nonzero(p)))
 
 
-def _golden_section(function, low, high, n_steps=120):
+def _share_ties(values, *keys):
+    """Average values over runs of equal keys.
+
+    Averaging over permutations of equal rows never lowers a guarantee, which is
+    concave in p, and keeps the play free of the order of the rows.
+    """
+    changes = np.zeros(values.shape[0], dtype=bool)
+    changes[0] = True
+    for key in keys:
+        changes[1:] |= key[1:] != key[:-1]
+    starts = np.flatnonzero(changes)
+    counts = np.diff(starts, append=values.shape[0])
+    return np.repeat(np.add.reduceat(values, starts) / counts, counts)
+
+
+def _capped_costly(gains, n_mistakes, cap, losses):
+    """Solve the capped game in which a wrong label of row i costs losses[i].
+
+    For a fixed theta row i is worth g_i a unit of mass up to theta / w_i, with
+    w = g + l, and -l_i beyond: fill by descending gain, then what is left by
+    ascending loss. The best guarantee is concave in theta.
+    """
+    gains64 = gains.astype(np.float64)
+    order = np.lexsort((losses, -gains64))
+    ranked, ranked_losses = gains64[order], losses[order]
+    weights = ranked + ranked_losses
+    by_loss = np.lexsort((-ranked, ranked_losses))
+
+    def play(theta):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            held = np.where(weights * cap > theta, theta / weights, cap)
+        p = _fill_up(held, 1.0)
+        left = 1.0 - p.sum()
+        if left > _DUST:
+            p[by_loss] += _fill_up((cap - p)[by_loss], left)
+        return p
+
+    def guarantee(theta):
+        p = play(theta)
+        lost = np.maximum(weights * p - theta, 0.0).sum()
+        return float(ranked @ p - lost - n_mistakes * theta)
+
+    theta = _golden_section(guarantee, 0.0, float(weights.max()) * cap)
+    p = np.empty(gains.shape[0])
+    p[order] = np.minimum(_share_ties(play(theta), ranked, ranked_losses), cap)
+    p = p.astype(gains.dtype, copy=False)
+    return GameSolution(p, guarantee(theta), int(np.count_nonzero(p)))
+
+
+def _fill_up(room, mass):
+    """Fill rooms in order until the mass is used up."""
+    before = np.cumsum(room)
+    before -= room
+    return np.minimum(room, np.maximum(mass - before, 0.0))
+
+
+def _golden_section(function, low, high, n_steps=80):
     """Maximise a concave function on [low, high]."""
     ratio = (np.sqrt(5.0) - 1) / 2
     a, b = high - ratio * (high - low), low + ratio * (high - low)
@@ -516,10 +639,17 @@ def regret_distribution(gains, n_queries):
         rest = (n_queries - n_positive) / (n - n_positive)
         return np.where(gains > 0, 1.0, rest).astype(gains.dtype)
     level = _solve_level(gains, low, high, float(n_queries))[0]
-    inclusion = np.maximum(gains, gains.dtype.type(level))
-    np.divide(gains.dtype.type(-level), inclusion, out=inclusion)
-    inclusion += 1
-    return np.maximum(inclusion, 0, out=inclusion)
+    inclusion = np.empty_like(gains, order="C")
+    buffer = np.empty(min(_BLOCK, n), dtype=np.float64)
+    for start in range(0, n, _BLOCK):
+        block = gains[start : start + _BLOCK]
+        # In float64: single precision loses a q much smaller than 1.
+        terms = buffer[: block.shape[0]]
+        np.copyto(terms, block)
+        np.maximum(terms, level, out=terms)
+        np.divide(level, terms, out=terms)
+        np.subtract(1.0, terms, out=inclusion[start : start + _BLOCK])
+    return inclusion
 
 
 def worst_case_value(p, gains, n_mistakes, *, losses=None):

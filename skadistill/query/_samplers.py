@@ -6,11 +6,7 @@ import numpy as np
 
 from skadistill.query._base import QueryStrategy, ScoreStrategy
 from skadistill.query._draw import fixed_size_sample
-from skadistill.query._game import (
-    capped_distribution,
-    regret_distribution,
-    robust_distribution,
-)
+from skadistill.query._game import capped_distribution, regret_distribution
 
 __all__ = [
     "EntropySampler",
@@ -126,8 +122,9 @@ class RobustSampler(QueryStrategy):
         What a right label is worth, from the student's probabilities; a callable
         takes (n_block, n_classes) and returns (n_block,), not negative.
     wrong_label_cost : float, default=0.0
-        What a wrong label costs, in units of the largest gain; 0 is the game of
-        the paper, in which a wrong label is worth nothing.
+        What a wrong label costs, not negative, in units of the largest gain; 0 is
+        the game of the paper, in which a wrong label is worth nothing. The regret
+        game knows no such cost.
 
     See Also
     --------
@@ -169,6 +166,11 @@ class RobustSampler(QueryStrategy):
         # A sum of float32 probabilities may exceed 1 by rounding.
         np.maximum(gains, 0.0, out=gains)
         n_mistakes = self._count_mistakes(pool)
+        if not self.wrong_label_cost >= 0:
+            raise ValueError(
+                f"wrong_label_cost must not be negative, got {self.wrong_label_cost}; "
+                "pass what a wrong label costs in units of the largest gain."
+            )
         pool.report["gain_mean"] = float(gains.mean(dtype=np.float64))
         pool.report["gain_max"] = float(gains.max())
         pool.report["n_mistakes"] = n_mistakes
@@ -211,26 +213,14 @@ class RobustSampler(QueryStrategy):
         """Turn the game's play into inclusion probabilities summing to n_queries."""
         if n_mistakes is None:
             return regret_distribution(gains, n_queries)
+        losses = None
         if self.wrong_label_cost > 0:
             losses = np.full_like(gains, self.wrong_label_cost * gains.max())
-            game = robust_distribution(gains, n_mistakes, losses=losses)
-            inclusion = _cap(game.p.astype(np.float64) * n_queries)
-        else:
-            game = capped_distribution(gains, n_mistakes, n_queries)
-            inclusion = np.multiply(game.p, game.p.dtype.type(n_queries), out=game.p)
+        game = capped_distribution(gains, n_mistakes, n_queries, losses=losses)
+        inclusion = np.multiply(game.p, game.p.dtype.type(n_queries), out=game.p)
         report["water_level"] = game.value
         report["n_support"] = game.n_support
         return inclusion
-
-
-def _cap(inclusion):
-    """Clip at 1 and hand the excess to the others in proportion to their room."""
-    excess = np.maximum(inclusion - 1, 0).sum()
-    inclusion = np.minimum(inclusion, 1)
-    if excess > 0:
-        room = 1 - inclusion
-        inclusion += room * (excess / room.sum())
-    return inclusion
 
 
 class MarginSampler(ScoreStrategy):
@@ -249,11 +239,13 @@ class MarginSampler(ScoreStrategy):
     array([1])
     """
 
+    _scores_are_gains = True
+
     def __init__(self):
         pass
 
     def _scores(self, pool):
-        return pool.map_blocks(margin_gain)
+        return self._row_scores(pool, margin_gain)
 
 
 class EntropySampler(ScoreStrategy):
@@ -271,11 +263,13 @@ class EntropySampler(ScoreStrategy):
     array([1])
     """
 
+    _scores_are_gains = True
+
     def __init__(self):
         pass
 
     def _scores(self, pool):
-        return pool.map_blocks(entropy_gain)
+        return self._row_scores(pool, entropy_gain)
 
 
 class LeastConfidentSampler(ScoreStrategy):
@@ -293,11 +287,13 @@ class LeastConfidentSampler(ScoreStrategy):
     array([1])
     """
 
+    _scores_are_gains = True
+
     def __init__(self):
         pass
 
     def _scores(self, pool):
-        return pool.map_blocks(least_confident_gain)
+        return self._row_scores(pool, least_confident_gain)
 
 
 class RandomSampler(QueryStrategy):
