@@ -6,6 +6,7 @@ from time import perf_counter
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -137,7 +138,8 @@ class ActiveDistiller(
         ``n_free`` (from the ledger), ``n_calls``, ``teacher_error``, ``gain_mean``,
         ``gain_max``, ``water_level``, ``n_mistakes``, ``n_support``,
         ``student_agreement`` (share of the asked rows on which the student agreed
-        with the teacher before it was told), ``student_stability`` (share of pool
+        with the teacher before it was told), ``student_score`` (accuracy on `X_val`,
+        where given), ``student_stability`` (share of pool
         rows whose predicted class stayed, where `stopping` is set), and the seconds
         in each part: ``seconds_teacher``, ``seconds_student`` (training),
         ``seconds_predict`` (scoring the pool), ``seconds_query``,
@@ -267,7 +269,7 @@ class ActiveDistiller(
 
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
-    def fit(self, X, y, *, X_unlabeled=None, **params):
+    def fit(self, X, y, *, X_unlabeled=None, X_val=None, y_val=None, **params):
         """Train the student on the labelled rows and on what the teacher answers.
 
         Parameters
@@ -278,6 +280,9 @@ class ActiveDistiller(
             Labels. Strings with a numeric marker among them need dtype object.
         X_unlabeled : like `X` with n_u rows, or None, default=None
             More rows without label, in the same container as `X`.
+        X_val, y_val : like `X` and `y`, or None, default=None
+            Labelled rows kept out of everything but ``student_score`` in
+            ``history_``, the student's accuracy on them after each round.
         **params : dict
             Metadata routed to the student's and the teacher's ``fit``; needs
             ``sklearn.set_config(enable_metadata_routing=True)``. Arrays with one
@@ -302,6 +307,7 @@ class ActiveDistiller(
             If the strategy breaks its contract.
         """
         state = self._start(X, y, X_unlabeled, params)
+        state.score = self._make_scorer(X_val, y_val)
         tasks = RoundTasks(self, n_tasks=1 + len(state.schedule))
         tasks.begin("round 0")
         self._train_and_record(state, 0, perf_counter())
@@ -530,6 +536,21 @@ class ActiveDistiller(
         state.teacher = (
             teacher.fitted_on(X, y, **params) if teacher.needs_fit else teacher
         )
+        # Deriving it reads the whole teacher: once a fit, not once a round.
+        state.teacher_identity = state.teacher.identity
+
+    def _make_scorer(self, X_val, y_val):
+        """Return a function that scores a student on the rows kept aside."""
+        if X_val is None and y_val is None:
+            return lambda student: None
+        if X_val is None or y_val is None:
+            missing = "y_val" if y_val is None else "X_val"
+            raise ValueError(
+                f"{missing} is None but its partner is not; pass both X_val and y_val, "
+                "or neither."
+            )
+        X_val = check_container(self, X_val, reset=False)
+        return lambda student: float(accuracy_score(y_val, student.predict(X_val)))
 
     def _nothing_to_ask(self, state):
         """Say why no round is to be run at all, if so."""
@@ -552,6 +573,7 @@ class ActiveDistiller(
         end = perf_counter()
         evidence = {
             **(evidence or {}),
+            "student_score": state.score(state.student),
             "seconds_student": end - train_start,
             "seconds_total": end - start,
         }
@@ -608,6 +630,7 @@ class ActiveDistiller(
             classes=self.classes_,
             ledger=self.ledger_,
             batch_size=self.teacher_batch_size,
+            identity=state.teacher_identity,
         )
         state.add(rows, purchase.labels, round_)
         agreement = np.mean(expected == purchase.labels.argmax(axis=1))

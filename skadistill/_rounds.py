@@ -36,6 +36,8 @@ class FitState:
         Seeds the choice of rows.
     teacher : BaseTeacher or None, default=None
         Who is asked.
+    teacher_identity : str or None, default=None
+        Under which the ledger files its answers.
     teacher_error : float or None, default=None
         Its error rate.
     """
@@ -49,10 +51,12 @@ class FitState:
     cut_metadata: Any
     random_state: np.random.Generator
     teacher: Any = None
+    teacher_identity: str | None = None
     teacher_error: float | None = None
     history: list = field(default_factory=list)
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
+    score: Any = None
 
     def __post_init__(self):
         self.labeled_round = np.full(self.table.n_rows, -1, dtype=np.int64)
@@ -82,6 +86,7 @@ class FitState:
             "n_mistakes": None,
             "n_support": None,
             "student_agreement": None,
+            "student_score": None,
             "student_stability": None,
             "seconds_teacher": 0.0,
             "seconds_student": 0.0,

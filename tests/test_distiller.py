@@ -131,6 +131,22 @@ def test_history_has_every_key_in_every_round(problem):
     assert all(0 <= record["student_agreement"] <= 1 for record in history[1:])
 
 
+def test_scores_on_rows_kept_aside(problem):
+    """X_val and y_val give the student's accuracy after each round."""
+    X, y, partly, teacher = problem
+    fitted = distiller(teacher, n_rounds=2).fit(
+        X[:200], partly[:200], X_val=X[200:], y_val=y[200:]
+    )
+    scores = [record["student_score"] for record in fitted.history_]
+    alone = distiller(teacher, budget=0).fit(X[:200], partly[:200])
+    assert scores[0] == alone.score(X[200:], y[200:])
+    assert scores[2] == fitted.score(X[200:], y[200:])
+    assert len(fitted.labeled_round_) == 200
+    assert distiller(teacher).fit(X, partly).history_[0]["student_score"] is None
+    with pytest.raises(ValueError, match=r"^y_val is None but its partner is not"):
+        distiller(teacher).fit(X, partly, X_val=X)
+
+
 @pytest.mark.parametrize("strategy", ["robust", "margin", "random"])
 def test_same_seed_same_queries(problem, strategy):
     """The seed decides which rows are asked; another seed asks others."""
