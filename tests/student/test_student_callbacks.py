@@ -247,3 +247,19 @@ def test_setting_module_parameters_on_a_fitted_net():
     assert student.predict_proba(X).shape == (150, 3)
     student.set_params(lr=0.5)
     assert student.optimizer_.param_groups[0]["lr"] == 0.5
+
+
+def test_accelerate_mixin():
+    """AccelerateMixin on top gives a net that trains on what Accelerate chooses."""
+    accelerate = pytest.importorskip("accelerate")
+    from skorch.hf import AccelerateMixin
+
+    class AcceleratedStudent(AccelerateMixin, StudentNet):
+        pass
+
+    accelerator = accelerate.Accelerator(cpu=True)
+    student = AcceleratedStudent(
+        accelerator=accelerator, max_epochs=20, lr=0.01, random_state=0
+    )
+    student.fit_soft(X, np.eye(3)[Y], classes=[0, 1, 2], sample_weight=1.0 + Y)
+    assert student.score(X, Y) > 0.9

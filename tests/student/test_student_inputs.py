@@ -205,6 +205,9 @@ def test_existing_module_is_copied():
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
     assert torch.equal(first, weights_of(student.fit(X, Y)))
     assert not torch.equal(first[:12], before["weight"].flatten())
+    # From the same start, another seed means another order of rows.
+    other_order = net(module=module, random_state=1).fit(X, Y)
+    assert not torch.equal(first, weights_of(other_order))
     other = clone(student)
     assert other.module is not module
     assert torch.equal(first, weights_of(other.fit(X, Y)))
