@@ -39,6 +39,7 @@ class CountingTeacher:
 def digits():
     """200 labelled and 600 unlabelled digits, the truth and 900 held-out rows."""
     X, y = load_digits(return_X_y=True)
+    X = X / 16
     order = np.random.default_rng(0).permutation(len(X))
     X, y = X[order], y[order]
     partly = np.where(np.arange(800) < 200, y[:800], -1)

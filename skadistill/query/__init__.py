@@ -1,5 +1,6 @@
 """Whom to ask next: the robust sampler and its rivals."""
 
+from skadistill.query._as_strategy import as_strategy
 from skadistill.query._base import (
     QueryPool,
     QueryStrategy,
@@ -22,11 +23,11 @@ from skadistill.query._samplers import (
     MarginSampler,
     RandomSampler,
     RobustSampler,
-    as_strategy,
     entropy_gain,
     least_confident_gain,
     margin_gain,
 )
+from skadistill.query._skactiveml import SkactivemlStrategy
 
 __all__ = [
     "EntropySampler",
@@ -36,8 +37,10 @@ __all__ = [
     "QueryPool",
     "QueryStrategy",
     "RandomSampler",
+    "RobustQueryStrategy",
     "RobustSampler",
     "ScoreStrategy",
+    "SkactivemlStrategy",
     "as_strategy",
     "capped_distribution",
     "check_query",
@@ -51,3 +54,13 @@ __all__ = [
     "water_level",
     "worst_case_value",
 ]
+
+
+def __getattr__(name):
+    # A subclass of scikit-activeml's base, made when asked for: importing this
+    # room never imports the extra.
+    if name == "RobustQueryStrategy":
+        from skadistill.query import _skactiveml
+
+        return _skactiveml.RobustQueryStrategy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,6 @@ __all__ = [
     "MarginSampler",
     "RandomSampler",
     "RobustSampler",
-    "as_strategy",
     "entropy_gain",
     "least_confident_gain",
     "margin_gain",
@@ -43,8 +42,16 @@ def margin_gain(proba):
     """
     if proba.shape[1] == 2:
         return 1.0 - np.abs(proba[:, 0] - proba[:, 1])
-    top = np.partition(proba, -2, axis=1)[:, -2:]
-    return 1.0 - (top[:, 1] - top[:, 0])
+    if proba.shape[1] > 16:
+        top = np.partition(proba, -2, axis=1)[:, -2:]
+        return 1.0 - (top[:, 1] - top[:, 0])
+    # Class by class: several times faster than partitioning short rows.
+    first = proba[:, 0].copy()
+    second = np.full_like(first, -np.inf)
+    for column in proba.T[1:]:
+        np.maximum(second, np.minimum(first, column), out=second)
+        np.maximum(first, column, out=first)
+    return 1.0 - (first - second)
 
 
 def entropy_gain(proba):
@@ -310,56 +317,3 @@ class RandomSampler(QueryStrategy):
 
     def query(self, pool, n_queries, random_state):
         return np.sort(random_state.choice(pool.n_rows, n_queries, replace=False))
-
-
-_BY_NAME = {
-    "robust": RobustSampler,
-    "margin": MarginSampler,
-    "entropy": EntropySampler,
-    "least_confident": LeastConfidentSampler,
-    "random": RandomSampler,
-}
-
-
-def as_strategy(strategy):
-    """Turn a name, a function or an object into a query strategy.
-
-    Parameters
-    ----------
-    strategy : str, callable or object with a ``query`` method
-        A name among "robust", "margin", "entropy", "least_confident", "random"; a
-        function ``f(proba) -> scores``; or an object following `QueryStrategy`.
-
-    Returns
-    -------
-    strategy : object
-        With ``query(pool, n_queries, random_state)``.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    TypeError
-        If the object is neither.
-
-    Examples
-    --------
-    >>> from skadistill.query import as_strategy
-    >>> as_strategy("margin")
-    MarginSampler()
-    """
-    if isinstance(strategy, str):
-        if strategy not in _BY_NAME:
-            raise ValueError(
-                f"query_strategy must be one of {sorted(_BY_NAME)}, a function or a "
-                f"strategy object, got {strategy!r}; choose a name from the list."
-            )
-        return _BY_NAME[strategy]()
-    if hasattr(strategy, "query") and not isinstance(strategy, type):
-        return strategy
-    if callable(strategy) and not isinstance(strategy, type):
-        return ScoreStrategy(strategy)
-    raise TypeError(
-        f"query_strategy must be a name, a function f(proba) -> scores or an object "
-        f"with a query method, got {strategy!r}; see QueryStrategy for the contract."
-    )
