@@ -202,7 +202,8 @@ def test_a_copy_in_this_process_is_silent_and_apart():
     keys, labels = some_rows(4)
     ledger = MemoryLedger()
     ledger.record(keys[:3], "t", CLASSES, labels[:3], cost=1.0)
-    for twin in (pickle.loads(pickle.dumps(ledger)), copy.deepcopy(ledger)):
+    twins = pickle.loads(pickle.dumps(ledger)), copy.deepcopy(ledger), copy.copy(ledger)
+    for twin in twins:
         assert twin.summary() == ledger.summary()
         twin.record(keys[3:], "t", CLASSES, labels[3:])
         known, found = twin.lookup(keys, "t", CLASSES)
