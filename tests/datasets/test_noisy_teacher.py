@@ -102,6 +102,20 @@ def test_class_rates_spread_over_the_other_classes():
     assert counts == [[20, 10, 10], [0, 40, 0], [5, 5, 30]]
 
 
+def test_wrong_answers_of_a_class_are_mixed_among_its_rows():
+    """Which wrong answer a row gets does not follow the order of the table."""
+    y = np.repeat([0, 1, 2], 40)
+    teacher = NoisyTeacher(
+        np.arange(120.0)[:, None],
+        y,
+        error_kind="class",
+        class_error=[1.0, 0.0, 0.0],
+        random_state=0,
+    )
+    # Sorted answers would put all 20 of one class in front.
+    assert 4 < (teacher.answers_[:20] == 1).sum() < 16
+
+
 def test_margin_errors_sit_on_hard_rows_and_name_the_runner_up():
     """Rows of small true margin are wrong more often, with the likeliest other class.
 
