@@ -1,5 +1,6 @@
 """skorch's callbacks, ours to keep working, and interrupts."""
 
+import pickle
 import signal
 
 import numpy as np
@@ -194,7 +195,10 @@ def test_checkpoint_and_pickle_in_mid_training(tmp_path):
     other = net(max_epochs=0).fit(X, Y)
     other.load_params(f_params=tmp_path / "params.pt")
     np.testing.assert_array_equal(other.predict_proba(X), proba)
-    assert (tmp_path / "net.pkl").exists()
+    with open(tmp_path / "net.pkl", "rb") as stream:
+        saved = pickle.load(stream)
+    assert saved._run is None
+    np.testing.assert_array_equal(saved.predict_proba(X), proba)
 
 
 def test_schedulers_replace_the_cosine():
