@@ -440,7 +440,10 @@ class ActiveDistiller(
         score : float
             Weighted share of right predictions.
         """
-        warn_if_unlabeled(y, self.unlabeled_marker)
+        if warn_if_unlabeled(y, self.unlabeled_marker):
+            # Strings beside a number are no valid target for accuracy_score.
+            right = self.predict(X) == np.asarray(y)
+            return float(np.average(right, weights=sample_weight))
         return super().score(X, y, sample_weight)
 
     def get_metadata_routing(self):

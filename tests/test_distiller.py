@@ -33,6 +33,7 @@ from skadistill.exceptions import (
     TeacherClassesError,
     TeacherProbabilityError,
     TeacherShapeError,
+    UnlabeledTestRowsWarning,
 )
 
 # A student that trains in milliseconds; the network has tests of its own.
@@ -333,6 +334,20 @@ def test_any_labels(problem, names):
     np.testing.assert_array_equal(
         other.transduction_[known], names[plain.transduction_[known].astype(int)]
     )
+
+
+def test_score_warns_of_unlabelled_rows(problem):
+    """Rows without label count as wrong, in strings and numbers, with a warning."""
+    X, y, partly, teacher = problem
+    for names in (np.arange(3), np.array(["ant", "bee", "cow"], dtype=object)):
+        given = names[partly]
+        given[partly == -1] = -1
+        fitted = distiller(teacher).fit(X, given)
+        with pytest.warns(UnlabeledTestRowsWarning):
+            score = fitted.score(X, given)
+        right = (fitted.predict(X) == names[y])[:60].sum()
+        assert score == right / 300
+        assert fitted.score(X, names[y]) == (fitted.predict(X) == names[y]).mean()
 
 
 # Money.

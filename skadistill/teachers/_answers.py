@@ -46,8 +46,8 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
     Traceback (most recent call last):
         ...
     skadistill.exceptions.TeacherClassesError: the teacher does not know the class
-    'b' of the labelled rows, its own classes being 'a'; teach it that class, or pass
-    allow_missing_classes=True to give it probability 0.
+    'b' of the labelled rows, its own classes being 'a'; teach it that class, or wrap
+    it in as_teacher(teacher, allow_missing_classes=True) to give it probability 0.
     """
     if own is None:
         return
@@ -62,16 +62,16 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
         raise TeacherClassesError(
             f"{who} does not know the {_class_word(missing)} {_names(missing)} of the "
             f"labelled rows, its own classes being {_names(own)}; teach it "
-            f"{_those(missing)}, or pass allow_missing_classes=True to give "
-            f"{_it(missing)} probability 0."
+            f"{_those(missing)}, or wrap it in as_teacher(teacher, "
+            f"allow_missing_classes=True) to give {_it(missing)} probability 0."
         )
     extra = [c for c in own if c not in wanted]
     if extra and not allow_extra:
         raise TeacherClassesError(
             f"{who} knows the {_class_word(extra)} {_names(extra)}, which no labelled "
             f"row has, the classes asked for being {_names(classes)}; label a row of "
-            f"{_those(extra)}, or pass allow_extra_classes=True to drop "
-            f"{_its(extra)} share and renormalise."
+            f"{_those(extra)}, or wrap the teacher in as_teacher(teacher, "
+            f"allow_extra_classes=True) to drop {_its(extra)} share and renormalise."
         )
 
 

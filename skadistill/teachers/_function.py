@@ -78,7 +78,9 @@ class FunctionTeacher(BaseTeacher):
     @property
     def own_classes(self):
         """What the columns of its answers mean; None where it has not said."""
-        return self.classes
+        if self.classes is not None:
+            return self.classes
+        return getattr(self.function, "classes_", None)
 
     def answer(self, X):
         """Call the function once.

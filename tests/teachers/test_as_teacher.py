@@ -345,3 +345,21 @@ def test_a_teacher_of_ones_own():
     assert Oracle("2").identity == "oracle/2"
     np.testing.assert_array_equal(Oracle().ask(X[:1], CLASSES), [[1, 0, 0]])
     assert isinstance(Oracle(), BaseEstimator)
+
+
+def test_a_callable_may_name_its_classes():
+    """A callable's own classes_ map its columns, as an estimator's do."""
+
+    class Client:
+        classes_ = ("cow", "ant", "bee")
+
+        def __call__(self, X):
+            return np.tile([0.7, 0.2, 0.1], (len(X), 1))
+
+    np.testing.assert_allclose(
+        as_teacher(Client()).ask(X[:1], ["ant", "bee", "cow"]), [[0.2, 0.1, 0.7]]
+    )
+    declared = as_teacher(Client(), classes=["ant", "bee", "cow"])
+    np.testing.assert_allclose(
+        declared.ask(X[:1], ["ant", "bee", "cow"]), [[0.7, 0.2, 0.1]]
+    )

@@ -303,8 +303,9 @@ def test_missing_classes_are_named_before_the_call():
         teacher.ask(X, ["a", "b", "c", "d"])
     assert str(caught.value) == (
         "the teacher 'judge' does not know the classes 'c', 'd' of the labelled rows, "
-        "its own classes being 'a', 'b'; teach it those classes, or pass "
-        "allow_missing_classes=True to give them probability 0."
+        "its own classes being 'a', 'b'; teach it those classes, or wrap "
+        "it in as_teacher(teacher, allow_missing_classes=True) to give them "
+        "probability 0."
     )
 
 
@@ -328,8 +329,9 @@ def test_extra_classes_are_named():
         teacher.ask(X, ["a", "b"])
     assert str(caught.value) == (
         "the teacher 'judge' knows the class 'z', which no labelled row has, the "
-        "classes asked for being 'a', 'b'; label a row of that class, or pass "
-        "allow_extra_classes=True to drop its share and renormalise."
+        "classes asked for being 'a', 'b'; label a row of that class, or wrap "
+        "the teacher in as_teacher(teacher, allow_extra_classes=True) to drop its "
+        "share and renormalise."
     )
 
 
