@@ -33,8 +33,9 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
+# One process a core, one thread each: the networks of the tests are small.
 test: lint types
-	MPLBACKEND=Agg $(BIN)/python -m pytest
+	MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

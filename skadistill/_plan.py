@@ -91,6 +91,7 @@ def resolve_budget(budget, n_pool):
     if budget is None:
         return n_pool
     if isinstance(budget, Integral):
+        budget = int(budget)
         if budget > 0 and n_pool == 0:
             raise EmptyPoolError(
                 f"budget={budget} but the pool is empty: no row of y equals the "
@@ -103,7 +104,7 @@ def resolve_budget(budget, n_pool):
                 f"pass at most {n_pool}, a share such as 0.5, or None for the whole "
                 "pool."
             )
-        return int(budget)
+        return budget
     # 0.29 * 100 is 28.999...: round away the last bits before cutting.
     share = int(round(budget * n_pool, 9))
     return max(share, 1) if budget > 0 and n_pool > 0 else share

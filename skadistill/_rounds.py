@@ -116,9 +116,8 @@ class PoolScorer:
         self.pool = state.pool
         self.classes = classes
         self.seconds = 0.0
-        self._winners = None
-        if keep_classes:
-            self._winners = np.full(self.pool.shape[0], -1, dtype=np.int32)
+        self.keep_classes = keep_classes
+        self._winners = np.full(self.pool.shape[0] * keep_classes, -1, dtype=np.int32)
 
     def __call__(self):
         """Iterate over the pool once."""
@@ -127,7 +126,7 @@ class PoolScorer:
             start = perf_counter()
             proba = np.asarray(self.student.predict_proba(block))
             self.seconds += perf_counter() - start
-            if self._winners is not None:
+            if self.keep_classes:
                 self._winners[done : done + len(proba)] = proba.argmax(axis=1)
             done += len(proba)
             yield proba
