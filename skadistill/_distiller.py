@@ -93,11 +93,11 @@ class ActiveDistiller(
         The value of ``y`` that marks a row without label. None: every row of ``X``
         has a label and the pool is ``X_unlabeled``.
     teacher_error : "auto", float or None, default="auto"
-        Share of rows on which the teacher is wrong, for the robust sampler. "auto":
-        a teacher fitted here is cross-fitted on the labelled rows; another is asked
-        about labelled rows, which costs (see `n_validation_rows`). A teacher that
-        was trained on these very rows looks better than it is: give the share you
-        believe. None: unknown, the sampler plays the regret game.
+        Share of rows on which the teacher is wrong, for strategies that need it, as
+        the robust sampler does. "auto": a teacher fitted here is cross-fitted on the
+        labelled rows; another is asked about labelled rows, which costs (see
+        `n_validation_rows`). A teacher that was trained on these very rows looks
+        better than it is: give the share you believe. None: unknown, the sampler plays the regret game.
     n_validation_rows : int or None, default=200
         Labelled rows, drawn at random, that a fitted teacher or a callable is asked
         about to estimate its error; None: all of them. They are paid for on top of
@@ -158,7 +158,7 @@ class ActiveDistiller(
     n_teacher_rows_validation_ : int
         Labelled rows paid for to estimate the teacher's error.
     teacher_error_ : float or None
-        Estimated or given error rate of the teacher.
+        Estimated or given error rate of the teacher; None where nobody needed it.
     n_rounds_ : int
         Rounds asked.
     termination_condition_ : str
@@ -306,14 +306,16 @@ class ActiveDistiller(
         QueryStrategyError
             If the strategy breaks its contract.
         """
-        state = self._start(X, y, X_unlabeled, params)
-        state.score = self._make_scorer(X_val, y_val)
+        state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
         tasks = RoundTasks(self, n_tasks=1 + len(state.schedule))
         tasks.begin("round 0")
         self._train_and_record(state, 0, perf_counter())
         stop = self._nothing_to_ask(state)
         if tasks.end(self._snapshot(state)):
             stop = "callback"
+        if not stop:
+            # Only now: a student that cannot be trained must not cost a label.
+            self._prepare_teacher(state, teacher_params)
         for round_, n_queries in enumerate(state.schedule, start=1):
             if stop:
                 break
@@ -365,11 +367,8 @@ class ActiveDistiller(
         n_pool = table.n_rows - labeled.size
         rounds = split_budget(resolve_budget(self.budget, n_pool), self.n_rounds)
         n_validation = 0
-        if (
-            rounds
-            and self.teacher_error == "auto"
-            and not as_teacher(self.teacher).needs_fit
-        ):
+        asks = self._estimates_error() and not as_teacher(self.teacher).needs_fit
+        if rounds and asks and self._strategy_needs_error():
             n_validation = min(labeled.size, self.n_validation_rows or labeled.size)
         return Plan(labeled.size, n_pool, rounds, n_validation, cost_per_row)
 
@@ -464,7 +463,7 @@ class ActiveDistiller(
 
     # The steps of fit, in the order in which it takes them.
 
-    def _start(self, X, y, X_unlabeled, params):
+    def _start(self, X, y, X_unlabeled, X_val, y_val, params):
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
         table, y, labeled = check_inputs(self, X, y, X_unlabeled)
@@ -483,12 +482,13 @@ class ActiveDistiller(
             student=self._first_student(int(seeds[0])),
             cut_metadata=extend_metadata(routed.student.fit, table),
             random_state=np.random.default_rng(int(seeds[1])),
+            y=y[labeled],
+            teacher_seed=int(seeds[2]),
+            score=self._make_scorer(X_val, y_val),
         )
         self.n_teacher_rows_validation_ = 0
-        if state.schedule:
-            self._prepare_teacher(state, y[labeled], routed, int(seeds[2]))
-        self.teacher_error_ = state.teacher_error
-        return state
+        self.teacher_error_ = None
+        return state, routed.teacher.fit
 
     def _route(self, params):
         """Split metadata among student and teacher."""
@@ -514,15 +514,15 @@ class ActiveDistiller(
             student.set_params(warm_start=True)
         return student
 
-    def _prepare_teacher(self, state, y, routed, seed):
+    def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it where it needs it."""
         teacher = as_teacher(self.teacher)
-        X = state.table.take(state.rows)
+        X, y = state.table.take(state.rows), state.y
         params = check_method_params(
-            state.table.parts[0], dict(routed.teacher.fit), indices=state.rows
+            state.table.parts[0], dict(params), indices=state.rows
         )
-        state.teacher_error = self.teacher_error
-        if self.teacher_error == "auto":
+        state.teacher_error = None if self._estimates_error() else self.teacher_error
+        if self._estimates_error() and self._strategy_needs_error():
             estimate = estimate_teacher_error(
                 teacher,
                 X,
@@ -531,7 +531,7 @@ class ActiveDistiller(
                 ledger=self.ledger_,
                 n_rows=self.n_validation_rows,
                 batch_size=self.teacher_batch_size,
-                random_state=seed,
+                random_state=state.teacher_seed,
                 fit_params=params,
             )
             state.teacher_error = estimate.rate
@@ -541,6 +541,14 @@ class ActiveDistiller(
         )
         # Deriving it reads the whole teacher: once a fit, not once a round.
         state.teacher_identity = state.teacher.identity
+        self.teacher_error_ = state.teacher_error
+
+    def _estimates_error(self):
+        return isinstance(self.teacher_error, str)  # "auto"
+
+    def _strategy_needs_error(self):
+        strategy = as_strategy(self.query_strategy)
+        return getattr(strategy, "needs_teacher_error", False)
 
     def _make_scorer(self, X_val, y_val):
         """Return a function that scores a student on the rows kept aside."""

@@ -34,6 +34,12 @@ class FitState:
         Gives the student's fit parameters for some rows.
     random_state : numpy.random.Generator
         Seeds the choice of rows.
+    y : ndarray of shape (n_given,)
+        The labels given, which the teacher is fitted on or held against.
+    teacher_seed : int
+        Seeds cross-fitting or the choice of validation rows.
+    score : callable
+        Scores a student on rows kept aside, None where there are none.
     teacher : BaseTeacher or None, default=None
         Who is asked.
     teacher_identity : str or None, default=None
@@ -50,13 +56,15 @@ class FitState:
     student: Any
     cut_metadata: Any
     random_state: np.random.Generator
+    y: np.ndarray
+    teacher_seed: int
+    score: Any
     teacher: Any = None
     teacher_identity: str | None = None
     teacher_error: float | None = None
     history: list = field(default_factory=list)
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
-    score: Any = None
 
     def __post_init__(self):
         self.labeled_round = np.full(self.table.n_rows, -1, dtype=np.int64)

@@ -35,6 +35,7 @@ from skadistill.exceptions import (
     TeacherShapeError,
     UnlabeledTestRowsWarning,
 )
+from skadistill.query import RobustSampler
 
 # A student that trains in milliseconds; the network has tests of its own.
 STUDENT = LogisticRegression(max_iter=500)
@@ -415,6 +416,21 @@ def test_validation_rows_are_counted_apart(problem):
     assert fitted.teacher_error_ == pytest.approx(1 / 27)
 
 
+@pytest.mark.parametrize("strategy", ["margin", "random", lambda proba: proba[:, 0]])
+def test_no_validation_rows_for_strategies_that_need_none(problem, strategy):
+    """Only a strategy that reads the teacher's error makes us pay for it."""
+    X, _, partly, teacher = problem
+    model = distiller(teacher, teacher_error="auto", query_strategy=strategy)
+    assert model.plan(X, partly).n_validation_rows == 0
+    fitted = model.fit(X, partly)
+    assert teacher.n_rows == fitted.n_paid_ == 50
+    assert fitted.teacher_error_ is None
+    regret = distiller(
+        teacher, teacher_error="auto", query_strategy=RobustSampler(n_mistakes=None)
+    )
+    assert regret.plan(X, partly).n_validation_rows == 0
+
+
 def test_plan_pays_nothing(problem):
     """plan() says the rounds and touches neither teacher nor estimator."""
     X, _, partly, teacher = problem
@@ -725,6 +741,20 @@ def test_error_unknown_strategy_costs_nothing(problem):
     model = distiller(teacher, query_strategy="robbust", teacher_error="auto")
     with pytest.raises(ValueError, match="got 'robbust'"):
         model.fit(X, partly)
+    assert teacher.calls == []
+
+
+def test_errors_come_before_the_first_payment(problem):
+    """A student or validation rows that cannot be used cost no label."""
+    X, y, partly, teacher = problem
+    model = distiller(teacher, teacher_error="auto", student=KNeighborsClassifier())
+    with pytest.raises(TypeError, match="sample_weight"):
+        model.fit(X, partly)
+    model = distiller(teacher, teacher_error="auto")
+    with pytest.raises(ValueError, match="features"):
+        model.fit(X, partly, X_val=X[:, :3], y_val=y)
+    with pytest.raises(ValueError, match="enable_metadata_routing"):
+        model.fit(X, partly, sample_weight=np.ones(300))
     assert teacher.calls == []
 
 

@@ -28,7 +28,8 @@ class QueryPool:
     student : estimator or None, default=None
         The student of the last round, fitted.
     teacher_error : float or None, default=None
-        Estimated share of rows on which the teacher is wrong; None: unknown.
+        Estimated share of rows on which the teacher is wrong; None: unknown, or the
+        strategy does not say that it needs it.
     gather_pool, gather_labeled : callable or None, default=None
         Return the unlabelled rows, and the rows labelled so far with their
         labels of shape (n_labeled, n_classes).
@@ -140,7 +141,19 @@ class QueryStrategy(BaseEstimator):
     Subclasses implement `query`. A strategy only ranks: it never sees the teacher
     and never pays. Its constructor stores parameters as scikit-learn estimators
     do, so that a search can vary them (``query_strategy__...``).
+
+    Attributes
+    ----------
+    needs_teacher_error : bool
+        Whether `query` reads ``pool.teacher_error``; False unless a subclass says
+        otherwise. Estimating it can cost labels, so it is known only to those who
+        ask for it.
     """
+
+    @property
+    def needs_teacher_error(self):
+        """Whether `query` reads the teacher's error rate."""
+        return False
 
     @abstractmethod
     def query(self, pool, n_queries, random_state):

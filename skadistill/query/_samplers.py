@@ -168,6 +168,11 @@ class RobustSampler(QueryStrategy):
         self.gain = gain
         self.wrong_label_cost = wrong_label_cost
 
+    @property
+    def needs_teacher_error(self):
+        """Whether m comes from the teacher's error rate."""
+        return self.n_mistakes == "auto"
+
     def query(self, pool, n_queries, random_state):
         gains = pool.map_blocks(self._gain_function())
         # A sum of float32 probabilities may exceed 1 by rounding.
