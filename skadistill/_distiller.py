@@ -97,7 +97,8 @@ class ActiveDistiller(
         the robust sampler does. "auto": a teacher fitted here is cross-fitted on the
         labelled rows; another is asked about labelled rows, which costs (see
         `n_validation_rows`). A teacher that was trained on these very rows looks
-        better than it is: give the share you believe. None: unknown, the sampler plays the regret game.
+        better than it is: give the share you believe. None: unknown, the sampler
+        plays the regret game.
     n_validation_rows : int or None, default=200
         Labelled rows, drawn at random, that a fitted teacher or a callable is asked
         about to estimate its error; None: all of them. They are paid for on top of

@@ -1,0 +1,45 @@
+"""Docstrings of the public classes name every parameter, with its default."""
+
+import ast
+import inspect
+import re
+
+import pytest
+
+import skadistill
+import skadistill.model_selection
+import skadistill.query
+import skadistill.student
+import skadistill.teachers
+
+ROOMS = [
+    skadistill,
+    skadistill.query,
+    skadistill.student,
+    skadistill.teachers,
+    skadistill.model_selection,
+]
+PUBLIC = {
+    f"{obj.__module__}.{obj.__qualname__}": obj
+    for room in ROOMS
+    for name in room.__all__
+    if callable(obj := getattr(room, name, None))
+    and not (isinstance(obj, type) and issubclass(obj, Exception))
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_documented_defaults_are_those_of_the_signature(name):
+    """``default=...`` in a docstring is what the signature says."""
+    obj = PUBLIC[name]
+    documented = dict(
+        re.findall(r"^    (\w+) : .*?default=(.+?)$", obj.__doc__ or "", re.MULTILINE)
+    )
+    for parameter in inspect.signature(obj).parameters.values():
+        if parameter.name not in documented:
+            continue
+        said, default = documented[parameter.name].strip("`"), parameter.default
+        if isinstance(default, type):
+            assert said.split(".")[-1] == default.__name__
+        else:
+            assert ast.literal_eval(said) == default
