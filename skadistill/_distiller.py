@@ -467,8 +467,8 @@ class ActiveDistiller(
     def _start(self, X, y, X_unlabeled, X_val, y_val, params):
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
-        table, y, labeled = check_inputs(self, X, y, X_unlabeled)
-        self.classes_, codes = np.unique(y[labeled], return_inverse=True)
+        table, given, labeled = check_inputs(self, X, y, X_unlabeled)
+        self.classes_, codes = np.unique(given, return_inverse=True)
         self.ledger_ = MemoryLedger() if self.ledger is None else self.ledger
         pool = np.setdiff1d(np.arange(table.n_rows), labeled, assume_unique=True)
         n_queries = resolve_budget(self.budget, pool.size)
@@ -483,7 +483,7 @@ class ActiveDistiller(
             student=self._first_student(int(seeds[0])),
             cut_metadata=extend_metadata(routed.student.fit, table),
             random_state=np.random.default_rng(int(seeds[1])),
-            y=y[labeled],
+            y=given,
             teacher_seed=int(seeds[2]),
             score=self._make_scorer(X_val, y_val),
         )

@@ -28,8 +28,9 @@ def check_inputs(estimator, X, y, X_unlabeled):
     -------
     table : RowTable
         All rows, those of X first.
-    y : ndarray of shape (n_x,)
-        Labels, markers included.
+    given : ndarray of shape (n_labeled,)
+        Their labels; numbers that shared an object array with a marker have a
+        numeric dtype again.
     labeled : ndarray of int of shape (n_labeled,)
         Positions of the labelled rows, ascending.
 
@@ -56,10 +57,9 @@ def check_inputs(estimator, X, y, X_unlabeled):
             "trained on them."
         )
     given = y[labeled]
-    # Freed of the marker, an object array holds strings alone, or integers alone.
-    check_classification_targets(
-        np.asarray(given.tolist()) if y.dtype == object else given
-    )
+    if given.dtype == object and not isinstance(given[0], str):
+        given = np.asarray(given.tolist())
+    check_classification_targets(given)
     classes = np.unique(given)
     if classes.shape[0] < 2:
         raise SingleClassError(
@@ -68,7 +68,7 @@ def check_inputs(estimator, X, y, X_unlabeled):
         )
     if X_unlabeled is not None:
         X_unlabeled = _check_second_door(estimator, X, X_unlabeled)
-    return RowTable(X, X_unlabeled), y, labeled
+    return RowTable(X, X_unlabeled), given, labeled
 
 
 def check_container(estimator, X, *, reset, finite=True):

@@ -48,12 +48,5 @@ def unlabeled_mask(y, marker):
     if y.dtype == object:
         # Element by element: `array == -1` is elementwise for object arrays but
         # an entry whose __eq__ returns an array would break it.
-        return np.fromiter((_is_marker(v, marker) for v in y), bool, count=len(y))
+        return np.fromiter((bool(v == marker) for v in y), bool, count=len(y))
     return y == marker
-
-
-def _is_marker(value, marker):
-    """Tell whether one entry is the marker; a string never equals a number."""
-    if isinstance(value, str) != isinstance(marker, str):
-        return False
-    return bool(value == marker)

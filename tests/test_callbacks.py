@@ -19,7 +19,7 @@ class Recorder:
     def __init__(self, stop_at=None):
         self.stop_at = stop_at
         self.ended = []
-        self.scores = []
+        self.snapshots = []
 
     def setup(self, estimator, context):
         self.ended.append("setup")
@@ -30,7 +30,7 @@ class Recorder:
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         self.ended.append(context.task_name)
         if fitted_estimator is not None:
-            self.scores.append(fitted_estimator.predict(np.zeros((1, 20))))
+            self.snapshots.append(fitted_estimator)
         return context.task_name == self.stop_at
 
     def teardown(self, estimator, context):
@@ -69,7 +69,12 @@ def test_one_task_a_round(data):
         "fit",
         "teardown",
     ]
-    assert len(recorder.scores) == 5
+    probabilities = [
+        fitted.predict_proba(data[0])[0, 0].round(6) for fitted in recorder.snapshots
+    ]
+    # Each snapshot keeps the student of its round; the last is the fit's own.
+    assert len(set(probabilities)) == 4
+    assert probabilities[3] == probabilities[4]
 
 
 def test_a_callback_can_stop_the_loop(data):

@@ -351,6 +351,24 @@ def test_score_warns_of_unlabelled_rows(problem):
         assert fitted.score(X, names[y]) == (fitted.predict(X) == names[y]).mean()
 
 
+@pytest.mark.parametrize(
+    ("marker", "fill"), [("?", "?"), (-7, -7), (None, -1)], ids=str
+)
+def test_markers(problem, marker, fill):
+    """Any marker works, stays on rows never asked, and None means none."""
+    X, y, partly, teacher = problem
+    model = distiller(teacher, unlabeled_marker=marker)
+    if marker is None:
+        fitted = model.fit(X[:60], y[:60], X_unlabeled=X[60:])
+    else:
+        given = partly.astype(object if isinstance(marker, str) else int)
+        given[60:] = marker
+        fitted = model.fit(X, given)
+    asked = fitted.labeled_round_ >= 0
+    assert set(fitted.transduction_[~asked]) == {fill}
+    np.testing.assert_array_equal(fitted.transduction_[asked].astype(int), y[asked])
+
+
 # Money.
 
 
@@ -457,6 +475,16 @@ def test_a_fitted_teacher_is_shared_not_copied(problem):
     assert clone(distiller(RandomForestClassifier())).teacher is not forest
 
 
+def test_clones_share_the_ledger(problem):
+    """Also a ledger of somebody else's make."""
+
+    class Ledger:
+        lookup = record = None
+
+    ledger = Ledger()
+    assert clone(distiller(lambda X: X, ledger=ledger)).ledger is ledger
+
+
 def test_an_unfitted_teacher_is_fitted_on_the_labelled_rows(problem):
     """The teacher is cloned, fitted on the labels and scored by cross-fitting."""
     X, y, partly, _ = problem
@@ -515,6 +543,33 @@ def test_stops_when_the_student_is_stable(problem, strategy):
         teacher, stopping=StudentStable(n_rounds=1, min_agreement=1.0), n_rounds=3
     ).fit(X, partly)
     assert all(0 < r["student_stability"] <= 1 for r in never.history_[2:])
+
+
+def test_stability_counts_rows_of_the_pool_only(problem):
+    """A student that changes its mind about every row has a stability of 0."""
+
+    class Fickle(ClassifierMixin, BaseEstimator):
+        n_fits = 0
+
+        def fit(self, X, y, sample_weight=None):
+            Fickle.n_fits += 1
+            self.classes_ = np.unique(y)
+            self.answer_ = Fickle.n_fits % 2
+            return self
+
+        def predict_proba(self, X):
+            proba = np.full((len(X), 3), 0.2)
+            proba[:, self.answer_] = 0.6
+            return proba
+
+        def predict(self, X):
+            return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    X, _, partly, teacher = problem
+    fitted = distiller(
+        teacher, student=Fickle(), n_rounds=3, stopping=StudentStable()
+    ).fit(X, partly)
+    assert [r["student_stability"] for r in fitted.history_] == [None, None, 0.0, 0.0]
 
 
 # Strategies.

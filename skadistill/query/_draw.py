@@ -5,8 +5,8 @@ import numpy as np
 __all__ = ["fixed_size_sample"]
 
 _N_CHUNKS = 1 << 16
-_CERTAIN = 1 - 1e-6
-_SLAB = 1 << 20
+_CERTAIN = 1e-6  # a probability this close to 1 counts as 1
+_SLAB = 1 << 17  # rows looked at together
 
 
 def fixed_size_sample(inclusion, random_state=None):
@@ -18,7 +18,8 @@ def fixed_size_sample(inclusion, random_state=None):
     marginals are exact, which ``Generator.choice(replace=False, p=...)`` does not
     give. The permutation shuffles chunks of at most ``n_rows / 65536`` rows, and
     the rows inside a chunk only where a tooth falls on it, so a draw from 1e8 rows
-    costs one pass and little memory.
+    costs one pass and little memory. Where there are that many rows, two rows of
+    one chunk are drawn together only if the chunk expects more than one draw.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def fixed_size_sample(inclusion, random_state=None):
             f"inclusion must lie in [0, 1], got values from {low} to {high}; solve the "
             "capped game where a row would be drawn more than once."
         )
+    if high > 1:
+        inclusion = np.minimum(inclusion, inclusion.dtype.type(1))
     total = float(inclusion.sum(dtype=np.float64))
     n_drawn = round(total)
     if abs(total - n_drawn) > 1e-4 * max(1.0, total):
@@ -71,28 +74,50 @@ def fixed_size_sample(inclusion, random_state=None):
             f"inclusion must sum to a whole number of rows, got {total}; scale it to "
             "the number of rows to draw."
         )
+    if n_drawn == 0:
+        return np.empty(0, dtype=np.int64)
+    # At most n_drawn rows can be this close to 1, whatever their number.
+    margin = min(_CERTAIN, 0.25 / inclusion.shape[0])
     certain = np.empty(0, dtype=np.int64)
-    if high >= _CERTAIN:
-        certain = np.flatnonzero(inclusion >= _CERTAIN)
-        inclusion = inclusion.copy()
-        inclusion[certain] = 0
+    threshold = min(1 - margin, total / n_drawn)
+    while high >= threshold and certain.shape[0] < n_drawn:
+        # A row as long as the gap between two teeth could be hit twice: draw it.
+        more = np.flatnonzero(inclusion >= np.float64(threshold))
+        if certain.shape[0] == 0:
+            inclusion = inclusion.copy()
+        certain = np.concatenate([certain, more])
+        inclusion[more] = 0
+        high = float(inclusion.max())
+        n_random = n_drawn - certain.shape[0]
+        if n_random > 0:
+            threshold = float(inclusion.sum(dtype=np.float64)) / n_random
     n_random = n_drawn - certain.shape[0]
-    if n_random <= 0:
-        return certain
-    return np.sort(np.concatenate([certain, _systematic(inclusion, n_random, rng)]))
+    drawn = _systematic(inclusion, n_random, rng) if n_random > 0 else certain[:0]
+    return np.sort(np.concatenate([certain, drawn]))
+
+
+def _chunk_sums(inclusion, chunk):
+    """Sum chunks of rows in float64 without a float64 copy of all rows."""
+    if chunk == 1:
+        return inclusion.astype(np.float64)
+    n_whole = inclusion.shape[0] // chunk
+    whole = inclusion[: n_whole * chunk].reshape(n_whole, chunk)
+    sums = np.empty(-(-inclusion.shape[0] // chunk))
+    slab = max(1, _SLAB // chunk)
+    for first in range(0, n_whole, slab):
+        part = whole[first : first + slab].astype(np.float64)
+        sums[first : first + part.shape[0]] = part.sum(axis=1)
+    if sums.shape[0] > n_whole:
+        sums[n_whole] = inclusion[n_whole * chunk :].sum(dtype=np.float64)
+    return sums
 
 
 def _systematic(inclusion, n_drawn, rng):
     """Draw `n_drawn` rows, none of them certain, by one comb over shuffled chunks."""
     n = inclusion.shape[0]
     chunk = -(-n // _N_CHUNKS)
-    starts = np.arange(0, n, chunk)
-    sums = (
-        inclusion.astype(np.float64)
-        if chunk == 1
-        else np.add.reduceat(inclusion, starts, dtype=np.float64)
-    )
-    order = rng.permutation(starts.shape[0])
+    sums = _chunk_sums(inclusion, chunk)
+    order = rng.permutation(sums.shape[0])
     ends = np.cumsum(sums[order])
     teeth = (rng.random() + np.arange(n_drawn)) * (ends[-1] / n_drawn)
     # Rounding may lift the last tooth onto the end, past the last row.
@@ -108,6 +133,8 @@ def _rows_in_chunks(inclusion, starts, within, chunk, rng):
     """Find the row under each tooth inside its chunk, rows shuffled."""
     rows = np.empty(starts.shape[0], dtype=np.int64)
     unique, which = np.unique(starts, return_inverse=True)
+    by_chunk = np.argsort(which, kind="stable")
+    bounds = np.searchsorted(which[by_chunk], np.arange(unique.shape[0] + 1))
     slab = max(1, _SLAB // chunk)
     for first in range(0, unique.shape[0], slab):
         part = unique[first : first + slab]
@@ -117,8 +144,21 @@ def _rows_in_chunks(inclusion, starts, within, chunk, rng):
             inside, inclusion[np.minimum(index, inclusion.shape[0] - 1)], 0.0
         ).astype(np.float64)
         ends = np.cumsum(weights, axis=1)
-        for tooth in np.flatnonzero((which >= first) & (which < first + part.shape[0])):
-            i = which[tooth] - first
-            at = min(within[tooth], np.nextafter(ends[i, -1], 0.0))
-            rows[tooth] = index[i, np.searchsorted(ends[i], at, side="right")]
+        teeth = by_chunk[bounds[first] : bounds[first + part.shape[0]]]
+        i = which[teeth] - first
+        # The chunk's sum was rounded in another order than these ends.
+        at = np.clip(within[teeth], 0.0, np.nextafter(ends[i, -1], 0.0))
+        rows[teeth] = index[i, _first_above(ends, i, at)]
     return rows
+
+
+def _first_above(ends, i, at):
+    """Find the first position j with ends[i, j] > at, for many rows i at once."""
+    low = np.zeros(i.shape[0], dtype=np.int64)
+    high = np.full(i.shape[0], ends.shape[1] - 1)
+    for _ in range((ends.shape[1] - 1).bit_length()):
+        middle = (low + high) // 2
+        above = ends[i, middle] > at
+        high = np.where(above, middle, high)
+        low = np.where(above, low, np.minimum(middle + 1, high))
+    return low

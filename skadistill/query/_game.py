@@ -122,7 +122,7 @@ def _tally(gains, low, high, limit):
         n = block.shape[0]
         mask, buffer = above[:n], double[:n]
         np.greater(block, bound, out=mask)
-        count = np.count_nonzero(mask)
+        count = int(np.count_nonzero(mask))
         part, rest = 0.0, 0.0
         if 3 * count >= 2 * n and high > 0:
             # 1 / max(g, high) needs no gather; the rest counts 1 / high each.
@@ -138,7 +138,7 @@ def _tally(gains, low, high, limit):
         n_above += count
         if between is not None and count < n:
             np.greater(block, floor, out=mask)
-            extra = np.count_nonzero(mask) - count
+            extra = int(np.count_nonzero(mask)) - count
             if extra:
                 n_between += extra
                 if n_between > limit:

@@ -58,6 +58,9 @@ ONE_HOT_BYTES = 2**28
 PREDICT_BLOCK_BYTES = 2**20
 # A table below this size moves to the accelerator as a whole.
 DEVICE_TABLE_BYTES = 2**31
+# How far, as a power of e, AdamW shrinks a weight that no gradient holds up: over
+# the whole fit, so that it does not change with lr and the number of steps.
+IDLE_DECAY = 1.5
 _ROUTES = "_routing_method" in inspect.signature(NeuralNet.fit_loop).parameters
 
 
@@ -116,7 +119,9 @@ class StudentNet(ClassifierMixin, NeuralNet):
         (n_rows, n_classes), and should return one loss per row; a criterion with
         a `reduction` parameter is created with ``reduction="none"``.
     optimizer : class, default=torch.optim.AdamW
-        The optimizer; its fused kernels are used where they exist.
+        The optimizer; its fused kernels are used where they exist. Unless
+        ``optimizer__weight_decay`` is given, that of AdamW is such that a weight
+        without gradients shrinks by about exp(-1.5) over the fit, 1.0 at most.
     lr : float, default=3e-3
         Largest learning rate.
     max_epochs : "auto" or int, default="auto"
@@ -904,6 +909,14 @@ class StudentNet(ClassifierMixin, NeuralNet):
         args, kwargs = self.get_params_for_optimizer(
             "optimizer", self.get_all_learnable_params()
         )
+        if (
+            self.optimizer is torch.optim.AdamW
+            and "weight_decay" not in kwargs
+            and hasattr(self, "_n_rows")
+        ):
+            # The learning rates of a cosine sum to about half of lr times steps.
+            steps = max(1, self.max_epochs_) * -(-self._n_rows // self.batch_size_)
+            kwargs["weight_decay"] = min(1.0, 2 * IDLE_DECAY / (kwargs["lr"] * steps))
         implementations = {"fused", "foreach", "capturable", "differentiable"}
         if "fused" in _parameter_names(self.optimizer) and not (
             implementations & set(kwargs)
@@ -912,8 +925,9 @@ class StudentNet(ClassifierMixin, NeuralNet):
                 self.optimizer_ = self.optimizer(*args, **kwargs, fused=True)
                 return self
             except RuntimeError:
-                # No fused kernel for this device or this torch.
-                args, kwargs = self.get_params_for_optimizer(
+                # No fused kernel for this device or this torch. The attempt has
+                # left its defaults in the groups: collect them anew.
+                args, _ = self.get_params_for_optimizer(
                     "optimizer", self.get_all_learnable_params()
                 )
         self.optimizer_ = self.optimizer(*args, **kwargs)

@@ -106,6 +106,8 @@ def estimate_teacher_error(
         If a label is not among `classes`.
     TeacherError
         If the teacher fails.
+    ValueError
+        If `cv` is an int below 2.
 
     Notes
     -----
@@ -202,6 +204,10 @@ def _folds(X, y, truth, cv, rng):
     if not isinstance(cv, int | np.integer):
         yield from check_cv(cv, y, classifier=True).split(X, y)
         return
+    if cv < 2:
+        raise ValueError(
+            f"cv is {cv}, which leaves no row to learn from; pass at least 2 folds."
+        )
     if n_rows == 0:
         return
     # StratifiedKFold warns about classes with fewer rows than folds and fails when
