@@ -153,6 +153,19 @@ def test_very_few_rows(y, n_wrong):
     assert (estimate.proba is None) == (len(y) == 0)
 
 
+def test_there_are_no_more_folds_than_rows():
+    """Nine folds of four rows are four; one fold is refused."""
+    X, y = np.arange(4.0)[:, None], ["a", "b", "a", "b"]
+    Memory.fits.clear()
+    estimate_teacher_error(Memory(), X, y, classes=CLASSES, cv=9, random_state=0)
+    assert len(Memory.fits) == 4
+    with pytest.raises(ValueError) as caught:
+        estimate_teacher_error(Memory(), X, y, classes=CLASSES, cv=1)
+    assert str(caught.value) == (
+        "cv is 1, which leaves no row to learn from; pass at least 2 folds."
+    )
+
+
 def test_no_row_to_ask_about():
     """Without labelled rows a ready teacher gets the prior mean, unpaid."""
     estimate = estimate_teacher_error(
