@@ -4,9 +4,9 @@ import numpy as np
 
 __all__ = ["fixed_size_sample"]
 
-_N_CHUNKS = 1 << 16
+_N_CHUNKS = 1 << 14
 _CERTAIN = 1e-6  # a probability this close to 1 counts as 1
-_SLAB = 1 << 17  # rows looked at together
+_SLAB = 1 << 15  # rows looked at together
 
 
 def fixed_size_sample(inclusion, random_state=None):
@@ -16,7 +16,7 @@ def fixed_size_sample(inclusion, random_state=None):
     probabilities end to end in random order and take every row that a comb with
     teeth one apart and a random start falls on. The size is fixed and the
     marginals are exact, which ``Generator.choice(replace=False, p=...)`` does not
-    give. The permutation shuffles chunks of at most ``n_rows / 65536`` rows, and
+    give. The permutation shuffles chunks of at most ``n_rows / 16384`` rows, and
     the rows inside a chunk only where a tooth falls on it, so a draw from 1e8 rows
     costs one pass and little memory. Where there are that many rows, two rows of
     one chunk are drawn together only if the chunk expects more than one draw.
