@@ -638,7 +638,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         """Validate weights; None stays None."""
         if sample_weight is None:
             return None
-        if not np.any(sample_weight):
+        if not np.any(np.asarray(sample_weight)):
             # Before scikit-learn, some versions of which say less.
             raise ValueError(
                 "Sample weights must contain at least one non-zero number, got "

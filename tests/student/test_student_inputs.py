@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from skadistill.student import Standardize, StudentNet
-from skadistill.student._batches import Rows
+from skadistill.student._batches import Rows, column_moments
 
 X, Y = load_iris(return_X_y=True)
 
@@ -147,10 +147,9 @@ def test_images_can_be_standardised_by_channel():
     )
 
 
-def test_moments_are_weighted_and_exact():
+def test_moments_are_weighted_and_exact(monkeypatch):
     """The standardising layer holds the weighted moments, over several blocks."""
-    from skadistill.student._batches import column_moments
-
+    monkeypatch.setattr("skadistill.student._batches.MOMENTS_BLOCK_BYTES", 1000)
     rng = np.random.default_rng(0)
     table = (1e4 + rng.normal(size=(999, 3))).astype(np.float32)
     table[:, 2] = 7
@@ -421,6 +420,32 @@ def test_optimizer_parameters_reach_the_optimizer():
     assert group["weight_decay"] == 0.5
     assert group["lr"] == 0.125
     assert group["fused"] is False
+
+
+def test_optimizers_without_fused_kernels():
+    """Where torch refuses a fused optimizer, the plain one is used."""
+
+    class Refusing(torch.optim.AdamW):
+        def __init__(self, params, *, fused=None, **kwargs):
+            super().__init__(params, **kwargs)
+            if fused:
+                for group in self.param_groups:
+                    group["fused"] = True
+                raise RuntimeError("no fused kernel here")
+
+    student = net(optimizer=Refusing, max_epochs=20, lr=0.01).fit(X, Y)
+    assert not student.optimizer_.param_groups[0]["fused"]
+    assert student.score(X, Y) > 0.9
+
+
+def test_idle_weights_shrink_by_the_same_factor():
+    """AdamW's decay follows lr and steps; a number of one's own wins."""
+    short = net(max_epochs=50, lr=0.02).fit(X, Y).optimizer_.param_groups[0]
+    long = net(max_epochs=100, lr=0.02).fit(X, Y).optimizer_.param_groups[0]
+    assert short["weight_decay"] == pytest.approx(3 / (0.02 * 250))
+    assert long["weight_decay"] == pytest.approx(short["weight_decay"] / 2)
+    tiny = net(max_epochs=1, lr=1e-3).fit(X, Y).optimizer_.param_groups[0]
+    assert tiny["weight_decay"] == 1.0
 
 
 def test_learning_rate_warms_up_and_falls():
