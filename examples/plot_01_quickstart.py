@@ -3,7 +3,9 @@ Distil an ensemble into a small network, label by label
 =======================================================
 
 How much of a teacher's accuracy does a small student reach, and for how many paid
-labels? HEADLINE
+labels? On scikit-learn's digits, with 50 labelled rows, a student reaches 82.6 % alone
+and 95.9 % with 300 labels chosen by the robust sampler (94.9 % with random ones); the
+teacher has 97.6 %.
 
 The teacher is an ensemble, a support vector machine and 300 extremely randomised
 trees, that somebody trained on data we do not have. It answers with probabilities, is
