@@ -212,6 +212,21 @@ def test_new_classes_when_training_continues():
         student.fit_soft(X, SOFT, classes=[0, 1, 2])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_holes_in_new_rows(bad, dtype):
+    """NaN and infinity are refused in prediction, finite rows that overflow are not."""
+    student = net().fit(X, Y)
+    rows = X[:4].astype(dtype)
+    rows[2, 1] = bad
+    with pytest.raises(ValueError, match="Input X contains"):
+        student.predict(rows)
+    rows[:] = np.finfo(np.float32).max / 2
+    assert student.predict(rows).shape == (4,)
+    with pytest.raises(ValueError, match="X has 3 features, but StudentNet is expect"):
+        student.predict(rows[:, :3])
+
+
 def test_a_bad_device_is_torchs_to_explain():
     """A device that does not exist keeps torch's own words."""
     with pytest.raises(RuntimeError, match="Expected one of cpu, cuda"):
