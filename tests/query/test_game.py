@@ -557,6 +557,27 @@ def test_extreme_ranges_still_sum_to_one(gains, n_mistakes, expected):
     np.testing.assert_allclose(game.p, expected, rtol=2e-3, atol=1e-19)
 
 
+@pytest.mark.parametrize("n_mistakes", [1, 10, 19.5])
+def test_subnormal_gains_sum_to_one_in_single_precision(n_mistakes):
+    """1 / sum(1/g) is below the smallest float32 here; the division is lifted."""
+    rng = np.random.default_rng(0)
+    gains = rng.uniform(1e-44, 1e-42, 20).astype(np.float32)
+    game = robust_distribution(gains, n_mistakes)
+    assert game.p.sum() == pytest.approx(1, abs=1e-6)
+    # numpy's division of the same numbers in float64 is the reference.
+    inverse = 1 / gains[game.support].astype(np.float64)
+    expected = inverse / inverse.sum()
+    np.testing.assert_allclose(game.p[game.support], expected, rtol=1e-6)
+
+
+def test_a_level_between_far_clusters_keeps_its_digits():
+    """Counting ties of 1e-12 out of a sum of inverses would cancel all digits."""
+    gains = np.where(np.arange(600_000) % 10 < 7, 1.0, 1e-12)
+    game = robust_distribution(gains, 420_000 - 1e-6)
+    assert game.n_support == 420_000
+    assert game.p.sum() == pytest.approx(1, rel=1e-12)
+
+
 @pytest.mark.parametrize("n_queries", [1, 10, 1_000])
 def test_small_inclusions_keep_their_sum_in_single_precision(n_queries):
     """Q = 1 - v/g of about 1e-6 would lose its digits in float32."""
