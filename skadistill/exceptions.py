@@ -46,6 +46,10 @@ class QueryStrategyError(SkadistillError, ValueError):
     """A query strategy broke its contract: repeated, foreign or too few rows."""
 
 
+class ObjectiveError(SkadistillError, ValueError):
+    """An objective is unknown, or lacks the evidence that it learns from."""
+
+
 class LedgerError(SkadistillError, ValueError):
     """A ledger cannot be read, written or understood."""
 

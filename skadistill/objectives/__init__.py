@@ -1,0 +1,23 @@
+"""What the student must match: soft targets, mixtures, weights, subclasses."""
+
+from skadistill.objectives._as_objective import as_objective
+from skadistill.objectives._base import (
+    Evidence,
+    Lesson,
+    Objective,
+    Validation,
+    margin,
+)
+from skadistill.objectives._loss import LessonLoss
+from skadistill.objectives._soft import SoftTarget
+
+__all__ = [
+    "Evidence",
+    "Lesson",
+    "LessonLoss",
+    "Objective",
+    "SoftTarget",
+    "Validation",
+    "as_objective",
+    "margin",
+]

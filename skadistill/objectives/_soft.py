@@ -1,0 +1,120 @@
+"""SoftTarget: plain distillation, with temperature and hard labels mixed in."""
+
+from numbers import Real
+
+import numpy as np
+
+from skadistill._compat import Interval
+from skadistill.objectives._base import Objective
+
+__all__ = ["SoftTarget"]
+
+
+class SoftTarget(Objective):
+    r"""Match the teacher's probabilities, by cross-entropy.
+
+    On a row that the teacher labelled, with :math:`y_T^{(\tau)} \propto
+    y_T^{1/\tau}` and :math:`f^{(\tau)}` the student's softmax of logits over
+    :math:`\tau`, the loss is
+
+    .. math:: -\tau^2 \sum_c y_{T,c}^{(\tau)} \log f_c^{(\tau)}
+
+    (the factor keeps the gradients' size [1]_); on a row with a given label it is
+    the cross-entropy with that label. Where the teacher's answer about such a row
+    is known as well (a validation row), the target is :math:`h` times the given
+    label plus :math:`1 - h` times the answer.
+
+    Parameters
+    ----------
+    temperature : float, default=1.0
+        :math:`\tau`. Above 1, what the teacher says about unlikely classes counts
+        more. The student must be a net unless this is 1.
+    hard_weight : float, default=1.0
+        :math:`h`, in [0, 1]: how much the given label counts on rows where the
+        teacher answered too. The default trusts given labels alone.
+    over : Objective or None, default=None
+        The objective whose lesson is changed. None: the bare targets.
+
+    Notes
+    -----
+    The cross-entropy is the Kullback-Leibler divergence plus the entropy of the
+    target, which no student changes: minimising one is minimising the other, and
+    there is no option.
+
+    When not to use it: where the teacher is often wrong and its margins tell when,
+    :class:`SLaM` or :class:`Debiased` use that.
+
+    References
+    ----------
+    .. [1] Hinton, Vinyals, Dean. "Distilling the Knowledge in a Neural Network."
+       arXiv:1503.02531, 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives import Evidence, SoftTarget
+    >>> evidence = Evidence(np.array([[0.9, 0.1]]), np.array([False]))
+    >>> SoftTarget(temperature=2.0).lesson(evidence).targets
+    array([[0.75, 0.25]])
+    """
+
+    _parameter_constraints: dict = {
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "hard_weight": [Interval(Real, 0, 1, closed="both")],
+        "over": [Objective, None],
+    }
+
+    def __init__(self, temperature=1.0, hard_weight=1.0, *, over=None):
+        self.temperature = temperature
+        self.hard_weight = hard_weight
+        self.over = over
+
+    def change(self, lesson, evidence):
+        """Soften the teacher's targets; mix its answers into given labels.
+
+        Parameters
+        ----------
+        lesson : Lesson
+            The lesson below.
+        evidence : Evidence
+            What is known.
+
+        Returns
+        -------
+        lesson : Lesson
+            The changed lesson.
+        """
+        targets = lesson.targets.copy()
+        if self.temperature != 1:
+            targets[~evidence.given] = soften(
+                targets[~evidence.given], self.temperature
+            )
+        if self.hard_weight < 1 and evidence.validation is not None:
+            rows = evidence.validation.rows
+            targets[rows] *= self.hard_weight
+            targets[rows] += (1 - self.hard_weight) * evidence.validation.proba
+        if self.temperature == 1:
+            return lesson.but(targets=targets)
+        temperature = np.where(evidence.given, 1.0, self.temperature)
+        return lesson.but(targets=targets, temperature=temperature)
+
+
+def soften(proba, temperature):
+    """Raise probabilities to the power 1 / temperature and renormalise.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_rows, n_classes)
+        Probabilities; rows sum to 1.
+    temperature : float
+        Positive.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_rows, n_classes)
+        Rows that sum to 1.
+    """
+    # Relative to the largest entry, which no power can make vanish.
+    top = proba.max(axis=1, keepdims=True)
+    powers = (proba / top) ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
