@@ -25,8 +25,8 @@ class BaseLedger(ABC):
 
     A ledger only remembers. It never asks a teacher, never decides what may be
     spent, and never answers for another teacher, for another set of classes or for
-    a row it has not seen. A subclass stores and finds (`_store`, `_find`); the
-    checks and the order of columns are done here, once for all ledgers.
+    a row it has not seen. A subclass stores and finds (`_store`, `_find`,
+    `_find_embeddings`); the checks are done here, once for all ledgers.
 
     Clones share a ledger: ``clone`` returns it.
 
@@ -65,11 +65,47 @@ class BaseLedger(ABC):
         labels[~known] = np.nan
         return known, labels
 
-    def record(self, keys, teacher_id, classes, labels, *, cost=None, seconds=None):
+    def lookup_embeddings(self, keys, teacher_id):
+        """Find the embeddings that came with labels already paid for.
+
+        Parameters
+        ----------
+        keys : ndarray of dtype V16 and shape (n_rows,)
+            Keys made by `row_keys`.
+        teacher_id : str
+            The teacher's identity. The classes do not matter: an embedding is the
+            same whatever was asked.
+
+        Returns
+        -------
+        known : ndarray of bool of shape (n_rows,)
+            Which rows have an embedding.
+        embeddings : ndarray of float32 of shape (n_rows, n_dims)
+            To the last bit as recorded; NaN where unknown. A teacher of whom no
+            embedding was ever recorded has ``n_dims`` 0.
+        """
+        keys = _checked_keys(keys)
+        known, embeddings = self._find_embeddings(keys, teacher_id)
+        embeddings[~known] = np.nan
+        return known, embeddings
+
+    def record(
+        self,
+        keys,
+        teacher_id,
+        classes,
+        labels,
+        *,
+        cost=None,
+        seconds=None,
+        embeddings=None,
+    ):
         """Remember labels that were paid for.
 
         A row that already has a label keeps its first one, so that a label never
-        changes under a fit that uses it; the second payment is counted.
+        changes under a fit that uses it; the second payment is counted. The same
+        holds for embeddings, each apart from its label: a row whose label came
+        without an embedding may be given one later.
 
         Parameters
         ----------
@@ -85,11 +121,14 @@ class BaseLedger(ABC):
             What these rows cost together, in the user's money.
         seconds : float or None, default=None
             How long the teacher took for them together.
+        embeddings : array-like of shape (n_rows, n_dims) or None, default=None
+            What else the teacher said about the rows; kept as float32. All
+            embeddings of one teacher have the same ``n_dims``.
 
         Raises
         ------
         LedgerError
-            If keys, classes and labels do not fit together.
+            If keys, classes, labels and embeddings do not fit together.
         """
         keys = _checked_keys(keys)
         classes = _checked_classes(classes)
@@ -105,7 +144,11 @@ class BaseLedger(ABC):
                 f"labels hold {labels[~np.isfinite(labels)][0]}; record answers that "
                 "were checked, as BaseTeacher.ask returns them."
             )
-        self._store(keys, teacher_id, classes, labels, cost or 0.0, seconds or 0.0)
+        if embeddings is not None:
+            embeddings = _checked_embeddings(embeddings, len(keys))
+        self._store(
+            keys, teacher_id, classes, labels, embeddings, cost or 0.0, seconds or 0.0
+        )
 
     @property
     def n_paid(self):
@@ -117,8 +160,16 @@ class BaseLedger(ABC):
         """Return known and labels (any value where unknown); arguments are checked."""
 
     @abstractmethod
-    def _store(self, keys, teacher_id, classes, labels, cost, seconds):
-        """Keep the labels of new keys, count all; arguments are checked."""
+    def _find_embeddings(self, keys, teacher_id):
+        """Return known and embeddings (any value where unknown); keys are checked."""
+
+    @abstractmethod
+    def _store(self, keys, teacher_id, classes, labels, embeddings, cost, seconds):
+        """Keep labels and embeddings of new keys, count all; arguments are checked.
+
+        All or nothing: a fault, such as embeddings of another width than before,
+        leaves the ledger as it was.
+        """
 
     @abstractmethod
     def __len__(self):
@@ -138,28 +189,42 @@ class BaseLedger(ABC):
 
 
 class _Shelf:
-    """The labels of one teacher over one set of classes."""
+    """Rows of numbers under keys, in the order in which they came."""
 
-    def __init__(self, classes):
-        self.classes = classes
+    def __init__(self, n_columns, dtype=np.float64):
         self.place: dict[bytes, int] = {}
-        self.labels = np.empty((16, len(classes)))
+        self.rows = np.empty((16, n_columns), dtype)
 
-    def add(self, keys, labels):
-        """Append the labels of keys that are new."""
+    @property
+    def n_columns(self):
+        return self.rows.shape[1]
+
+    def positions(self, keys):
+        """Return the position of each key, -1 where there is none."""
+        place = self.place
+        return np.array([place.get(k, -1) for k in keys.tolist()], dtype=np.intp)
+
+    def add(self, keys, rows):
+        """Append the rows of keys that are new."""
         new: dict[bytes, int] = {}
-        for i, key in enumerate(keys):
+        for i, key in enumerate(keys.tolist()):
             if key not in self.place:
                 new.setdefault(key, i)
         start = len(self.place)
-        if start + len(new) > len(self.labels):
-            size = max(2 * len(self.labels), start + len(new))
-            grown = np.empty((size, self.labels.shape[1]))
-            grown[:start] = self.labels[:start]
-            self.labels = grown
-        self.labels[start : start + len(new)] = labels[list(new.values())]
-        # Last, so that a fault above leaves no key without its label.
+        if start + len(new) > len(self.rows):
+            size = max(2 * len(self.rows), start + len(new))
+            grown = np.empty((size, self.n_columns), self.rows.dtype)
+            grown[:start] = self.rows[:start]
+            self.rows = grown
+        self.rows[start : start + len(new)] = rows[list(new.values())]
+        # Last, so that a fault above leaves no key without its row.
         self.place.update((key, start + j) for j, key in enumerate(new))
+
+    def copy(self):
+        """Return a shelf that shares nothing with this one."""
+        twin = _Shelf(0)
+        twin.place, twin.rows = dict(self.place), self.rows[: len(self.place)].copy()
+        return twin
 
 
 class MemoryLedger(BaseLedger):
@@ -191,7 +256,8 @@ class MemoryLedger(BaseLedger):
     """
 
     def __init__(self):
-        self._shelves = {}
+        self._labels = {}  # (teacher_id, set of classes): (order of classes, shelf)
+        self._embeddings = {}  # teacher_id: shelf
         self._counts = {}
         self._home = _here()
         self._warned = False
@@ -199,24 +265,17 @@ class MemoryLedger(BaseLedger):
 
     def __getstate__(self):
         with self._lock:
-            state = self.__dict__.copy()
-            del state["_lock"]
-            # Copies of the containers: another thread may record while they are
-            # being written.
-            state["_counts"] = {k: dict(v) for k, v in self._counts.items()}
-            state["_shelves"] = {
-                k: (s.classes, dict(s.place), s.labels[: len(s.place)].copy())
-                for k, s in self._shelves.items()
+            # Copies: another thread may record while the state is being written.
+            return {
+                **vars(self),
+                "_labels": {k: (c, s.copy()) for k, (c, s) in self._labels.items()},
+                "_embeddings": {k: s.copy() for k, s in self._embeddings.items()},
+                "_counts": {k: dict(v) for k, v in self._counts.items()},
+                "_lock": None,
             }
-        return state
 
     def __setstate__(self, state):
-        shelves = {}
-        for key, (classes, place, labels) in state["_shelves"].items():
-            shelf = _Shelf(classes)
-            shelf.place, shelf.labels = place, labels
-            shelves[key] = shelf
-        self.__dict__.update(state, _shelves=shelves, _lock=threading.RLock())
+        self.__dict__.update(state, _lock=threading.RLock())
 
     def __repr__(self):
         summary = self.summary()
@@ -242,25 +301,38 @@ class MemoryLedger(BaseLedger):
         self._warn_if_copied()
         labels = np.empty((len(keys), len(classes)))
         with self._lock:
-            shelf = self._shelves.get((teacher_id, frozenset(classes)))
-            if shelf is None:
+            found = self._labels.get((teacher_id, frozenset(classes)))
+            if found is None:
                 return np.zeros(len(keys), dtype=bool), labels
-            place = shelf.place
-            where = np.array([place.get(k, -1) for k in keys.tolist()], dtype=np.intp)
+            stored, shelf = found
+            where = shelf.positions(keys)
             known = where >= 0
-            position = {c: i for i, c in enumerate(shelf.classes)}
-            order = [position[c] for c in classes]
-            labels[known] = shelf.labels[where[known]][:, order]
+            labels[known] = shelf.rows[where[known]][:, column_order(stored, classes)]
         return known, labels
 
-    def _store(self, keys, teacher_id, classes, labels, cost, seconds):
+    def _find_embeddings(self, keys, teacher_id):
         self._warn_if_copied()
         with self._lock:
-            shelf = self._shelves.setdefault(
-                (teacher_id, frozenset(classes)), _Shelf(classes)
+            shelf = self._embeddings.get(teacher_id, _Shelf(0, np.float32))
+            where = shelf.positions(keys)
+            known = where >= 0
+            embeddings = np.empty((len(keys), shelf.n_columns), np.float32)
+            embeddings[known] = shelf.rows[where[known]]
+        return known, embeddings
+
+    def _store(self, keys, teacher_id, classes, labels, embeddings, cost, seconds):
+        self._warn_if_copied()
+        with self._lock:
+            if embeddings is not None:
+                shelf = self._embeddings.setdefault(
+                    teacher_id, _Shelf(embeddings.shape[1], np.float32)
+                )
+                check_width(embeddings, shelf.n_columns, teacher_id)
+                shelf.add(keys, embeddings)
+            stored, shelf = self._labels.setdefault(
+                (teacher_id, frozenset(classes)), (classes, _Shelf(len(classes)))
             )
-            position = {c: i for i, c in enumerate(classes)}
-            shelf.add(keys.tolist(), labels[:, [position[c] for c in shelf.classes]])
+            shelf.add(keys, labels[:, column_order(classes, stored)])
             counts = self._counts.setdefault(
                 teacher_id, {"n_paid": 0, "n_calls": 0, "cost": 0.0, "seconds": 0.0}
             )
@@ -272,7 +344,7 @@ class MemoryLedger(BaseLedger):
     def __len__(self):
         """Return the number of labels, one per teacher, set of classes and row."""
         with self._lock:
-            return sum(len(shelf.place) for shelf in self._shelves.values())
+            return sum(len(shelf.place) for _, shelf in self._labels.values())
 
     def __bool__(self):
         # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
@@ -293,7 +365,7 @@ class MemoryLedger(BaseLedger):
                 teacher_id: {"n_labels": 0, **counts}
                 for teacher_id, counts in self._counts.items()
             }
-            for (teacher_id, _), shelf in self._shelves.items():
+            for (teacher_id, _), (_, shelf) in self._labels.items():
                 teachers[teacher_id]["n_labels"] += len(shelf.place)
         total = {
             key: sum((t[key] for t in teachers.values()), start=zero)
@@ -311,6 +383,70 @@ class MemoryLedger(BaseLedger):
 def _here():
     """Name this process; the process id alone is used again, and survives a fork."""
     return (_PROCESS, os.getpid())
+
+
+def column_order(stored, wanted):
+    """Return where among the stored classes each wanted one is.
+
+    Parameters
+    ----------
+    stored, wanted : sequence of n_classes labels
+        The same classes in two orders.
+
+    Returns
+    -------
+    order : list of int
+        ``table[:, order]`` has the wanted columns.
+
+    Examples
+    --------
+    >>> from skadistill.teachers._ledger import column_order
+    >>> column_order(["a", "b", "c"], ["c", "a", "b"])
+    [2, 0, 1]
+    """
+    position = {c: i for i, c in enumerate(stored)}
+    return [position[c] for c in wanted]
+
+
+def check_width(embeddings, n_dims, teacher_id):
+    """Refuse embeddings of another width than those of the same teacher before.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n_rows, n_new_dims)
+        The new ones.
+    n_dims : int
+        The width of those recorded before.
+    teacher_id : str
+        The teacher's identity, for the message.
+
+    Raises
+    ------
+    LedgerError
+        If they differ.
+    """
+    if embeddings.shape[1] != n_dims:
+        raise LedgerError(
+            f"embeddings have {embeddings.shape[1]} columns where those recorded of "
+            f"{teacher_id!r} have {n_dims}; give a teacher whose embeddings have "
+            "changed a new version."
+        )
+
+
+def _checked_embeddings(embeddings, n_rows):
+    """Return embeddings as float32, one finite row a key."""
+    embeddings = np.asarray(embeddings, dtype=np.float32)
+    if embeddings.ndim != 2 or len(embeddings) != n_rows or embeddings.shape[1] == 0:
+        raise LedgerError(
+            f"embeddings have shape {embeddings.shape} where there are {n_rows} keys; "
+            "pass one row of numbers a key."
+        )
+    if not np.isfinite(embeddings).all():
+        raise LedgerError(
+            f"embeddings hold {embeddings[~np.isfinite(embeddings)][0]}; record finite "
+            "numbers (float32 ends at 3.4e38)."
+        )
+    return embeddings
 
 
 def _checked_keys(keys):

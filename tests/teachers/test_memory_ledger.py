@@ -112,6 +112,60 @@ def test_summary_adds_up():
     assert repr(ledger) == "MemoryLedger(<7 labels of 2 teachers>)"
 
 
+def test_embeddings_come_back_to_the_bit():
+    """Each row's float32 embedding, whatever the classes; strangers have none."""
+    keys, labels = some_rows(6)
+    embeddings = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
+    ledger = MemoryLedger()
+    assert ledger.lookup_embeddings(keys, "t")[1].shape == (6, 0)
+    ledger.record(keys[:2], "t", CLASSES, labels[:2])
+    assert not ledger.lookup_embeddings(keys, "t")[0].any()
+    ledger.record(keys[:4], "t", CLASSES, labels[:4], embeddings=embeddings[:4])
+    ledger.record(keys[:1], "t", ["a", "b"], [[0.5, 0.5]], embeddings=embeddings[5:])
+    for ledger_ in (ledger, pickle.loads(pickle.dumps(ledger))):
+        known, found = ledger_.lookup_embeddings(keys, "t")
+        assert known.tolist() == [True] * 4 + [False] * 2
+        assert found.dtype == np.float32
+        assert (found[:4] == embeddings[:4]).all()
+        assert np.isnan(found[4:]).all()
+        assert not ledger_.lookup_embeddings(keys, "u")[0].any()
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "message"),
+    [
+        (
+            np.zeros((3, 2)),
+            "embeddings have shape (3, 2) where there are 2 keys; pass one row of "
+            "numbers a key.",
+        ),
+        (
+            np.zeros(2),
+            "embeddings have shape (2,) where there are 2 keys; pass one row of "
+            "numbers a key.",
+        ),
+        (
+            np.array([[0.0, np.nan], [0.0, 0.0]]),
+            "embeddings hold nan; record finite numbers (float32 ends at 3.4e38).",
+        ),
+        (
+            np.zeros((2, 3)),
+            "embeddings have 3 columns where those recorded of 't' have 2; give a "
+            "teacher whose embeddings have changed a new version.",
+        ),
+    ],
+)
+def test_embeddings_that_cannot_be_recorded(embeddings, message):
+    """They are refused, and the labels beside them are not kept either."""
+    keys, labels = some_rows(4)
+    ledger = MemoryLedger()
+    ledger.record(keys[2:], "t", CLASSES, labels[2:], embeddings=np.ones((2, 2)))
+    with pytest.raises(LedgerError) as caught:
+        ledger.record(keys[:2], "t", CLASSES, labels[:2], embeddings=embeddings)
+    assert str(caught.value) == message
+    assert len(ledger) == 2
+
+
 def test_recorded_and_found_arrays_are_the_callers():
     """Changing what was recorded or found changes nothing in the ledger."""
     keys, labels = some_rows(3)
