@@ -10,6 +10,7 @@ __all__ = [
     "EmptyPoolError",
     "LedgerError",
     "NoLabeledRowsError",
+    "ObjectiveError",
     "QueryStrategyError",
     "SingleClassError",
     "SkadistillError",

@@ -38,7 +38,7 @@ def margin(proba):
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Rows with known labels, and what a teacher says that had not seen them.
+    """Pair rows of known label with the answers of a teacher that had not seen them.
 
     Parameters
     ----------

@@ -6,7 +6,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
+from skadistill.exceptions import ObjectiveError
+from skadistill.objectives import Lesson
 from skadistill.student._net import StudentNet, check_soft_targets
+from skadistill.student._reweight import check_new_weights
 
 __all__ = ["as_student", "default_student", "expand_soft_labels", "fit_student"]
 
@@ -80,19 +83,21 @@ def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-
 
 
 def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
-    """Fit a classifier to a teacher's probabilities.
+    """Fit a classifier to a teacher's probabilities, or to an objective's lesson.
 
     Parameters
     ----------
     estimator : classifier or Pipeline
-        What to fit, in place. One with a method `fit_soft` gets the probabilities
-        as they are; the steps of a `Pipeline` are fitted in turn; any other
-        classifier whose `fit` takes `sample_weight` gets the rows that
-        :func:`expand_soft_labels` makes.
+        What to fit, in place. One with a method `fit_lesson` gets the lesson, one
+        with a method `fit_soft` the probabilities as they are; the steps of a
+        `Pipeline` are fitted in turn; any other classifier whose `fit` takes
+        `sample_weight` gets the rows that :func:`expand_soft_labels` makes.
     X : array-like, sparse matrix, frame or list of length n_rows
         Training rows.
-    targets : array-like of shape (n_rows, n_classes)
-        Probabilities; rows sum to 1.
+    targets : array-like of shape (n_rows, n_classes) or Lesson
+        Probabilities; rows sum to 1. Or what an objective makes of them: a lesson
+        whose weights depend on the student fits other students than nets twice,
+        one that brings a loss of its own needs a net.
     classes : array-like of shape (n_classes,)
         Sorted labels of the columns.
     sample_weight : array-like of shape (n_rows,) or None, default=None
@@ -125,16 +130,16 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     >>> student.predict([[-3.0], [3.0]])
     array([0, 1])
     """
-    targets, classes = _check(targets, classes)
-    if hasattr(estimator, "fit_soft"):
-        estimator.fit_soft(
-            X, targets, classes=classes, sample_weight=sample_weight, **fit_params
+    lesson = targets if isinstance(targets, Lesson) else Lesson(np.asarray(targets))
+    _, classes = check_soft_targets(lesson.targets, classes)
+    if hasattr(estimator, "fit_lesson"):
+        estimator.fit_lesson(
+            X, lesson, classes=classes, sample_weight=sample_weight, **fit_params
         )
     elif isinstance(estimator, Pipeline):
-        _fit_pipeline(estimator, X, targets, classes, sample_weight, fit_params)
-    elif _is_weighted_classifier(estimator):
-        X_rows, y, weight = expand_soft_labels(X, targets, classes, sample_weight)
-        estimator.fit(X_rows, y, sample_weight=weight, **fit_params)
+        _fit_pipeline(estimator, X, lesson, classes, sample_weight, fit_params)
+    elif hasattr(estimator, "fit_soft") or _is_weighted_classifier(estimator):
+        _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params)
     else:
         raise TypeError(
             "a student must be a classifier whose fit takes sample_weight, or have a "
@@ -164,13 +169,42 @@ def _is_weighted_classifier(estimator):
     return classifier and has_fit_parameter(estimator, "sample_weight")
 
 
-def _check(targets, classes):
-    """Validate, but keep the precision in which the targets came."""
-    _, classes = check_soft_targets(targets, classes)
-    return np.asarray(targets), classes
+def _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params):
+    """Fit to targets and weights; once more where the weights need a student."""
+    if lesson.has_own_loss:
+        raise ObjectiveError(
+            "the objective brings a loss of its own, which "
+            f"{type(estimator).__name__} cannot follow; use a StudentNet, or an "
+            "objective made of targets and weights, such as 'soft' or 'debiased'."
+        )
+    weight = _product(sample_weight, lesson.weights)
+    _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
+    if lesson.reweight is None:
+        return
+    new = np.asarray(lesson.reweight(np.asarray(estimator.predict_proba(X))))
+    weight = _product(weight, check_new_weights(new, len(lesson.targets)))
+    _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
 
 
-def _fit_pipeline(pipeline, X, targets, classes, sample_weight, fit_params):
+def _fit_once(estimator, X, targets, classes, weight, fit_params):
+    """Fit to probabilities, or to the rows and weights that stand for them."""
+    if hasattr(estimator, "fit_soft"):
+        estimator.fit_soft(
+            X, targets, classes=classes, sample_weight=weight, **fit_params
+        )
+        return
+    X_rows, y, weight = expand_soft_labels(X, targets, classes, weight)
+    estimator.fit(X_rows, y, sample_weight=weight, **fit_params)
+
+
+def _product(a, b):
+    """Multiply weights, None standing for 1."""
+    if a is None or b is None:
+        return b if a is None else a
+    return np.asarray(a, dtype=np.float64) * b
+
+
+def _fit_pipeline(pipeline, X, lesson, classes, sample_weight, fit_params):
     """Fit the leading steps on likeliest labels, the last one on the targets."""
     last_name, last = pipeline.steps[-1]
     own: dict = {}
@@ -187,10 +221,10 @@ def _fit_pipeline(pipeline, X, targets, classes, sample_weight, fit_params):
         )
     if len(pipeline.steps) > 1:
         head = pipeline[:-1]
-        X = head.fit_transform(X, classes[np.argmax(targets, axis=1)], **others)
+        X = head.fit_transform(X, classes[np.argmax(lesson.targets, axis=1)], **others)
         # With `memory` set the fitted steps are copies that only `head` holds.
         pipeline.steps[:-1] = head.steps
-    fit_student(last, X, targets, classes=classes, sample_weight=sample_weight, **own)
+    fit_student(last, X, lesson, classes=classes, sample_weight=sample_weight, **own)
 
 
 def default_student(random_state=None):

@@ -178,8 +178,9 @@ class TableDataset(Dataset):
     ----------
     rows : Rows
         The inputs.
-    targets : torch.Tensor of shape (n_rows,) or (n_rows, n_classes), or None
-        Positions of classes, or probabilities. None for prediction.
+    targets : torch.Tensor of shape (n_rows,) or (n_rows, n_columns), or None
+        Positions of classes, or probabilities, followed by whatever else the loss
+        reads. None for prediction.
     weights : torch.Tensor of shape (n_rows,) or None
         Weights of the rows with mean 1; None where all are equal.
     X : array-like or None
@@ -207,8 +208,9 @@ class TableDataset(Dataset):
     def labels(self, targets):
         """Return the labels that a batch of targets stands for."""
         targets = targets.detach().cpu()
-        positions = targets if targets.ndim == 1 else targets.argmax(dim=1)
-        return self.classes[positions.numpy()]
+        if targets.ndim > 1:
+            targets = targets[:, : len(self.classes)].argmax(dim=1)
+        return self.classes[targets.numpy()]
 
     def to(self, device):
         """Move what is stored as tensors to `device`."""

@@ -40,6 +40,7 @@ from skorch.utils import TeeGenerator, is_dataset, to_device
 from torch import nn
 from torch.utils.data import Subset
 
+from skadistill.objectives import Lesson, LessonLoss
 from skadistill.student._batches import (
     Rows,
     TableDataset,
@@ -48,6 +49,7 @@ from skadistill.student._batches import (
     column_moments,
 )
 from skadistill.student._module import SoftCrossEntropy, Standardize, StudentMLP
+from skadistill.student._reweight import Reweight
 from skadistill.student._seeding import draw_seed, seeded
 
 __all__ = ["StudentNet"]
@@ -194,6 +196,8 @@ class StudentNet(ClassifierMixin, NeuralNet):
         Epochs run by the last call to a fitting method.
     max_epochs_, batch_size_ : int
         What "auto" came to.
+    n_subclasses_ : int
+        Outputs of the module per class; 1 unless `fit_lesson` was told otherwise.
     seed_ : int
         The seed behind the last fit.
 
@@ -224,7 +228,9 @@ class StudentNet(ClassifierMixin, NeuralNet):
     classes_: Any
     initialized_ = False
     virtual_params_: dict = {}
+    n_subclasses_ = 1
     _run = None
+    _lesson_loss = None
 
     _parameter_constraints: dict = {
         "module": [StrOptions({"auto"}), callable],
@@ -421,6 +427,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         state = super().__getstate__()
         # What only lives during a fit; a callback may pickle the net from within.
         state.pop("_run", None)
+        state.pop("_lesson_loss", None)
         return state
 
     def __setstate__(self, state):
@@ -510,8 +517,57 @@ class StudentNet(ClassifierMixin, NeuralNet):
         >>> net.predict([[-0.8], [0.8]])
         array(['no', 'yes'], dtype='<U3')
         """
+        lesson = Lesson(targets)
+        return self.fit_lesson(
+            X, lesson, classes=classes, sample_weight=sample_weight, **fit_params
+        )
+
+    def fit_lesson(self, X, lesson, *, classes, sample_weight=None, **fit_params):
+        """Train on what an objective makes of a teacher's probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, n_features) or, for a \
+                module of your own, (n_rows, n_features, ...)
+            Training rows.
+        lesson : skadistill.objectives.Lesson
+            Targets, loss and weights, row by row. A lesson with a loss of its own
+            takes the place of `criterion`; one with pseudo-subclasses asks the
+            module for so many outputs per class, which `predict_proba` adds up.
+        classes : array-like of shape (n_classes,)
+            What the columns of the targets stand for, sorted and distinct.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            Weights of the rows, not negative; they multiply those of the lesson.
+        **fit_params : dict
+            Passed to the module's ``forward`` and to `train_split`.
+
+        Returns
+        -------
+        self : StudentNet
+            The fitted net.
+
+        Raises
+        ------
+        ValueError
+            If targets and classes do not describe probabilities of sorted
+            classes, if there is not one row of targets per row of `X`, or if the
+            lesson cannot be learned with this criterion or nonlinearity.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skadistill.objectives import Evidence, SoftTarget
+        >>> from skadistill.student import StudentNet
+        >>> X = np.linspace(-1, 1, 40)[:, None]
+        >>> p = 1 / (1 + np.exp(-4 * X[:, 0]))
+        >>> evidence = Evidence(np.c_[1 - p, p], given=np.zeros(40, dtype=bool))
+        >>> lesson = SoftTarget(temperature=2.0).lesson(evidence)
+        >>> net = StudentNet(random_state=0, max_epochs=50)
+        >>> net.fit_lesson(X, lesson, classes=[0, 1]).predict([[-0.8], [0.8]])
+        array([0, 1])
+        """
         self._check_parameters()
-        targets, classes = check_soft_targets(targets, classes)
+        targets, classes = check_soft_targets(lesson.targets, classes)
         X = self._check_X(X, reset=not self._continues())
         if X.shape[0] != targets.shape[0]:
             raise ValueError(
@@ -524,9 +580,47 @@ class StudentNet(ClassifierMixin, NeuralNet):
                 f"{classes.tolist()} after {self.classes_.tolist()}; pass targets "
                 "for the same classes or fit a fresh clone."
             )
+        self._check_lesson(lesson)
         self.classes_ = classes
-        targets = torch.from_numpy(targets)
-        return self._fit_targets(X, targets, sample_weight, "fit", fit_params)
+        if lesson.weights is not None:
+            given = 1.0 if sample_weight is None else np.asarray(sample_weight)
+            sample_weight = lesson.weights * given
+        if lesson.has_own_loss:
+            self._lesson_loss = LessonLoss(lesson)
+            targets = LessonLoss.pack(lesson.but(targets=targets))
+        try:
+            return self._fit_targets(
+                X,
+                torch.from_numpy(targets),
+                sample_weight,
+                "fit",
+                fit_params,
+                lesson=lesson,
+            )
+        finally:
+            self.__dict__.pop("_lesson_loss", None)
+
+    def _check_lesson(self, lesson):
+        """Refuse a lesson that would silently not be learned."""
+        if self._continues() and lesson.n_subclasses != self.n_subclasses_:
+            raise ValueError(
+                "the number of pseudo-subclasses must stay the same when training "
+                f"continues, got {lesson.n_subclasses} after {self.n_subclasses_}; "
+                "fit a fresh clone."
+            )
+        if not lesson.has_own_loss:
+            return
+        if self.criterion not in (SoftCrossEntropy, nn.CrossEntropyLoss):
+            raise ValueError(
+                f"criterion is {self.criterion!r}, but the objective brings a loss of "
+                "its own; leave the criterion out, or use the objective 'soft'."
+            )
+        if self.predict_nonlinearity != "auto":
+            raise ValueError(
+                f"predict_nonlinearity is {self.predict_nonlinearity!r}, but the "
+                "objective's loss reads logits; let the module return logits and "
+                "leave predict_nonlinearity out."
+            )
 
     def partial_fit(self, X, y, classes=None, sample_weight=None, **fit_params):
         """Continue training on labels for `max_epochs` more epochs.
@@ -631,10 +725,12 @@ class StudentNet(ClassifierMixin, NeuralNet):
             targets = _one_hot(targets, len(self.classes_))
         return self._fit_targets(X, targets, sample_weight, method, fit_params)
 
-    def _fit_targets(self, X, targets, sample_weight, method, fit_params):
+    def _fit_targets(self, X, targets, sample_weight, method, fit_params, lesson=None):
         """Train on validated rows; the story of a fit."""
         weights = self._check_weights(sample_weight, X)
-        if weights is not None and not weights.all():
+        reweight = None if lesson is None else lesson.reweight
+        # Whoever reweights speaks of all rows.
+        if weights is not None and not weights.all() and reweight is None:
             kept = np.flatnonzero(weights)
             X, targets, weights = X[kept], targets[kept], weights[kept]
         if weights is not None and np.ptp(weights) == 0:
@@ -643,16 +739,28 @@ class StudentNet(ClassifierMixin, NeuralNet):
         fresh = not self.initialized_ or not (
             method == "partial_fit" or self.warm_start
         )
+        if lesson is None and not fresh and self.n_subclasses_ > 1:
+            raise ValueError(
+                f"the module has {self.n_subclasses_} outputs per class, which labels "
+                "alone cannot go on training; call fit_lesson, or fit a fresh clone."
+            )
         if fresh:
             self._input_shape = tuple(X.shape[1:])
             self._n_rows = X.shape[0]
+            self.n_subclasses_ = 1 if lesson is None else lesson.n_subclasses
         self.seed_ = draw_seed(self.random_state)
         rows = Rows(X, self._torch_input_dtype(), protect=not self._is_default_module())
         if fresh:
             self._measure(rows, weights)
             self.initialize()
         dataset = self._dataset(X, rows, targets, weights)
-        return self._train(X, dataset, method, fit_params)
+        if reweight is None:
+            return self._train(X, dataset, method, fit_params)
+        self.callbacks_.append(("reweight", Reweight(dataset, reweight)))
+        try:
+            return self._train(X, dataset, method, fit_params)
+        finally:
+            self.callbacks_.pop()
 
     def _check_weights(self, sample_weight, X):
         """Validate weights; None stays None."""
@@ -906,7 +1014,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
             sizes["n_features"] = self._input_shape[0]
             sizes["n_rows"] = self._n_rows
         if hasattr(self, "classes_"):
-            sizes["n_classes"] = len(self.classes_)
+            sizes["n_classes"] = len(self.classes_) * self.n_subclasses_
         return sizes
 
     def initialize_criterion(self):
@@ -1259,17 +1367,17 @@ class StudentNet(ClassifierMixin, NeuralNet):
             losses = losses * weights.to(losses.device)
         return losses.mean()
 
-    # -- what an objective may change ---------------------------------------
+    # -- what a lesson changes -----------------------------------------------
 
     def row_loss(self, y_pred, targets):
-        """Compare outputs with targets, row by row; objectives override this.
+        """Compare outputs with targets, row by row.
 
         Parameters
         ----------
-        y_pred : torch.Tensor of shape (n_rows, n_classes) or tuple
+        y_pred : torch.Tensor of shape (n_rows, n_outputs) or tuple
             Output of the module; of a tuple the first entry is compared.
-        targets : torch.Tensor of shape (n_rows, n_classes)
-            Probabilities.
+        targets : torch.Tensor of shape (n_rows, n_columns)
+            Probabilities, and what else a lesson's loss reads.
 
         Returns
         -------
@@ -1277,20 +1385,22 @@ class StudentNet(ClassifierMixin, NeuralNet):
             One loss per row, or one number where the criterion reduces.
         """
         output = y_pred[0] if isinstance(y_pred, tuple) else y_pred
-        if output.shape != targets.shape:
+        n_outputs = len(self.classes_) * self.n_subclasses_
+        if output.shape != (len(targets), n_outputs):
             raise ValueError(
                 f"module returned an output of shape {tuple(output.shape)} for "
-                f"targets of shape {tuple(targets.shape)}; return one logit per class "
-                "(a signature that names n_classes is told how many)."
+                f"targets of shape {(len(targets), n_outputs)}; return one logit per "
+                "class (a signature that names n_classes is told how many)."
             )
-        return self.criterion_(output, targets)
+        loss = self._lesson_loss or self.criterion_
+        return loss(output, targets)
 
     def output_proba(self, output):
-        """Turn outputs into probabilities; objectives override this.
+        """Turn outputs into probabilities of the classes.
 
         Parameters
         ----------
-        output : torch.Tensor of shape (n_rows, n_classes)
+        output : torch.Tensor of shape (n_rows, n_classes * n_subclasses_)
             Output of the module.
 
         Returns
@@ -1305,7 +1415,10 @@ class StudentNet(ClassifierMixin, NeuralNet):
             criterion = self.criterion
             kind = criterion if isinstance(criterion, type) else type(criterion)
             if not issubclass(kind, nn.BCEWithLogitsLoss):
-                return torch.softmax(output, dim=1)
+                proba = torch.softmax(output, dim=1)
+                if self.n_subclasses_ == 1:
+                    return proba
+                return proba.unflatten(1, (-1, self.n_subclasses_)).sum(dim=2)
             # Through the logarithm: sigmoids that all underflow still have a sum.
             return torch.softmax(nn.functional.logsigmoid(output), dim=1)
         proba = output if nonlinearity is None else nonlinearity(output)

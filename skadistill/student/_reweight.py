@@ -1,0 +1,88 @@
+"""The callback through which an objective changes weights during training."""
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+
+from skadistill.exceptions import ObjectiveError
+
+__all__ = ["Reweight", "check_new_weights"]
+
+
+class Reweight(Callback):
+    """Ask an objective for new row weights before each epoch but the first.
+
+    Parameters
+    ----------
+    table : TableDataset
+        The training rows, whose weights are replaced.
+    reweight : callable
+        Takes the net's probabilities of all training rows, of shape
+        (n_rows, n_classes), and returns weights of shape (n_rows,).
+    """
+
+    def __init__(self, table, reweight):
+        self.table = table
+        self.reweight = reweight
+        self.base_weights = table.weights
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Replace the weights; an untrained net has nothing to say about them.
+
+        Parameters
+        ----------
+        net : StudentNet
+            The net in training.
+        **kwargs
+            Ignored.
+        """
+        if len(net.history) < 2:
+            return
+        weights = np.asarray(self.reweight(self._proba(net)), dtype=np.float64)
+        weights = check_new_weights(weights, len(self.table))
+        weights = torch.from_numpy(weights).to(self.table.targets)
+        if self.base_weights is not None:
+            weights = weights * self.base_weights
+        self.table.weights = weights / weights.mean()
+
+    def _proba(self, net):
+        """Return the net's probabilities of the training rows, in their order."""
+        blocks = []
+        for batch in net.get_iterator(self.table, training=False):
+            output = net.evaluation_step(batch)
+            output = output[0] if isinstance(output, tuple) else output
+            with torch.inference_mode():
+                blocks.append(net.output_proba(output).cpu())
+        return torch.cat(blocks).numpy()
+
+
+def check_new_weights(weights, n_rows):
+    """Refuse weights that a student cannot be trained with.
+
+    Parameters
+    ----------
+    weights : ndarray
+        What an objective returned.
+    n_rows : int
+        Number of training rows.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_rows,)
+        The same.
+
+    Raises
+    ------
+    ObjectiveError
+        If they are not one finite number a row, none negative, some positive.
+    """
+    fits = weights.shape == (n_rows,) and np.isfinite(weights).all()
+    if fits and weights.min() >= 0 and weights.max() > 0:
+        return weights
+    got = f"shape {weights.shape}"
+    if fits:
+        got = f"values from {weights.min():g} to {weights.max():g}"
+    raise ObjectiveError(
+        f"reweight must return {n_rows} finite weights, none negative and some "
+        f"positive, got {got}; mend the objective."
+    )
