@@ -8,10 +8,12 @@ from skadistill.objectives._base import (
     Validation,
     margin,
 )
+from skadistill.objectives._lelp import LELP
 from skadistill.objectives._loss import LessonLoss
 from skadistill.objectives._soft import SoftTarget
 
 __all__ = [
+    "LELP",
     "Evidence",
     "Lesson",
     "LessonLoss",

@@ -2,11 +2,12 @@
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective
+from skadistill.objectives._lelp import LELP
 from skadistill.objectives._soft import SoftTarget
 
 __all__ = ["OBJECTIVES", "as_objective"]
 
-OBJECTIVES = {"soft": SoftTarget}
+OBJECTIVES = {"soft": SoftTarget, "lelp": LELP}
 
 
 def as_objective(objective):

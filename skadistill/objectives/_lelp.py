@@ -1,0 +1,296 @@
+"""LELP: pseudo-subclasses read off the teacher's embeddings."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.linalg import svd
+from scipy.stats import ortho_group
+from sklearn.decomposition import PCA
+from sklearn.utils import check_random_state, gen_batches
+
+from skadistill._compat import Interval
+from skadistill.exceptions import ObjectiveError
+from skadistill.objectives._base import Objective
+
+__all__ = ["LELP"]
+
+# Spread below this share of the embeddings' size is rounding of float32.
+ROUNDING = 1e-6
+BLOCK_ROWS = 4096
+
+
+class LELP(Objective):
+    r"""Split each class into pseudo-subclasses along the teacher's embeddings.
+
+    With few classes a soft label says little: two classes, one number. The
+    teacher's embedding :math:`h(x)` says more. Learning Embedding Linear
+    Projections [1]_ turns it into probabilities that any student can match, whatever
+    its width: within each class :math:`c`, :math:`S` directions
+    :math:`v_{c,1}, \dots, v_{c,S}` give
+
+    .. math:: z_{c,i}(x) = \frac{\langle v_{c,i},\, P (h(x) - \mu_c)\rangle}
+                                {\sigma_{c,i}}, \qquad
+              t_{c,i}(x) = y_{T,c}(x)\; \mathrm{softmax}_i(z_c(x) / \beta)
+
+    and the student learns the :math:`S \times C` targets :math:`t` by
+    cross-entropy; its probability of a class is the sum over :math:`i`, as the sum
+    of the targets is :math:`y_{T,c}`. Here :math:`\mu_c` is the mean and the
+    :math:`v_c` span the first :math:`S` principal directions of the projected
+    embeddings of the rows *whose likeliest class is* :math:`c`, :math:`\sigma_{c,i}`
+    is the standard deviation along :math:`v_{c,i}` over these rows, and :math:`P`
+    projects onto the null space of the teacher's output weights :math:`W`,
+    :math:`P = I - W^+ W`: what the logits say already is not said twice.
+
+    Parameters
+    ----------
+    n_subclasses : int, default=10
+        :math:`S`. With 1, this is plain distillation.
+    temperature : float, default=1.0
+        :math:`\beta`, in standard deviations of a projection. The smaller, the
+        harder the subclasses; for :math:`\beta \to \infty` all are equally likely
+        and nothing but the class is learned.
+    null_space : bool, default=True
+        Whether to project, where the teacher's output weights are known. Where
+        they have as many independent rows as the embeddings have dimensions the
+        null space is empty, and the embeddings are taken as they are.
+    rotate : bool, default=True
+        Whether the principal directions of a class are turned by one random
+        rotation, so that each :math:`v_{c,i}` is expected to carry the mean of their
+        variances. Without it, the first carries the most.
+    random_state : int, RandomState instance or None, default=None
+        Determines rotations, and the randomised PCA of large embeddings. None: the
+        seed of the evidence.
+    over : Objective or None, default=None
+        The objective whose lesson is changed. A teacher temperature is
+        ``SoftTarget(temperature=...)`` here. None: the bare targets.
+
+    See Also
+    --------
+    skadistill.teachers.as_teacher : Teachers with embeddings.
+
+    Notes
+    -----
+    Rows without an embedding (NaN), such as labelled rows that the teacher was not
+    asked about, teach their class alone. While every row is given (the first round)
+    all do; the student has its :math:`S \times C` outputs from the start.
+
+    A class of :math:`n_c` rows has at most :math:`n_c - 1` principal directions.
+    Fewer than :math:`S` are turned into :math:`S` dependent projections (without
+    rotation the surplus ones are 0); a class with fewer than two distinct rows gets
+    equal subclasses.
+
+    The directions cost :math:`O(n_c D^2 + D^3)` once per class, for :math:`n_c` rows
+    and :math:`D` dimensions; where both are large scikit-learn's randomised PCA is
+    used, and no :math:`D \times D` matrix is formed.
+
+    Assumes that the teacher's embedding separates kinds of rows within a class.
+    When not to use it: with many classes, whose soft labels already say as much;
+    with a teacher whose embedding is no better than the rows themselves; with
+    students that are no nets.
+
+    References
+    ----------
+    .. [1] Loo, Iliopoulos, Hu, Vee. "Linear Projections of Teacher Embeddings for
+       Few-Class Distillation." arXiv:2409.20449, 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives import LELP, Evidence
+    >>> rng = np.random.default_rng(0)
+    >>> p = rng.uniform(size=100)
+    >>> evidence = Evidence(
+    ...     np.c_[1 - p, p],
+    ...     given=np.zeros(100, dtype=bool),
+    ...     embeddings=rng.normal(size=(100, 16)),
+    ... )
+    >>> lesson = LELP(n_subclasses=4).lesson(evidence)
+    >>> lesson.subclasses.shape
+    (100, 2, 4)
+    >>> bool(np.allclose(lesson.subclasses.sum(axis=2), 1))
+    True
+    """
+
+    uses_embeddings = True
+
+    _parameter_constraints: dict = {
+        "n_subclasses": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "null_space": ["boolean"],
+        "rotate": ["boolean"],
+        "random_state": ["random_state"],
+        "over": [Objective, None],
+    }
+
+    def __init__(
+        self,
+        n_subclasses=10,
+        temperature=1.0,
+        *,
+        null_space=True,
+        rotate=True,
+        random_state=None,
+        over=None,
+    ):
+        self.n_subclasses = n_subclasses
+        self.temperature = temperature
+        self.null_space = null_space
+        self.rotate = rotate
+        self.random_state = random_state
+        self.over = over
+
+    def change(self, lesson, evidence):
+        """Add pseudo-subclasses on the rows whose embedding is known.
+
+        Parameters
+        ----------
+        lesson : Lesson
+            The lesson below.
+        evidence : Evidence
+            What is known.
+
+        Returns
+        -------
+        lesson : Lesson
+            The changed lesson.
+
+        Raises
+        ------
+        ObjectiveError
+            If the teacher's output weights do not fit its embeddings.
+        """
+        shape = (*lesson.targets.shape, self.n_subclasses)
+        subclasses = np.full(shape, np.nan, dtype=np.float32)
+        if not evidence.given.all() and evidence.embeddings.shape[1]:
+            known = np.isfinite(evidence.embeddings).all(axis=1)
+            if known.any():
+                subclasses[known] = self._subclasses(
+                    evidence.embeddings[known],
+                    lesson.targets[known].argmax(axis=1),
+                    evidence,
+                )
+        return lesson.but(subclasses=subclasses)
+
+    def _subclasses(self, embeddings, likeliest, evidence):
+        """Return the distribution over subclasses of rows, in every class."""
+        seed = evidence.seed if self.random_state is None else self.random_state
+        rng = check_random_state(seed)
+        said = None
+        if self.null_space and evidence.output_weights is not None:
+            said = row_space(evidence.output_weights, embeddings.shape[1])
+        weights, offsets = [], []
+        for c in range(evidence.n_classes):
+            rows = embeddings[likeliest == c].astype(np.float64)
+            rotation = self._rotation(rng)
+            weight, centre = class_projections(rows, rotation, said, rng)
+            weights.append(weight)
+            offsets.append(centre @ weight)
+        weight, offset = np.hstack(weights), np.hstack(offsets)
+        shape = (-1, evidence.n_classes, self.n_subclasses)
+        subclasses = np.empty((len(embeddings), *shape[1:]), dtype=np.float32)
+        for block in gen_batches(len(embeddings), BLOCK_ROWS):
+            z = embeddings[block].astype(np.float64) @ weight - offset
+            subclasses[block] = tempered_softmax(z.reshape(shape), self.temperature)
+        return subclasses
+
+    def _rotation(self, rng):
+        """Draw how the principal directions of a class are turned."""
+        if not self.rotate or self.n_subclasses == 1:
+            return np.eye(self.n_subclasses)
+        return ortho_group.rvs(self.n_subclasses, random_state=rng)
+
+
+def row_space(output_weights, n_dimensions):
+    """Return an orthonormal basis of what the output weights read.
+
+    Parameters
+    ----------
+    output_weights : ndarray of shape (n_classes, n_dimensions)
+        Weights of the teacher's last layer.
+    n_dimensions : int
+        Of its embeddings.
+
+    Returns
+    -------
+    basis : ndarray of shape (n_dimensions, rank) or None
+        None where it is the whole space, of which no null space is left.
+
+    Raises
+    ------
+    ObjectiveError
+        If the weights are for other embeddings.
+    """
+    if output_weights.ndim != 2 or output_weights.shape[1] != n_dimensions:
+        raise ObjectiveError(
+            f"output_weights have shape {output_weights.shape} where embeddings have "
+            f"{n_dimensions} dimensions; pass one row a class and one column a "
+            "dimension, or None."
+        )
+    weights = np.asarray(output_weights, dtype=np.float64)
+    _, sizes, rows = svd(weights, full_matrices=False)
+    rank = int(np.sum(sizes > ROUNDING * sizes[0]))
+    return None if rank == n_dimensions else rows[:rank].T
+
+
+def class_projections(rows, rotation, said, rng):
+    """Find the turned principal directions of one class, scaled to unit variance.
+
+    Parameters
+    ----------
+    rows : ndarray of float64 of shape (n_rows, n_dimensions)
+        Embeddings of the class.
+    rotation : ndarray of shape (n_subclasses, n_subclasses)
+        Orthonormal.
+    said : ndarray of shape (n_dimensions, rank) or None
+        An orthonormal basis of the directions to leave out.
+    rng : RandomState
+        For the randomised PCA of large embeddings.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_dimensions, n_subclasses)
+        What an embedding, once centred, is multiplied with.
+    centre : ndarray of shape (n_dimensions,)
+        Mean embedding.
+    """
+    n_rows, n_dimensions = rows.shape
+    weight = np.zeros((n_dimensions, len(rotation)))
+    if n_rows < 2:
+        return weight, np.zeros(n_dimensions)
+    centre = rows.mean(axis=0)
+    smallest = ROUNDING * np.sqrt(np.mean(np.sum(rows**2, axis=1)))
+    rows = rows - centre
+    if said is not None:
+        rows -= (rows @ said) @ said.T
+    if np.sqrt(np.sum(rows**2) / n_rows) <= smallest:
+        return weight, centre
+    n_directions = min(len(rotation), n_rows, n_dimensions)
+    pca = PCA(n_directions, random_state=rng).fit(rows)
+    variance = pca.singular_values_**2 / n_rows
+    kept = np.sqrt(variance) > smallest
+    turn = rotation[:, :n_directions][:, kept]
+    spread = np.sqrt(turn**2 @ variance[kept])
+    used = spread > 0
+    weight[:, used] = (turn[used] / spread[used, None] @ pca.components_[kept]).T
+    return weight, centre
+
+
+def tempered_softmax(z, temperature):
+    """Return the softmax of ``z / temperature`` over the last axis.
+
+    Parameters
+    ----------
+    z : ndarray of shape (..., n_subclasses)
+        Finite.
+    temperature : float
+        Positive.
+
+    Returns
+    -------
+    proba : ndarray of shape (..., n_subclasses)
+        Last axis sums to 1.
+    """
+    below = z - z.max(axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):  # -inf is right for a tiny temperature
+        powers = np.exp(below / temperature)
+    return powers / powers.sum(axis=-1, keepdims=True)
