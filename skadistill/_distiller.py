@@ -31,6 +31,7 @@ from skadistill._inputs import check_container, check_inputs, extend_metadata
 from skadistill._plan import Plan, resolve_budget, split_budget
 from skadistill._rounds import FitState, PoolScorer, view_pool
 from skadistill.model_selection import warn_if_unlabeled
+from skadistill.objectives import Validation, as_objective
 from skadistill.query import as_strategy, check_query
 from skadistill.student import as_student, fit_student
 from skadistill.teachers import (
@@ -82,8 +83,12 @@ class ActiveDistiller(
         like with like, whatever was paid before.
     n_rounds : int, default=5
         Rounds over which the budget is split evenly.
-    objective : {"soft"}, default="soft"
-        What the student must match: the teacher's soft labels, by cross-entropy.
+    objective : {"soft", "slam", "debiased", "lelp"} or object, default="soft"
+        What the student must match, an instance of
+        :class:`skadistill.objectives.Objective` or the name of one. "soft": the
+        teacher's soft labels, by cross-entropy. "slam" and "debiased" take the
+        teacher's mistakes into account and look, as `teacher_error` does, at its
+        answers on labelled rows. "lelp" needs a teacher that gives embeddings.
     ledger : object or None, default=None
         Remembers every label ever paid for, see
         :class:`skadistill.teachers.MemoryLedger`. Pass one and keep it to share
@@ -101,7 +106,7 @@ class ActiveDistiller(
         plays the regret game.
     n_validation_rows : int or None, default=200
         Labelled rows, drawn at random, that a fitted teacher or a callable is asked
-        about to estimate its error; None: all of them. They are paid for on top of
+        about to estimate its error, or for an objective; None: all of them. They are paid for on top of
         `budget` and counted in ``n_teacher_rows_validation_``.
     teacher_batch_size : int or None, default=None
         Rows of one call to the teacher; None: a round is one call. Labels are kept
@@ -217,7 +222,7 @@ class ActiveDistiller(
             None,
         ],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
-        "objective": [StrOptions({"soft"})],
+        "objective": [str, HasMethods(["lesson"])],
         "ledger": [HasMethods(["lookup", "record"]), None],
         "unlabeled_marker": [Integral, str, None],
         "teacher_error": [
@@ -368,8 +373,8 @@ class ActiveDistiller(
         n_pool = table.n_rows - labeled.size
         rounds = split_budget(resolve_budget(self.budget, n_pool), self.n_rounds)
         n_validation = 0
-        asks = self._estimates_error() and not as_teacher(self.teacher).needs_fit
-        if rounds and asks and self._strategy_needs_error():
+        asks = self._needs_validation() and not as_teacher(self.teacher).needs_fit
+        if rounds and asks:
             n_validation = min(labeled.size, self.n_validation_rows or labeled.size)
         return Plan(labeled.size, n_pool, rounds, n_validation, cost_per_row)
 
@@ -473,7 +478,7 @@ class ActiveDistiller(
         pool = np.setdiff1d(np.arange(table.n_rows), labeled, assume_unique=True)
         n_queries = resolve_budget(self.budget, pool.size)
         as_strategy(self.query_strategy)  # an unknown name is an error right away
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=4)
         state = FitState(
             table=table,
             pool=pool,
@@ -485,6 +490,8 @@ class ActiveDistiller(
             random_state=np.random.default_rng(int(seeds[1])),
             y=given,
             teacher_seed=int(seeds[2]),
+            objective=as_objective(self.objective),
+            objective_seed=int(seeds[3]),
             score=self._make_scorer(X_val, y_val),
         )
         self.n_teacher_rows_validation_ = 0
@@ -523,7 +530,7 @@ class ActiveDistiller(
             state.table.parts[0], dict(params), indices=state.rows
         )
         state.teacher_error = None if self._estimates_error() else self.teacher_error
-        if self._estimates_error() and self._strategy_needs_error():
+        if self._needs_validation():
             estimate = estimate_teacher_error(
                 teacher,
                 X,
@@ -535,7 +542,10 @@ class ActiveDistiller(
                 random_state=state.teacher_seed,
                 fit_params=params,
             )
-            state.teacher_error = estimate.rate
+            if self._estimates_error():
+                state.teacher_error = estimate.rate
+            if estimate.proba is not None:
+                state.validation = Validation(estimate.rows, estimate.proba)
             self.n_teacher_rows_validation_ = estimate.n_paid
         state.teacher = (
             teacher.fitted_on(X, y, **params) if teacher.needs_fit else teacher
@@ -547,9 +557,13 @@ class ActiveDistiller(
     def _estimates_error(self):
         return isinstance(self.teacher_error, str)  # "auto"
 
-    def _strategy_needs_error(self):
+    def _needs_validation(self):
+        """Tell whether the teacher is to be held against the labelled rows."""
+        if as_objective(self.objective).needs_validation:
+            return True
         strategy = as_strategy(self.query_strategy)
-        return getattr(strategy, "needs_teacher_error", False)
+        needed = getattr(strategy, "needs_teacher_error", False)
+        return needed and self._estimates_error()
 
     def _make_scorer(self, X_val, y_val):
         """Return a function that scores a student on the rows kept aside."""
@@ -578,7 +592,7 @@ class ActiveDistiller(
         fit_student(
             state.student,
             state.table.take(state.rows),
-            state.targets,
+            state.lesson(),
             classes=self.classes_,
             **state.cut_metadata(state.rows),
         )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from skadistill._table import RowTable
+from skadistill.objectives import Evidence, Objective, Validation
 from skadistill.query import QueryPool
 
 __all__ = ["FitState", "PoolScorer"]
@@ -38,6 +39,10 @@ class FitState:
         The labels given, which the teacher is fitted on or held against.
     teacher_seed : int
         Seeds cross-fitting or the choice of validation rows.
+    objective : Objective
+        What the student must match.
+    objective_seed : int
+        Seeds what the objective draws.
     score : callable
         Scores a student on rows kept aside, None where there are none.
     teacher : BaseTeacher or None, default=None
@@ -46,6 +51,8 @@ class FitState:
         Under which the ledger files its answers.
     teacher_error : float or None, default=None
         Its error rate.
+    validation : Validation or None, default=None
+        Its answers on rows with given labels.
     """
 
     table: RowTable
@@ -58,10 +65,13 @@ class FitState:
     random_state: np.random.Generator
     y: np.ndarray
     teacher_seed: int
+    objective: Objective
+    objective_seed: int
     score: Any
     teacher: Any = None
     teacher_identity: str | None = None
     teacher_error: float | None = None
+    validation: Validation | None = None
     history: list = field(default_factory=list)
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
@@ -76,6 +86,16 @@ class FitState:
         self.targets = np.concatenate([self.targets, targets])
         self.labeled_round[rows] = round_
         self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
+
+    def lesson(self):
+        """Ask the objective what the student is to be taught with what is known."""
+        evidence = Evidence(
+            self.targets,
+            self.labeled_round[self.rows] == 0,
+            validation=self.validation,
+            seed=self.objective_seed,
+        )
+        return self.objective.lesson(evidence)
 
     def record(self, round_, **what):
         """Leave the evidence of one round; every key is present in every record."""

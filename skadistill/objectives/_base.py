@@ -198,8 +198,8 @@ class Objective(BaseEstimator, ABC):
     mixes over pseudo-subclasses. Parameters are scikit-learn's, so that a search
     reaches ``objective__over__n_subclasses``.
 
-    Subclasses write `change`, store `over` and, where they use them, set
-    `uses_validation` or `uses_embeddings`.
+    Subclasses write `change`, store `over` and, where they use them, say so by
+    ``uses_validation = True`` or ``uses_embeddings = True``.
 
     See Also
     --------
@@ -220,11 +220,18 @@ class Objective(BaseEstimator, ABC):
     array([1. , 0.2])
     """
 
-    uses_validation = False
-    uses_embeddings = False
-
     def __init__(self, *, over=None):
         self.over = over
+
+    @property
+    def uses_validation(self):
+        """Whether this objective itself reads the evidence's validation."""
+        return False
+
+    @property
+    def uses_embeddings(self):
+        """Whether this objective itself reads the evidence's embeddings."""
+        return False
 
     @abstractmethod
     def change(self, lesson, evidence):
