@@ -8,16 +8,20 @@ from skadistill.objectives._base import (
     Validation,
     margin,
 )
+from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
 from skadistill.objectives._loss import LessonLoss
+from skadistill.objectives._slam import SLaM
 from skadistill.objectives._soft import SoftTarget
 
 __all__ = [
     "LELP",
+    "Debiased",
     "Evidence",
     "Lesson",
     "LessonLoss",
     "Objective",
+    "SLaM",
     "SoftTarget",
     "Validation",
     "as_objective",

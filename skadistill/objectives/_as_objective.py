@@ -2,12 +2,14 @@
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective
+from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
+from skadistill.objectives._slam import SLaM
 from skadistill.objectives._soft import SoftTarget
 
 __all__ = ["OBJECTIVES", "as_objective"]
 
-OBJECTIVES = {"soft": SoftTarget, "lelp": LELP}
+OBJECTIVES = {"soft": SoftTarget, "slam": SLaM, "debiased": Debiased, "lelp": LELP}
 
 
 def as_objective(objective):
