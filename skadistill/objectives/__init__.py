@@ -8,6 +8,10 @@ from skadistill.objectives._base import (
     Validation,
     margin,
 )
+from skadistill.objectives._calibration import (
+    TeacherReliability,
+    teacher_reliability,
+)
 from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
 from skadistill.objectives._loss import LessonLoss
@@ -23,7 +27,9 @@ __all__ = [
     "Objective",
     "SLaM",
     "SoftTarget",
+    "TeacherReliability",
     "Validation",
     "as_objective",
     "margin",
+    "teacher_reliability",
 ]

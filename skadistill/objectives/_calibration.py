@@ -1,17 +1,29 @@
 """How far a teacher's confidence can be trusted, seen on rows of known label."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+
 import numpy as np
+from scipy.special import ndtri
 from sklearn.isotonic import IsotonicRegression
 
+from skadistill.exceptions import ObjectiveError
+from skadistill.objectives._base import margin
+
 __all__ = [
+    "TeacherReliability",
     "class_ranks",
     "correctness_curve",
+    "teacher_reliability",
     "topk_coverage",
 ]
 
 # Strength, in rows, of the prior that pulls each level of the isotonic curve
 # towards the overall rate: that of the uniform Beta prior.
 PRIOR_ROWS = 2.0
+LEVEL = 0.95
+ROWS_PER_BIN, MAX_BINS = 30, 10
 
 
 def class_ranks(proba):
@@ -81,3 +93,198 @@ def correctness_curve(margins, right):
     shrunk = (n_rows * levels + PRIOR_ROWS * overall) / (n_rows + PRIOR_ROWS)
     # Small levels move further than their neighbours; a second pass restores order.
     return isotonic.fit(margins, shrunk[block]).predict
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherReliability:
+    """Tell how often a teacher is right, by how sure it is.
+
+    Made by :func:`teacher_reliability`; ``print`` shows the table.
+
+    Attributes
+    ----------
+    margin_low, margin_high : ndarray of shape (n_bins,)
+        Smallest and largest margin in each bin.
+    n_rows : ndarray of int of shape (n_bins,)
+        Rows in each bin.
+    confidence : ndarray of shape (n_bins,)
+        Mean probability of the likeliest class.
+    accuracy : ndarray of shape (n_bins,)
+        Share of rows whose likeliest class is the true one.
+    accuracy_low, accuracy_high : ndarray of shape (n_bins,)
+        Wilson's 95 % interval of `accuracy`.
+    expected : ndarray of shape (n_bins,)
+        Mean of `curve` over the rows of each bin.
+    overall_accuracy : float
+        Share over all rows.
+    calibration_error : float
+        Expected calibration error: the mean over rows of
+        ``abs(confidence - accuracy)`` of their bin.
+    coverage : ndarray of shape (n_classes,)
+        Shares of rows whose truth is among the 1, 2, ..., n_classes likeliest.
+    curve : callable
+        Takes margins, of shape (n,), and returns the probabilities that the teacher
+        is right: the isotonic regression that :class:`SLaM` uses.
+    """
+
+    margin_low: np.ndarray
+    margin_high: np.ndarray
+    n_rows: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    accuracy_low: np.ndarray
+    accuracy_high: np.ndarray
+    expected: np.ndarray
+    overall_accuracy: float
+    calibration_error: float
+    coverage: np.ndarray
+    curve: Callable
+
+    def to_frame(self):
+        """Return the bins as a table.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            One row per bin, in the order of the margins.
+        """
+        import pandas as pd
+
+        return pd.DataFrame({name: getattr(self, name) for name in _BIN_COLUMNS})
+
+    def __str__(self):
+        lines = [
+            f"{self.n_rows.sum()} rows, right on {self.overall_accuracy:.1%}, "
+            f"calibration error {self.calibration_error:.3f}",
+            "margin         rows  confidence  accuracy  95 % interval",
+        ]
+        for row in zip(*(getattr(self, name) for name in _BIN_COLUMNS), strict=True):
+            low, high, n, confidence, accuracy, least, most, _ = row
+            lines.append(
+                f"{low:.3f} - {high:.3f}  {n:4d}       {confidence:.3f}     "
+                f"{accuracy:.3f}  {least:.3f} - {most:.3f}"
+            )
+        shown = ", ".join(
+            f"{k}: {share:.1%}" for k, share in enumerate(self.coverage[:5], start=1)
+        )
+        return "\n".join([*lines, f"truth among the k likeliest, {shown}"])
+
+
+_BIN_COLUMNS = tuple(TeacherReliability.__dataclass_fields__)[:8]
+
+
+def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
+    """Compare a teacher's confidence with how often it is right.
+
+    What decides between objectives: whether mistakes show in the margins
+    (accuracy rises from bin to bin), whether soft labels tell doubt (confidence and
+    accuracy agree), and how far down the list the truth is (coverage).
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_rows, n_classes)
+        The teacher's answers on rows that it was not trained on; rows sum to 1.
+    y : array-like of shape (n_rows,)
+        Their true labels.
+    classes : array-like of shape (n_classes,) or None, default=None
+        Labels of the columns. None: the sorted labels found in `y`.
+    n_bins : {"auto"} or int, default="auto"
+        Bins of about equally many rows, in the order of the margins; rows of equal
+        margin stay together. "auto": at least 30 rows a bin and at most 10 bins.
+
+    Returns
+    -------
+    reliability : TeacherReliability
+        The table.
+
+    Raises
+    ------
+    ObjectiveError
+        If `proba` is no table of probabilities of these classes, or a label is
+        none of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives import teacher_reliability
+    >>> proba = np.array([[0.6, 0.4], [0.44, 0.56], [0.9, 0.1], [0.1, 0.9]])
+    >>> print(teacher_reliability(proba, [1, 1, 0, 1], n_bins=2))
+    4 rows, right on 75.0%, calibration error 0.090
+    margin         rows  confidence  accuracy  95 % interval
+    0.120 - 0.200     2       0.580     0.500  0.095 - 0.905
+    0.800 - 0.800     2       0.900     1.000  0.342 - 1.000
+    truth among the k likeliest, 1: 75.0%, 2: 100.0%
+    """
+    proba, truth = _check_answers(proba, y, classes)
+    margins, right = margin(proba), proba.argmax(axis=1) == truth
+    bins = _bin_by_quantile(margins, n_bins)
+    n_rows = np.bincount(bins)
+
+    def mean(values):
+        return np.bincount(bins, weights=values) / n_rows
+
+    curve = correctness_curve(margins, right)
+    accuracy, confidence = mean(right), mean(proba.max(axis=1))
+    low, high = _wilson_interval(accuracy, n_rows)
+    return TeacherReliability(
+        margin_low=np.array([margins[bins == b].min() for b in range(len(n_rows))]),
+        margin_high=np.array([margins[bins == b].max() for b in range(len(n_rows))]),
+        n_rows=n_rows,
+        confidence=confidence,
+        accuracy=accuracy,
+        accuracy_low=low,
+        accuracy_high=high,
+        expected=mean(curve(margins)),
+        overall_accuracy=float(right.mean()),
+        calibration_error=float(
+            np.average(np.abs(confidence - accuracy), weights=n_rows)
+        ),
+        coverage=topk_coverage(proba, truth),
+        curve=curve,
+    )
+
+
+def _check_answers(proba, y, classes):
+    """Return probabilities and the positions of the true classes."""
+    proba, y = np.asarray(proba, dtype=np.float64), np.asarray(y)
+    classes = np.unique(y) if classes is None else np.asarray(classes)
+    if proba.shape != (len(y), len(classes)) or len(y) == 0 or len(classes) < 2:
+        raise ObjectiveError(
+            f"proba has shape {proba.shape} for {len(y)} labels of {len(classes)} "
+            "classes; pass one row for each label, one column for each of two or "
+            "more classes, and name classes that y lacks in `classes`."
+        )
+    if not (proba >= 0).all() or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
+        raise ObjectiveError(
+            f"proba has entries from {proba.min()} to {proba.max()} and rows that sum "
+            f"to {proba.sum(axis=1).min()} to {proba.sum(axis=1).max()}; pass "
+            "probabilities, which are not negative and sum to 1."
+        )
+    position = {label: column for column, label in enumerate(classes.tolist())}
+    unknown = set(y.tolist()) - set(position)
+    if unknown:
+        raise ObjectiveError(
+            f"y holds {sorted(unknown, key=str)!r}, which is not among the classes "
+            f"{classes.tolist()!r}; pass labels of these classes only."
+        )
+    return proba, np.array([position[label] for label in y.tolist()])
+
+
+def _bin_by_quantile(values, n_bins):
+    """Give rows the numbers of their quantiles; equal values share one, none is empty."""
+    if n_bins == "auto":
+        n_bins = min(max(len(values) // ROWS_PER_BIN, 1), MAX_BINS)
+    elif not isinstance(n_bins, Integral) or n_bins < 1:
+        raise ObjectiveError(
+            f"n_bins must be at least 1, got {n_bins!r}; pass 10, say."
+        )
+    edges = np.quantile(values, np.arange(1, n_bins) / n_bins, method="higher")
+    return np.unique(np.searchsorted(edges, values, "right"), return_inverse=True)[1]
+
+
+def _wilson_interval(share, n):
+    """Return Wilson's score interval of a share of n rows."""
+    z2 = ndtri(0.5 + LEVEL / 2) ** 2
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return np.clip(center - half, 0, 1), np.clip(center + half, 0, 1)
