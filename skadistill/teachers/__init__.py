@@ -4,9 +4,11 @@ Teachers only answer, the ledger only remembers, the loop spends.
 """
 
 from skadistill.teachers._as_teacher import as_teacher
-from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._base import BaseTeacher, Part
+from skadistill.teachers._budget import Claim
 from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
+from skadistill.teachers._label_ledger import LabelLedger
 from skadistill.teachers._ledger import BaseLedger, LedgerCopyWarning, MemoryLedger
 from skadistill.teachers._purchase import Purchase, buy_labels
 from skadistill.teachers._rows import row_keys, take_rows
@@ -18,10 +20,13 @@ from skadistill.teachers._teacher_error import (
 __all__ = [
     "BaseLedger",
     "BaseTeacher",
+    "Claim",
     "EstimatorTeacher",
     "FunctionTeacher",
+    "LabelLedger",
     "LedgerCopyWarning",
     "MemoryLedger",
+    "Part",
     "Purchase",
     "TeacherErrorEstimate",
     "as_teacher",

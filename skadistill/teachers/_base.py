@@ -1,6 +1,8 @@
 """What a teacher is: somebody who answers, and whose answers are checked."""
 
+import time
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -10,7 +12,29 @@ from skadistill.teachers._answers import check_classes, soft_labels
 from skadistill.teachers._identity import given_identity
 from skadistill.teachers._rows import count_rows
 
-__all__ = ["BaseTeacher"]
+__all__ = ["BaseTeacher", "Part"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Hold checked answers about some of the rows asked.
+
+    Parameters
+    ----------
+    rows : ndarray of int of shape (n_answered,)
+        Positions among the rows asked.
+    labels : ndarray of float64 of shape (n_answered, n_classes)
+        Their labels.
+    cost : float or None, default=None
+        What they cost together; None: not known.
+    seconds : float, default=0.0
+        How long they took.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    cost: float | None = None
+    seconds: float = 0.0
 
 
 class BaseTeacher(BaseEstimator):
@@ -32,6 +56,10 @@ class BaseTeacher(BaseEstimator):
         What the columns of its answers mean; None where it has not said.
     needs_fit : bool
         Whether it must be fitted with `fitted_on` before it can answer.
+    cost_per_row : float or None
+        What one answer costs, in the user's money; None: not known.
+    price : float or None
+        What one row can cost at most, tries that fail included.
 
     See Also
     --------
@@ -56,6 +84,7 @@ class BaseTeacher(BaseEstimator):
     version: str | None = None
     allow_missing_classes: bool = False
     allow_extra_classes: bool = False
+    cost_per_row: float | None = None
 
     @abstractmethod
     def answer(self, X):
@@ -111,6 +140,40 @@ class BaseTeacher(BaseEstimator):
     def needs_fit(self):
         """Whether it must be fitted with `fitted_on` before it can answer."""
         return False
+
+    @property
+    def price(self):
+        """What one row can cost at most, tries that fail included."""
+        return self.cost_per_row
+
+    def ask_parts(self, X, classes, *, row_numbers=None):
+        """Ask about the rows of `X` and yield the answers as they come.
+
+        Here all at once. A teacher that makes several calls overrides this, so that
+        what was answered before a fault can be kept.
+
+        Parameters
+        ----------
+        X, classes, row_numbers : as in `ask`
+            The question.
+
+        Yields
+        ------
+        part : Part
+            Every row is in one part.
+
+        Raises
+        ------
+        TeacherError
+            As `ask` does. A teacher that knows what a fault cost puts it into the
+            error's attribute ``cost``; else every row not answered is counted at
+            `price`, since the bill may come anyway.
+        """
+        start = time.perf_counter()
+        labels = self.ask(X, classes, row_numbers=row_numbers)
+        cost = None if self.cost_per_row is None else self.cost_per_row * len(labels)
+        seconds = time.perf_counter() - start
+        yield Part(np.arange(len(labels)), labels, cost, seconds)
 
     def fitted_on(self, X, y, **fit_params):
         """Return a teacher that can answer; one that can already is returned as is.

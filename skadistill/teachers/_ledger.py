@@ -1,5 +1,6 @@
 """The memory of every label ever paid for."""
 
+import itertools
 import os
 import threading
 import uuid
@@ -9,9 +10,21 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from skadistill.exceptions import LedgerError
+from skadistill.teachers._budget import Claim, affordable_rows, check_limits
 from skadistill.teachers._rows import KEY_DTYPE
 
 __all__ = ["BaseLedger", "LedgerCopyWarning", "MemoryLedger"]
+
+#: What a ledger counts for each teacher.
+NO_COUNTS = {
+    "n_labels": 0,
+    "n_paid": 0,
+    "n_calls": 0,
+    "n_failed": 0,
+    "n_lost": 0,
+    "cost": 0.0,
+    "seconds": 0.0,
+}
 
 _PROCESS = uuid.uuid4().hex
 
@@ -23,17 +36,30 @@ class LedgerCopyWarning(RuntimeWarning):
 class BaseLedger(ABC):
     """Remember paid labels by row content and teacher; the contract of every ledger.
 
-    A ledger only remembers. It never asks a teacher, never decides what may be
-    spent, and never answers for another teacher, for another set of classes or for
+    A ledger only remembers, and says how much more may be spent. It never asks a
+    teacher, and never answers for another teacher, for another set of classes or for
     a row it has not seen. A subclass stores and finds (`_store`, `_find`,
-    `_find_embeddings`); the checks are done here, once for all ledgers.
+    `_find_embeddings`, `_reserve`, `_end`); the checks are done here, once for all
+    ledgers.
 
     Clones share a ledger: ``clone`` returns it.
+
+    Attributes
+    ----------
+    max_rows : int or None
+        Rows that may be paid for in the ledger's whole life, all teachers together;
+        None: no limit.
+    max_cost : float or None
+        Money that may be paid in its whole life; None: no limit.
 
     See Also
     --------
     MemoryLedger : Lives as long as the process.
+    LabelLedger : Lives in a file.
     """
+
+    max_rows: int | None = None
+    max_cost: float | None = None
 
     def __sklearn_clone__(self):
         return self
@@ -99,6 +125,7 @@ class BaseLedger(ABC):
         cost=None,
         seconds=None,
         embeddings=None,
+        claim=None,
     ):
         """Remember labels that were paid for.
 
@@ -124,6 +151,8 @@ class BaseLedger(ABC):
         embeddings : array-like of shape (n_rows, n_dims) or None, default=None
             What else the teacher said about the rows; kept as float32. All
             embeddings of one teacher have the same ``n_dims``.
+        claim : Claim or None, default=None
+            The claim under which the rows were paid for; they leave it.
 
         Raises
         ------
@@ -147,8 +176,65 @@ class BaseLedger(ABC):
         if embeddings is not None:
             embeddings = _checked_embeddings(embeddings, len(keys))
         self._store(
-            keys, teacher_id, classes, labels, embeddings, cost or 0.0, seconds or 0.0
+            keys,
+            teacher_id,
+            classes,
+            labels,
+            embeddings,
+            cost or 0.0,
+            seconds or 0.0,
+            claim,
         )
+
+    def claim(self, keys, teacher_id, classes, *, price=None):
+        """Reserve rows before paying for them, as far as the budget goes.
+
+        Nobody else is granted the same rows until they are recorded or the claim is
+        ended with `release`, and what is reserved counts as spent. Release a claim
+        of which rows were not recorded.
+
+        Parameters
+        ----------
+        keys : ndarray of dtype V16 and shape (n_rows,)
+            Keys made by `row_keys`, all different.
+        teacher_id : str
+            The teacher's identity.
+        classes : array-like of shape (n_classes,)
+            The columns that will be asked for.
+        price : float or None, default=None
+            What one row can cost at most. None: not known, which a ledger with
+            `max_cost` refuses.
+
+        Returns
+        -------
+        claim : Claim
+            ``granted`` and ``refused``; rows in neither got a label meanwhile, or
+            somebody else is paying for them: look them up again.
+
+        Raises
+        ------
+        BudgetError
+            If the ledger has a `max_cost` and there is no price.
+        """
+        keys = _checked_keys(keys)
+        return self._reserve(keys, teacher_id, _checked_classes(classes), price)
+
+    def release(self, claim, *, fault=None, cost=None, seconds=None):
+        """End a claim; rows of it that were not recorded are free again.
+
+        Parameters
+        ----------
+        claim : Claim
+            As `claim` returned it. Ending one twice changes nothing.
+        fault : str or None, default=None
+            The name of the error that kept the rows from being answered; they are
+            then counted in ``n_failed``.
+        cost : float or None, default=None
+            What the fault cost, in the user's money.
+        seconds : float or None, default=None
+            How long it took.
+        """
+        self._end(claim, fault, cost or 0.0, seconds or 0.0)
 
     @property
     def n_paid(self):
@@ -164,12 +250,22 @@ class BaseLedger(ABC):
         """Return known and embeddings (any value where unknown); keys are checked."""
 
     @abstractmethod
-    def _store(self, keys, teacher_id, classes, labels, embeddings, cost, seconds):
+    def _store(
+        self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
+    ):
         """Keep labels and embeddings of new keys, count all; arguments are checked.
 
         All or nothing: a fault, such as embeddings of another width than before,
         leaves the ledger as it was.
         """
+
+    @abstractmethod
+    def _reserve(self, keys, teacher_id, classes, price):
+        """Return a Claim; arguments are checked."""
+
+    @abstractmethod
+    def _end(self, claim, fault, cost, seconds):
+        """Drop a claim and count its fault, if any."""
 
     @abstractmethod
     def __len__(self):
@@ -183,8 +279,9 @@ class BaseLedger(ABC):
         -------
         summary : dict
             ``n_labels`` (distinct), ``n_paid`` (rows, repeats counted), ``n_calls``
-            (batches recorded), ``cost``, ``seconds``; and ``teachers``, the same
-            five for each identity.
+            (batches recorded), ``n_failed`` (rows that came to a fault),
+            ``n_lost`` (rows whose buyer died before it recorded them), ``cost``,
+            ``seconds``; and ``teachers``, the same seven for each identity.
         """
 
 
@@ -233,6 +330,14 @@ class MemoryLedger(BaseLedger):
     Safe to share between threads, between clones, and between fits: a search with
     several candidates pays each distinct row once.
 
+    Parameters
+    ----------
+    max_rows : int or None, default=None
+        Rows that may be paid for in the ledger's whole life, all teachers together;
+        a fit that reaches it ends normally. None: no limit.
+    max_cost : float or None, default=None
+        Money that may be paid; needs teachers that name a price. None: no limit.
+
     Notes
     -----
     A ledger in memory cannot be seen from another process. Pickling makes a copy;
@@ -255,10 +360,15 @@ class MemoryLedger(BaseLedger):
     (array([ True, False]), array([0.75, 0.25]), 1)
     """
 
-    def __init__(self):
+    def __init__(self, *, max_rows=None, max_cost=None):
+        check_limits(max_rows, max_cost)
+        self.max_rows = max_rows
+        self.max_cost = max_cost
         self._labels = {}  # (teacher_id, set of classes): (order of classes, shelf)
         self._embeddings = {}  # teacher_id: shelf
         self._counts = {}
+        self._claims = {}  # token: ((teacher_id, set of classes), keys, price)
+        self._tokens = itertools.count()
         self._home = _here()
         self._warned = False
         self._lock = threading.RLock()
@@ -271,6 +381,7 @@ class MemoryLedger(BaseLedger):
                 "_labels": {k: (c, s.copy()) for k, (c, s) in self._labels.items()},
                 "_embeddings": {k: s.copy() for k, s in self._embeddings.items()},
                 "_counts": {k: dict(v) for k, v in self._counts.items()},
+                "_claims": {},  # their buyers are here, not there
                 "_lock": None,
             }
 
@@ -320,7 +431,9 @@ class MemoryLedger(BaseLedger):
             embeddings[known] = shelf.rows[where[known]]
         return known, embeddings
 
-    def _store(self, keys, teacher_id, classes, labels, embeddings, cost, seconds):
+    def _store(
+        self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
+    ):
         self._warn_if_copied()
         with self._lock:
             if embeddings is not None:
@@ -333,13 +446,61 @@ class MemoryLedger(BaseLedger):
                 (teacher_id, frozenset(classes)), (classes, _Shelf(len(classes)))
             )
             shelf.add(keys, labels[:, column_order(classes, stored)])
-            counts = self._counts.setdefault(
-                teacher_id, {"n_paid": 0, "n_calls": 0, "cost": 0.0, "seconds": 0.0}
+            self._count(
+                teacher_id, n_paid=len(keys), n_calls=1, cost=cost, seconds=seconds
             )
-            counts["n_paid"] += len(keys)
-            counts["n_calls"] += 1
-            counts["cost"] += cost
-            counts["seconds"] += seconds
+            self._let_go(claim, keys.tolist())
+
+    def _count(self, teacher_id, **amounts):
+        """Add amounts to what is counted for a teacher."""
+        counts = self._counts.setdefault(teacher_id, dict(NO_COUNTS))
+        for name, amount in amounts.items():
+            counts[name] += amount
+
+    def _reserve(self, keys, teacher_id, classes, price):
+        self._warn_if_copied()
+        question = (teacher_id, frozenset(classes))
+        with self._lock:
+            known, _ = self._find(keys, teacher_id, classes)
+            claimed = {
+                key
+                for where, claim_keys, _ in self._claims.values()
+                if where == question
+                for key in claim_keys
+            }
+            free = ~known & [key not in claimed for key in keys.tolist()]
+            granted = free & (np.cumsum(free) <= self._affordable(price))
+            token = next(self._tokens)
+            held = set(keys[granted].tolist())
+            self._claims[token] = (question, held, price or 0.0)
+        return Claim(granted, free & ~granted, price, token)
+
+    def _affordable(self, price):
+        """Count the rows that the budget still pays for, those reserved apart."""
+        summary = self.summary()
+        reserved = [(len(keys), price) for _, keys, price in self._claims.values()]
+        return affordable_rows(
+            self.max_rows,
+            self.max_cost,
+            n_spent=summary["n_paid"] + sum(n for n, _ in reserved),
+            spent=summary["cost"] + sum(n * price for n, price in reserved),
+            price=price,
+        )
+
+    def _let_go(self, claim, keys):
+        """Take answered rows out of their claim."""
+        if claim is not None and claim.token in self._claims:
+            held = self._claims[claim.token][1]
+            held.difference_update(keys)
+            if not held:
+                del self._claims[claim.token]
+
+    def _end(self, claim, fault, cost, seconds):
+        with self._lock:
+            ended = self._claims.pop(claim.token, None)
+            if ended is not None and fault is not None:
+                (teacher_id, _), keys, _ = ended
+                self._count(teacher_id, n_failed=len(keys), cost=cost, seconds=seconds)
 
     def __len__(self):
         """Return the number of labels, one per teacher, set of classes and row."""
@@ -356,28 +517,43 @@ class MemoryLedger(BaseLedger):
         Returns
         -------
         summary : dict
-            ``n_labels`` (distinct), ``n_paid`` (rows, repeats counted), ``n_calls``
-            (batches recorded), ``cost``, ``seconds``; and ``teachers``, the same
-            five for each identity.
+            As `BaseLedger.summary` says; ``n_lost`` is 0, as nobody survives to see
+            it.
         """
         with self._lock:
             teachers = {
-                teacher_id: {"n_labels": 0, **counts}
+                teacher_id: {**NO_COUNTS, **counts}
                 for teacher_id, counts in self._counts.items()
             }
             for (teacher_id, _), (_, shelf) in self._labels.items():
                 teachers[teacher_id]["n_labels"] += len(shelf.place)
-        total = {
-            key: sum((t[key] for t in teachers.values()), start=zero)
-            for key, zero in [
-                ("n_labels", 0),
-                ("n_paid", 0),
-                ("n_calls", 0),
-                ("cost", 0.0),
-                ("seconds", 0.0),
-            ]
-        }
-        return {**total, "teachers": teachers}
+        return total_summary(teachers)
+
+
+def total_summary(teachers):
+    """Add up what each teacher was paid.
+
+    Parameters
+    ----------
+    teachers : dict of dict
+        Counts for each identity.
+
+    Returns
+    -------
+    summary : dict
+        Totals, and ``teachers``.
+
+    Examples
+    --------
+    >>> from skadistill.teachers._ledger import NO_COUNTS, total_summary
+    >>> total_summary({"a": NO_COUNTS | {"n_paid": 2}, "b": NO_COUNTS})["n_paid"]
+    2
+    """
+    total = {
+        name: sum((counts[name] for counts in teachers.values()), start=zero)
+        for name, zero in NO_COUNTS.items()
+    }
+    return {**total, "teachers": teachers}
 
 
 def _here():

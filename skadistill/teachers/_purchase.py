@@ -1,17 +1,21 @@
 """Buying labels: look up what is known, ask for the rest, record, then use."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 
-from skadistill.exceptions import BudgetError, TeacherError
+from skadistill.exceptions import BudgetError, LedgerError, TeacherError
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._ledger import MemoryLedger
-from skadistill.teachers._rows import count_rows, row_keys, take_rows
+from skadistill.teachers._rows import row_keys, take_rows
 
 __all__ = ["Purchase", "buy_labels"]
+
+#: Seconds between looks at a row that somebody else is paying for: first, longest.
+_PAUSES = (0.01, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +25,8 @@ class Purchase:
     Attributes
     ----------
     labels : ndarray of float64 of shape (n_rows, n_classes)
-        Soft labels; NaN in rows that `max_rows` left out.
+        Soft labels; NaN in rows that `max_rows` or the ledger's budget left
+        out.
     paid : ndarray of bool of shape (n_rows,)
         The rows the teacher was asked about, one for each distinct content.
     labeled : ndarray of bool of shape (n_rows,)
@@ -35,6 +40,10 @@ class Purchase:
         Seconds spent in the teacher.
     n_calls : int
         Number of calls to the teacher.
+    cost : float
+        What the rows paid for cost, as far as the teacher names prices.
+    n_refused : int
+        Number of distinct rows for which the ledger's budget did not suffice.
     """
 
     labels: np.ndarray
@@ -44,6 +53,8 @@ class Purchase:
     n_free: int
     seconds: float
     n_calls: int
+    cost: float = 0.0
+    n_refused: int = 0
 
 
 def buy_labels(
@@ -62,7 +73,9 @@ def buy_labels(
     The rows are looked up; each distinct unknown one is asked for once, in the
     order in which it first comes; every batch is in the ledger before the next is
     asked. A fault in a batch therefore costs that batch alone, and nothing is ever
-    asked again silently.
+    asked again silently. A row that somebody else is paying for through the same
+    ledger is waited for. Where the ledger's budget ends, the rest stays without a
+    label.
 
     Parameters
     ----------
@@ -82,7 +95,7 @@ def buy_labels(
         At most so many rows are paid for; those beyond stay without a label. None:
         no limit.
     on_batch : callable or None, default=None
-        Called as ``on_batch(n_paid, n_to_pay)`` after each batch is recorded.
+        Called as ``on_batch(n_paid, n_to_pay)`` each time something was recorded.
     identity : str or None, default=None
         The teacher's identity, where the caller has it already: deriving that of a
         large fitted estimator takes longer than a small purchase. None:
@@ -99,7 +112,11 @@ def buy_labels(
         If the teacher fails; its attribute ``n_paid`` tells how many rows of this
         purchase had been paid for, recorded and kept before.
     BudgetError
-        If `batch_size` or `max_rows` is not a count of rows.
+        If `batch_size` or `max_rows` is not a count of rows, or the ledger is limited
+        in money and the teacher names no price.
+    LedgerError
+        If the ledger fails. Labels that were paid for and could not be recorded are
+        in its attribute ``unrecorded``, as rows of `X` and their labels.
 
     Examples
     --------
@@ -118,46 +135,135 @@ def buy_labels(
     _check_count("batch_size", batch_size, smallest=1)
     _check_count("max_rows", max_rows, smallest=0)
     keep = ledger is not None
-    ledger = ledger if keep else MemoryLedger()
     classes = np.asarray(classes)
     identity = teacher.identity if identity is None else identity
-    keys = row_keys(X)
-    labeled, labels = ledger.lookup(keys, identity, classes)
+    till = _Till(teacher, X, classes, ledger if keep else MemoryLedger(), identity)
+    todo = till.unknown_rows()[:max_rows]
+    n_wanted = len(todo)
+    if on_batch is not None:
+        till.on_part = lambda: on_batch(till.n_paid, n_wanted)
+    try:
+        while len(todo):
+            step = batch_size or len(todo)
+            for start in range(0, len(todo), step):
+                till.pay(todo[start : start + step])
+            todo = till.wait_for_others(todo)
+    except TeacherError as error:
+        _add_receipt(error, till.n_paid, keep)
+        raise
+    return till.purchase()
 
-    first_seen: dict[bytes, int] = {}
-    unknown = np.flatnonzero(~labeled)
-    unknown_keys = keys[unknown].tolist()
-    for i, key in zip(unknown.tolist(), unknown_keys, strict=True):
-        first_seen.setdefault(key, i)
-    wanted = np.fromiter(first_seen.values(), dtype=np.intp, count=len(first_seen))
-    wanted = wanted[:max_rows]
 
-    paid = np.zeros(count_rows(X), dtype=bool)
-    n_paid, n_calls, seconds = 0, 0, 0.0
-    step = batch_size or max(1, len(wanted))
-    for start in range(0, len(wanted), step):
-        rows = wanted[start : start + step]
+class _Till:
+    """Where one purchase is made: what is known so far and what it took."""
+
+    def __init__(self, teacher, X, classes, ledger, identity):
+        self.teacher = teacher
+        self.X = X
+        self.classes = classes
+        self.ledger = ledger
+        self.identity = identity
+        self.keys = row_keys(X)
+        self.labeled, self.labels = ledger.lookup(self.keys, identity, classes)
+        self.paid = np.zeros(len(self.keys), dtype=bool)
+        self.refused = np.zeros(len(self.keys), dtype=bool)
+        self.n_paid, self.n_calls, self.cost, self.seconds = 0, 0, 0.0, 0.0
+        self.pause = _PAUSES[0]
+        self.on_part = lambda: None
+
+    def unknown_rows(self):
+        """Return the first row of each distinct content without a label."""
+        self.unknown = np.flatnonzero(~self.labeled)
+        self.first_seen: dict[bytes, int] = {}
+        for i, key in zip(
+            self.unknown.tolist(), self.keys[self.unknown].tolist(), strict=True
+        ):
+            self.first_seen.setdefault(key, i)
+        first = self.first_seen.values()
+        return np.fromiter(first, dtype=np.intp, count=len(first))
+
+    def pay(self, rows):
+        """Ask about those rows of a batch that are ours to pay, and record them."""
+        claim = self.ledger.claim(
+            self.keys[rows], self.identity, self.classes, price=self.teacher.price
+        )
+        self.refused[rows[claim.refused]] = True
+        rows = rows[claim.granted]
+        if not len(rows):
+            return
         clock = time.perf_counter()
         try:
-            answer = teacher.ask(take_rows(X, rows), classes, row_numbers=rows)
-        except TeacherError as error:
-            _add_receipt(error, n_paid, keep)
+            parts = self.teacher.ask_parts(
+                take_rows(self.X, rows), self.classes, row_numbers=rows
+            )
+            for part in parts:
+                self._keep(rows[part.rows], part, claim)
+                self.on_part()
+        except BaseException as error:
+            n_left = int(np.sum(~self.labeled[rows]))
+            cost = getattr(error, "cost", n_left * (claim.price or 0.0))
+            # The first error says more than one about a ledger that is no better.
+            with contextlib.suppress(LedgerError):
+                self.ledger.release(
+                    claim,
+                    fault=type(error).__name__,
+                    cost=cost,
+                    seconds=time.perf_counter() - clock,
+                )
             raise
-        took = time.perf_counter() - clock
-        ledger.record(keys[rows], identity, classes, answer, seconds=took)
-        labels[rows] = answer
-        paid[rows] = labeled[rows] = True
-        n_paid += len(rows)
-        n_calls += 1
-        seconds += took
-        if on_batch is not None:
-            on_batch(n_paid, len(wanted))
+        self.n_calls += 1
 
-    source = np.array([first_seen[key] for key in unknown_keys], dtype=np.intp)
-    labels[unknown] = labels[source]
-    labeled[unknown] = labeled[source]
-    n_free = int(labeled.sum()) - n_paid
-    return Purchase(labels, paid, labeled, n_paid, n_free, seconds, n_calls)
+    def _keep(self, rows, part, claim):
+        """Record one part, then use it."""
+        try:
+            self.ledger.record(
+                self.keys[rows],
+                self.identity,
+                self.classes,
+                part.labels,
+                cost=part.cost,
+                seconds=part.seconds,
+                claim=claim,
+            )
+        except LedgerError as error:
+            _add_labels(error, rows, part.labels)
+            raise
+        self.labels[rows] = part.labels
+        self.paid[rows] = self.labeled[rows] = True
+        self.n_paid += len(rows)
+        self.cost += part.cost or 0.0
+        self.seconds += part.seconds
+
+    def wait_for_others(self, rows):
+        """Take what others paid for meanwhile; return the rows still open."""
+        rows = rows[~self.labeled[rows] & ~self.refused[rows]]
+        if not len(rows):
+            return rows
+        known, labels = self.ledger.lookup(self.keys[rows], self.identity, self.classes)
+        self.labels[rows[known]] = labels[known]
+        self.labeled[rows[known]] = True
+        if not known.any():
+            time.sleep(self.pause)
+            self.pause = min(2 * self.pause, _PAUSES[1])
+        return rows[~known]
+
+    def purchase(self):
+        """Give rows of equal content the same label and sum up."""
+        keys = self.keys[self.unknown].tolist()
+        source = np.array([self.first_seen[key] for key in keys], dtype=np.intp)
+        self.labels[self.unknown] = self.labels[source]
+        self.labeled[self.unknown] = self.labeled[source]
+        return Purchase(
+            labels=self.labels,
+            paid=self.paid,
+            labeled=self.labeled,
+            n_paid=self.n_paid,
+            n_free=int(self.labeled.sum()) - self.n_paid,
+            seconds=self.seconds,
+            n_calls=self.n_calls,
+            cost=self.cost,
+            n_refused=int(self.refused.sum()),
+        )
 
 
 def _add_receipt(error, n_paid, keep):
@@ -171,6 +277,15 @@ def _add_receipt(error, n_paid, keep):
         fate = "kept in the ledger" if keep else "lost for want of a ledger"
         receipt = f"{labels} paid for before it {verb} {fate}"
     error.args = (f"{str(error).removesuffix('.')}; {receipt}.",)
+
+
+def _add_labels(error, rows, labels):
+    """Add to a fault of the ledger the labels that it could not take."""
+    error.unrecorded = rows, labels
+    error.args = (
+        f"{str(error).removesuffix('.')}; labels of {len(rows)} rows just paid for are "
+        "in this error's attribute `unrecorded`.",
+    )
 
 
 def _check_count(name, value, smallest):

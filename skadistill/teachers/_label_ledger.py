@@ -1,0 +1,461 @@
+"""The ledger on disk: labels that outlive the process that paid for them."""
+
+import json
+import math
+import os
+import time
+
+import numpy as np
+
+from skadistill.exceptions import LedgerError
+from skadistill.teachers._budget import Claim, affordable_rows, check_limits
+from skadistill.teachers._ledger import (
+    NO_COUNTS,
+    BaseLedger,
+    check_width,
+    column_order,
+    total_summary,
+)
+from skadistill.teachers._ledger_file import LedgerFile
+from skadistill.teachers._process import is_gone, process_name
+from skadistill.teachers._rows import KEY_DTYPE
+
+__all__ = ["LabelLedger"]
+
+_LABEL = np.dtype("<f8")
+_EMBEDDING = np.dtype("<f4")
+#: Keys looked up by one statement; all of SQLite's limits are above it.
+_CHUNK = 1000
+
+
+class LabelLedger(BaseLedger):
+    """Remember paid labels in a file, for good.
+
+    A label is on the disk before anybody uses it. Threads, processes and clones
+    share the file: what one paid is free for all, rows that one is paying for are
+    not paid again by another, and a budget set here holds for all of them together.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, by custom ``.sqlite``; a new ledger is made where there is none.
+    max_rows : int or None, default=None
+        Rows that may be paid for in the ledger's whole life, all teachers together;
+        a fit that reaches it ends normally. Rows in flight and rows lost count.
+        None: no limit.
+    max_cost : float or None, default=None
+        Money that may be paid; needs teachers that name a price. None: no limit.
+    lease : float, default=3600.0
+        Seconds after which rows claimed by a process that cannot be watched (on
+        another machine, in another container) are taken for lost. Those of a dead
+        process on this machine are taken for lost at once.
+
+    Raises
+    ------
+    LedgerError
+        If the file is no ledger, from a newer release, cut, damaged or not writable.
+    BudgetError
+        If a limit is no amount.
+
+    See Also
+    --------
+    MemoryLedger : Lives as long as the process.
+
+    Notes
+    -----
+    The file is SQLite with a write-ahead log; nothing in it is ever unpickled. Its
+    format has a version, and files of every earlier version are read. While the
+    ledger is in use, ``-wal`` and ``-shm`` files lie beside it and belong to it.
+    SQLite's locks do not work on network file systems: keep the file on a local
+    disk.
+
+    A process killed between paying and recording leaves its rows unlabelled: they
+    are counted in ``n_lost`` and against the budget, since they may have been
+    billed, and are paid for again when they are asked for again.
+
+    Pickling a ledger writes its path and limits, not its labels.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from skadistill.teachers import LabelLedger, row_keys
+    >>> path = os.path.join(tempfile.mkdtemp(), "labels.sqlite")
+    >>> X = np.array([[0.0], [1.0]])
+    >>> ledger = LabelLedger(path)
+    >>> ledger.record(row_keys(X[:1]), "me", ["a", "b"], [[0.25, 0.75]], cost=0.01)
+    >>> ledger.close()
+    >>> known, labels = LabelLedger(path).lookup(row_keys(X), "me", ["b", "a"])
+    >>> known, labels[0]
+    (array([ True, False]), array([0.75, 0.25]))
+    """
+
+    def __init__(self, path, *, max_rows=None, max_cost=None, lease=3600.0):
+        check_limits(max_rows, max_cost)
+        self.path = os.fspath(path)
+        self.max_rows = max_rows
+        self.max_cost = max_cost
+        self.lease = lease
+        self._file = LedgerFile(path)
+        len(self)  # a file that cannot be used is an error before a label is paid
+
+    def __repr__(self):
+        limits = [
+            f", {name}={value!r}"
+            for name, value in (
+                ("max_rows", self.max_rows),
+                ("max_cost", self.max_cost),
+            )
+            if value is not None
+        ]
+        return f"LabelLedger({self.path!r}{''.join(limits)})"
+
+    def __bool__(self):
+        # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
+        return True
+
+    def __len__(self):
+        """Return the number of labels, one per teacher, set of classes and row."""
+        with self._file.transaction(write=False) as db:
+            return db.execute(
+                "SELECT coalesce(sum(n_labels), 0) FROM label_sets"
+            ).fetchone()[0]
+
+    def close(self):
+        """Close the file; it is opened again when it is needed."""
+        self._file.close()
+
+    def check(self):
+        """Read the whole file, page by page, and count its labels.
+
+        Raises
+        ------
+        LedgerError
+            If anything is damaged or missing. Opening a ledger finds a file that
+            was cut; this also finds damage in the middle.
+        """
+        self._file.check()
+
+    def summary(self):
+        """Sum up what was paid.
+
+        Returns
+        -------
+        summary : dict
+            As `BaseLedger.summary` says.
+        """
+        names = list(NO_COUNTS)[1:]
+        with self._file.transaction(write=False) as db:
+            rows = db.execute(
+                f"SELECT identity, (SELECT coalesce(sum(n_labels), 0) FROM label_sets "
+                f"WHERE teacher = teachers.id), {', '.join(names)} FROM teachers "
+                "ORDER BY id"
+            ).fetchall()
+        return total_summary(
+            {row[0]: dict(zip(NO_COUNTS, row[1:], strict=True)) for row in rows}
+        )
+
+    def _find(self, keys, teacher_id, classes):
+        answers = _Answers(keys, len(classes), _LABEL)
+        with self._file.transaction(write=False) as db:
+            label_set, stored = _label_set(db, teacher_id, classes)
+            if label_set is not None:
+                answers.read(db, "labels", "label", "label_set", label_set)
+        known, labels = answers.all()
+        wanted = [_plain(c) for c in classes]
+        if stored not in (None, wanted):
+            labels = labels[:, column_order(stored, wanted)]
+        return known, labels
+
+    def _find_embeddings(self, keys, teacher_id):
+        with self._file.transaction(write=False) as db:
+            teacher, n_dims = _teacher(db, teacher_id)
+            answers = _Answers(keys, n_dims or 0, _EMBEDDING)
+            if n_dims:
+                answers.read(db, "embeddings", "embedding", "teacher", teacher)
+        return answers.all()
+
+    def _store(
+        self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
+    ):
+        with self._file.transaction(write=True) as db:
+            label_set, stored = _made_label_set(db, teacher_id, classes)
+            teacher, n_dims = _teacher(db, teacher_id)
+            if embeddings is not None:
+                check_width(embeddings, n_dims or embeddings.shape[1], teacher_id)
+                _insert_embeddings(db, teacher, keys, embeddings)
+            counts = {"n_paid": len(keys), "cost": cost, "seconds": seconds}
+            payment = _pay(db, teacher, "paid", n_calls=1, **counts)
+            labels = labels[:, column_order([_plain(c) for c in classes], stored)]
+            _insert_labels(db, label_set, keys, labels, payment)
+            if claim is not None:
+                _take_from_claim(db, claim.token, label_set, keys)
+
+    def _reserve(self, keys, teacher_id, classes, price):
+        with self._file.transaction(write=True) as db:
+            _bury_the_dead(db)
+            label_set, _ = _made_label_set(db, teacher_id, classes)
+            teacher, _ = _teacher(db, teacher_id)
+            taken = _present(db, label_set, keys)
+            free = np.array([key not in taken for key in keys.tolist()], dtype=bool)
+            granted = free & (np.cumsum(free) <= self._affordable(db, price))
+            token = None
+            if granted.any():
+                expires = time.time() + self.lease
+                token = _insert_claim(
+                    db, label_set, teacher, keys[granted], expires, price or 0.0
+                )
+        return Claim(granted, free & ~granted, price, token)
+
+    def _affordable(self, db, price):
+        """Count the rows that the budget still pays for."""
+        n_spent, spent = db.execute(
+            "SELECT total(n_paid) + total(n_lost), total(cost) FROM teachers"
+        ).fetchone()
+        n_reserved, reserved = db.execute(
+            "SELECT total(n_rows), total(n_rows * price) FROM claims"
+        ).fetchone()
+        return affordable_rows(
+            self.max_rows,
+            self.max_cost,
+            n_spent=int(n_spent + n_reserved),
+            spent=spent + reserved,
+            price=price,
+        )
+
+    def _end(self, claim, fault, cost, seconds):
+        with self._file.transaction(write=True) as db:
+            row = db.execute(
+                "SELECT teacher, n_rows FROM claims WHERE id = ?", (claim.token,)
+            ).fetchone()
+            if row is None:
+                return
+            if fault is not None:
+                counts = {"n_failed": row[1], "cost": cost, "seconds": seconds}
+                _pay(db, row[0], fault, **counts)
+            _drop_claim(db, claim.token)
+
+
+class _Answers:
+    """Collect what a lookup finds for some keys.
+
+    Each distinct key is looked up once, and in ascending order: neighbours share
+    pages of the file.
+    """
+
+    def __init__(self, keys, n_columns, dtype):
+        self.distinct, self.inverse = np.unique(keys, return_inverse=True)
+        self.rows = np.empty((len(self.distinct), n_columns), dtype)
+        self.known = np.zeros(len(self.distinct), dtype=bool)
+
+    def read(self, db, table, column, where, value):
+        """Fill in the rows that one table has under `where` = `value`."""
+        for chunk in _chunks(self.distinct):
+            found = db.execute(
+                f"SELECT key, {column} FROM {table} WHERE {where} = ? "
+                f"AND key IN ({_marks(chunk)})",
+                (value, *chunk),
+            ).fetchall()
+            if found:
+                self._take(*zip(*found, strict=True))
+
+    def _take(self, keys, blobs):
+        places = np.searchsorted(
+            self.distinct, np.frombuffer(b"".join(keys), KEY_DTYPE)
+        )
+        data = b"".join(blobs)
+        if len(data) != len(keys) * self.rows[0].nbytes:
+            raise LedgerError(
+                f"The ledger is damaged: {len(keys)} rows hold {len(data)} bytes where "
+                f"{self.rows.shape[1]} numbers a row belong; restore it from a copy."
+            )
+        numbers = np.frombuffer(data, self.rows.dtype)
+        self.rows[places] = numbers.reshape(len(keys), self.rows.shape[1])
+        self.known[places] = True
+
+    def all(self):
+        """Return which keys are known, and their rows."""
+        return self.known[self.inverse], self.rows[self.inverse]
+
+
+def _chunks(distinct):
+    """Cut keys into lists that one statement can hold."""
+    for start in range(0, len(distinct), _CHUNK):
+        yield distinct[start : start + _CHUNK].tolist()
+
+
+def _marks(chunk):
+    """Write as many question marks as there are values."""
+    return ",".join("?" * len(chunk))
+
+
+def _plain(label):
+    """Return a class as JSON can hold it; equal classes give equal values."""
+    if isinstance(label, bool):
+        return int(label)
+    if isinstance(label, float) and label.is_integer():
+        return int(label)
+    if isinstance(label, str | int) or (
+        isinstance(label, float) and math.isfinite(label)
+    ):
+        return label
+    raise LedgerError(
+        f"The class {label!r} is of type {type(label).__name__}, which a ledger file "
+        "cannot hold; name classes by texts or finite numbers."
+    )
+
+
+def _class_set(classes):
+    """Write a set of classes as one text; equal sets give equal texts."""
+    return json.dumps(sorted(json.dumps(_plain(c)) for c in classes))
+
+
+def _label_set(db, teacher_id, classes):
+    """Return the number and the stored order of a teacher's set of classes."""
+    row = db.execute(
+        "SELECT label_sets.id, classes FROM label_sets JOIN teachers "
+        "ON teachers.id = teacher WHERE identity = ? AND class_set = ?",
+        (teacher_id, _class_set(classes)),
+    ).fetchone()
+    return (None, None) if row is None else (row[0], json.loads(row[1]))
+
+
+def _teacher(db, teacher_id):
+    """Return a teacher's number and the width of its embeddings."""
+    return db.execute(
+        "SELECT id, n_dims FROM teachers WHERE identity = ?", (teacher_id,)
+    ).fetchone() or (None, None)
+
+
+def _made_label_set(db, teacher_id, classes):
+    """Return a label set, after making it where it is new."""
+    label_set, stored = _label_set(db, teacher_id, classes)
+    if label_set is None:
+        db.execute(
+            "INSERT OR IGNORE INTO teachers (identity) VALUES (?)", (teacher_id,)
+        )
+        teacher, _ = _teacher(db, teacher_id)
+        stored = [_plain(c) for c in classes]
+        label_set = db.execute(
+            "INSERT INTO label_sets (teacher, classes, class_set) VALUES (?, ?, ?)",
+            (teacher, json.dumps(stored), _class_set(classes)),
+        ).lastrowid
+    return label_set, stored
+
+
+def _blobs(table, dtype):
+    """Cut a table into the bytes of its rows."""
+    data = np.ascontiguousarray(table, dtype).tobytes()
+    width = table.shape[1] * dtype.itemsize
+    return (data[i : i + width] for i in range(0, len(table) * width, width))
+
+
+def _insert_labels(db, label_set, keys, labels, payment):
+    """Keep the labels of new keys; return their number."""
+    rows = zip(keys.tolist(), _blobs(labels, _LABEL), strict=True)
+    n_new = db.executemany(
+        "INSERT OR IGNORE INTO labels (label_set, key, label, payment) "
+        f"VALUES ({label_set}, ?, ?, {payment})",
+        rows,
+    ).rowcount
+    db.execute(
+        "UPDATE label_sets SET n_labels = n_labels + ? WHERE id = ?",
+        (max(n_new, 0), label_set),
+    )
+    return n_new
+
+
+def _insert_embeddings(db, teacher, keys, embeddings):
+    """Keep the embeddings of new keys."""
+    db.execute(
+        "UPDATE teachers SET n_dims = ? WHERE id = ?", (embeddings.shape[1], teacher)
+    )
+    rows = zip(keys.tolist(), _blobs(embeddings, _EMBEDDING), strict=True)
+    db.executemany(
+        "INSERT OR IGNORE INTO embeddings (teacher, key, embedding) "
+        f"VALUES ({teacher}, ?, ?)",
+        rows,
+    )
+
+
+def _pay(db, teacher, outcome, *, at=None, **counts):
+    """Write down one payment and add it to the teacher's counts; return its number."""
+    changes = ", ".join(f"{name} = {name} + ?" for name in counts)
+    db.execute(
+        f"UPDATE teachers SET {changes} WHERE id = ?", (*counts.values(), teacher)
+    )
+    n_rows = sum(
+        v for name, v in counts.items() if name in ("n_paid", "n_failed", "n_lost")
+    )
+    return db.execute(
+        "INSERT INTO payments (teacher, at, n_rows, cost, seconds, outcome) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            teacher,
+            time.time() if at is None else at,
+            n_rows,
+            counts.get("cost", 0.0),
+            counts.get("seconds", 0.0),
+            outcome,
+        ),
+    ).lastrowid
+
+
+def _present(db, label_set, keys):
+    """Return the keys that have a label or are claimed."""
+    taken: set[bytes] = set()
+    for chunk in _chunks(np.unique(keys)):
+        for table in ("labels", "claimed_rows"):
+            rows = db.execute(
+                f"SELECT key FROM {table} WHERE label_set = ? AND key IN "
+                f"({_marks(chunk)})",
+                (label_set, *chunk),
+            )
+            taken.update(key for (key,) in rows)
+    return taken
+
+
+def _insert_claim(db, label_set, teacher, keys, expires, price):
+    """Reserve rows for this process; return the claim's number."""
+    token = db.execute(
+        "INSERT INTO claims (teacher, owner, expires, n_rows, price) "
+        "VALUES (?, ?, ?, ?, ?)",
+        (teacher, process_name(), expires, len(keys), price),
+    ).lastrowid
+    db.executemany(
+        f"INSERT INTO claimed_rows (label_set, key, claim) VALUES ({label_set}, ?, ?)",
+        ((key, token) for key in sorted(keys.tolist())),
+    )
+    return token
+
+
+def _take_from_claim(db, token, label_set, keys):
+    """Take answered rows out of their claim."""
+    n_answered = db.executemany(
+        "DELETE FROM claimed_rows WHERE label_set = ? AND key = ? AND claim = ?",
+        ((label_set, key, token) for key in keys.tolist()),
+    ).rowcount
+    db.execute(
+        "UPDATE claims SET n_rows = n_rows - ? WHERE id = ?",
+        (max(n_answered, 0), token),
+    )
+    db.execute("DELETE FROM claims WHERE id = ? AND n_rows = 0", (token,))
+
+
+def _drop_claim(db, token):
+    """Remove a claim and what is left in it."""
+    db.execute("DELETE FROM claimed_rows WHERE claim = ?", (token,))
+    db.execute("DELETE FROM claims WHERE id = ?", (token,))
+
+
+def _bury_the_dead(db):
+    """End the claims of dead processes and expired ones; what they held is lost."""
+    claims = db.execute(
+        "SELECT id, teacher, owner, expires, n_rows, price FROM claims"
+    ).fetchall()
+    for token, teacher, owner, expires, n_rows, price in claims:
+        gone = is_gone(owner)
+        if gone or (gone is None and expires < time.time()):
+            if n_rows:
+                _pay(db, teacher, "lost", n_lost=n_rows, cost=n_rows * price)
+            _drop_claim(db, token)
