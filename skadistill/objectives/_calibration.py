@@ -271,7 +271,7 @@ def _check_answers(proba, y, classes):
 
 
 def _bin_by_quantile(values, n_bins):
-    """Give rows the numbers of their quantiles; equal values share one, none is empty."""
+    """Give rows the numbers of their quantiles; equal values share one."""
     if n_bins == "auto":
         n_bins = min(max(len(values) // ROWS_PER_BIN, 1), MAX_BINS)
     elif not isinstance(n_bins, Integral) or n_bins < 1:

@@ -1,0 +1,347 @@
+"""The contract of an objective, as checks."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from skadistill.exceptions import ObjectiveError
+from skadistill.objectives import (
+    Evidence,
+    Lesson,
+    LessonLoss,
+    Objective,
+    SoftTarget,
+    Validation,
+)
+
+__all__ = ["check_objective"]
+
+N_ROWS, N_GIVEN, N_VALIDATION, N_CLASSES, N_DIMENSIONS = 120, 60, 50, 4, 6
+
+
+def check_objective(objective, *, evidence=None):
+    """Check that an objective keeps the contract that students rely on.
+
+    - Parameters: it can be cloned, and its constructor only stores.
+    - Lesson: shapes fit; targets and subclasses are distributions; `alpha` lies in
+      (0, 1], `spread` in [0, 1]; temperatures are positive; weights are finite and
+      not negative, those of `reweight` too.
+    - Rows: permuting them permutes the lesson.
+    - Nothing but given rows: the loss is the cross-entropy with the labels (and
+      whatever is said within classes), rows weigh alike, no other evidence is
+      needed.
+    - Repetition: the same evidence gives the same lesson, and is left unchanged.
+    - Missing evidence: what it says it needs it asks for, by an `ObjectiveError`.
+    - Composition: it may lie over and under :class:`~skadistill.objectives.SoftTarget`
+      with its defaults, which changes nothing.
+    - Loss: its gradient is finite, for one-hot students too, and agrees with finite
+      differences.
+
+    Parameters
+    ----------
+    objective : Objective
+        An instance; it is not changed.
+    evidence : Evidence or None, default=None
+        What to show it, for objectives that cannot read any evidence: those with a
+        parameter of one entry per row, say. None: made up, with four classes,
+        validation rows and embeddings.
+
+    Raises
+    ------
+    AssertionError
+        If it breaks the contract; the message says where.
+
+    Examples
+    --------
+    >>> from skadistill.objectives import SLaM, SoftTarget
+    >>> from skadistill.testing import check_objective
+    >>> check_objective(SLaM(over=SoftTarget(temperature=2.0)))
+    """
+    _require(
+        isinstance(objective, Objective),
+        f"{objective!r} is no instance of skadistill.objectives.Objective",
+    )
+    evidence = make_evidence() if evidence is None else evidence
+    for check in CHECKS:
+        check(clone(objective), evidence)
+
+
+def make_evidence(seed=0):
+    """Make up evidence of a teacher that is right about two times in three.
+
+    Parameters
+    ----------
+    seed : int, default=0
+        Determines everything.
+
+    Returns
+    -------
+    evidence : Evidence
+        The given rows come first, and of these the validation rows.
+    """
+    rng = np.random.default_rng(seed)
+    proba = rng.dirichlet(np.full(N_CLASSES, 0.5), size=N_ROWS)
+    truth = (proba.cumsum(axis=1) < rng.random((N_ROWS, 1))).sum(axis=1)
+    truth = np.minimum(truth, N_CLASSES - 1)
+    given = np.arange(N_ROWS) < N_GIVEN
+    weights = rng.normal(size=(N_CLASSES, N_DIMENSIONS))
+    return Evidence(
+        targets=np.where(given[:, None], np.eye(N_CLASSES)[truth], proba),
+        given=given,
+        validation=Validation(np.arange(N_VALIDATION), proba[:N_VALIDATION]),
+        embeddings=proba @ weights + rng.normal(size=(N_ROWS, N_DIMENSIONS)),
+        output_weights=weights,
+        seed=seed,
+    )
+
+
+def check_parameters(objective, evidence):
+    """Require that it stores what it is given and nothing else."""
+    parameters = objective.get_params(deep=False)
+    for name, value in parameters.items():
+        _require(
+            getattr(type(objective)(**parameters), name) is value,
+            f"the constructor changes the parameter {name!r}; it must only store",
+        )
+    before = set(vars(objective))
+    objective.lesson(evidence)
+    new = {name for name in set(vars(objective)) - before if not name.endswith("_")}
+    _require(not new, f"lesson leaves the attributes {sorted(new)} behind")
+
+
+def check_lesson(objective, evidence):
+    """Require that the lesson's parts have their shapes and lie where they must."""
+    lesson = objective.lesson(evidence)
+    n_rows, n_classes = evidence.targets.shape
+    _require(isinstance(lesson, Lesson), f"lesson returned {type(lesson).__name__}")
+    shapes = {
+        "targets": (n_rows, n_classes),
+        "temperature": (n_rows,),
+        "alpha": (n_rows,),
+        "spread": (n_rows, n_classes),
+        "subclasses": (n_rows, n_classes, lesson.n_subclasses),
+        "weights": (n_rows,),
+    }
+    for name, shape in shapes.items():
+        part = getattr(lesson, name)
+        if part is None:
+            continue
+        _require(part.shape == shape, f"{name} has shape {part.shape}, not {shape}")
+        _within(name, part, *RANGES[name])
+    _distribution("targets", lesson.targets)
+    if lesson.subclasses is not None:
+        known = ~np.isnan(lesson.subclasses).any(axis=(1, 2))
+        _distribution("subclasses", lesson.subclasses[known])
+    if lesson.reweight is not None:
+        weights = np.asarray(lesson.reweight(_student_proba(evidence)))
+        _require(weights.shape == (n_rows,), f"reweight returned shape {weights.shape}")
+        _within("reweight's weights", weights, *RANGES["weights"])
+        _require(weights.any(), "reweight returned nothing but zeros")
+
+
+def check_given_rows_alone(objective, evidence):
+    """Require that without a row from the teacher, this is learning from labels."""
+    n_rows = int(evidence.given.sum())
+    labels = evidence.targets[evidence.given]
+    lesson = objective.lesson(Evidence(labels, np.ones(n_rows, dtype=bool)))
+    _require(
+        np.array_equal(lesson.targets, labels),
+        "the targets of given rows are changed though no row came from the teacher",
+    )
+    log_f = torch.log_softmax(_logits(n_rows, labels.shape[1]), dim=1)
+    # The classes alone: what is said within them takes nothing away.
+    plain = lesson.but(subclasses=None)
+    loss = LessonLoss(plain)(log_f, torch.from_numpy(LessonLoss.pack(plain)))
+    expected = -(torch.from_numpy(labels) * log_f).sum(dim=1)
+    _require(
+        torch.allclose(loss.double(), expected, atol=1e-6),
+        "the loss of given rows is not the cross-entropy with their labels",
+    )
+    weights = np.ones(n_rows) if lesson.weights is None else lesson.weights
+    if lesson.reweight is not None:
+        weights = weights * lesson.reweight(log_f.exp().numpy())
+    _require(np.ptp(weights) == 0, "given rows do not weigh alike")
+
+
+def check_rows_may_be_permuted(objective, evidence):
+    """Require that the order of the rows plays no part."""
+    order = np.random.default_rng(1).permutation(len(evidence.targets))
+    lesson, permuted = objective.lesson(evidence), _permute(evidence, order)
+    _same_lesson(
+        _permuted_lesson(lesson, order),
+        objective.lesson(permuted),
+        "permuting the rows does not permute",
+    )
+    if lesson.reweight is not None:
+        proba = _student_proba(evidence)
+        _require(
+            np.allclose(
+                lesson.reweight(proba)[order],
+                objective.lesson(permuted).reweight(proba[order]),
+            ),
+            "permuting the rows does not permute what reweight returns",
+        )
+
+
+def check_repetition(objective, evidence):
+    """Require that the same evidence gives the same lesson, and stays as it was."""
+    before = {name: part.copy() for name, part in _arrays(evidence).items()}
+    lesson = objective.lesson(evidence)
+    for name, part in _arrays(evidence).items():
+        _require(
+            np.array_equal(part, before[name], equal_nan=part.dtype.kind == "f"),
+            f"the evidence's {name} were changed in place",
+        )
+    again = clone(objective).lesson(evidence)
+    _same_lesson(lesson, again, "the same evidence twice gives a different lesson:")
+
+
+def check_missing_evidence(objective, evidence):
+    """Require that what is needed is asked for, by an error of its own class."""
+    for need, missing in [
+        ("validation", objective.needs_validation),
+        ("embeddings", objective.needs_embeddings),
+    ]:
+        try:
+            objective.lesson(replace(evidence, **{need: None}))
+        except ObjectiveError:
+            _require(missing, f"fails without {need}, but does not say it needs them")
+        else:
+            _require(not missing, f"says it needs {need}, but does not ask for them")
+
+
+def check_composition(objective, evidence):
+    """Require that it may lie over and under another objective."""
+    lesson = objective.lesson(evidence)
+    above = SoftTarget(over=clone(objective)).lesson(evidence)
+    _same_lesson(lesson, above, "SoftTarget over it changes")
+    bottom = objective
+    while bottom.over is not None:
+        bottom = bottom.over
+    bottom.set_params(over=SoftTarget())
+    _same_lesson(
+        lesson, objective.lesson(evidence), "SoftTarget with defaults under it changes"
+    )
+
+
+def check_loss_gradient(objective, evidence):
+    """Require that the loss can be descended from anywhere."""
+    lesson = objective.lesson(evidence)
+    loss = LessonLoss(lesson)
+    packed = torch.from_numpy(LessonLoss.pack(lesson)).double()
+    logits = _logits(len(packed), lesson.targets.shape[1] * lesson.n_subclasses)
+    for scale in (1.0, 1e4):  # 1e4: the student is one-hot
+        point = (scale * logits).requires_grad_()
+        loss(point, packed).sum().backward()
+        _require(
+            bool(torch.isfinite(point.grad).all()),
+            f"the loss has gradients that are not finite at logits around {scale:g}",
+        )
+        if scale == 1:
+            gradient = point.grad
+    direction, step = torch.ones_like(logits), 1e-5
+    direction[:, ::2] = -0.5
+    ahead, behind = logits + step * direction, logits - step * direction
+    slope = (loss(ahead, packed) - loss(behind, packed)) / (2 * step)
+    _require(
+        torch.allclose((gradient * direction).sum(dim=1), slope, atol=1e-5),
+        "the loss's gradient is not that of finite differences",
+    )
+
+
+CHECKS = [
+    check_parameters,
+    check_lesson,
+    check_given_rows_alone,
+    check_rows_may_be_permuted,
+    check_repetition,
+    check_missing_evidence,
+    check_composition,
+    check_loss_gradient,
+]
+# Smallest and largest value, and whether the smallest is itself excluded.
+RANGES = {
+    "targets": (0, 1, False),
+    "temperature": (0, np.inf, True),
+    "alpha": (0, 1, True),
+    "spread": (0, 1, False),
+    "subclasses": (0, 1, False),
+    "weights": (0, np.inf, False),
+}
+
+
+def _require(holds, message):
+    """Raise where `assert` would, also under ``python -O``."""
+    if not holds:
+        raise AssertionError(f"{message}.")
+
+
+def _within(name, values, low, high, open_low):
+    """Require numbers between two bounds; NaN is for subclasses alone."""
+    if name == "subclasses":
+        values = values[~np.isnan(values)]
+    inside = (values > low if open_low else values >= low) & (values <= high + 1e-9)
+    inside &= np.isfinite(values)
+    _require(
+        inside.all(),
+        f"{name} lie between {values.min()} and {values.max()}, not all in "
+        f"{'(' if open_low else '['}{low}, {high}{']' if np.isfinite(high) else ')'}",
+    )
+
+
+def _distribution(name, values):
+    """Require that the last axis sums to 1."""
+    sums = values.sum(axis=-1)
+    _require(
+        np.allclose(sums, 1, atol=1e-5),
+        f"{name} sum to between {sums.min()} and {sums.max()}, not to 1",
+    )
+
+
+def _same_lesson(one, other, message):
+    """Require that two lessons agree in all but the function that reweights."""
+    for field in fields(Lesson):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        same = (a is None) == (b is None)
+        if same and isinstance(a, np.ndarray):
+            same = a.shape == b.shape and np.allclose(a, b, atol=1e-5, equal_nan=True)
+        _require(same, f"{message} {field.name}")
+
+
+def _permuted_lesson(lesson, order):
+    arrays = {name: part[order] for name, part in _arrays(lesson).items()}
+    return lesson.but(**arrays)
+
+
+def _permute(evidence, order):
+    """Put the rows of evidence in another order."""
+    embeddings, validation = evidence.embeddings, evidence.validation
+    if validation is not None:
+        validation = replace(validation, rows=np.argsort(order)[validation.rows])
+    return replace(
+        evidence,
+        targets=evidence.targets[order],
+        given=evidence.given[order],
+        embeddings=None if embeddings is None else embeddings[order],
+        validation=validation,
+    )
+
+
+def _arrays(parts):
+    """List the arrays among the fields, those of the validation too."""
+    found = {field.name: getattr(parts, field.name) for field in fields(parts)}
+    if found.get("validation") is not None:
+        found |= {"validation.rows": found["validation"].rows}
+        found |= {"validation.proba": found["validation"].proba}
+    return {name: part for name, part in found.items() if isinstance(part, np.ndarray)}
+
+
+def _logits(n_rows, n_outputs):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n_rows, n_outputs, generator=generator, dtype=torch.float64)
+
+
+def _student_proba(evidence):
+    return torch.softmax(_logits(*evidence.targets.shape), dim=1).numpy()
