@@ -28,7 +28,7 @@ from skadistill._compat import (
     with_callbacks,
 )
 from skadistill._inputs import check_container, check_inputs, extend_metadata
-from skadistill._plan import Plan, resolve_budget, split_budget
+from skadistill._plan import KnownAnswers, Plan, resolve_budget, split_budget
 from skadistill._rounds import FitState, PoolScorer, view_pool
 from skadistill.model_selection import warn_if_unlabeled
 from skadistill.objectives import Validation, as_objective
@@ -90,10 +90,11 @@ class ActiveDistiller(
         teacher's mistakes into account and look, as `teacher_error` does, at its
         answers on labelled rows. "lelp" needs a teacher that gives embeddings.
     ledger : object or None, default=None
-        Remembers every label ever paid for, see
-        :class:`skadistill.teachers.MemoryLedger`. Pass one and keep it to share
-        labels between fits, clones and searches of one process. None: a new one
-        for each fit, left in ``ledger_``.
+        Remembers every label ever paid for, and may limit what is spent. A
+        :class:`skadistill.teachers.MemoryLedger` shares labels between fits, clones
+        and searches of one process; a :class:`skadistill.teachers.LabelLedger` keeps
+        them in a file, so that a fit that was killed goes on for free. None: a new
+        one in memory for each fit, left in ``ledger_``.
     unlabeled_marker : int, str or None, default=-1
         The value of ``y`` that marks a row without label. None: every row of ``X``
         has a label and the pool is ``X_unlabeled``.
@@ -170,7 +171,8 @@ class ActiveDistiller(
     termination_condition_ : str
         Why the loop stopped: "no_pool" (nothing unlabelled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to
-        gain), "student_stable" (`stopping`), "callback" (one asked to stop).
+        gain), "student_stable" (`stopping`), "ledger_budget" (the ledger's
+        ``max_rows`` or ``max_cost`` is reached), "callback" (one asked to stop).
 
     See Also
     --------
@@ -223,7 +225,7 @@ class ActiveDistiller(
         ],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "objective": [str, HasMethods(["lesson"])],
-        "ledger": [HasMethods(["lookup", "record"]), None],
+        "ledger": [HasMethods(["lookup", "record", "claim", "release"]), None],
         "unlabeled_marker": [Integral, str, None],
         "teacher_error": [
             StrOptions({"auto"}),
@@ -330,8 +332,9 @@ class ActiveDistiller(
             if stop:
                 break
             tasks.begin(f"round {round_}")
-            self._pay(state, rows, round_, evidence)
-            self._train_and_record(state, round_, start, evidence)
+            stop = self._pay(state, rows, round_, evidence)
+            if evidence["n_asked"]:
+                self._train_and_record(state, round_, start, evidence)
             if tasks.end(self._snapshot(state)):
                 stop = "callback"
         self.termination_condition_ = stop or (
@@ -349,14 +352,16 @@ class ActiveDistiller(
         X, y, X_unlabeled : as in `fit`
             The rows that would be fitted.
         cost_per_row : float or None, default=None
-            Price of one answer.
+            Price of one answer. None: the teacher's own ``cost_per_row``.
 
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_validation_rows``, ``n_rows_to_pay`` and
-            ``cost``, all of them upper bounds: stopping rules and a ledger that
-            knows some rows make a fit cheaper.
+            ``n_queries``, ``rounds``, ``n_validation_rows``, ``n_rows_to_pay``,
+            ``cost`` and ``seconds``, all of them upper bounds: which rows will be
+            asked is not known yet, and stopping rules make a fit cheaper.
+            ``n_known`` and ``n_known_validation`` are the rows of the pool and the
+            labelled rows whose answers the ledger holds.
 
         Examples
         --------
@@ -369,14 +374,26 @@ class ActiveDistiller(
         3 of 6 pool rows in 2 rounds and 3 labelled rows for validation: at most 6 rows
         to pay, 0.12 in all
         """
-        table, _, labeled = check_inputs(clone(self), X, y, X_unlabeled)
+        table, given, labeled = check_inputs(clone(self), X, y, X_unlabeled)
         n_pool = table.n_rows - labeled.size
         rounds = split_budget(resolve_budget(self.budget, n_pool), self.n_rounds)
         n_validation = 0
         asks = self._needs_validation() and not as_teacher(self.teacher).needs_fit
         if rounds and asks:
             n_validation = min(labeled.size, self.n_validation_rows or labeled.size)
-        return Plan(labeled.size, n_pool, rounds, n_validation, cost_per_row)
+        known = KnownAnswers(as_teacher(self.teacher), self.ledger, np.unique(given))
+        pool = np.setdiff1d(np.arange(table.n_rows), labeled, assume_unique=True)
+        price = as_teacher(self.teacher).cost_per_row
+        return Plan(
+            labeled.size,
+            n_pool,
+            rounds,
+            n_validation,
+            price if cost_per_row is None else cost_per_row,
+            n_known=known.count(table, pool) if rounds else 0,
+            n_known_validation=known.count(table, labeled) if n_validation else 0,
+            seconds_per_row=known.seconds_per_row(),
+        )
 
     def predict(self, X):
         """Predict classes with the student alone.
@@ -645,7 +662,7 @@ class ActiveDistiller(
         return self.stopping.should_stop(state.agreements)
 
     def _pay(self, state, rows, round_, evidence):
-        """Buy the labels of the chosen rows; what the ledger knows is free."""
+        """Buy the labels of the chosen rows; decide whether to stop after these."""
         questions = state.table.take(rows)
         start = perf_counter()
         expected = np.asarray(state.student.predict_proba(questions)).argmax(axis=1)
@@ -658,15 +675,18 @@ class ActiveDistiller(
             batch_size=self.teacher_batch_size,
             identity=state.teacher_identity,
         )
-        state.add(rows, purchase.labels, round_)
-        agreement = np.mean(expected == purchase.labels.argmax(axis=1))
+        got = purchase.labeled
+        state.add(rows[got], purchase.labels[got], round_)
+        agreed = (expected == purchase.labels.argmax(axis=1))[got]
         evidence |= {
+            "n_asked": int(got.sum()),
             "n_paid": purchase.n_paid,
             "n_free": purchase.n_free,
             "n_calls": purchase.n_calls,
-            "student_agreement": float(agreement),
+            "student_agreement": float(agreed.mean()) if agreed.size else None,
             "seconds_teacher": purchase.seconds,
         }
+        return "ledger_budget" if purchase.n_refused else None
 
     def _snapshot(self, state):
         """Return a function giving what a fitted copy needs right now."""

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from numbers import Integral
 
 from skadistill.exceptions import BudgetError, EmptyPoolError
+from skadistill.teachers import row_keys
 
-__all__ = ["Plan", "resolve_budget", "split_budget"]
+__all__ = ["KnownAnswers", "Plan", "resolve_budget", "split_budget"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Plan:
         0 where it is cross-fitted, given or not needed.
     cost_per_row : float or None, default=None
         Price of one answer, in the user's currency.
+    n_known : int, default=0
+        Rows of the pool whose answers the ledger holds.
+    n_known_validation : int, default=0
+        Labelled rows whose answers the ledger holds.
+    seconds_per_row : float or None, default=None
+        How long the teacher took for a row so far; None: it was never asked.
     """
 
     n_labeled: int
@@ -32,6 +39,9 @@ class Plan:
     rounds: tuple
     n_validation_rows: int
     cost_per_row: float | None = None
+    n_known: int = 0
+    n_known_validation: int = 0
+    seconds_per_row: float | None = None
 
     @property
     def n_queries(self):
@@ -41,7 +51,18 @@ class Plan:
     @property
     def n_rows_to_pay(self):
         """Rows to pay for at most: those of the pool and those for validation."""
-        return self.n_queries + self.n_validation_rows
+        unknown = self.n_pool - self.n_known
+        unknown_validation = self.n_labeled - self.n_known_validation
+        return min(self.n_queries, unknown) + min(
+            self.n_validation_rows, unknown_validation
+        )
+
+    @property
+    def n_rows_to_pay_at_least(self):
+        """Rows to pay for if every row the ledger knows is among those asked."""
+        return max(0, self.n_queries - self.n_known) + max(
+            0, self.n_validation_rows - self.n_known_validation
+        )
 
     @property
     def cost(self):
@@ -50,13 +71,81 @@ class Plan:
             return None
         return self.n_rows_to_pay * self.cost_per_row
 
+    @property
+    def seconds(self):
+        """The teacher's time at most; None where it was never asked."""
+        if self.seconds_per_row is None:
+            return None
+        return self.n_rows_to_pay * self.seconds_per_row
+
     def __str__(self):
         text = (
             f"{self.n_queries} of {self.n_pool} pool rows in {len(self.rounds)} rounds "
             f"and {self.n_validation_rows} labelled rows for validation: at most "
             f"{self.n_rows_to_pay} rows to pay"
         )
-        return text if self.cost is None else f"{text}, {self.cost:g} in all"
+        if self.n_known or self.n_known_validation:
+            n_known = self.n_known + self.n_known_validation
+            text += f" and at least {self.n_rows_to_pay_at_least}, {n_known} being paid"
+        if self.cost is not None:
+            text += f", {self.cost:g} in all"
+        if self.seconds is not None:
+            text += f", about {self.seconds:.3g} s"
+        return text
+
+
+class KnownAnswers:
+    """Look for answers of a teacher in a ledger, before anything is paid.
+
+    Parameters
+    ----------
+    teacher : BaseTeacher
+        Who would be asked. One that still has to be fitted is another teacher each
+        time it is: nothing is known of it.
+    ledger : BaseLedger or None
+        Where to look.
+    classes : ndarray of shape (n_classes,)
+        What would be asked for.
+    """
+
+    def __init__(self, teacher, ledger, classes):
+        self.ledger = None if teacher.needs_fit else ledger
+        self.identity = None if self.ledger is None else teacher.identity
+        self.classes = classes
+
+    def count(self, table, rows):
+        """Count the rows of a table whose answers are known.
+
+        Parameters
+        ----------
+        table : RowTable
+            All rows.
+        rows : ndarray of int of shape (n_rows,)
+            Which of them.
+
+        Returns
+        -------
+        n_known : int
+            How many of those the ledger can answer.
+        """
+        if self.ledger is None or not len(rows):
+            return 0
+        keys = row_keys(table.take(rows))
+        return int(self.ledger.lookup(keys, self.identity, self.classes)[0].sum())
+
+    def seconds_per_row(self):
+        """Return how long the teacher took for a row so far, None if unknown.
+
+        Returns
+        -------
+        seconds : float or None
+            Time of all calls over the rows they answered.
+        """
+        teachers = {} if self.ledger is None else self.ledger.summary()["teachers"]
+        counts = teachers.get(self.identity)
+        if not counts or not counts["n_paid"]:
+            return None
+        return counts["seconds"] / counts["n_paid"]
 
 
 def resolve_budget(budget, n_pool):

@@ -185,7 +185,7 @@ class _Session:
 
     def __init__(self):
         self.lock = threading.RLock()
-        self.connection = None
+        self.connection: sqlite3.Connection | None = None
         self.checkpointed = 0.0
 
     def connect(self, path):
@@ -201,7 +201,7 @@ class _Session:
         A commit is safe without. But a copy of the main file alone, without the log
         beside it, should be no old copy; and each time would cost ten commits.
         """
-        if time.monotonic() - self.checkpointed > _CHECKPOINT_EVERY:
+        if self.connection and time.monotonic() > self.checkpointed + _CHECKPOINT_EVERY:
             # A full disk will be told of by a commit.
             with contextlib.suppress(sqlite3.OperationalError):
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")

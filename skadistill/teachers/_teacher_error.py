@@ -150,7 +150,9 @@ def estimate_teacher_error(
             ledger=ledger,
             batch_size=batch_size,
         )
-        proba, n_paid = purchase.labels, purchase.n_paid
+        # All of them, unless the ledger's budget came to its end.
+        rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
+        n_paid = purchase.n_paid
     n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
     return TeacherErrorEstimate(
         rate=(n_wrong + 1) / (len(rows) + 2),
