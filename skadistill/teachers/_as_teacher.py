@@ -18,6 +18,7 @@ def as_teacher(
     allow_extra_classes=False,
     name=None,
     version=None,
+    embedding=None,
 ):
     """Make a teacher of an estimator or a function; a teacher is returned as is.
 
@@ -36,6 +37,15 @@ def as_teacher(
         row renormalised.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: derived.
+    embedding : None, str or callable, default=None
+        Where embeddings come from, for objectives such as
+        :class:`~skadistill.objectives.LELP`: the name of a method, such as
+        "transform"; a function of rows that returns an array of shape
+        (n_rows, n_dims); or "pair", for a function that returns answers and
+        embeddings at once. None: the last hidden layer of an
+        :class:`~sklearn.neural_network.MLPClassifier` or a skorch net, otherwise
+        nowhere. A derived identity holds the embedding's: give a `name` to keep labels
+        when it changes.
 
     Returns
     -------
@@ -56,6 +66,16 @@ def as_teacher(
     True
     >>> as_teacher(lambda X: [0] * len(X)).ask([[1.0]], [0, 1])
     array([[1., 0.]])
+
+    A pipeline's embeddings are what its classifier reads:
+
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    >>> teacher = as_teacher(pipeline.fit([[0.0], [2.0]], [0, 1]), embedding="transform")
+    >>> teacher.embed([[0.0], [4.0]])
+    array([[-1.],
+           [ 3.]], dtype=float32)
     """
     options = {
         "classes": classes,
@@ -63,6 +83,7 @@ def as_teacher(
         "allow_extra_classes": allow_extra_classes,
         "name": name,
         "version": version,
+        "embedding": embedding,
     }
     if isinstance(obj, BaseTeacher):
         given = [k for k, v in options.items() if v is not None and v is not False]

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import check_classes, soft_labels
+from skadistill.teachers._embeddings import check_embeddings
 from skadistill.teachers._identity import given_identity
 from skadistill.teachers._rows import count_rows
 
@@ -56,6 +57,12 @@ class BaseTeacher(BaseEstimator):
         What the columns of its answers mean; None where it has not said.
     needs_fit : bool
         Whether it must be fitted with `fitted_on` before it can answer.
+    has_embeddings : bool
+        Whether it can say where rows lie in its last layer, beside their labels.
+    embeds_alone : bool
+        Whether it can do so without being asked for labels.
+    output_weights : ndarray of shape (n_outputs, n_dims) or None
+        Weights that turn embeddings into logits; None where they are not known.
     cost_per_row : float or None
         What one answer costs, in the user's money; None: not known.
     price : float or None
@@ -84,6 +91,7 @@ class BaseTeacher(BaseEstimator):
     version: str | None = None
     allow_missing_classes: bool = False
     allow_extra_classes: bool = False
+    has_embeddings: bool = False
     cost_per_row: float | None = None
 
     @abstractmethod
@@ -101,6 +109,43 @@ class BaseTeacher(BaseEstimator):
             Probabilities, or hard labels.
         """
         raise NotImplementedError
+
+    def answer_embeddings(self, X):
+        """Return the embeddings of rows, unchecked.
+
+        A teacher with embeddings overrides this and sets `has_embeddings`.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, in the container the caller has.
+
+        Returns
+        -------
+        embeddings : array-like of shape (n_rows, n_dims)
+            Finite numbers, always of the same dimensions.
+        """
+        raise TeacherError(
+            f"{self.label} gives no embeddings; say where they come from with "
+            "as_teacher(obj, embedding=...), or choose what needs none."
+        )
+
+    def answer_both(self, X):
+        """Return answer and embeddings, unchecked, in one call where that is possible.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, in the container the caller has.
+
+        Returns
+        -------
+        answer : array-like
+            As from `answer`.
+        embeddings : array-like of shape (n_rows, n_dims)
+            As from `answer_embeddings`.
+        """
+        return self.answer(X), self.answer_embeddings(X)
 
     @abstractmethod
     def derived_identity(self):
@@ -140,6 +185,16 @@ class BaseTeacher(BaseEstimator):
     def needs_fit(self):
         """Whether it must be fitted with `fitted_on` before it can answer."""
         return False
+
+    @property
+    def embeds_alone(self):
+        """Whether it gives embeddings without being asked for labels."""
+        return self.has_embeddings
+
+    @property
+    def output_weights(self):
+        """Weights that turn embeddings into logits; None where they are not known."""
+        return None
 
     @property
     def price(self):
@@ -227,13 +282,68 @@ class BaseTeacher(BaseEstimator):
             If the answer is not numeric, not finite or negative somewhere, or if a
             row misses the sum 1 by more than 1e-3 or has nothing left.
         """
+        return self._ask(X, classes, row_numbers, with_embeddings=False)[0]
+
+    def ask_both(self, X, classes, *, row_numbers=None):
+        """Ask for labels and embeddings and check both.
+
+        Parameters
+        ----------
+        X, classes, row_numbers : as in `ask`
+            The question.
+
+        Returns
+        -------
+        labels : ndarray of float64 of shape (n_rows, n_classes)
+            As from `ask`.
+        embeddings : ndarray of float32 of shape (n_rows, n_dims)
+            As from `embed`.
+
+        Raises
+        ------
+        TeacherError
+            As `ask` and `embed` do.
+        """
+        return self._ask(X, classes, row_numbers, with_embeddings=True)
+
+    def embed(self, X, *, row_numbers=None):
+        """Ask for embeddings alone and check them.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            Handed to the teacher as it is.
+        row_numbers : array-like of int of shape (n_rows,) or None, default=None
+            What messages call the rows. None: their position in `X`.
+
+        Returns
+        -------
+        embeddings : ndarray of float32 of shape (n_rows, n_dims)
+            Finite. No row, no call, and no dimensions.
+
+        Raises
+        ------
+        TeacherCallError
+            If the teacher raises, or still has to be fitted.
+        TeacherShapeError
+            If there is not one row of numbers for each asked about.
+        TeacherError
+            If it gives no embeddings, or one that is not finite.
+        """
+        n_rows = count_rows(X)
+        self._refuse_unfitted(n_rows)
+        if n_rows == 0:
+            return np.empty((0, 0), dtype=np.float32)
+        embeddings = self._call(self.answer_embeddings, X, n_rows)
+        return check_embeddings(
+            embeddings, n_rows, who=self.label, row_numbers=row_numbers
+        )
+
+    def _ask(self, X, classes, row_numbers, with_embeddings):
+        """Check what can be known before the call, call, check the answer."""
         classes = np.asarray(classes).tolist()
         n_rows = count_rows(X)
-        if self.needs_fit:
-            raise TeacherCallError(
-                f"{self.label} was asked about {n_rows} rows before it was fitted; "
-                "call fitted_on(X, y) and ask the teacher it returns."
-            )
+        self._refuse_unfitted(n_rows)
         # Before the call: a mismatch that can be known is not worth paying for.
         allow = {
             "allow_missing": self.allow_missing_classes,
@@ -243,18 +353,16 @@ class BaseTeacher(BaseEstimator):
         own = None if own is None else np.asarray(own).tolist()
         check_classes(own, classes, who=self.label, **allow)
         if n_rows == 0:
-            return np.zeros((0, len(classes)))
-        try:
-            answer = self.answer(X)
-        except TeacherError:
-            raise
-        except Exception as error:
-            raise TeacherCallError(
-                f"{self.label} raised {type(error).__name__}: "
-                f"{str(error).rstrip('.')}, when asked about {n_rows} rows; mend the "
-                "teacher or its input and ask again."
-            ) from error
-        return soft_labels(
+            return np.zeros((0, len(classes))), np.empty((0, 0), dtype=np.float32)
+        embeddings = None
+        if with_embeddings:
+            answer, embeddings = self._call(self.answer_both, X, n_rows)
+            embeddings = check_embeddings(
+                embeddings, n_rows, who=self.label, row_numbers=row_numbers
+            )
+        else:
+            answer = self._call(self.answer, X, n_rows)
+        labels = soft_labels(
             answer,
             n_rows,
             classes,
@@ -264,6 +372,28 @@ class BaseTeacher(BaseEstimator):
             row_numbers=None if row_numbers is None else np.asarray(row_numbers),
             **allow,
         )
+        return labels, embeddings
+
+    def _call(self, method, X, n_rows):
+        """Call the teacher; whatever it raises becomes a fault of the teacher."""
+        try:
+            return method(X)
+        except TeacherError:
+            raise
+        except Exception as error:
+            raise TeacherCallError(
+                f"{self.label} raised {type(error).__name__}: "
+                f"{str(error).rstrip('.')}, when asked about {n_rows} rows; mend the "
+                "teacher or its input and ask again."
+            ) from error
+
+    def _refuse_unfitted(self, n_rows):
+        """Say that the teacher has to be fitted first."""
+        if self.needs_fit:
+            raise TeacherCallError(
+                f"{self.label} was asked about {n_rows} rows before it was fitted; "
+                "call fitted_on(X, y) and ask the teacher it returns."
+            )
 
 
 def _check_name(name, version):

@@ -6,7 +6,6 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skadistill.exceptions import (
@@ -15,6 +14,13 @@ from skadistill.exceptions import (
     TeacherShapeError,
 )
 from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._embeddings import (
+    embedding_suffix,
+    estimator_embeddings,
+    estimator_output_weights,
+    has_hidden_layer,
+    thawed,
+)
 from skadistill.teachers._identity import (
     classes_suffix,
     content_identity,
@@ -51,11 +57,23 @@ class EstimatorTeacher(BaseTeacher):
     allow_extra_classes : bool, default=False
         Whether the estimator may know more classes; their share is dropped and the
         row renormalised.
+    embedding : None, str or callable, default=None
+        Where embeddings come from: the name of a method, such as "transform" (for a
+        pipeline that ends in a classifier: of the steps before it), or a function
+        of rows that returns an array of shape (n_rows, n_dims). None: the last
+        hidden layer of an :class:`~sklearn.neural_network.MLPClassifier` or a skorch
+        net (what its last ``torch.nn.Linear`` reads), also behind other steps of a
+        pipeline; of other estimators, nowhere.
 
     Attributes
     ----------
     identity : str
         Under which a ledger files the answers.
+    has_embeddings : bool
+        Whether there is such a source.
+    output_weights : ndarray of shape (n_outputs, n_dims) or None
+        Weights of the last layer where its input is the embedding, or of a linear
+        classifier where the steps before it give the embedding; else None.
     needs_fit : bool
         Whether the estimator is unfitted.
     own_classes : list or None
@@ -97,6 +115,7 @@ class EstimatorTeacher(BaseTeacher):
         *,
         allow_missing_classes=False,
         allow_extra_classes=False,
+        embedding=None,
     ):
         self.estimator = estimator
         self.classes = classes
@@ -104,6 +123,7 @@ class EstimatorTeacher(BaseTeacher):
         self.version = version
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
+        self.embedding = embedding
 
     def __sklearn_clone__(self):
         if not self.needs_fit:
@@ -127,7 +147,7 @@ class EstimatorTeacher(BaseTeacher):
     @property
     def label(self):
         """What messages call the teacher."""
-        return f"the teacher {self.name or type(_thawed(self.estimator)).__name__!r}"
+        return f"the teacher {self.name or type(thawed(self.estimator)).__name__!r}"
 
     @property
     def own_classes(self):
@@ -145,6 +165,18 @@ class EstimatorTeacher(BaseTeacher):
     def needs_fit(self):
         """Whether the estimator is unfitted."""
         return not _is_fitted(self.estimator)
+
+    @property
+    def has_embeddings(self):
+        """Whether `embedding` is given or the last hidden layer can be read."""
+        return self.embedding is not None or has_hidden_layer(self.estimator)
+
+    @property
+    def output_weights(self):
+        """Weights that turn embeddings into logits; None where they are not known."""
+        if not self.has_embeddings or self.needs_fit:
+            return None
+        return estimator_output_weights(self.estimator, self.embedding)
 
     def _method(self):
         """Name the best method the estimator has."""
@@ -172,6 +204,23 @@ class EstimatorTeacher(BaseTeacher):
         method = self._method()
         answer = getattr(self.estimator, method)(X)
         return self._squashed(answer) if method == "decision_function" else answer
+
+    def answer_embeddings(self, X):
+        """Embed rows by `embedding`, else by the last hidden layer.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, as the caller has them.
+
+        Returns
+        -------
+        embeddings : object
+            Unchecked.
+        """
+        if not self.has_embeddings:
+            return super().answer_embeddings(X)
+        return estimator_embeddings(self.estimator, self.embedding, X, self.label)
 
     def _squashed(self, scores):
         """Turn decision scores into (uncalibrated) probabilities."""
@@ -240,22 +289,16 @@ class EstimatorTeacher(BaseTeacher):
         Returns
         -------
         identity : str
-            With the declared classes, since they say what the columns mean.
+            With the declared classes, since they say what the columns mean, and
+            the declared embedding.
         """
         trained_as = getattr(self, "_trained_as", None)
-        classes = classes_suffix(self.classes)
+        suffix = classes_suffix(self.classes) + embedding_suffix(self.embedding)
         if trained_as is not None:
-            return f"trained:{trained_as}{classes}"
-        estimator = _thawed(self.estimator)
+            return f"trained:{trained_as}{suffix}"
+        estimator = thawed(self.estimator)
         kind = type(estimator).__qualname__
-        return f"estimator:{kind}:{content_identity(estimator)}{classes}"
-
-
-def _thawed(estimator):
-    """Return what a FrozenEstimator holds; freezing does not change the answers."""
-    while isinstance(estimator, FrozenEstimator):
-        estimator = estimator.estimator
-    return estimator
+        return f"estimator:{kind}:{content_identity(estimator)}{suffix}"
 
 
 def _is_fitted(estimator):

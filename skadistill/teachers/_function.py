@@ -1,6 +1,8 @@
 """Functions as teachers."""
 
+from skadistill.exceptions import TeacherShapeError
 from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._embeddings import embedding_suffix, named_method
 from skadistill.teachers._identity import classes_suffix, function_identity
 
 __all__ = ["FunctionTeacher"]
@@ -28,11 +30,20 @@ class FunctionTeacher(BaseTeacher):
     allow_extra_classes : bool, default=False
         Whether the function may know more classes; their share is dropped and the
         row renormalised.
+    embedding : None, "pair", str or callable, default=None
+        Where embeddings come from: "pair" says that `function` returns answers and
+        embeddings at once; any other text names a method of the object that is
+        `function`; a callable takes rows and returns an array of shape
+        (n_rows, n_dims). None: nowhere.
 
     Attributes
     ----------
     identity : str
         Under which a ledger files the answers.
+    has_embeddings : bool
+        Whether `embedding` is given.
+    embeds_alone : bool
+        Whether embeddings can be had without labels: not with "pair".
 
     Notes
     -----
@@ -58,6 +69,7 @@ class FunctionTeacher(BaseTeacher):
         *,
         allow_missing_classes=False,
         allow_extra_classes=False,
+        embedding=None,
     ):
         self.function = function
         self.classes = classes
@@ -65,6 +77,7 @@ class FunctionTeacher(BaseTeacher):
         self.version = version
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
+        self.embedding = embedding
 
     def __sklearn_clone__(self):
         return self
@@ -82,6 +95,20 @@ class FunctionTeacher(BaseTeacher):
             return self.classes
         return getattr(self.function, "classes_", None)
 
+    @property
+    def has_embeddings(self):
+        """Whether `embedding` is given."""
+        return self.embedding is not None
+
+    @property
+    def embeds_alone(self):
+        """Whether embeddings can be had without labels: not with "pair"."""
+        return self.has_embeddings and not self._gives_pairs
+
+    @property
+    def _gives_pairs(self):
+        return isinstance(self.embedding, str) and self.embedding == "pair"
+
     def answer(self, X):
         """Call the function once.
 
@@ -93,9 +120,55 @@ class FunctionTeacher(BaseTeacher):
         Returns
         -------
         answer : object
-            What the function returns, unchecked.
+            What the function returns, unchecked; of a pair, the first.
         """
-        return self.function(X)
+        return self._pair(X)[0] if self._gives_pairs else self.function(X)
+
+    def answer_embeddings(self, X):
+        """Call where the embeddings come from.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, as the caller has them.
+
+        Returns
+        -------
+        embeddings : object
+            Unchecked.
+        """
+        if self.embedding is None:
+            return super().answer_embeddings(X)
+        if self._gives_pairs:
+            return self._pair(X)[1]
+        if callable(self.embedding):
+            return self.embedding(X)
+        return named_method(self.function, self.embedding, self.label)(X)
+
+    def answer_both(self, X):
+        """Call the function, and where embeddings come from if that is elsewhere.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, as the caller has them.
+
+        Returns
+        -------
+        answer, embeddings : object
+            Unchecked.
+        """
+        return self._pair(X) if self._gives_pairs else super().answer_both(X)
+
+    def _pair(self, X):
+        """Call a function that returns answers and embeddings."""
+        pair = self.function(X)
+        if isinstance(pair, tuple) and len(pair) == 2:
+            return pair
+        raise TeacherShapeError(
+            f"{self.label} answered {type(pair).__name__} where embedding='pair' "
+            "promises answers and embeddings; return a tuple of the two."
+        )
 
     def derived_identity(self):
         """Return the function's module, name and a hash of its code.
@@ -103,7 +176,9 @@ class FunctionTeacher(BaseTeacher):
         Returns
         -------
         identity : str
-            With the declared classes, since they say what the columns mean.
+            With the declared classes, since they say what the columns mean, and
+            the declared embedding.
         """
         code = function_identity(self.function)
-        return f"function:{code}{classes_suffix(self.classes)}"
+        suffix = classes_suffix(self.classes) + embedding_suffix(self.embedding)
+        return f"function:{code}{suffix}"

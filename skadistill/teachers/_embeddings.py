@@ -1,0 +1,289 @@
+"""What else a teacher knows of a row: finding, calling and checking embeddings."""
+
+import numpy as np
+import torch
+from scipy.special import expit
+from sklearn.frozen import FrozenEstimator
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
+from skorch import NeuralNet
+from torch import nn
+
+from skadistill.exceptions import TeacherError, TeacherShapeError
+from skadistill.teachers._identity import function_identity
+
+__all__ = [
+    "check_embeddings",
+    "embedding_suffix",
+    "estimator_embeddings",
+    "estimator_output_weights",
+    "has_hidden_layer",
+    "named_method",
+    "thawed",
+]
+
+_ACTIVATIONS = {
+    "identity": lambda z: z,
+    "logistic": expit,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+}
+
+
+def check_embeddings(embeddings, n_rows, *, who, row_numbers=None):
+    """Check what a teacher gave as embeddings.
+
+    Parameters
+    ----------
+    embeddings : array-like of shape (n_rows, n_dims)
+        Numbers, as an array, a list, a tensor or a frame.
+    n_rows : int
+        Rows asked about.
+    who : str
+        What messages call the teacher.
+    row_numbers : array-like of int of shape (n_rows,) or None, default=None
+        What messages call the rows. None: their position.
+
+    Returns
+    -------
+    embeddings : ndarray of float32 of shape (n_rows, n_dims)
+        All finite.
+
+    Raises
+    ------
+    TeacherShapeError
+        If they are no table of numbers with one row for each asked about.
+    TeacherError
+        If one is not finite, or too large for float32.
+
+    Examples
+    --------
+    >>> from skadistill.teachers._embeddings import check_embeddings
+    >>> check_embeddings([[1, 2]], 1, who="the teacher")
+    array([[1., 2.]], dtype=float32)
+    """
+    if isinstance(embeddings, torch.Tensor):
+        embeddings = embeddings.detach().cpu().float()
+    try:
+        with np.errstate(over="ignore"):  # caught below
+            found = np.asarray(embeddings, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise TeacherShapeError(
+            f"{who} gave embeddings of type {type(embeddings).__name__}, which are no "
+            f"table of numbers ({error}); return an array of shape (n_rows, n_dims)."
+        ) from error
+    if found.ndim != 2 or len(found) != n_rows or found.shape[1] == 0:
+        raise TeacherShapeError(
+            f"{who} gave embeddings of shape {found.shape} for {n_rows} rows; return "
+            "one row of numbers for each."
+        )
+    wrong = np.argwhere(~np.isfinite(found))
+    if len(wrong):
+        row, column = wrong[0]
+        number = row if row_numbers is None else row_numbers[row]
+        raise TeacherError(
+            f"{who} gave an embedding of row {number} that holds {found[row, column]}; "
+            "return finite numbers (float32 ends at 3.4e38)."
+        )
+    return found
+
+
+def embedding_suffix(embedding):
+    """Write where embeddings come from for an identity: another place, other numbers.
+
+    Parameters
+    ----------
+    embedding : None, str or callable
+        As declared by the user.
+
+    Returns
+    -------
+    suffix : str
+        Empty where nothing was declared.
+
+    Examples
+    --------
+    >>> from skadistill.teachers._embeddings import embedding_suffix
+    >>> embedding_suffix("transform")
+    ':embedding:transform'
+    """
+    if embedding is None:
+        return ""
+    source = embedding if isinstance(embedding, str) else function_identity(embedding)
+    return f":embedding:{source}"
+
+
+def named_method(obj, name, who):
+    """Return a method by its name, or say that there is none.
+
+    Parameters
+    ----------
+    obj : object
+        An estimator, or an instance that can be called. A pipeline that ends in a
+        classifier has no ``transform``; that of the steps before it is meant.
+    name : str
+        For example "transform".
+    who : str
+        What messages call the teacher.
+
+    Returns
+    -------
+    method : callable
+        Takes rows.
+
+    Raises
+    ------
+    TeacherError
+        If there is none.
+    """
+    obj = thawed(obj)
+    method = getattr(obj, name, None)
+    if method is None and name == "transform" and isinstance(obj, Pipeline):
+        method = obj[:-1].transform
+    if callable(method):
+        return method
+    raise TeacherError(
+        f"{who} should embed by its method {name!r}, which it lacks; pass the name of "
+        "a method, or a function of rows, as embedding."
+    )
+
+
+def thawed(estimator):
+    """Return what a FrozenEstimator holds; freezing does not change the answers.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Frozen or not, any number of times.
+
+    Returns
+    -------
+    estimator : estimator
+        Not frozen.
+    """
+    while isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    return estimator
+
+
+def _last_step(estimator):
+    """Return the last step of a pipeline; another estimator is its own."""
+    estimator = thawed(estimator)
+    return thawed(estimator[-1]) if isinstance(estimator, Pipeline) else estimator
+
+
+def has_hidden_layer(estimator):
+    """Tell whether the last hidden layer of an estimator can be read.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted or not.
+
+    Returns
+    -------
+    has : bool
+        True for scikit-learn's `MLPClassifier`, for skorch's nets and for pipelines
+        that end in one.
+    """
+    return isinstance(_last_step(estimator), MLPClassifier | NeuralNet)
+
+
+def estimator_embeddings(estimator, embedding, X, who):
+    """Embed rows by what the user named, else by the last hidden layer.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    embedding : None, str or callable
+        Nothing, a method's name, or a function of rows.
+    X : container of n_rows rows
+        As the estimator takes them.
+    who : str
+        What messages call the teacher.
+
+    Returns
+    -------
+    embeddings : array-like of shape (n_rows, n_dims)
+        Unchecked.
+    """
+    if callable(embedding):
+        return embedding(X)
+    if embedding is not None:
+        return named_method(estimator, embedding, who)(X)
+    estimator, last = thawed(estimator), _last_step(estimator)
+    if isinstance(estimator, Pipeline):
+        X = estimator[:-1].transform(X)
+    if isinstance(last, MLPClassifier):
+        return _mlp_hidden_layer(last, X)
+    return _net_hidden_layer(last, X, who)
+
+
+def estimator_output_weights(estimator, embedding):
+    """Return the weights that turn embeddings into logits, where they are known.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    embedding : None, str or callable
+        As for `estimator_embeddings`.
+
+    Returns
+    -------
+    output_weights : ndarray of shape (n_outputs, n_dims) or None
+        Those of the last layer where the last hidden one is the embedding; those of
+        a linear classifier where the steps before it in a pipeline are.
+    """
+    last = _last_step(estimator)
+    if embedding is None and isinstance(last, MLPClassifier):
+        return _each_class(last.coefs_[-1].T)
+    if embedding is None and isinstance(last, NeuralNet):
+        return _each_class(_output_layer(last).weight.detach().cpu().numpy())
+    is_pipeline = isinstance(thawed(estimator), Pipeline)
+    if embedding == "transform" and is_pipeline and hasattr(last, "coef_"):
+        return _each_class(np.asarray(last.coef_))
+    return None
+
+
+def _each_class(weights):
+    """Give the first of two classes, whose logit is left out, its weights: none."""
+    return (
+        np.vstack([np.zeros_like(weights), weights]) if len(weights) == 1 else weights
+    )
+
+
+def _mlp_hidden_layer(mlp, X):
+    """Return the last hidden layer of scikit-learn's network."""
+    hidden = check_array(X, accept_sparse=["csr", "csc"])
+    layers = list(zip(mlp.coefs_, mlp.intercepts_, strict=True))
+    for weights, intercepts in layers[:-1]:
+        hidden = _ACTIVATIONS[mlp.activation](hidden @ weights + intercepts)
+    return hidden
+
+
+def _output_layer(net):
+    """Return the last linear layer of a skorch net, None where there is none."""
+    layers = [m for m in net.module_.modules() if isinstance(m, nn.Linear)]
+    return layers[-1] if layers else None
+
+
+def _net_hidden_layer(net, X, who):
+    """Return what the last linear layer of a skorch net reads."""
+    layer = _output_layer(net)
+    if layer is None:
+        raise TeacherError(
+            f"{who} has no linear layer whose input could be its embedding; pass a "
+            "function of rows as embedding."
+        )
+    seen = []
+    hook = layer.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].detach().flatten(1).float().cpu())
+    )
+    try:
+        net.predict_proba(X)
+    finally:
+        hook.remove()
+    return torch.cat(seen).numpy()
