@@ -146,10 +146,12 @@ class SLaM(Objective):
         Returns
         -------
         lesson : Lesson
-            With `alpha` and `spread`; the same one where nothing is to be mixed.
+            With `alpha` and `spread`; the same one where the teacher makes no mistakes.
         """
         if evidence.given.all():
-            return lesson
+            # Plain, but with a loss of its own: a student that cannot follow it is
+            # found out by the first training, before the teacher is paid.
+            return lesson.but(alpha=np.ones(len(evidence.given)))
         k = self._choose_k(evidence)
         alpha = np.maximum(self._choose_alpha(evidence), self._floor(k))
         # The likeliest class alone leaves no room for another truth.

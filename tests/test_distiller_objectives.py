@@ -1,0 +1,202 @@
+"""ActiveDistiller with objectives: what they are told, and what they cost."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.naive_bayes import GaussianNB
+
+from skadistill import ActiveDistiller, MemoryLedger, StudentNet
+from skadistill.exceptions import ObjectiveError
+from skadistill.objectives import Debiased, Lesson, Objective, SLaM, SoftTarget
+
+
+class Witness(Objective):
+    """Hand out plain lessons and remember the evidence they were made of."""
+
+    uses_validation = True
+    seen: list = []
+
+    def change(self, lesson, evidence):
+        self.seen.append(evidence)
+        return lesson
+
+
+@pytest.fixture
+def witness():
+    Witness.seen.clear()
+    return Witness()
+
+
+class Teacher:
+    """Answer from the truth, softly, and count the rows."""
+
+    def __init__(self, X, y):
+        self.truth = {row.tobytes(): label for row, label in zip(X, y, strict=True)}
+        self.n_rows = 0
+
+    def __call__(self, X):
+        self.n_rows += len(X)
+        return np.eye(3)[[self.truth[row.tobytes()] for row in X]] * 0.7 + 0.1
+
+
+@pytest.fixture
+def problem():
+    """Sixty labelled rows of 300, three classes; a teacher that knows all."""
+    X, y = make_classification(
+        300, n_features=6, n_informative=5, n_redundant=0, n_classes=3, random_state=0
+    )
+    partly = y.copy()
+    partly[60:] = -1
+    return X, y, partly, Teacher(X, y)
+
+
+def distiller(teacher, **params):
+    params = {
+        "student": LogisticRegression(max_iter=500),
+        "query_strategy": "random",
+        "budget": 50,
+        "n_rounds": 2,
+        "random_state": 0,
+    } | params
+    return ActiveDistiller(teacher, **params)
+
+
+def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
+    X, y, partly, teacher = problem
+    model = distiller(teacher, objective=witness, n_validation_rows=40).fit(X, partly)
+    first, second, third = witness.seen
+    assert [len(e.targets) for e in witness.seen] == [60, 85, 110]
+    assert first.given.all()
+    assert first.validation is None
+    for evidence in (second, third):
+        np.testing.assert_array_equal(np.flatnonzero(evidence.given), np.arange(60))
+        rows = evidence.validation.rows
+        assert len(rows) == 40
+        np.testing.assert_array_equal(evidence.validation_truth, y[rows])
+        np.testing.assert_allclose(evidence.validation.proba, teacher(X[rows]))
+        np.testing.assert_allclose(evidence.targets[60:].max(axis=1), 0.8)
+    assert model.n_teacher_rows_validation_ == 40
+    assert first.seed == third.seed
+
+
+def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witness):
+    """It costs nothing, and no row is judged by a teacher that has seen it."""
+    X, _, partly, _ = problem
+    teacher = GaussianNB()
+    model = distiller(teacher, objective=witness).fit(X, partly)
+    validation = witness.seen[-1].validation
+    assert model.n_teacher_rows_validation_ == 0
+    np.testing.assert_array_equal(validation.rows, np.arange(60))
+    seen = model.teacher_.predict_proba(X[:60])
+    assert not np.allclose(validation.proba, seen)
+
+
+def test_an_error_rate_given_stays_also_where_the_objective_validates(problem, witness):
+    X, _, partly, teacher = problem
+    model = distiller(teacher, objective=witness, teacher_error=0.25).fit(X, partly)
+    assert model.teacher_error_ == 0.25
+    assert model.n_teacher_rows_validation_ == 60
+
+
+def test_plan_counts_the_rows_an_objective_is_validated_on(problem, witness):
+    X, _, partly, teacher = problem
+    plan = distiller(teacher, objective=witness, n_validation_rows=30).plan(X, partly)
+    assert plan.n_validation_rows == 30
+    plain = distiller(teacher, n_validation_rows=30).plan(X, partly)
+    assert plain.n_validation_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [("hard", "objective must be one of 'soft'"), (SoftTarget(-1.0), "temperature")],
+)
+def test_an_objective_that_cannot_be_is_an_error_that_costs_nothing(
+    problem, objective, message
+):
+    X, _, partly, teacher = problem
+    with pytest.raises(ValueError, match=message):
+        distiller(teacher, objective=objective).fit(X, partly)
+    assert teacher.n_rows == 0
+
+
+@pytest.mark.parametrize("objective", [SLaM(), SoftTarget(2.0)])
+def test_a_student_that_cannot_follow_is_found_before_anything_is_paid(
+    problem, objective
+):
+    X, _, partly, teacher = problem
+    with pytest.raises(ObjectiveError, match="LogisticRegression cannot follow"):
+        distiller(teacher, objective=objective).fit(X, partly)
+    assert teacher.n_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("objective", "student"),
+    [
+        ("soft", LogisticRegression(max_iter=500)),
+        ("debiased", LogisticRegression(max_iter=500)),
+        ("slam", StudentNet(max_epochs=15, random_state=0)),
+        ("debiased", StudentNet(max_epochs=15, random_state=0)),
+        (Debiased(over=SLaM()), StudentNet(max_epochs=15, random_state=0)),
+    ],
+)
+def test_every_objective_trains_every_student_that_can_follow(
+    problem, objective, student
+):
+    X, y, partly, teacher = problem
+    model = distiller(teacher, objective=objective, student=student).fit(X, partly)
+    assert model.termination_condition_ == "budget"
+    assert model.score(X[60:], y[60:]) > 0.6
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_same_seed_same_student_with_an_objective(problem):
+    X, _, partly, teacher = problem
+    model = distiller(
+        teacher,
+        objective=Debiased(over=SLaM()),
+        student=StudentNet(max_epochs=5),
+        query_strategy="robust",
+    )
+    one, two = clone(model).fit(X, partly), clone(model).fit(X, partly)
+    np.testing.assert_array_equal(one.labeled_round_, two.labeled_round_)
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+def test_a_search_reaches_the_objectives_parameters(problem):
+    X, y, _, teacher = problem
+    model = distiller(
+        teacher,
+        objective=SoftTarget(),
+        student=StudentNet(max_epochs=2, random_state=0),
+        ledger=MemoryLedger(),
+        n_rounds=1,
+    )
+    search = GridSearchCV(
+        model,
+        {"objective__temperature": [1.0, 2.0], "objective": [SoftTarget()]},
+        cv=StratifiedKFold(2),
+    )
+    partly = np.where(np.arange(300) % 3 == 0, y, -1)
+    labeled = partly != -1
+    search.fit(X[labeled], y[labeled], X_unlabeled=X[~labeled])
+    temperatures = [p["objective__temperature"] for p in search.cv_results_["params"]]
+    assert sorted(temperatures) == [1.0, 2.0]
+    assert search.best_estimator_.objective.temperature in (1.0, 2.0)
+
+
+def test_a_lesson_of_ones_own_reaches_the_student(problem):
+    """An objective that mutes the teacher leaves the student of the given rows."""
+
+    class Mute(Objective):
+        def change(self, lesson, evidence):
+            return Lesson(lesson.targets, weights=evidence.given.astype(float))
+
+    X, y, partly, teacher = problem
+    model = distiller(teacher, objective=Mute()).fit(X, partly)
+    alone = LogisticRegression(max_iter=500).fit(X[:60], y[:60])
+    np.testing.assert_allclose(
+        model.predict_proba(X), alone.predict_proba(X), atol=1e-3
+    )
