@@ -1,0 +1,317 @@
+"""What a student costs, measured on the student it would be, before any training."""
+
+import math
+import warnings
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _num_samples
+from skorch import NeuralNet
+from torch import nn
+
+from skadistill._validation import unlabeled_mask
+from skadistill.student import StudentNet, as_student
+from skadistill.student._net import _parameter_names
+
+__all__ = ["COSTS", "build_untrained", "count_macs", "count_params", "measure_latency"]
+
+LATENCY_ROWS = 256
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def count_params(estimator, X, y=None):
+    """Count the numbers that training an estimator would set.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A :class:`~skadistill.student.StudentNet` or another skorch net, an
+        ``MLPClassifier`` or ``MLPRegressor``, a ``Pipeline`` that ends in one, or an
+        ``ActiveDistiller`` whose student is one: then the student is what is
+        counted.
+    X : array-like of shape (n_rows, n_features, ...)
+        Rows it would be trained on. The leading steps of a pipeline are fitted on
+        them, since they decide how many columns the network sees; where that is
+        slow, ``Pipeline(memory=...)`` does it once.
+    y : array-like of shape (n_rows,), default=None
+        Labels, for the number of classes.
+
+    Returns
+    -------
+    n_params : int
+        Trainable parameters of the network.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skadistill.search import count_params
+    >>> from skadistill.student import StudentNet
+    >>> count_params(StudentNet(module__hidden_sizes=(8,)), *load_iris(return_X_y=True))
+    67
+    """
+    network = _network(build_untrained(estimator, X, y))
+    if isinstance(network, nn.Module):
+        return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return sum(w.size for w in network.coefs_ + network.intercepts_)
+
+
+def count_macs(estimator, X, y=None):
+    """Count the multiplications with a weight that predicting one row takes.
+
+    Linear and convolutional layers are counted, whatever the module calls them;
+    biases, activations, pooling and normalisation are not.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in :func:`count_params`.
+    X : array-like of shape (n_rows, n_features, ...)
+        Rows it would be trained on; the first one is predicted.
+    y : array-like of shape (n_rows,), default=None
+        Labels, for the number of classes.
+
+    Returns
+    -------
+    n_macs : int
+        Multiply-accumulate operations of one row.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skadistill.search import count_macs
+    >>> from skadistill.student import StudentNet
+    >>> count_macs(StudentNet(module__hidden_sizes=(8,)), *load_iris(return_X_y=True))
+    56
+    """
+    built = build_untrained(estimator, X, y)
+    network = _network(built)
+    if not isinstance(network, nn.Module):
+        return sum(w.size for w in network.coefs_)
+    macs = []
+
+    def count(layer, inputs, output):
+        if isinstance(layer, nn.Linear):
+            macs.append(output.numel() * layer.in_features)
+        else:
+            window = math.prod(layer.kernel_size) * layer.in_channels // layer.groups
+            macs.append(output.numel() * window)
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in network.modules()
+        if isinstance(layer, (nn.Linear, *_CONVOLUTIONS))
+    ]
+    try:
+        built.predict(_safe_indexing(X, [0]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(macs)
+
+
+def measure_latency(estimator, X, y=None, *, batch=None, n_repeats=15):
+    """Time the prediction of a batch by the student that would be trained.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in :func:`count_params`. Of a pipeline all steps are timed, of an
+        ``ActiveDistiller`` the student.
+    X : array-like of shape (n_rows, n_features, ...)
+        Rows it would be trained on.
+    y : array-like of shape (n_rows,), default=None
+        Labels, for the number of classes.
+    batch : array-like of shape (n_batch_rows, n_features, ...) or None, default=None
+        The rows to predict. None: `X`.
+    n_repeats : int, default=15
+        Predictions timed, after one that is not.
+
+    Returns
+    -------
+    seconds : float
+        Median time of one prediction of the batch.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skadistill.search import measure_latency
+    >>> from skadistill.student import StudentNet
+    >>> X, y = load_iris(return_X_y=True)
+    >>> measure_latency(StudentNet(), X, y, batch=X[:1]) > 0
+    True
+    """
+    built = build_untrained(estimator, X, y)
+    batch = X if batch is None else batch
+    built.predict(batch)
+    seconds = []
+    for _ in range(n_repeats):
+        start = perf_counter()
+        built.predict(batch)
+        seconds.append(perf_counter() - start)
+    return median(seconds)
+
+
+COSTS: dict[str, Callable] = {
+    "latency": measure_latency,
+    "macs": count_macs,
+    "params": count_params,
+}
+
+
+class CostMeter:
+    """Measure the cost of an estimator under different parameters.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Cloned for every measurement.
+    cost : str or callable
+        A name in ``COSTS`` or ``cost(estimator) -> float``.
+    X, y : array-like
+        The training rows.
+    random_state : int, RandomState or None
+        Draws the rows whose prediction is timed.
+    """
+
+    def __init__(self, estimator, cost, X, y, random_state):
+        self.estimator = estimator
+        self.cost = cost
+        self.X, self.y = X, y
+        self.options: dict = {}
+        if cost == "latency":
+            n_rows = _num_samples(X)
+            rows = check_random_state(random_state).permutation(n_rows)[:LATENCY_ROWS]
+            self.options["batch"] = _safe_indexing(X, rows)
+
+    def __call__(self, params):
+        """Return the cost under these parameters.
+
+        Parameters
+        ----------
+        params : dict
+            Parameters to set on a clone.
+
+        Returns
+        -------
+        cost : float
+            The measurement.
+        """
+        estimator = clone(self.estimator).set_params(**clone(params, safe=False))
+        if callable(self.cost):
+            return self.cost(estimator)
+        return COSTS[self.cost](estimator, self.X, self.y, **self.options)
+
+
+def build_untrained(estimator, X, y=None):
+    """Build what an estimator would be after `fit`, but with untrained weights.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in :func:`count_params`.
+    X : array-like of shape (n_rows, n_features, ...)
+        Rows it would be trained on.
+    y : array-like of shape (n_rows,), default=None
+        Labels.
+
+    Returns
+    -------
+    built : estimator
+        A clone that predicts.
+
+    Raises
+    ------
+    TypeError
+        If the estimator holds no network.
+    """
+    if isinstance(estimator, Pipeline):
+        return _build_pipeline(estimator, X, y)
+    if _is_distiller(estimator):
+        labeled = np.flatnonzero(~unlabeled_mask(y, estimator.unlabeled_marker))
+        X, y = _safe_indexing(X, labeled), np.asarray(y)[labeled]
+        if y.dtype == object and not isinstance(y[0], str):
+            y = np.asarray(y.tolist())  # numbers that shared the array with a marker
+        return build_untrained(as_student(estimator.student), X, y)
+    if isinstance(estimator, StudentNet):
+        return _build_student(estimator, X, y)
+    if isinstance(estimator, NeuralNet):
+        return clone(estimator).initialize()
+    if isinstance(estimator, (MLPClassifier, MLPRegressor)):
+        return _build_mlp(estimator, X, y)
+    raise TypeError(
+        f"the cost of {type(estimator).__name__} is not known; pass a function "
+        "cost(estimator) -> float, or use a StudentNet, another skorch net, an "
+        "MLPClassifier, a Pipeline that ends in one or an ActiveDistiller with such a "
+        "student."
+    )
+
+
+def _build_pipeline(pipeline, X, y):
+    """Fit the leading steps, build the last one."""
+    pipeline = clone(pipeline)
+    if len(pipeline.steps) > 1:
+        head = pipeline[:-1]
+        X = head.fit_transform(X, y)
+        # With `memory` set the fitted steps are copies that only `head` holds.
+        pipeline.steps[:-1] = head.steps
+    name, last = pipeline.steps[-1]
+    pipeline.steps[-1] = (name, build_untrained(last, X, y))
+    return pipeline
+
+
+def _build_student(net, X, y):
+    """Fit for no epochs, on few rows: they need only show the shape and all classes."""
+    net = clone(net).set_params(
+        max_epochs=0, callbacks="disable", compile=False, train_split=None, verbose=0
+    )
+    sized = (
+        net.module == "auto"
+        if isinstance(net.module, str)
+        else ("n_rows" in _parameter_names(net.module))
+    )
+    if sized and "module__n_rows" not in net.get_params():
+        net.set_params(module__n_rows=_num_samples(X))
+    rows = _one_row_a_class(y)
+    try:
+        return net.fit(_safe_indexing(X, rows), _safe_indexing(y, rows))
+    except TypeError as error:
+        raise ValueError(
+            f"the module cannot be created with {net.get_params_for('module')!r}: "
+            f"{error}; correct the parameters whose names begin with module__."
+        ) from error
+
+
+def _build_mlp(mlp, X, y):
+    """Fit for one step on few rows."""
+    rows = _one_row_a_class(y) if isinstance(mlp, MLPClassifier) else np.arange(2)
+    mlp = clone(mlp).set_params(
+        max_iter=1, solver="sgd", early_stopping=False, batch_size="auto", verbose=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mlp.fit(_safe_indexing(X, rows), _safe_indexing(y, rows))
+
+
+def _one_row_a_class(y):
+    return np.sort(np.unique(np.asarray(y), return_index=True)[1])
+
+
+def _network(built):
+    """Find the torch module or the scikit-learn MLP in what was built."""
+    if isinstance(built, Pipeline):
+        return _network(built.steps[-1][1])
+    return built.module_ if isinstance(built, NeuralNet) else built
+
+
+def _is_distiller(estimator):
+    """Tell an ActiveDistiller, which lives on this floor and cannot be imported."""
+    return all(
+        hasattr(estimator, name) for name in ("teacher", "student", "unlabeled_marker")
+    )
