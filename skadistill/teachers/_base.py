@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import check_classes, soft_labels
-from skadistill.teachers._embeddings import check_embeddings
+from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
 from skadistill.teachers._identity import given_identity
 from skadistill.teachers._rows import count_rows
 
@@ -30,12 +30,15 @@ class Part:
         What they cost together; None: not known.
     seconds : float, default=0.0
         How long they took.
+    embeddings : ndarray of float32 of shape (n_answered, n_dims) or None, default=None
+        Their embeddings, where they were asked for.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     cost: float | None = None
     seconds: float = 0.0
+    embeddings: np.ndarray | None = None
 
 
 class BaseTeacher(BaseEstimator):
@@ -125,10 +128,7 @@ class BaseTeacher(BaseEstimator):
         embeddings : array-like of shape (n_rows, n_dims)
             Finite numbers, always of the same dimensions.
         """
-        raise TeacherError(
-            f"{self.label} gives no embeddings; say where they come from with "
-            "as_teacher(obj, embedding=...), or choose what needs none."
-        )
+        return raise_without_embeddings(self.label)
 
     def answer_both(self, X):
         """Return answer and embeddings, unchecked, in one call where that is possible.
@@ -201,7 +201,7 @@ class BaseTeacher(BaseEstimator):
         """What one row can cost at most, tries that fail included."""
         return self.cost_per_row
 
-    def ask_parts(self, X, classes, *, row_numbers=None):
+    def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
         """Ask about the rows of `X` and yield the answers as they come.
 
         Here all at once. A teacher that makes several calls overrides this, so that
@@ -211,6 +211,8 @@ class BaseTeacher(BaseEstimator):
         ----------
         X, classes, row_numbers : as in `ask`
             The question.
+        with_embeddings : bool, default=False
+            Whether embeddings are wanted too.
 
         Yields
         ------
@@ -225,10 +227,10 @@ class BaseTeacher(BaseEstimator):
             `price`, since the bill may come anyway.
         """
         start = time.perf_counter()
-        labels = self.ask(X, classes, row_numbers=row_numbers)
+        labels, embeddings = self._ask(X, classes, row_numbers, with_embeddings)
         cost = None if self.cost_per_row is None else self.cost_per_row * len(labels)
         seconds = time.perf_counter() - start
-        yield Part(np.arange(len(labels)), labels, cost, seconds)
+        yield Part(np.arange(len(labels)), labels, cost, seconds, embeddings)
 
     def fitted_on(self, X, y, **fit_params):
         """Return a teacher that can answer; one that can already is returned as is.

@@ -20,6 +20,7 @@ __all__ = [
     "estimator_output_weights",
     "has_hidden_layer",
     "named_method",
+    "raise_without_embeddings",
     "thawed",
 ]
 
@@ -87,6 +88,25 @@ def check_embeddings(embeddings, n_rows, *, who, row_numbers=None):
             "return finite numbers (float32 ends at 3.4e38)."
         )
     return found
+
+
+def raise_without_embeddings(who):
+    """Say that a teacher gives no embeddings, and how it could.
+
+    Parameters
+    ----------
+    who : str
+        What messages call the teacher.
+
+    Raises
+    ------
+    TeacherError
+        Always.
+    """
+    raise TeacherError(
+        f"{who} gives no embeddings; say where they come from with "
+        "as_teacher(obj, embedding=...), or use an objective that needs none."
+    )
 
 
 def embedding_suffix(embedding):

@@ -9,6 +9,7 @@ import numpy as np
 
 from skadistill.exceptions import BudgetError, LedgerError, TeacherError
 from skadistill.teachers._as_teacher import as_teacher
+from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._ledger import MemoryLedger
 from skadistill.teachers._rows import row_keys, take_rows
 
@@ -44,6 +45,12 @@ class Purchase:
         What the rows paid for cost, as far as the teacher names prices.
     n_refused : int
         Number of distinct rows for which the ledger's budget did not suffice.
+    embeddings : ndarray of float32 of shape (n_rows, n_dims) or None
+        Embeddings, NaN in rows without one; None where they were not asked for. A
+        teacher of whom none is known has ``n_dims`` 0.
+    n_embedded : int
+        Number of rows asked about for their embedding alone: their label was known.
+        They are not among `n_paid` here, but the ledger counts them as paid again.
     """
 
     labels: np.ndarray
@@ -55,6 +62,8 @@ class Purchase:
     n_calls: int
     cost: float = 0.0
     n_refused: int = 0
+    embeddings: np.ndarray | None = None
+    n_embedded: int = 0
 
 
 def buy_labels(
@@ -67,6 +76,7 @@ def buy_labels(
     max_rows=None,
     on_batch=None,
     identity=None,
+    with_embeddings=False,
 ):
     """Label the rows of `X`, paying only for distinct rows the ledger lacks.
 
@@ -100,6 +110,12 @@ def buy_labels(
         The teacher's identity, where the caller has it already: deriving that of a
         large fitted estimator takes longer than a small purchase. None:
         ``teacher.identity``.
+    with_embeddings : bool, default=False
+        Whether the teacher's embeddings are bought with the labels and kept beside
+        them in the ledger. For a row whose label is known to the ledger and whose
+        embedding is not, the embedding is asked for only where the teacher can give
+        it alone (``teacher.embeds_alone``); elsewhere it stays NaN, and no label is
+        paid twice.
 
     Returns
     -------
@@ -110,7 +126,8 @@ def buy_labels(
     ------
     TeacherError
         If the teacher fails; its attribute ``n_paid`` tells how many rows of this
-        purchase had been paid for, recorded and kept before.
+        purchase had been paid for, recorded and kept before. If embeddings are wanted
+        of a teacher that gives none, before anything is paid.
     BudgetError
         If `batch_size` or `max_rows` is not a count of rows, or the ledger is limited
         in money and the teacher names no price.
@@ -137,7 +154,10 @@ def buy_labels(
     keep = ledger is not None
     classes = np.asarray(classes)
     identity = teacher.identity if identity is None else identity
+    if with_embeddings and not teacher.has_embeddings:
+        raise_without_embeddings(teacher.label)
     till = _Till(teacher, X, classes, ledger if keep else MemoryLedger(), identity)
+    till.with_embeddings = with_embeddings
     todo = till.unknown_rows()[:max_rows]
     n_wanted = len(todo)
     if on_batch is not None:
@@ -148,6 +168,8 @@ def buy_labels(
             for start in range(0, len(todo), step):
                 till.pay(todo[start : start + step])
             todo = till.wait_for_others(todo)
+        if with_embeddings and teacher.embeds_alone:
+            till.embed_the_rest(batch_size)
     except TeacherError as error:
         _add_receipt(error, till.n_paid, keep)
         raise
@@ -168,19 +190,16 @@ class _Till:
         self.paid = np.zeros(len(self.keys), dtype=bool)
         self.refused = np.zeros(len(self.keys), dtype=bool)
         self.n_paid, self.n_calls, self.cost, self.seconds = 0, 0, 0.0, 0.0
+        self.n_embedded = 0
+        self.with_embeddings = False
         self.pause = _PAUSES[0]
         self.on_part = lambda: None
 
     def unknown_rows(self):
         """Return the first row of each distinct content without a label."""
         self.unknown = np.flatnonzero(~self.labeled)
-        self.first_seen: dict[bytes, int] = {}
-        for i, key in zip(
-            self.unknown.tolist(), self.keys[self.unknown].tolist(), strict=True
-        ):
-            self.first_seen.setdefault(key, i)
-        first = self.first_seen.values()
-        return np.fromiter(first, dtype=np.intp, count=len(first))
+        self.first_seen = _first_of_each(self.keys, self.unknown)
+        return np.array(list(self.first_seen.values()), dtype=np.intp)
 
     def pay(self, rows):
         """Ask about those rows of a batch that are ours to pay, and record them."""
@@ -192,9 +211,11 @@ class _Till:
         if not len(rows):
             return
         clock = time.perf_counter()
+        # A teacher without embeddings need not know the word.
+        extra = {"with_embeddings": True} if self.with_embeddings else {}
         try:
             parts = self.teacher.ask_parts(
-                take_rows(self.X, rows), self.classes, row_numbers=rows
+                take_rows(self.X, rows), self.classes, row_numbers=rows, **extra
             )
             for part in parts:
                 self._keep(rows[part.rows], part, claim)
@@ -223,6 +244,7 @@ class _Till:
                 part.labels,
                 cost=part.cost,
                 seconds=part.seconds,
+                embeddings=part.embeddings,
                 claim=claim,
             )
         except LedgerError as error:
@@ -233,6 +255,29 @@ class _Till:
         self.n_paid += len(rows)
         self.cost += part.cost or 0.0
         self.seconds += part.seconds
+
+    def embed_the_rest(self, batch_size):
+        """Ask for the embeddings of rows whose label came without one."""
+        known, _ = self.ledger.lookup_embeddings(self.keys, self.identity)
+        first = _first_of_each(self.keys, np.flatnonzero(self.labeled & ~known))
+        todo = np.array(list(first.values()), dtype=np.intp)
+        step = batch_size or max(1, len(todo))
+        for start in range(0, len(todo), step):
+            rows = todo[start : start + step]
+            clock = time.perf_counter()
+            embeddings = self.teacher.embed(take_rows(self.X, rows), row_numbers=rows)
+            seconds = time.perf_counter() - clock
+            self.ledger.record(
+                self.keys[rows],
+                self.identity,
+                self.classes,
+                self.labels[rows],
+                seconds=seconds,
+                embeddings=embeddings,
+            )
+            self.n_embedded += len(rows)
+            self.n_calls += 1
+            self.seconds += seconds
 
     def wait_for_others(self, rows):
         """Take what others paid for meanwhile; return the rows still open."""
@@ -253,6 +298,9 @@ class _Till:
         source = np.array([self.first_seen[key] for key in keys], dtype=np.intp)
         self.labels[self.unknown] = self.labels[source]
         self.labeled[self.unknown] = self.labeled[source]
+        embeddings = None
+        if self.with_embeddings:
+            _, embeddings = self.ledger.lookup_embeddings(self.keys, self.identity)
         return Purchase(
             labels=self.labels,
             paid=self.paid,
@@ -263,7 +311,17 @@ class _Till:
             n_calls=self.n_calls,
             cost=self.cost,
             n_refused=int(self.refused.sum()),
+            embeddings=embeddings,
+            n_embedded=self.n_embedded,
         )
+
+
+def _first_of_each(keys, rows):
+    """Map each distinct key among `rows` to the first row that has it."""
+    first: dict[bytes, int] = {}
+    for i, key in zip(rows.tolist(), keys[rows].tolist(), strict=True):
+        first.setdefault(key, i)
+    return first
 
 
 def _add_receipt(error, n_paid, keep):
