@@ -276,7 +276,8 @@ def _bin_by_quantile(values, n_bins):
         n_bins = min(max(len(values) // ROWS_PER_BIN, 1), MAX_BINS)
     elif not isinstance(n_bins, Integral) or n_bins < 1:
         raise ObjectiveError(
-            f"n_bins must be at least 1, got {n_bins!r}; pass 10, say."
+            f"n_bins must be 'auto' or an int of at least 1, got {n_bins!r}; pass 10, "
+            "say."
         )
     edges = np.quantile(values, np.arange(1, n_bins) / n_bins, method="higher")
     return np.unique(np.searchsorted(edges, values, "right"), return_inverse=True)[1]
