@@ -12,11 +12,14 @@ from skadistill.teachers._budget import Claim, affordable_rows, check_limits
 from skadistill.teachers._ledger import (
     NO_COUNTS,
     BaseLedger,
+    check_embeddings,
+    check_labels,
     check_width,
     column_order,
     total_summary,
 )
 from skadistill.teachers._ledger_file import LedgerFile
+from skadistill.teachers._ledger_frames import calls_in, import_pandas, table_of
 from skadistill.teachers._process import is_gone, process_name
 from skadistill.teachers._rows import KEY_DTYPE
 
@@ -155,6 +158,74 @@ class LabelLedger(BaseLedger):
             {row[0]: dict(zip(NO_COUNTS, row[1:], strict=True)) for row in rows}
         )
 
+    def to_frame(self):
+        """Return everything as a pandas frame, one row a label.
+
+        Returns
+        -------
+        frame : DataFrame of n_labels rows
+            In the order in which they were paid for: ``key`` (of `row_keys`, in
+            hexadecimal), ``teacher``, ``classes`` (a JSON list), ``label`` (an
+            array of float64, one a class), ``embedding`` (an array of float32 or
+            None), ``call`` (a number for each call to the teacher), ``paid_at``, and
+            the row's share of the call's ``cost`` and ``seconds``.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        with self._file.transaction(write=False) as db:
+            return table_of(db)
+
+    def to_parquet(self, path):
+        """Write everything to a Parquet file, with the columns of `to_frame`.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to.
+        """
+        self.to_frame().to_parquet(path, index=False)
+
+    def add_frame(self, frame):
+        """Add the labels of a frame, all of them or, after an error, none.
+
+        A label that is here already stays as it is, and costs nothing again.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            With the columns of `to_frame`.
+
+        Returns
+        -------
+        n_added : int
+            Number of labels that were new.
+
+        Raises
+        ------
+        LedgerError
+            If the frame is no such frame.
+        """
+        with self._file.transaction(write=True) as db:
+            return sum(_add_call(db, **call) for call in calls_in(frame))
+
+    def add_parquet(self, path):
+        """Add the labels of a Parquet file that `to_parquet` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where it is.
+
+        Returns
+        -------
+        n_added : int
+            Number of labels that were new.
+        """
+        return self.add_frame(import_pandas().read_parquet(path))
+
     def _find(self, keys, teacher_id, classes):
         answers = _Answers(keys, len(classes), _LABEL)
         with self._file.transaction(write=False) as db:
@@ -196,7 +267,7 @@ class LabelLedger(BaseLedger):
             _bury_the_dead(db)
             label_set, _ = _made_label_set(db, teacher_id, classes)
             teacher, _ = _teacher(db, teacher_id)
-            taken = _present(db, label_set, keys)
+            taken = _present(db, label_set, keys, ("labels", "claimed_rows"))
             free = np.array([key not in taken for key in keys.tolist()], dtype=bool)
             granted = free & (np.cumsum(free) <= self._affordable(db, price))
             token = None
@@ -401,11 +472,32 @@ def _pay(db, teacher, outcome, *, at=None, **counts):
     ).lastrowid
 
 
-def _present(db, label_set, keys):
-    """Return the keys that have a label or are claimed."""
+def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds):
+    """Take over what another ledger paid in one call; return how much was new."""
+    labels = check_labels(labels, len(keys), len(classes))
+    label_set, stored = _made_label_set(db, teacher, classes)
+    number, n_dims = _teacher(db, teacher)
+    given = np.array([e is not None for e in embeddings])
+    if given.any():
+        table = check_embeddings([e for e in embeddings if e is not None], given.sum())
+        check_width(table, n_dims or table.shape[1], teacher)
+        _insert_embeddings(db, number, keys[given], table)
+    here = _present(db, label_set, keys, ("labels",))
+    new = np.array([key not in here for key in keys.tolist()])
+    n_new = int(new.sum())
+    if n_new:
+        amounts = {"n_paid": n_new, "cost": n_new * cost, "seconds": n_new * seconds}
+        payment = _pay(db, number, "paid", at=at, n_calls=1, **amounts)
+        labels = labels[new][:, column_order([_plain(c) for c in classes], stored)]
+        _insert_labels(db, label_set, keys[new], labels, payment)
+    return n_new
+
+
+def _present(db, label_set, keys, tables):
+    """Return the keys that are in any of the tables."""
     taken: set[bytes] = set()
     for chunk in _chunks(np.unique(keys)):
-        for table in ("labels", "claimed_rows"):
+        for table in tables:
             rows = db.execute(
                 f"SELECT key FROM {table} WHERE label_set = ? AND key IN "
                 f"({_marks(chunk)})",

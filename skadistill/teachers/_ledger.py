@@ -161,20 +161,9 @@ class BaseLedger(ABC):
         """
         keys = _checked_keys(keys)
         classes = _checked_classes(classes)
-        labels = np.asarray(labels, dtype=np.float64)
-        if labels.shape != (len(keys), len(classes)):
-            raise LedgerError(
-                f"labels have shape {labels.shape} where there are {len(keys)} keys "
-                f"and {len(classes)} classes; pass one row a key and one column a "
-                "class."
-            )
-        if not np.isfinite(labels).all():
-            raise LedgerError(
-                f"labels hold {labels[~np.isfinite(labels)][0]}; record answers that "
-                "were checked, as BaseTeacher.ask returns them."
-            )
+        labels = check_labels(labels, len(keys), len(classes))
         if embeddings is not None:
-            embeddings = _checked_embeddings(embeddings, len(keys))
+            embeddings = check_embeddings(embeddings, len(keys))
         self._store(
             keys,
             teacher_id,
@@ -609,8 +598,60 @@ def check_width(embeddings, n_dims, teacher_id):
         )
 
 
-def _checked_embeddings(embeddings, n_rows):
-    """Return embeddings as float32, one finite row a key."""
+def check_labels(labels, n_rows, n_classes):
+    """Return labels as float64, one finite row a key.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_rows, n_classes)
+        Checked probabilities.
+    n_rows, n_classes : int
+        The shape they must have.
+
+    Returns
+    -------
+    labels : ndarray of float64 of shape (n_rows, n_classes)
+        The same.
+
+    Raises
+    ------
+    LedgerError
+        If they have another shape or are not finite.
+    """
+    labels = np.asarray(labels, dtype=np.float64)
+    if labels.shape != (n_rows, n_classes):
+        raise LedgerError(
+            f"labels have shape {labels.shape} where there are {n_rows} keys and "
+            f"{n_classes} classes; pass one row a key and one column a class."
+        )
+    if not np.isfinite(labels).all():
+        raise LedgerError(
+            f"labels hold {labels[~np.isfinite(labels)][0]}; record answers that were "
+            "checked, as BaseTeacher.ask returns them."
+        )
+    return labels
+
+
+def check_embeddings(embeddings, n_rows):
+    """Return embeddings as float32, one finite row a key.
+
+    Parameters
+    ----------
+    embeddings : array-like of shape (n_rows, n_dims)
+        Numbers.
+    n_rows : int
+        How many rows there must be.
+
+    Returns
+    -------
+    embeddings : ndarray of float32 of shape (n_rows, n_dims)
+        The same.
+
+    Raises
+    ------
+    LedgerError
+        If they have another shape or are not finite.
+    """
     embeddings = np.asarray(embeddings, dtype=np.float32)
     if embeddings.ndim != 2 or len(embeddings) != n_rows or embeddings.shape[1] == 0:
         raise LedgerError(

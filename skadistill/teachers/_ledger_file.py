@@ -88,6 +88,7 @@ MIGRATIONS: dict[int, list[str]] = {}
 
 _TIMEOUT = 120.0  # seconds
 _CHECKPOINT_EVERY = 1.0  # seconds
+_SMALLEST_PAGE = 512  # bytes
 _LEFT_BEHIND: list = []
 
 
@@ -279,10 +280,12 @@ def _looks_cut(path):
     Through SQLite and not by reading the file: closing a file drops the locks that
     the same process has on it.
     """
+    if not os.path.isfile(path):
+        raise LedgerError(f"{path} is no file; pass the path of a ledger, or of none.")
     size = os.stat(path).st_size
-    if size == 0:
+    if size < _SMALLEST_PAGE:  # which SQLite takes for a new database
         raise LedgerError(
-            f"The ledger {path} is an empty file: it was cut, or is no ledger; restore "
+            f"The ledger {path} has {size} bytes: it was cut, or is no ledger; restore "
             "it from a copy, or remove it to start a new one."
         )
     connection = _connect(path, "ro&immutable=1")
