@@ -78,7 +78,8 @@ class LayerNASSearchCV(BaseSearchCV):
     pre_dispatch : int or str, default="2*n_jobs"
         As in ``GridSearchCV``.
     error_score : "raise" or float, default=np.nan
-        As in ``GridSearchCV``; NaN is the worst score.
+        As in ``GridSearchCV``; NaN is the worst score. Where every fit of a layer
+        fails the search ends with an error.
     return_train_score : bool, default=False
         As in ``GridSearchCV``.
     random_state : int, RandomState or None, default=None
