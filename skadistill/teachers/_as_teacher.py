@@ -72,7 +72,8 @@ def as_teacher(
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
     >>> pipeline = make_pipeline(StandardScaler(), LogisticRegression())
-    >>> teacher = as_teacher(pipeline.fit([[0.0], [2.0]], [0, 1]), embedding="transform")
+    >>> pipeline = pipeline.fit([[0.0], [2.0]], [0, 1])
+    >>> teacher = as_teacher(pipeline, embedding="transform")
     >>> teacher.embed([[0.0], [4.0]])
     array([[-1.],
            [ 3.]], dtype=float32)

@@ -261,7 +261,8 @@ def estimator_output_weights(estimator, embedding):
     if embedding is None and isinstance(last, MLPClassifier):
         return _each_class(last.coefs_[-1].T)
     if embedding is None and isinstance(last, NeuralNet):
-        return _each_class(_output_layer(last).weight.detach().cpu().numpy())
+        layer = _output_layer(last)
+        return None if layer is None else _each_class(layer.weight.numpy(force=True))
     is_pipeline = isinstance(thawed(estimator), Pipeline)
     if embedding == "transform" and is_pipeline and hasattr(last, "coef_"):
         return _each_class(np.asarray(last.coef_))
