@@ -62,6 +62,14 @@ def test_alpha_of_one_everywhere_leaves_the_lesson_as_it_was(rng, normalized):
     assert not lesson.has_own_loss
 
 
+@pytest.mark.parametrize("lower_bound", ["auto", 0.5])
+def test_one_possible_class_leaves_nothing_to_mix(rng, lower_bound):
+    """At k = 1 the model has no other truth, whatever alpha says."""
+    evidence = pool(rng.dirichlet(np.ones(4), 5))
+    lesson = SLaM(0.8, k=1, lower_bound=lower_bound).lesson(evidence)
+    assert not lesson.has_own_loss
+
+
 @pytest.mark.parametrize("sure", [True, False])
 def test_a_perfect_teacher_is_distilled_plainly(rng, sure):
     """If its first class is always right, nothing is mixed, however unsure it is."""
