@@ -58,6 +58,9 @@ class LedgerError(SkadistillError, ValueError):
 class TeacherError(SkadistillError, ValueError):
     """Root of the teacher's faults; labels paid before the fault are kept."""
 
+    #: What the fault cost; None where nobody knows and the bill may come.
+    cost: float | None = None
+
 
 class TeacherCallError(TeacherError):
     """The teacher raised while it was asked; the cause is chained."""

@@ -19,6 +19,7 @@ def as_teacher(
     name=None,
     version=None,
     embedding=None,
+    cost_per_row=None,
 ):
     """Make a teacher of an estimator or a function; a teacher is returned as is.
 
@@ -46,6 +47,9 @@ def as_teacher(
         :class:`~sklearn.neural_network.MLPClassifier` or a skorch net, otherwise
         nowhere. A derived identity holds the embedding's: give a `name` to keep labels
         when it changes.
+    cost_per_row : float or None, default=None
+        What one answer costs, in the user's money, for ledgers with ``max_cost`` and
+        for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
 
     Returns
     -------
@@ -85,6 +89,7 @@ def as_teacher(
         "name": name,
         "version": version,
         "embedding": embedding,
+        "cost_per_row": cost_per_row,
     }
     if isinstance(obj, BaseTeacher):
         given = [k for k, v in options.items() if v is not None and v is not False]

@@ -353,7 +353,11 @@ class BaseTeacher(BaseEstimator):
         }
         own = self.own_classes
         own = None if own is None else np.asarray(own).tolist()
-        check_classes(own, classes, who=self.label, **allow)
+        try:
+            check_classes(own, classes, who=self.label, **allow)
+        except TeacherError as error:
+            error.cost = 0.0
+            raise
         if n_rows == 0:
             return np.zeros((0, len(classes))), np.empty((0, 0), dtype=np.float32)
         embeddings = None

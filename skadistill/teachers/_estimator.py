@@ -64,6 +64,9 @@ class EstimatorTeacher(BaseTeacher):
         hidden layer of an :class:`~sklearn.neural_network.MLPClassifier` or a skorch
         net (what its last ``torch.nn.Linear`` reads), also behind other steps of a
         pipeline; of other estimators, nowhere.
+    cost_per_row : float or None, default=None
+        What one answer costs, in the user's money, for ledgers with ``max_cost`` and
+        for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
 
     Attributes
     ----------
@@ -116,6 +119,7 @@ class EstimatorTeacher(BaseTeacher):
         allow_missing_classes=False,
         allow_extra_classes=False,
         embedding=None,
+        cost_per_row=None,
     ):
         self.estimator = estimator
         self.classes = classes
@@ -124,6 +128,7 @@ class EstimatorTeacher(BaseTeacher):
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
+        self.cost_per_row = cost_per_row
 
     def __sklearn_clone__(self):
         if not self.needs_fit:

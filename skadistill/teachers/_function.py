@@ -35,6 +35,9 @@ class FunctionTeacher(BaseTeacher):
         embeddings at once; any other text names a method of the object that is
         `function`; a callable takes rows and returns an array of shape
         (n_rows, n_dims). None: nowhere.
+    cost_per_row : float or None, default=None
+        What one answer costs, in the user's money, for ledgers with ``max_cost`` and
+        for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
 
     Attributes
     ----------
@@ -70,6 +73,7 @@ class FunctionTeacher(BaseTeacher):
         allow_missing_classes=False,
         allow_extra_classes=False,
         embedding=None,
+        cost_per_row=None,
     ):
         self.function = function
         self.classes = classes
@@ -78,6 +82,7 @@ class FunctionTeacher(BaseTeacher):
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
+        self.cost_per_row = cost_per_row
 
     def __sklearn_clone__(self):
         return self

@@ -222,7 +222,9 @@ class _Till:
                 self.on_part()
         except BaseException as error:
             n_left = int(np.sum(~self.labeled[rows]))
-            cost = getattr(error, "cost", n_left * (claim.price or 0.0))
+            cost = getattr(error, "cost", None)
+            if cost is None:
+                cost = n_left * (claim.price or 0.0)
             # The first error says more than one about a ledger that is no better.
             with contextlib.suppress(LedgerError):
                 self.ledger.release(
