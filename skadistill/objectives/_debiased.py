@@ -5,6 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.spatial import cKDTree
+from sklearn.utils import gen_batches
 
 from skadistill._compat import Interval, StrOptions
 from skadistill.objectives._base import Evidence, Objective, margin
@@ -15,6 +16,7 @@ __all__ = ["Debiased", "debiasing_weights"]
 MIN_PROBA = float(np.finfo(np.float32).eps)
 # Added to losses before they are divided, so that 0 / 0 is 1.
 MIN_LOSS = 1e-6
+BLOCK_ROWS = 16384
 
 
 class Debiased(Objective):
@@ -225,23 +227,22 @@ class _Reweight:
         proba = np.asarray(proba, dtype=np.float64)
         on_validation, position = proba[self.rows], np.arange(len(self.rows))
         first = self.answers.argmax(axis=1)
-        weights = np.ones(len(proba))
-        weights[self.pool] = debiasing_weights(
-            _log_loss(on_validation[position, self.truth]),
-            _log_loss(on_validation[position, first]),
-            first != self.truth,
-            self._neighbors(margin(on_validation), margin(proba[self.pool])),
-            self.estimator,
-        )
-        return weights
-
-    def _neighbors(self, validation_margin, pool_margin):
-        """Find the validation rows nearest to each row of the pool."""
-        known = np.column_stack([margin(self.answers), validation_margin])
-        asked = np.column_stack([self.pool_margin, pool_margin])
+        loss_true = _log_loss(on_validation[position, self.truth])
+        loss_teacher = _log_loss(on_validation[position, first])
+        known = np.column_stack([margin(self.answers), margin(on_validation)])
+        asked = np.column_stack([self.pool_margin, margin(proba[self.pool])])
+        tree, wrong = cKDTree(known), first != self.truth
         # A list of ranks, where a number of 1 would drop the axis.
         ranks = np.arange(1, min(self.n_neighbors, len(known)) + 1)
-        return cKDTree(known).query(asked, k=ranks)[1]
+        found = np.empty(len(asked))
+        for block in gen_batches(len(asked), BLOCK_ROWS):
+            neighbors = tree.query(asked[block], k=ranks)[1]
+            found[block] = debiasing_weights(
+                loss_true, loss_teacher, wrong, neighbors, self.estimator
+            )
+        weights = np.ones(len(proba))
+        weights[self.pool] = found
+        return weights
 
 
 def _log_loss(proba):

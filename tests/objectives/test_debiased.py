@@ -200,6 +200,16 @@ def test_neighbours_are_as_many_as_asked(rng, n_neighbors, n_used):
     np.testing.assert_array_equal(weights[49:], n_used + 2)
 
 
+def test_blocks_of_rows_change_nothing(rng, monkeypatch):
+    """Large pools are weighed block by block, the last one being shorter."""
+    evidence, truth = noisy(rng, 100, 50, lambda m: m)
+    proba = student_of(rng, truth)
+    reweight = Debiased().lesson(evidence).reweight
+    whole = reweight(proba)
+    monkeypatch.setattr("skadistill.objectives._debiased.BLOCK_ROWS", 7)
+    np.testing.assert_array_equal(reweight(proba), whole)
+
+
 def test_given_rows_keep_their_weight(rng):
     evidence, truth = noisy(rng, 100, 50, lambda m: m < 0)
     weights = Debiased().lesson(evidence).reweight(student_of(rng, truth))
