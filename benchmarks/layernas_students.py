@@ -1,0 +1,207 @@
+"""Train real students under limits on their size: LayerNAS, random search, uniform.
+
+Run ``SKADISTILL_DATA=... python benchmarks/layernas_students.py [--save]``; it needs
+Pillow. Sized for one CPU core and about 20 minutes: rows are subsampled, images are
+shrunk to 16 x 16 by averaging, and students are trained for few epochs.
+
+LayerNAS and random search train the same number of candidates on three quarters of
+the rows, choose on the last quarter, and train their choice on all. The uniform
+student is the widest one of equal layers within the limit and is trained once. All
+are judged on test rows that nobody else saw.
+"""
+
+import argparse
+import sys
+import time
+from functools import cache
+
+import numpy as np
+import torch
+from _common import (
+    load,
+    machine_lines,
+    markdown_table,
+    mean_interval,
+    paired_difference,
+    save_result,
+    standardize,
+)
+from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
+
+from skadistill.search import (
+    LayeredCNN,
+    LayeredMLP,
+    LayerNASSearchCV,
+    cnn_space,
+    count_params,
+    mlp_space,
+)
+from skadistill.student import StudentNet
+
+N_TRAININGS = 30
+
+
+def letter(seed):
+    """Draw 4000 of the 16,000 training rows."""
+    X, y, X_test, y_test = load("letter")
+    rows = np.random.default_rng(seed).permutation(len(X))[:4000]
+    return X[rows], y[rows], X_test, y_test
+
+
+def cifar10(seed):
+    """Draw 2000 of the 50,000 training images and 4000 test images, 16 x 16."""
+    rng = np.random.default_rng(seed)
+    X, y, X_test, y_test = all_images()
+    rows, test = rng.permutation(len(X))[:2000], rng.permutation(len(X_test))[:4000]
+    return shrunk(X[rows]), y[rows], shrunk(X_test[test]), y_test[test]
+
+
+@cache
+def all_images():
+    return load("cifar10")
+
+
+def shrunk(images):
+    images, _ = standardize(images, images[:0])
+    n = len(images)
+    images = images.reshape(n, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2) - 0.5)
+
+
+class Task:
+    """What is trained on what: a net, its space, its uniform family and limits."""
+
+    def __init__(self, name, data, net, space, uniform, limits):
+        self.name, self.data, self.net = name, data, net
+        self.space, self.uniform, self.limits = space, uniform, limits
+
+    def widest_uniform(self, X, y, limit):
+        """Find the largest width whose uniform student is within the limit."""
+        fitting = [
+            width
+            for width in range(1, 257)
+            if count_params(self.net(0).set_params(**self.uniform(width)), X, y)
+            <= limit
+        ]
+        return self.uniform(max(fitting))
+
+
+TASKS = [
+    Task(
+        "letter",
+        letter,
+        lambda seed: StudentNet(
+            LayeredMLP, standardize=True, max_epochs=20, random_state=seed
+        ),
+        mlp_space(3, (8, 16, 32, 64, 128)),
+        lambda width: {"module__width_1": width, "module__width_2": width},
+        (1_500, 4_000, 12_000),
+    ),
+    Task(
+        "cifar10",
+        cifar10,
+        lambda seed: StudentNet(LayeredCNN, max_epochs=12, random_state=seed),
+        cnn_space(3, (8, 16, 32), (3, 5)),
+        lambda width: {f"module__width_{i}": width for i in (1, 2, 3)},
+        (3_000, 8_000, 20_000),
+    ),
+]
+
+
+def random_candidates(space, net, X, y, limit, rng):
+    """Draw distinct candidates within the limit, all alike likely."""
+    drawn = {}
+    while len(drawn) < N_TRAININGS:
+        choice = tuple(int(rng.integers(len(options))) for options in space.values())
+        params = {}
+        for (name, options), i in zip(space.items(), choice, strict=True):
+            option = options[i]
+            params.update(option if isinstance(option, dict) else {name: option})
+        if count_params(net.set_params(**params), X, y) <= limit:
+            drawn[choice] = {key: [value] for key, value in params.items()}
+    return list(drawn.values())
+
+
+def run(task, limit, seed):
+    """Return test accuracy (%) and size of the three students."""
+    X, y, X_test, y_test = task.data(seed)
+    cv = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)
+    layernas = LayerNASSearchCV(
+        task.net(seed), task.space, max_cost=limit, max_evaluations=N_TRAININGS, cv=cv
+    )
+    rng = np.random.default_rng([seed, limit])
+    candidates = random_candidates(task.space, task.net(0), X, y, limit, rng)
+    students = {
+        "LayerNAS": layernas.fit(X, y).best_estimator_,
+        "random search": GridSearchCV(task.net(seed), candidates, cv=cv)
+        .fit(X, y)
+        .best_estimator_,
+        "uniform": task.net(seed)
+        .set_params(**task.widest_uniform(X, y, limit))
+        .fit(X, y),
+    }
+    assert len(layernas.cv_results_["params"]) <= N_TRAININGS
+    return {
+        name: (
+            100 * student.score(X_test, y_test),
+            sum(p.numel() for p in student.module_.parameters()),
+        )
+        for name, student in students.items()
+    }
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--save", action="store_true")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    lines = [
+        "# Students under limits on their size",
+        "",
+        f"Test accuracy (%), mean of {options.seeds} seeds ± half of its 95 % t "
+        "interval; in brackets the mean number of parameters.",
+        f"LayerNAS and random search train {N_TRAININGS} candidates each on one "
+        "split, and their choice once more; the uniform student is trained once.",
+        "letter: 4000 training rows, 20 epochs, up to three hidden layers; uniform is "
+        "two equal ones.",
+        "cifar10: 2000 training images of 16 x 16 pixels, 12 epochs, up to three "
+        "blocks; uniform is three equal ones of kernel 3.",
+        "Made by `python benchmarks/layernas_students.py --save`.",
+        "",
+    ]
+    rows, differences = [], []
+    for task in TASKS:
+        for limit in task.limits:
+            runs = [run(task, limit, seed) for seed in range(options.seeds)]
+            cells = [f"{task.name}, {limit:,}"]
+            scores = {}
+            for name in runs[0]:
+                scores[name] = [r[name][0] for r in runs]
+                mean, low, _ = mean_interval(scores[name])
+                size = np.mean([r[name][1] for r in runs])
+                cells.append(f"{mean:.2f} ± {mean - low:.2f} ({size:,.0f})")
+            rows.append(cells)
+            print(*cells, f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
+            for rival in ("random search", "uniform"):
+                mean, low, high, p = paired_difference(
+                    scores["LayerNAS"], scores[rival]
+                )
+                differences.append(
+                    f"- {cells[0]}: LayerNAS {mean:+.2f} ({low:+.2f} to {high:+.2f}, "
+                    f"p = {p:.2g}) against {rival}."
+                )
+    header = ["Data, limit", *runs[0]]
+    lines += [markdown_table(header, rows), "", *differences, ""]
+    lines.append(f"Took {(time.perf_counter() - start) / 60:.0f} minutes.")
+    lines += ["", *(f"- {line}" for line in machine_lines())]
+    text = "\n".join(lines)
+    if options.save:
+        save_result("layernas_students.md", text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
