@@ -29,7 +29,8 @@ from skadistill._compat import (
 )
 from skadistill._inputs import check_container, check_inputs, extend_metadata
 from skadistill._plan import KnownAnswers, Plan, resolve_budget, split_budget
-from skadistill._rounds import FitState, PoolScorer, view_pool
+from skadistill._rounds import FitState, view_pool
+from skadistill._scoring import PoolScorer
 from skadistill.model_selection import warn_if_unlabeled
 from skadistill.objectives import Validation, as_objective
 from skadistill.query import as_strategy, check_query
@@ -107,8 +108,8 @@ class ActiveDistiller(
         plays the regret game.
     n_validation_rows : int or None, default=200
         Labelled rows, drawn at random, that a fitted teacher or a callable is asked
-        about to estimate its error, or for an objective; None: all of them. They are paid for on top of
-        `budget` and counted in ``n_teacher_rows_validation_``.
+        about to estimate its error, or for an objective; None: all of them. They are
+        paid for on top of `budget` and counted in ``n_teacher_rows_validation_``.
     teacher_batch_size : int or None, default=None
         Rows of one call to the teacher; None: a round is one call. Labels are kept
         batch by batch, so a fault costs at most the batch in flight.
@@ -118,6 +119,10 @@ class ActiveDistiller(
     warm_start : bool, default=False
         Whether the student goes on from the last round instead of starting afresh;
         the student must have a ``warm_start`` parameter.
+    n_jobs : int or None, default=None
+        Blocks of the pool that are scored at once, through joblib: None means 1
+        unless in a :obj:`joblib.parallel_config` context, which can also name a
+        cluster (``parallel_config("dask")``). It changes nothing but the time.
     random_state : int, RandomState or None, default=None
         Seeds the choice of rows, cross-fitting and, where it has no seed of its
         own, the student.
@@ -236,6 +241,7 @@ class ActiveDistiller(
         "teacher_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping": [HasMethods(["should_stop"]), None],
         "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -256,6 +262,7 @@ class ActiveDistiller(
         teacher_batch_size=None,
         stopping=None,
         warm_start=False,
+        n_jobs=None,
         random_state=None,
         verbose=0,
     ):
@@ -272,6 +279,7 @@ class ActiveDistiller(
         self.teacher_batch_size = teacher_batch_size
         self.stopping = stopping
         self.warm_start = warm_start
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -287,7 +295,11 @@ class ActiveDistiller(
         y : array-like of shape (n_x,)
             Labels. Strings with a numeric marker among them need dtype object.
         X_unlabeled : like `X` with n_u rows, or None, default=None
-            More rows without label, in the same container as `X`.
+            More rows without label, in the same container as `X`. Where `X` is an
+            array or a DataFrame they need not be in memory: memory-mapped arrays,
+            Arrow tables and datasets (Parquet), Dask collections, Zarr and HDF5
+            arrays are scored in blocks of ``sklearn.config_context(
+            working_memory=...)`` MiB, and only the rows asked are kept.
         X_val, y_val : like `X` and `y`, or None, default=None
             Labelled rows kept out of everything but ``student_score`` in
             ``history_``, the student's accuracy on them after each round.
@@ -631,7 +643,10 @@ class ActiveDistiller(
     def _choose(self, state, n_queries):
         """Ask the strategy for rows; decide whether to stop before paying."""
         scorer = PoolScorer(
-            state, self.classes_, keep_classes=self.stopping is not None
+            state,
+            self.classes_,
+            keep_classes=self.stopping is not None,
+            n_jobs=self.n_jobs,
         )
         view = view_pool(state, scorer)
         strategy = as_strategy(self.query_strategy)

@@ -6,6 +6,7 @@ from sklearn.utils import assert_all_finite, check_consistent_length, column_or_
 from sklearn.utils.multiclass import check_classification_targets
 
 from skadistill._compat import validate_data
+from skadistill._sources import ChunkedRows, as_rows
 from skadistill._table import RowTable, is_frame, is_texts
 from skadistill._validation import unlabeled_mask
 from skadistill.exceptions import NoLabeledRowsError, SingleClassError
@@ -108,6 +109,10 @@ def check_container(estimator, X, *, reset, finite=True):
 
 def _check_second_door(estimator, X, X_unlabeled):
     """Check that X_unlabeled holds rows like those of X."""
+    if isinstance(X, np.ndarray) or is_frame(X):
+        X_unlabeled = as_rows(X_unlabeled, X)
+        if isinstance(X_unlabeled, ChunkedRows):
+            return X_unlabeled
     names = f"X is a {type(X).__name__} and X_unlabeled a {type(X_unlabeled).__name__}"
     if is_frame(X) or is_frame(X_unlabeled) or is_texts(X):
         if type(X) is not type(X_unlabeled):

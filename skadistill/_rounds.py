@@ -1,7 +1,6 @@
 """What one fit carries from round to round."""
 
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from skadistill._table import RowTable
 from skadistill.objectives import Evidence, Objective, Validation
 from skadistill.query import QueryPool
 
-__all__ = ["FitState", "PoolScorer"]
+__all__ = ["FitState", "view_pool"]
 
 
 @dataclass
@@ -125,48 +124,6 @@ class FitState:
         self.history.append({**record, **what})
 
 
-class PoolScorer:
-    """Yield the student's probabilities block by block, and time them.
-
-    Parameters
-    ----------
-    state : FitState
-        Whose student and pool.
-    classes : ndarray of shape (n_classes,)
-        The classes.
-    keep_classes : bool
-        Whether to remember the predicted class of each row.
-    """
-
-    def __init__(self, state, classes, *, keep_classes):
-        self.student = state.student
-        self.table = state.table
-        self.pool = state.pool
-        self.classes = classes
-        self.seconds = 0.0
-        self.keep_classes = keep_classes
-        self._winners = np.full(self.pool.shape[0] * keep_classes, -1, dtype=np.int32)
-
-    def __call__(self):
-        """Iterate over the pool once."""
-        done = 0
-        for block in self.table.blocks(self.pool, len(self.classes)):
-            start = perf_counter()
-            proba = np.asarray(self.student.predict_proba(block))
-            self.seconds += perf_counter() - start
-            if self.keep_classes:
-                self._winners[done : done + len(proba)] = proba.argmax(axis=1)
-            done += len(proba)
-            yield proba
-
-    def predicted_classes(self):
-        """Return the position of the predicted class of every pool row."""
-        if self._winners.min(initial=0) < 0:  # the strategy did not look at all rows
-            for _ in self():
-                pass
-        return self._winners
-
-
 def view_pool(state, scorer):
     """Build what a strategy may look at.
 
@@ -186,6 +143,7 @@ def view_pool(state, scorer):
         state.pool.size,
         scorer.classes,
         scorer,
+        map_proba=scorer.map,
         student=state.student,
         teacher_error=state.teacher_error,
         gather_pool=lambda: state.table.take(state.pool),

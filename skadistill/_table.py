@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn import get_config
 
+from skadistill._sources import ChunkedRows, stack_rows
 from skadistill.teachers._rows import count_rows, take_rows
 
 __all__ = ["RowTable", "is_frame", "is_texts"]
@@ -65,8 +66,8 @@ class RowTable:
     ----------
     X : container of n_x rows
         Array, sparse matrix, DataFrame or list of texts.
-    X_unlabeled : container of n_u rows or None
-        The same kind of container.
+    X_unlabeled : container of n_u rows, ChunkedRows or None
+        The same kind of container, or one that is read as such.
     """
 
     def __init__(self, X, X_unlabeled=None):
@@ -92,9 +93,11 @@ class RowTable:
             return _take(self.parts[0], rows)
         if not inside.any():
             return _take(self.parts[1], rows - self.n_first)
-        both = _stack(
-            _take(self.parts[0], rows[inside]),
-            _take(self.parts[1], rows[~inside] - self.n_first),
+        both = stack_rows(
+            [
+                _take(self.parts[0], rows[inside]),
+                _take(self.parts[1], rows[~inside] - self.n_first),
+            ]
         )
         order = np.empty(rows.shape[0], dtype=np.int64)
         order[np.concatenate([np.flatnonzero(inside), np.flatnonzero(~inside)])] = (
@@ -117,37 +120,37 @@ class RowTable:
         block : container
             The next rows.
         """
+        size = self.block_rows(n_outputs)
+        for start in range(0, rows.shape[0], size):
+            yield self.take(rows[start : start + size])
+
+    def block_rows(self, n_outputs):
+        """Count the rows of a block that fits scikit-learn's working memory.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Numbers that the caller will compute for each row.
+
+        Returns
+        -------
+        n_rows : int
+            At least 1.
+        """
         width = 1
         for size in getattr(self.parts[0], "shape", (0, 1))[1:]:
             width *= size
         # Inputs, a float32 copy and outputs; networks add some widths of theirs.
         row_bytes = 8 * (2 * width + 4 * n_outputs)
-        size = max(1, int(get_config()["working_memory"] * 2**20 // row_bytes))
-        for start in range(0, rows.shape[0], size):
-            yield self.take(rows[start : start + size])
+        return max(1, int(get_config()["working_memory"] * 2**20 // row_bytes))
 
 
 def _take(part, rows):
     """Take rows; one ascending stretch of an array comes as a view."""
+    if isinstance(part, ChunkedRows):
+        return part.take(rows)
     if isinstance(part, np.ndarray) and rows.shape[0] > 0:
         first, last = int(rows[0]), int(rows[-1])
         if last - first + 1 == rows.shape[0] and (np.diff(rows) == 1).all():
             return part[first : last + 1]
     return take_rows(part, rows)
-
-
-def _stack(first, second):
-    """Put two containers of the same kind on top of each other."""
-    if sparse.issparse(first):
-        return sparse.vstack([first, second], format="csr")
-    if is_frame(first) or hasattr(first, "to_list"):
-        if hasattr(first, "iloc"):
-            import pandas
-
-            return pandas.concat([first, second], axis=0)
-        import polars
-
-        return polars.concat([first, second])
-    if isinstance(first, list | tuple):
-        return [*first, *second]
-    return np.concatenate([first, second])

@@ -25,6 +25,10 @@ class QueryPool:
     iter_proba : callable
         Returns an iterator over blocks of the student's probabilities, each of
         shape (n_block, n_classes), together covering the pool in order.
+    map_proba : callable or None, default=None
+        Takes a function and returns an iterator over what it makes of each block of
+        probabilities, in the pool's order; the blocks may be scored elsewhere. None:
+        here, block after block.
     student : estimator or None, default=None
         The student of the last round, fitted.
     teacher_error : float or None, default=None
@@ -47,6 +51,7 @@ class QueryPool:
         classes,
         iter_proba,
         *,
+        map_proba=None,
         student=None,
         teacher_error=None,
         gather_pool=None,
@@ -58,6 +63,9 @@ class QueryPool:
         self.teacher_error = teacher_error
         self.report = {}
         self._iter_proba = iter_proba
+        self._map_proba = map_proba or (
+            lambda function: (function(block) for block in iter_proba())
+        )
         self._gather_pool = gather_pool
         self._gather_labeled = gather_labeled
         self._cache = {}
@@ -121,11 +129,12 @@ class QueryPool:
         """
         values = np.empty(self.n_rows, dtype=dtype)
         start = 0
-        blocks = (
-            [self._cache["proba"]] if "proba" in self._cache else self._iter_proba()
-        )
-        for block in blocks:
-            values[start : start + len(block)] = function(block)
+        if "proba" in self._cache:
+            results = iter([function(self._cache["proba"])])
+        else:
+            results = self._map_proba(function)
+        for block in results:
+            values[start : start + len(block)] = block
             start += len(block)
         if start != self.n_rows:
             raise ValueError(

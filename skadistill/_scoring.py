@@ -1,0 +1,165 @@
+"""Scoring the pool: block by block, here, in other processes, or where it lives."""
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+
+from skadistill._sources import ChunkedRows
+from skadistill.teachers._rows import take_rows
+
+__all__ = ["PoolScorer", "score_partition"]
+
+
+class PoolScorer:
+    """Put the student's probabilities through a function, block by block.
+
+    Parameters
+    ----------
+    state : FitState
+        Whose student and pool.
+    classes : ndarray of shape (n_classes,)
+        The classes.
+    keep_classes : bool
+        Whether to remember the predicted class of each row.
+    n_jobs : int or None, default=None
+        Blocks scored at once, by joblib's backend of the moment.
+
+    Attributes
+    ----------
+    seconds : float
+        Seconds spent waiting for scores, reading the rows included.
+    """
+
+    def __init__(self, state, classes, *, keep_classes, n_jobs=None):
+        self.student = state.student
+        self.table = state.table
+        self.pool = state.pool
+        self.classes = classes
+        self.n_jobs = n_jobs
+        self.seconds = 0.0
+        self.keep_classes = keep_classes
+        self._winners = np.full(self.pool.shape[0] * keep_classes, -1, dtype=np.int32)
+
+    def __call__(self):
+        """Iterate over the blocks of probabilities once."""
+        return self.map(_unchanged)
+
+    def map(self, function):
+        """Apply a function to each block of probabilities, in the pool's order.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an array of shape (n_block, n_classes); runs where the block is
+            scored.
+
+        Yields
+        ------
+        values : object
+            What it returned, block by block.
+        """
+        done = 0
+        results = self._results(_Score(self.student, function, self.keep_classes))
+        start = perf_counter()
+        for values, winners in results:
+            self.seconds += perf_counter() - start
+            if self.keep_classes:
+                self._winners[done : done + len(winners)] = winners
+                done += len(winners)
+            yield values
+            start = perf_counter()
+
+    def _results(self, score):
+        """Score block after block, several at once where joblib is told so."""
+        source = self.table.parts[-1]
+        if isinstance(source, ChunkedRows) and source.partitions is not None:
+            return self._results_where_rows_live(score, source)
+        return self._results_here(score, self.pool)
+
+    def _results_here(self, score, rows):
+        blocks = self.table.blocks(rows, len(self.classes))
+        if effective_n_jobs(self.n_jobs) == 1:
+            return map(score, blocks)
+        parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
+        return parallel(delayed(score)(block) for block in blocks)
+
+    def _results_where_rows_live(self, score, source):
+        """Send the student to the partitions of a Dask collection."""
+        import dask
+
+        n_first = self.table.n_first
+        yield from self._results_here(score, self.pool[self.pool < n_first])
+        asked = np.ones(len(source), dtype=bool)
+        asked[self.pool[self.pool >= n_first] - n_first] = False
+        # One node of the graph, so that it travels to each worker once.
+        score = dask.delayed(score, traverse=False)
+        step = self.table.block_rows(len(self.classes))
+        tasks = [
+            dask.delayed(score_partition)(
+                score, part, np.flatnonzero(asked[first:last]), source.convert, step
+            )
+            for part, first, last in source.partition_bounds()
+        ]
+        for results in dask.compute(*tasks):
+            yield from results
+
+    def predicted_classes(self):
+        """Return the position of the predicted class of every pool row."""
+        if self._winners.min(initial=0) < 0:  # the strategy did not look at all rows
+            for _ in self.map(_nothing):
+                pass
+        return self._winners
+
+
+@dataclass(frozen=True)
+class _Score:
+    """Predict for one block and keep only what is asked for; travels to workers."""
+
+    student: Any
+    function: Any
+    keep_classes: bool
+
+    def __call__(self, block):
+        proba = np.asarray(self.student.predict_proba(block))
+        winners = proba.argmax(axis=1) if self.keep_classes else None
+        return self.function(proba), winners
+
+
+def score_partition(score, part, asked, convert, step):
+    """Score the rows of one partition, in blocks, where it lives.
+
+    Parameters
+    ----------
+    score : callable
+        Takes a block of rows.
+    part : ndarray or DataFrame
+        The partition.
+    asked : ndarray of int
+        Positions of rows in it that are no longer in the pool.
+    convert : callable
+        Makes of the partition what the student takes.
+    step : int
+        Rows of a block.
+
+    Returns
+    -------
+    results : list
+        What `score` returned, block by block.
+    """
+    rows = np.delete(np.arange(len(part)), asked)
+    part = convert(part)
+    return [
+        score(take_rows(part, rows[start : start + step]))
+        for start in range(0, len(rows), step)
+    ]
+
+
+def _unchanged(proba):
+    return proba
+
+
+def _nothing(proba):
+    return None
