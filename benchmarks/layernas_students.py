@@ -100,7 +100,7 @@ TASKS = [
     Task(
         "cifar10",
         cifar10,
-        lambda seed: StudentNet(LayeredCNN, max_epochs=12, random_state=seed),
+        lambda seed: StudentNet(LayeredCNN, max_epochs=8, random_state=seed),
         cnn_space(3, (8, 16, 32), (3, 5)),
         lambda width: {f"module__width_{i}": width for i in (1, 2, 3)},
         (3_000, 8_000, 20_000),
@@ -166,7 +166,7 @@ def main(argv=None):
         "split, and their choice once more; the uniform student is trained once.",
         "letter: 4000 training rows, 20 epochs, up to three hidden layers; uniform is "
         "two equal ones.",
-        "cifar10: 2000 training images of 16 x 16 pixels, 12 epochs, up to three "
+        "cifar10: 2000 training images of 16 x 16 pixels, 8 epochs, up to three "
         "blocks; uniform is three equal ones of kernel 3.",
         "Made by `python benchmarks/layernas_students.py --save`.",
         "",

@@ -278,7 +278,7 @@ def _build_student(net, X, y):
     )
     if sized and "module__n_rows" not in net.get_params():
         net.set_params(module__n_rows=_num_samples(X))
-    rows = _one_row_a_class(y)
+    rows = _few_rows(y)
     try:
         return net.fit(_safe_indexing(X, rows), _safe_indexing(y, rows))
     except TypeError as error:
@@ -290,7 +290,7 @@ def _build_student(net, X, y):
 
 def _build_mlp(mlp, X, y):
     """Fit for one step on few rows."""
-    rows = _one_row_a_class(y) if isinstance(mlp, MLPClassifier) else np.arange(2)
+    rows = _few_rows(y) if isinstance(mlp, MLPClassifier) else np.arange(2)
     mlp = clone(mlp).set_params(
         max_iter=1, solver="sgd", early_stopping=False, batch_size="auto", verbose=False
     )
@@ -299,8 +299,9 @@ def _build_mlp(mlp, X, y):
         return mlp.fit(_safe_indexing(X, rows), _safe_indexing(y, rows))
 
 
-def _one_row_a_class(y):
-    return np.sort(np.unique(np.asarray(y), return_index=True)[1])
+def _few_rows(y):
+    """List one row of each class, thrice: scikit-learn warns of rarer classes."""
+    return np.tile(np.unique(np.asarray(y), return_index=True)[1], 3)
 
 
 def _network(built):

@@ -93,6 +93,15 @@ def test_rows_without_label_add_no_class_and_no_size():
     assert count_params(NETWORKS["ActiveDistiller"], X, mixed) == PARAMS
 
 
+@pytest.mark.parametrize("network", [StudentNet(module__hidden_sizes=()), "mlp"])
+def test_many_classes_are_no_reason_to_warn(network):
+    """Few rows of many classes look like regression to scikit-learn."""
+    rows, labels = np.zeros((90, 2)), np.repeat(np.arange(30), 3)
+    if network == "mlp":
+        network = MLPClassifier(())
+    assert count_params(network, rows, labels) == (2 + 1) * 30
+
+
 def test_a_student_sized_by_rows_is_counted_at_its_full_number_of_rows():
     """The automatic widths grow with the rows; counting looks at a few, but knows."""
     many = np.tile(X, (3, 1)), np.tile(Y, 3)
