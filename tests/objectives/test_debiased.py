@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 from sklearn.utils._param_validation import InvalidParameterError
 
+from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
     Debiased,
     Evidence,
     SLaM,
+    SoftTarget,
     Validation,
     margin,
 )
 from skadistill.objectives._debiased import debiasing_weights
+from skadistill.student import StudentNet
 
 ESTIMATORS = ["sum", "ratio"]
 
@@ -299,3 +302,23 @@ def test_parameters_out_of_range_are_refused(parameters):
         Debiased(**parameters).lesson(
             Evidence(np.full((2, 2), 0.5), np.zeros(2, dtype=bool))
         )
+
+
+def test_students_of_a_teacher_that_is_often_wrong_learn_more():
+    """Wrong on 40 % of the rows: debiased, mixed and both beat soft by 2 points."""
+    problem = make_noisy_teacher_problem(
+        n_labeled=300, n_pool=800, teacher_error=0.4, random_state=0
+    )
+    X = np.vstack([problem.X_labeled, problem.X_pool])
+    given = np.arange(len(X)) < 300
+    targets = problem.teacher(X)
+    validation = Validation(np.arange(300), targets[:300].copy())
+    targets[:300] = np.eye(4)[problem.y_labeled]
+    evidence = Evidence(targets, given, validation)
+    soft, *others = (
+        StudentNet(random_state=0, max_epochs=20)
+        .fit_lesson(X, objective.lesson(evidence), classes=problem.classes)
+        .score(problem.X_test, problem.y_test)
+        for objective in (SoftTarget(), Debiased(), SLaM(), Debiased(over=SLaM()))
+    )
+    assert min(others) > soft + 0.02
