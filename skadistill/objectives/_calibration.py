@@ -279,8 +279,12 @@ def _bin_by_quantile(values, n_bins):
             f"n_bins must be 'auto' or an int of at least 1, got {n_bins!r}; pass 10, "
             "say."
         )
-    edges = np.quantile(values, np.arange(1, n_bins) / n_bins, method="higher")
-    return np.unique(np.searchsorted(edges, values, "right"), return_inverse=True)[1]
+    ordered = np.sort(values)
+    # Equal values share their middle rank, so that a large tie fills its own bins.
+    first, last = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    middle = (first + last - 1) / 2
+    bins = (middle * n_bins / len(values)).astype(int)
+    return np.unique(bins, return_inverse=True)[1]
 
 
 def _wilson_interval(share, n):

@@ -16,6 +16,7 @@ from skadistill.objectives import (
     SoftTarget,
     Validation,
 )
+from skadistill.testing._require import require
 
 __all__ = ["check_objective"]
 
@@ -60,7 +61,7 @@ def check_objective(objective, *, evidence=None):
     >>> from skadistill.testing import check_objective
     >>> check_objective(SLaM(over=SoftTarget(temperature=2.0)))
     """
-    _require(
+    require(
         isinstance(objective, Objective),
         f"{objective!r} is no instance of skadistill.objectives.Objective",
     )
@@ -103,7 +104,7 @@ def check_constructor(objective):
     """Require that the constructor does nothing but store."""
     parameters = objective.get_params(deep=False)
     for name, value in parameters.items():
-        _require(
+        require(
             getattr(type(objective)(**parameters), name) is value,
             f"the constructor changes the parameter {name!r}; it must only store",
         )
@@ -113,7 +114,7 @@ def check_lesson(objective, evidence):
     """Require that the lesson's parts have their shapes and lie where they must."""
     lesson = objective.lesson(evidence)
     n_rows, n_classes = evidence.targets.shape
-    _require(isinstance(lesson, Lesson), f"lesson returned {type(lesson).__name__}")
+    require(isinstance(lesson, Lesson), f"lesson returned {type(lesson).__name__}")
     shapes = {
         "targets": (n_rows, n_classes),
         "temperature": (n_rows,),
@@ -126,7 +127,7 @@ def check_lesson(objective, evidence):
         part = getattr(lesson, name)
         if part is None:
             continue
-        _require(part.shape == shape, f"{name} has shape {part.shape}, not {shape}")
+        require(part.shape == shape, f"{name} has shape {part.shape}, not {shape}")
         _within(name, part, *RANGES[name])
     _distribution("targets", lesson.targets)
     if lesson.subclasses is not None:
@@ -134,9 +135,9 @@ def check_lesson(objective, evidence):
         _distribution("subclasses", lesson.subclasses[known])
     if lesson.reweight is not None:
         weights = np.asarray(lesson.reweight(_student_proba(evidence)))
-        _require(weights.shape == (n_rows,), f"reweight returned shape {weights.shape}")
+        require(weights.shape == (n_rows,), f"reweight returned shape {weights.shape}")
         _within("reweight's weights", weights, *RANGES["weights"])
-        _require(weights.any(), "reweight returned nothing but zeros")
+        require(weights.any(), "reweight returned nothing but zeros")
 
 
 def check_repetition(objective, evidence):
@@ -145,9 +146,9 @@ def check_repetition(objective, evidence):
     before = {name: part.copy() for name, part in _arrays(evidence).items()}
     lesson = objective.lesson(evidence)
     new = {name for name in set(vars(objective)) - own if not name.endswith("_")}
-    _require(not new, f"lesson leaves the attributes {sorted(new)} behind")
+    require(not new, f"lesson leaves the attributes {sorted(new)} behind")
     for name, part in _arrays(evidence).items():
-        _require(
+        require(
             np.array_equal(part, before[name], equal_nan=part.dtype.kind == "f"),
             f"the evidence's {name} were changed in place",
         )
@@ -160,7 +161,7 @@ def check_given_rows_alone(objective, evidence):
     n_rows = int(evidence.given.sum())
     labels = evidence.targets[evidence.given]
     lesson = objective.lesson(Evidence(labels, np.ones(n_rows, dtype=bool)))
-    _require(
+    require(
         np.array_equal(lesson.targets, labels),
         "the targets of given rows are changed though no row came from the teacher",
     )
@@ -169,14 +170,14 @@ def check_given_rows_alone(objective, evidence):
     plain = lesson.but(subclasses=None)
     loss = LessonLoss(plain)(log_f, torch.from_numpy(LessonLoss.pack(plain)))
     expected = -(torch.from_numpy(labels) * log_f).sum(dim=1)
-    _require(
+    require(
         torch.allclose(loss.double(), expected, atol=1e-6),
         "the loss of given rows is not the cross-entropy with their labels",
     )
     weights = np.ones(n_rows) if lesson.weights is None else lesson.weights
     if lesson.reweight is not None:
         weights = weights * lesson.reweight(log_f.exp().numpy())
-    _require(np.ptp(weights) == 0, "given rows do not weigh alike")
+    require(np.ptp(weights) == 0, "given rows do not weigh alike")
 
 
 def check_rows_may_be_permuted(objective, evidence):
@@ -190,7 +191,7 @@ def check_rows_may_be_permuted(objective, evidence):
     )
     if lesson.reweight is not None:
         proba = _student_proba(evidence)
-        _require(
+        require(
             np.allclose(
                 lesson.reweight(proba)[order],
                 objective.lesson(permuted).reweight(proba[order]),
@@ -208,9 +209,9 @@ def check_missing_evidence(objective, evidence):
         try:
             objective.lesson(replace(evidence, **{need: None}))
         except ObjectiveError:
-            _require(missing, f"fails without {need}, but does not say it needs them")
+            require(missing, f"fails without {need}, but does not say it needs them")
         else:
-            _require(not missing, f"says it needs {need}, but does not ask for them")
+            require(not missing, f"says it needs {need}, but does not ask for them")
 
 
 def check_composition(objective, evidence):
@@ -236,7 +237,7 @@ def check_loss_gradient(objective, evidence):
     for scale in (1.0, 1e4):  # 1e4: the student is one-hot
         point = (scale * logits).requires_grad_()
         loss(point, packed).sum().backward()
-        _require(
+        require(
             bool(torch.isfinite(point.grad).all()),
             f"the loss has gradients that are not finite at logits around {scale:g}",
         )
@@ -246,7 +247,7 @@ def check_loss_gradient(objective, evidence):
     direction[:, ::2] = -0.5
     ahead, behind = logits + step * direction, logits - step * direction
     slope = (loss(ahead, packed) - loss(behind, packed)) / (2 * step)
-    _require(
+    require(
         torch.allclose((gradient * direction).sum(dim=1), slope, atol=1e-5),
         "the loss's gradient is not that of finite differences",
     )
@@ -272,19 +273,13 @@ RANGES = {
 }
 
 
-def _require(holds, message):
-    """Raise where `assert` would, also under ``python -O``."""
-    if not holds:
-        raise AssertionError(f"{message}.")
-
-
 def _within(name, values, low, high, open_low):
     """Require numbers between two bounds; NaN is for subclasses alone."""
     if name == "subclasses":
         values = values[~np.isnan(values)]
     inside = (values > low if open_low else values >= low) & (values <= high + 1e-9)
     inside &= np.isfinite(values)
-    _require(
+    require(
         inside.all(),
         f"{name} lie between {values.min()} and {values.max()}, not all in "
         f"{'(' if open_low else '['}{low}, {high}{']' if np.isfinite(high) else ')'}",
@@ -294,7 +289,7 @@ def _within(name, values, low, high, open_low):
 def _distribution(name, values):
     """Require that the last axis sums to 1."""
     sums = values.sum(axis=-1)
-    _require(
+    require(
         np.allclose(sums, 1, atol=1e-5),
         f"{name} sum to between {sums.min()} and {sums.max()}, not to 1",
     )
@@ -307,7 +302,7 @@ def _same_lesson(one, other, message):
         same = (a is None) == (b is None)
         if same and isinstance(a, np.ndarray):
             same = a.shape == b.shape and np.allclose(a, b, atol=1e-5, equal_nan=True)
-        _require(same, f"{message} {field.name}")
+        require(same, f"{message} {field.name}")
 
 
 def _permuted_lesson(lesson, order):

@@ -87,6 +87,16 @@ def test_the_table_is_what_one_counts_by_hand():
     np.testing.assert_allclose(found.curve([0.2, 0.8]), found.expected)
 
 
+@pytest.mark.parametrize("n_unsure", [2, 6])
+def test_bins_count_by_their_rows(n_unsure):
+    """A large tie on either side leaves the other rows a bin of their own."""
+    proba = np.repeat([[0.6, 0.4], [0.9, 0.1]], [n_unsure, 8 - n_unsure], axis=0)
+    found = teacher_reliability(proba, [0] * 8, classes=[0, 1], n_bins=2)
+    np.testing.assert_array_equal(found.n_rows, [n_unsure, 8 - n_unsure])
+    gap = (0.4 * n_unsure + 0.1 * (8 - n_unsure)) / 8
+    np.testing.assert_allclose(found.calibration_error, gap)
+
+
 def test_the_interval_is_wilsons(rng):
     proba, truth = calibrated(rng, 90)
     found = teacher_reliability(proba, truth, n_bins=3)

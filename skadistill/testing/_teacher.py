@@ -1,0 +1,88 @@
+"""The contract of a teacher, as checks."""
+
+from copy import deepcopy
+
+import numpy as np
+from sklearn.base import clone
+
+from skadistill.teachers import as_teacher, take_rows
+from skadistill.teachers._rows import count_rows
+from skadistill.testing._require import require
+
+__all__ = ["check_teacher"]
+
+# The same product in float32 differs by this much between sizes of batches.
+ROUNDING = 1e-5
+
+
+def check_teacher(teacher, X, classes):
+    """Check that a teacher keeps the contract that the ledger relies on.
+
+    It is asked about all rows of `X` three times over, which costs whatever it
+    costs: pass few rows.
+
+    - Answers: probabilities of the classes, one row for each asked about; no row is
+      no question.
+    - Rows: what it says about a row depends on neither the other rows asked about
+      nor their order, for labels are remembered row by row.
+    - Identity: a text that stays the same, in clones too, or it would be paid again.
+    - Manners: the rows are not written to.
+
+    Parameters
+    ----------
+    teacher : estimator, callable or BaseTeacher
+        Fitted, or needing no fit.
+    X : container of n_rows rows
+        Two rows or more, not all alike.
+    classes : array-like of shape (n_classes,)
+        The classes, sorted.
+
+    Raises
+    ------
+    AssertionError
+        If it breaks the contract; the message says where.
+    TeacherError
+        If an answer is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.testing import check_teacher
+    >>> def teacher(X):
+    ...     return np.c_[X[:, 0] < 0, X[:, 0] >= 0].astype(float)
+    >>> check_teacher(teacher, np.array([[-1.0], [0.5], [2.0]]), classes=[0, 1])
+    """
+    teacher, n_rows = as_teacher(teacher), count_rows(X)
+    kept, order = deepcopy(X), np.arange(n_rows)[::-1]
+    identity = teacher.identity
+    require(isinstance(identity, str) and identity, "its identity is no text")
+    labels = teacher.ask(X, classes)
+    require(
+        all(
+            np.array_equal(take_rows(X, [row]), take_rows(kept, [row]))
+            for row in range(n_rows)
+        ),
+        "it writes into the rows",
+    )
+    require(
+        np.allclose(
+            labels, teacher.ask(take_rows(X, order), classes)[order], atol=ROUNDING
+        ),
+        "it answers otherwise when the rows come in another order",
+    )
+    half = n_rows // 2
+    parts = [
+        teacher.ask(take_rows(X, rows), classes)
+        for rows in (np.arange(half), np.arange(half, n_rows))
+    ]
+    require(
+        np.allclose(labels, np.concatenate(parts), atol=ROUNDING),
+        "it answers otherwise when it is asked about fewer rows at once",
+    )
+    none = teacher.ask(take_rows(X, np.arange(0)), classes)
+    require(
+        none.shape == (0, len(classes)),
+        f"asked about no row, it answers with shape {none.shape}",
+    )
+    for copy, what in [(teacher, "answering"), (clone(teacher), "cloning")]:
+        require(copy.identity == identity, f"its identity changes by {what}")
