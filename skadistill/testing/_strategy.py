@@ -1,5 +1,7 @@
 """The contract of a query strategy, as checks."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import clone
 
@@ -103,5 +105,5 @@ def _pool(X, proba, student):
 
 def _global_state():
     """Return the state of numpy's global generator, comparable."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return name, keys.tobytes(), *rest
+    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    return state["state"]["key"].tobytes(), state["state"]["pos"], state["has_gauss"]
