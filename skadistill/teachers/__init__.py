@@ -4,6 +4,7 @@ Teachers only answer, the ledger only remembers, the loop spends.
 """
 
 from skadistill.teachers._as_teacher import as_teacher
+from skadistill.teachers._async import Answer, AsyncTeacher
 from skadistill.teachers._base import BaseTeacher, Part
 from skadistill.teachers._budget import Claim
 from skadistill.teachers._estimator import EstimatorTeacher
@@ -18,6 +19,8 @@ from skadistill.teachers._teacher_error import (
 )
 
 __all__ = [
+    "Answer",
+    "AsyncTeacher",
     "BaseLedger",
     "BaseTeacher",
     "Claim",

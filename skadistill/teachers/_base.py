@@ -346,18 +346,7 @@ class BaseTeacher(BaseEstimator):
         classes = np.asarray(classes).tolist()
         n_rows = count_rows(X)
         self._refuse_unfitted(n_rows)
-        # Before the call: a mismatch that can be known is not worth paying for.
-        allow = {
-            "allow_missing": self.allow_missing_classes,
-            "allow_extra": self.allow_extra_classes,
-        }
-        own = self.own_classes
-        own = None if own is None else np.asarray(own).tolist()
-        try:
-            check_classes(own, classes, who=self.label, **allow)
-        except TeacherError as error:
-            error.cost = 0.0
-            raise
+        self._check_classes(classes)
         if n_rows == 0:
             return np.zeros((0, len(classes))), np.empty((0, 0), dtype=np.float32)
         embeddings = None
@@ -368,17 +357,38 @@ class BaseTeacher(BaseEstimator):
             )
         else:
             answer = self._call(self.answer, X, n_rows)
-        labels = soft_labels(
+        return self._check_answer(answer, n_rows, classes, row_numbers), embeddings
+
+    def _check_classes(self, classes):
+        """Refuse a mismatch that can be known: it is not worth paying for."""
+        try:
+            check_classes(self._own_list(), classes, who=self.label, **self._allowed())
+        except TeacherError as error:
+            error.cost = 0.0
+            raise
+
+    def _check_answer(self, answer, n_rows, classes, row_numbers):
+        """Make checked soft labels of an answer."""
+        return soft_labels(
             answer,
             n_rows,
             classes,
-            own=own,
+            own=self._own_list(),
             kind=self.answer_kind,
             who=self.label,
             row_numbers=None if row_numbers is None else np.asarray(row_numbers),
-            **allow,
+            **self._allowed(),
         )
-        return labels, embeddings
+
+    def _own_list(self):
+        own = self.own_classes
+        return None if own is None else np.asarray(own).tolist()
+
+    def _allowed(self):
+        return {
+            "allow_missing": self.allow_missing_classes,
+            "allow_extra": self.allow_extra_classes,
+        }
 
     def _call(self, method, X, n_rows):
         """Call the teacher; whatever it raises becomes a fault of the teacher."""

@@ -1,0 +1,573 @@
+"""Teachers behind an API: many calls at once, limits, retries, partial answers."""
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+import os
+import queue
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skadistill.exceptions import TeacherCallError, TeacherError
+from skadistill.teachers._base import BaseTeacher, Part
+from skadistill.teachers._call_faults import is_retryable, may_be_billed, retry_after
+from skadistill.teachers._embeddings import raise_without_embeddings
+from skadistill.teachers._identity import classes_suffix, function_identity
+from skadistill.teachers._rows import count_rows, take_rows
+
+__all__ = ["Answer", "AsyncTeacher"]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Return labels together with what the call cost.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_rows, n_classes) or (n_rows,)
+        Probabilities, or hard labels.
+    cost : float or None, default=None
+        What this call cost, in the user's money, for example from the ``usage`` that
+        the server reports. None: the teacher's ``cost_per_row``.
+
+    Examples
+    --------
+    >>> from skadistill.teachers import Answer
+    >>> Answer(["spam"], cost=0.0003).cost
+    0.0003
+    """
+
+    labels: Any
+    cost: float | None = None
+
+
+class AsyncTeacher(BaseTeacher):
+    """Ask a function that calls an API: many calls at once, within limits.
+
+    The rows are put in calls of `rows_per_call`; up to `max_concurrency` of them run
+    at a time. A call that fails in passing (too many requests, an overloaded server,
+    a timeout, a dropped connection, unreadable JSON) is tried again after a wait that
+    doubles; any other fault ends the asking. Calls in flight are then waited for, and
+    every row answered is kept in the ledger.
+
+    It can be used like any other teacher, also where an event loop is running, as in
+    a notebook: it has a loop of its own in a thread.
+
+    Parameters
+    ----------
+    function : callable
+        ``async def`` or ``def``; the latter runs in threads. Takes rows in the
+        container the caller has and returns probabilities of shape
+        (n_rows, n_classes), hard labels of shape (n_rows,), or an `Answer` with
+        either and the call's cost. Let it take its key from the environment: a
+        parameter or a default value would become a part of what is stored.
+    classes : array-like of shape (n_classes,) or None, default=None
+        What the columns mean, or which hard labels may come. None: the classes
+        asked for, in order.
+    name, version : str or None, default=None
+        The identity under which a ledger files the answers. None: the function's
+        module, name and code.
+    rows_per_call : int, default=1
+        Rows of one call.
+    max_concurrency : int, default=8
+        Calls in flight.
+    requests_per_minute : float or None, default=None
+        Tries that may start in a minute, as a leaky bucket: after a rest so many may
+        start at once. Counted in this process. None: no limit.
+    tokens_per_minute : float or None, default=None
+        Tokens that may be sent in a minute; needs `count_tokens`. None: no limit.
+    count_tokens : callable or None, default=None
+        Takes the rows of a call and returns (an estimate of) their tokens.
+    timeout : float, default=60.0
+        Seconds for one try. The thread of a function without ``async`` cannot be
+        stopped: give its connection a timeout, too.
+    max_tries : int, default=6
+        Tries of one call, the first included.
+    backoff : float, default=1.0
+        Seconds: the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``,
+        at most 60, and not less than the server's ``Retry-After``.
+    retryable : callable or None, default=None
+        Takes the error of a try and tells whether to try again. None: the faults
+        above.
+    cost_per_row : float or None, default=None
+        What a row of one try costs, in the user's money; with an `Answer` that
+        knows better, what it costs at most. None: not known.
+    allow_missing_classes : bool, default=False
+        Whether the function may lack classes; they get probability 0.
+    allow_extra_classes : bool, default=False
+        Whether the function may know more classes; their share is dropped and the
+        row renormalised.
+
+    Attributes
+    ----------
+    identity : str
+        Under which a ledger files the answers.
+    price : float or None
+        What one row can cost at most: ``cost_per_row * max_tries``. A ledger with
+        ``max_cost`` reserves it.
+
+    Notes
+    -----
+    Needs tenacity, which does the waiting, and aiolimiter, which keeps the limits:
+    ``pip install skadistill[api]``.
+
+    Every try is counted in the ledger's cost. One that the server refused with a
+    status cost nothing; one that broke otherwise is counted in full, since it may be
+    billed.
+
+    Clones share the teacher (``clone`` returns it), and so its limits.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> import numpy as np
+    >>> from skadistill.teachers import AsyncTeacher
+    >>> async def ask(rows):
+    ...     await asyncio.sleep(0.01)  # await client.post(...)
+    ...     return ["up" if row[0] > 0 else "down" for row in rows]
+    >>> teacher = AsyncTeacher(ask, name="model", version="2026-11")
+    >>> teacher.ask(np.array([[2.0], [-1.0]]), ["down", "up"])
+    array([[0., 1.],
+           [1., 0.]])
+    """
+
+    def __init__(
+        self,
+        function,
+        classes=None,
+        name=None,
+        version=None,
+        *,
+        rows_per_call=1,
+        max_concurrency=8,
+        requests_per_minute=None,
+        tokens_per_minute=None,
+        count_tokens=None,
+        timeout=60.0,
+        max_tries=6,
+        backoff=1.0,
+        retryable=None,
+        cost_per_row=None,
+        allow_missing_classes=False,
+        allow_extra_classes=False,
+    ):
+        self.function = function
+        self.classes = classes
+        self.name = name
+        self.version = version
+        self.rows_per_call = rows_per_call
+        self.max_concurrency = max_concurrency
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.count_tokens = count_tokens
+        self.timeout = timeout
+        self.max_tries = max_tries
+        self.backoff = backoff
+        self.retryable = retryable
+        self.cost_per_row = cost_per_row
+        self.allow_missing_classes = allow_missing_classes
+        self.allow_extra_classes = allow_extra_classes
+
+    def __sklearn_clone__(self):
+        return self
+
+    @property
+    def label(self):
+        """What messages call the teacher."""
+        function = getattr(self.function, "__name__", type(self.function).__name__)
+        return f"the teacher {self.name or function!r}"
+
+    @property
+    def own_classes(self):
+        """What the columns of its answers mean; None where it has not said."""
+        return self.classes
+
+    @property
+    def price(self):
+        """What one row can cost at most, tries that fail included."""
+        return None if self.cost_per_row is None else self.cost_per_row * self.max_tries
+
+    def derived_identity(self):
+        """Return the function's module, name and a hash of its code.
+
+        Returns
+        -------
+        identity : str
+            With the declared classes, since they say what the columns mean.
+        """
+        code = function_identity(self.function)
+        return f"async:{code}{classes_suffix(self.classes)}"
+
+    def answer(self, X):
+        """Ask about all rows and return checked answers over its own classes.
+
+        Parameters
+        ----------
+        X : container of n_rows rows
+            The rows, as the caller has them.
+
+        Returns
+        -------
+        answer : ndarray of float64 of shape (n_rows, n_classes)
+            As from `ask`.
+        """
+        if self.classes is None:
+            raise TeacherError(
+                f"{self.label} has no classes of its own; pass `classes`, or call ask."
+            )
+        return self.ask(X, self.classes)
+
+    def ask(self, X, classes, *, row_numbers=None):
+        """Ask about the rows of `X` in as many calls as it takes.
+
+        Parameters
+        ----------
+        X, classes, row_numbers : as in `BaseTeacher.ask`
+            The question.
+
+        Returns
+        -------
+        labels : ndarray of float64 of shape (n_rows, n_classes)
+            Probabilities, columns in the order of `classes`; each row sums to 1.
+
+        Raises
+        ------
+        TeacherError
+            As `BaseTeacher.ask` does. What was answered before is lost here; it is
+            kept by `buy_labels`.
+        """
+        labels = np.empty((count_rows(X), len(np.asarray(classes))))
+        for part in self.ask_parts(X, classes, row_numbers=row_numbers):
+            labels[part.rows] = part.labels
+        return labels
+
+    def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
+        """Ask about the rows of `X` and yield the answers as they come.
+
+        Parameters
+        ----------
+        X, classes, row_numbers : as in `BaseTeacher.ask`
+            The question.
+        with_embeddings : bool, default=False
+            Must be False: there are none.
+
+        Yields
+        ------
+        part : Part
+            One or more calls that were answered meanwhile.
+
+        Raises
+        ------
+        TeacherError
+            After the first call that fails for good, once those in flight have come
+            back and were yielded. Its ``cost`` is that of the calls that failed.
+        """
+        if with_embeddings:
+            raise_without_embeddings(self.label)
+        classes = np.asarray(classes).tolist()
+        self._check_classes(classes)
+        engine = _engine_of(self)
+        n_rows = count_rows(X)
+        numbers = np.arange(n_rows) if row_numbers is None else np.asarray(row_numbers)
+        calls = [
+            np.arange(start, min(start + self.rows_per_call, n_rows))
+            for start in range(0, n_rows, self.rows_per_call)
+        ]
+        errand = _Errand(self, X, classes, numbers, calls)
+        yield from errand.run(engine)
+
+
+class _Errand:
+    """One question to an AsyncTeacher: its calls, and the answers so far."""
+
+    def __init__(self, teacher, X, classes, numbers, calls):
+        self.teacher = teacher
+        self.X = X
+        self.classes = classes
+        self.numbers = numbers
+        self.calls = iter(calls)
+        self.stopped = False
+        self.answers: queue.SimpleQueue = queue.SimpleQueue()
+        self.fault = None
+        self.fault_cost = 0.0
+
+    def run(self, engine):
+        """Yield parts, here, while the calls are made in the engine's thread."""
+        work = asyncio.run_coroutine_threadsafe(self._work(engine), engine.loop)
+        clock = time.perf_counter()
+        interrupt = None
+        try:
+            while True:
+                try:
+                    parts = self._ready()
+                except KeyboardInterrupt as error:
+                    # Calls in flight are paid for: take them home before leaving.
+                    if interrupt is not None:
+                        raise
+                    interrupt, self.stopped = error, True
+                    continue
+                if parts is None:
+                    break
+                now = time.perf_counter()
+                yield _joined(parts, seconds=now - clock)
+                clock = now
+            work.result()
+        finally:
+            self.stopped = True
+            work.cancel()
+        if interrupt is not None:
+            raise interrupt
+        if self.fault is not None:
+            self.fault.cost = self.fault_cost
+            raise self.fault
+
+    def _ready(self):
+        """Wait for an answer; return all there are, None at the end."""
+        parts = [self.answers.get()]
+        while parts[-1] is not None:
+            try:
+                parts.append(self.answers.get_nowait())
+            except queue.Empty:
+                return parts
+        self.answers.put(None)
+        return parts[:-1] or None
+
+    async def _work(self, engine):
+        """Make the calls, as many at a time as allowed."""
+        try:
+            n_workers = self.teacher.max_concurrency
+            await asyncio.gather(*(self._worker(engine) for _ in range(n_workers)))
+        finally:
+            self.answers.put(None)
+
+    async def _worker(self, engine):
+        """Make one call after the other."""
+        for rows in self.calls:
+            async with engine.places:
+                if self.stopped:
+                    return
+                await self._call(engine, rows)
+
+    async def _call(self, engine, rows):
+        """Make one call, with its tries, and check the answer."""
+        spent: list[float] = []
+        try:
+            labels = await self._tries(engine, rows, spent)
+            labels = self.teacher._check_answer(
+                labels, len(rows), self.classes, self.numbers[rows]
+            )
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # an interrupt must not kill the loop
+            self.stopped = True
+            self.fault_cost += sum(spent)
+            if self.fault is None:
+                self.fault = self._named(error, rows, n_tries=len(spent))
+        else:
+            known = self.teacher.cost_per_row is not None or any(spent)
+            self.answers.put(Part(rows, labels, sum(spent) if known else None))
+
+    async def _tries(self, engine, rows, spent):
+        """Try until there is an answer; append to `spent` what each try cost."""
+        question = take_rows(self.X, rows)
+        price = len(rows) * (self.teacher.cost_per_row or 0.0)
+        async for attempt in engine.tries(lambda: not self.stopped):
+            with attempt:
+                await engine.wait_for_turn(question)
+                try:
+                    answer = await engine.call(question)
+                except BaseException as error:
+                    spent.append(price if may_be_billed(error) else 0.0)
+                    raise
+        if not isinstance(answer, Answer):
+            answer = Answer(answer)
+        spent.append(price if answer.cost is None else answer.cost)
+        return answer.labels
+
+    def _named(self, error, rows, n_tries):
+        """Make a fault of the teacher of whatever was raised."""
+        if isinstance(error, TeacherError) or not isinstance(error, Exception):
+            return error
+        numbers = self.numbers[rows].tolist()
+        which = f"row {numbers[0]}" if len(rows) == 1 else f"rows {numbers!r:.60}"
+        fault = TeacherCallError(
+            f"{self.teacher.label} raised {type(error).__name__}: "
+            f"{str(error).rstrip('.')}, when asked about {which} (try {n_tries} of at "
+            f"most {self.teacher.max_tries}); mend the teacher or its input and ask "
+            "again."
+        )
+        fault.__cause__ = error
+        return fault
+
+
+class _Engine:
+    """A loop in a thread, and the limits that all questions to a teacher share."""
+
+    def __init__(self, teacher, settings):
+        tenacity, aiolimiter = _libraries()
+        self.process = os.getpid()
+        self.settings = settings
+        self.tenacity = tenacity
+        self.function = teacher.function
+        self.is_async = _is_async(teacher.function)
+        self.retryable = teacher.retryable or is_retryable
+        self.max_tries = teacher.max_tries
+        self.backoff = tenacity.wait_random_exponential(teacher.backoff, max=60)
+        self.count_tokens = teacher.count_tokens
+        self.timeout = teacher.timeout
+        self.places = asyncio.Semaphore(teacher.max_concurrency)
+        self.requests, self.tokens = (
+            None if rate is None else aiolimiter.AsyncLimiter(rate, 60)
+            for rate in (teacher.requests_per_minute, teacher.tokens_per_minute)
+        )
+        self.threads = concurrent.futures.ThreadPoolExecutor(
+            teacher.max_concurrency, thread_name_prefix="skadistill-teacher"
+        )
+        self.loop = asyncio.new_event_loop()
+        thread = threading.Thread(
+            target=_run, args=(self.loop,), name="skadistill-teacher", daemon=True
+        )
+        thread.start()
+        self.thread = thread
+
+    def tries(self, going_on):
+        """Iterate over the tries of one call, waiting in between."""
+        return self.tenacity.AsyncRetrying(
+            stop=self.tenacity.stop_after_attempt(self.max_tries),
+            wait=lambda state: max(
+                self.backoff(state), retry_after(state.outcome.exception())
+            ),
+            retry=self.tenacity.retry_if_exception(
+                lambda error: going_on() and self.retryable(error)
+            ),
+            reraise=True,
+        )
+
+    async def wait_for_turn(self, question):
+        """Wait until the limits let another try start."""
+        if self.requests is not None:
+            await self.requests.acquire()
+        if self.tokens is not None:
+            n_tokens = self.count_tokens(question)
+            if n_tokens > self.tokens.max_rate:
+                raise TeacherError(
+                    f"a call has {n_tokens} tokens where tokens_per_minute is "
+                    f"{self.tokens.max_rate:g}; use fewer rows_per_call, or shorten "
+                    "the row."
+                )
+            await self.tokens.acquire(n_tokens)
+
+    async def call(self, question):
+        """Call the function once, for as long as it may take."""
+        if self.is_async:
+            call = self.function(question)
+        else:
+            call = self.loop.run_in_executor(self.threads, self.function, question)
+        try:
+            async with asyncio.timeout(self.timeout) as limit:
+                return await call
+        except TimeoutError:
+            if limit.expired():
+                raise TimeoutError(f"no answer within {self.timeout:g} s") from None
+            raise
+
+    def close(self):
+        """Stop the loop; it closes itself."""
+        if self.process == os.getpid():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            if threading.current_thread() is not self.thread:
+                self.thread.join()
+            self.threads.shutdown(wait=False)
+
+
+_ENGINES: "weakref.WeakKeyDictionary[AsyncTeacher, _Engine]"
+_ENGINES = weakref.WeakKeyDictionary()
+_ENGINES_LOCK = threading.Lock()
+
+
+def _engine_of(teacher):
+    """Return the engine of a teacher, a new one after a fork or new settings."""
+    settings = _checked_settings(teacher)
+    with _ENGINES_LOCK:
+        engine = _ENGINES.get(teacher)
+        if engine is None or (engine.process, engine.settings) != (
+            os.getpid(),
+            settings,
+        ):
+            engine = _Engine(teacher, settings)
+            _ENGINES[teacher] = engine
+            weakref.finalize(teacher, engine.close)
+        return engine
+
+
+def _checked_settings(teacher):
+    """Refuse limits that are none; return all that an engine is built from."""
+    smallest = {"rows_per_call": 1, "max_concurrency": 1, "max_tries": 1}
+    for name, least in smallest.items():
+        value = getattr(teacher, name)
+        if not isinstance(value, int | np.integer) or value < least:
+            raise TeacherError(
+                f"{name} is {value!r}; pass an integer of at least {least}."
+            )
+    for name in ("requests_per_minute", "tokens_per_minute", "timeout", "backoff"):
+        value = getattr(teacher, name)
+        optional = value is None and name.endswith("minute")
+        if not optional and not (isinstance(value, int | float) and value > 0):
+            raise TeacherError(f"{name} is {value!r}; pass a positive number.")
+    if teacher.tokens_per_minute is not None and teacher.count_tokens is None:
+        raise TeacherError(
+            f"tokens_per_minute is {teacher.tokens_per_minute:g} but count_tokens is "
+            "None; pass a function that counts the tokens of some rows."
+        )
+    names = (
+        *("function", "max_concurrency", "requests_per_minute", "tokens_per_minute"),
+        *("count_tokens", "max_tries", "backoff", "retryable", "timeout"),
+    )
+    return tuple(getattr(teacher, name) for name in names)
+
+
+def _libraries():
+    """Import what waits for us, or say what needs it."""
+    try:
+        import aiolimiter
+        import tenacity
+    except ImportError as error:
+        raise ImportError(
+            f"AsyncTeacher needs {error.name}, which is not installed; run `pip "
+            "install skadistill[api]`."
+        ) from None
+    return tenacity, aiolimiter
+
+
+def _is_async(function):
+    """Tell whether calling a function gives something to await."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = getattr(function, "__call__", None)  # noqa: B004 (an instance's method)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _run(loop):
+    """Run a loop until it is stopped, then close it."""
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _joined(parts, seconds):
+    """Make one part of several."""
+    costs = [part.cost for part in parts if part.cost is not None]
+    return Part(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        sum(costs) if costs else None,
+        seconds,
+    )

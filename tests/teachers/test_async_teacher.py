@@ -1,0 +1,597 @@
+"""A teacher behind HTTP: nothing paid is lost, whatever the server does."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.linear_model import LogisticRegression
+
+from skadistill import ActiveDistiller
+from skadistill.exceptions import (
+    TeacherCallError,
+    TeacherClassesError,
+    TeacherError,
+    TeacherProbabilityError,
+    TeacherShapeError,
+)
+from skadistill.teachers import (
+    Answer,
+    AsyncTeacher,
+    LabelLedger,
+    MemoryLedger,
+    as_teacher,
+    buy_labels,
+    row_keys,
+)
+from skadistill.teachers._call_faults import is_retryable, retry_after, status_of
+
+CLASSES = ["down", "up"]
+SECRET = "sk-this-must-not-be-anywhere"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Speak the chat-completions protocol, and misbehave where told to."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = body["messages"][-1]["content"]
+        with server.lock:
+            server.asked[text] += 1
+            server.running += 1
+            server.peak = max(server.peak, server.running)
+            how = server.faults.get(text, [])
+            how = how.pop(0) if how else "answer"
+        try:
+            self.respond(how, text)
+        finally:
+            with server.lock:
+                server.running -= 1
+
+    def respond(self, how, text):
+        if how == "drop":
+            self.connection.close()
+            return
+        if how == "slow":
+            time.sleep(0.6)
+        elif how == "pause":
+            time.sleep(0.02)
+        status = int(how) if how.isdigit() else 200
+        value = float(text)
+        content = "up" if value > 0 else "down"
+        p = 1 / (1 + np.exp(-value))
+        logprobs = {"up": np.log(p), "down": np.log(1 - p)}
+        top = [{"token": t, "logprob": float(v)} for t, v in logprobs.items()]
+        choice = {
+            "message": {"role": "assistant", "content": content},
+            "logprobs": {"content": [{"token": content, "top_logprobs": top}]},
+        }
+        if how == "no choices":
+            payload = b'{"object": "chat.completion"}'
+        elif how == "malformed":
+            payload = b'{"choices": [{"message"'
+        elif how == "nonsense":
+            choice["message"]["content"] = "As a language model, I cannot say"
+            payload = json.dumps({"choices": [choice]}).encode()
+        else:
+            usage = {"prompt_tokens": len(text), "completion_tokens": 1}
+            payload = json.dumps({"choices": [choice], "usage": usage}).encode()
+        self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", "0.05")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+
+class QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass  # a client that gave up
+
+
+@pytest.fixture
+def server():
+    """Run a real server on this machine, with its own counter."""
+    server = QuietServer(("127.0.0.1", 0), Handler)
+    server.lock, server.faults, server.asked = threading.Lock(), {}, Counter()
+    server.running = server.peak = 0
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class StatusError(Exception):
+    """Say what the server refused with, as most clients' errors do."""
+
+    def __init__(self, response):
+        super().__init__(f"{response.status} {response.reason}")
+        self.status_code, self.headers = response.status, response.headers
+
+
+def completion(port, text, timeout=5.0):
+    body = json.dumps({"messages": [{"role": "user", "content": text}]})
+    headers = {"Authorization": f"Bearer {os.environ.get('SOME_API_KEY', '')}"}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/chat/completions", body, headers)
+        with connection.getresponse() as response:
+            if response.status >= 400:
+                raise StatusError(response)
+            return json.load(response)
+
+
+def client(server, *, soft=False, asynchronous=True):
+    """Make the function that a user would write."""
+    port = server.server_port
+
+    def ask(rows):
+        answers = []
+        for row in rows:
+            choice = completion(port, str(row[0]))["choices"][0]
+            if soft:
+                top = choice["logprobs"]["content"][0]["top_logprobs"]
+                p = {entry["token"]: np.exp(entry["logprob"]) for entry in top}
+                answers.append([p["down"], p["up"]])
+            else:
+                answers.append(choice["message"]["content"])
+        return answers
+
+    async def ask_async(rows):
+        return await asyncio.to_thread(ask, rows)
+
+    return ask_async if asynchronous else ask
+
+
+def teacher_of(server, *, soft=False, asynchronous=True, **options):
+    options = {"name": "model", "backoff": 0.01, "max_concurrency": 4} | options
+    return AsyncTeacher(client(server, soft=soft, asynchronous=asynchronous), **options)
+
+
+def rows(n, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, 1)).round(3)
+
+
+def truth(X, soft=False):
+    p = 1 / (1 + np.exp(-X[:, 0])) if soft else (X[:, 0] > 0).astype(float)
+    return np.column_stack([1 - p, p])
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("rows_per_call", [1, 3])
+def test_answers_come_back_in_order(server, soft, asynchronous, rows_per_call):
+    """Whatever the order in which they arrive; each row is asked once."""
+    X = rows(14)
+    server.faults = {str(v): ["pause"] for v in X[::3, 0]}
+    teacher = teacher_of(
+        server, soft=soft, asynchronous=asynchronous, rows_per_call=rows_per_call
+    )
+    labels = (
+        teacher.ask(X, CLASSES[::-1])[:, ::-1]
+        if soft is False
+        else teacher.ask(X, CLASSES)
+    )
+    np.testing.assert_allclose(labels, truth(X, soft), atol=1e-12)
+    assert server.asked == Counter(str(v) for v in X[:, 0])
+    assert teacher.ask(X[:0], CLASSES).shape == (0, 2)
+
+
+PASSING = ["429", "500", "503", "slow", "malformed", "drop"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("fault", PASSING)
+def test_passing_faults_are_tried_again(server, fault, asynchronous):
+    """One more request for the row, its cost counted unless the server refused."""
+    X = rows(6)
+    server.faults = {str(X[2, 0]): [fault]}
+    ledger = MemoryLedger()
+    teacher = teacher_of(
+        server, asynchronous=asynchronous, timeout=0.3, cost_per_row=0.01
+    )
+    bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    assert (bought.labels == truth(X)).all()
+    assert server.asked == Counter([*(str(v) for v in X[:, 0]), str(X[2, 0])])
+    n_billed = 6 if fault.isdigit() else 7
+    assert ledger.summary()["cost"] == bought.cost == pytest.approx(n_billed / 100)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "said"),
+    [
+        ("400", TeacherCallError, "raised StatusError: 400 Bad Request"),
+        ("401", TeacherCallError, "raised StatusError: 401 Unauthorized"),
+        ("no choices", TeacherCallError, "raised KeyError: 'choices'"),
+        ("nonsense", TeacherClassesError, "answered the unknown label 'As a language"),
+    ],
+)
+def test_lasting_faults_end_the_asking(server, tmp_path, fault, error, said):
+    """Not tried again; what was answered is kept, and the rest is paid once."""
+    X = rows(30)
+    server.faults = {str(X[11, 0]): [fault]}
+    ledger = LabelLedger(tmp_path / "labels.sqlite")
+    teacher = teacher_of(server, cost_per_row=0.01)
+    with pytest.raises(error) as caught:
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    assert said in str(caught.value)
+    assert "row 11" in str(caught.value)
+    assert caught.value.__cause__ is not None or fault == "nonsense"
+    n_kept = len(ledger)
+    assert sum(server.asked.values()) == n_kept + 1
+    assert 8 <= n_kept <= 29
+    assert str(caught.value).endswith(
+        f"the {n_kept} labels paid for before it are kept in the ledger."
+    )
+    summary = ledger.summary()
+    assert summary["n_failed"] == 30 - n_kept
+    n_billed = n_kept + (not fault.isdigit())
+    assert summary["cost"] == pytest.approx(n_billed / 100)
+    bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    assert (bought.labels == truth(X)).all()
+    assert bought.n_paid == 30 - n_kept
+    assert sum(server.asked.values()) == 31
+
+
+def test_a_fault_that_stays_is_named_after_the_last_try(server):
+    """So many requests as max_tries, and the sentence says so."""
+    X = rows(1)
+    server.faults = {str(X[0, 0]): ["500"] * 9}
+    with pytest.raises(TeacherCallError) as caught:
+        teacher_of(server, max_tries=3).ask(X, CLASSES, row_numbers=[17])
+    assert str(caught.value) == (
+        "the teacher 'model' raised StatusError: 500 Internal Server Error, "
+        "when asked about row 17 (try 3 of at most 3); mend the teacher or its input "
+        "and ask again."
+    )
+    assert server.asked[str(X[0, 0])] == 3
+
+
+def test_a_slow_answer_is_a_timeout(server):
+    """A try that takes too long is given up, and is named."""
+    X = rows(1)
+    server.faults = {str(X[0, 0]): ["slow"] * 2}
+    with pytest.raises(TeacherCallError, match=r"TimeoutError: no answer within 0.1 s"):
+        teacher_of(server, max_tries=2, timeout=0.1).ask(X, CLASSES)
+
+
+def test_calls_in_flight_are_limited(server):
+    """Never more than max_concurrency, and as many as that."""
+    X = rows(24)
+    server.faults = {str(v): ["pause"] for v in X[:, 0]}
+    teacher_of(server, max_concurrency=3).ask(X, CLASSES)
+    assert server.peak == 3
+
+
+class RecordedLimiter:
+    made: list = []
+
+    def __init__(self, max_rate, time_period):
+        self.max_rate, self.time_period, self.taken = max_rate, time_period, []
+        self.made.append(self)
+
+    async def acquire(self, amount=1):
+        self.taken.append(amount)
+
+
+def test_every_try_waits_for_its_turn(server, monkeypatch):
+    """Each request, tried again or not, takes its share of both limits."""
+    import aiolimiter
+
+    monkeypatch.setattr(aiolimiter, "AsyncLimiter", RecordedLimiter)
+    monkeypatch.setattr(RecordedLimiter, "made", [])
+    X = rows(5)
+    server.faults = {str(X[0, 0]): ["503", "429"]}
+    teacher = teacher_of(
+        server,
+        requests_per_minute=30,
+        tokens_per_minute=100,
+        count_tokens=lambda rows: 7 * len(rows),
+    )
+    teacher.ask(X, CLASSES)
+    teacher.ask(X, CLASSES)
+    requests, tokens = RecordedLimiter.made  # one of each, for both questions
+    assert (requests.max_rate, tokens.max_rate) == (30, 100)
+    assert requests.time_period == tokens.time_period == 60
+    assert requests.taken == [1] * 12
+    assert tokens.taken == [7] * 12
+    with pytest.raises(TeacherError, match="a call has 105 tokens where"):
+        clone(teacher).set_params(rows_per_call=15).ask(rows(15), CLASSES)
+
+
+def test_it_works_where_a_loop_is_running(server):
+    """As in a notebook; and from several threads at once."""
+
+    async def notebook():
+        return teacher_of(server).ask(rows(4), CLASSES)
+
+    assert (asyncio.run(notebook()) == truth(rows(4))).all()
+    teacher, results = teacher_of(server), {}
+    threads = [
+        threading.Thread(
+            target=lambda i=i: results.update({i: teacher.ask(rows(4, i), CLASSES)})
+        )
+        for i in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((results[i] == truth(rows(4, i))).all() for i in range(3))
+
+
+def in_child(teacher, connection):
+    connection.send(teacher.ask(rows(4), CLASSES))
+
+
+def test_it_works_after_a_fork(server):
+    """The child has a loop of its own."""
+    teacher = teacher_of(server)
+    teacher.ask(rows(2), CLASSES)
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=in_child, args=(teacher, there))
+    child.start()
+    assert here.poll(20)
+    assert (here.recv() == truth(rows(4))).all()
+    child.join()
+
+
+async def sign(X):
+    return np.where(np.asarray(X)[:, 0] > 0, "up", "down")
+
+
+def test_it_is_pickled_and_cloned(rng):
+    """After use, too; clones are the teacher itself and so share its limits."""
+    teacher = AsyncTeacher(sign, classes=CLASSES)
+    X = rng.normal(size=(3, 1))
+    assert (teacher.answer(X) == truth(X)).all()
+    twin = pickle.loads(pickle.dumps(teacher))
+    assert (twin.ask(X, CLASSES) == truth(X)).all()
+    assert twin.identity == teacher.identity
+    assert clone(teacher) is teacher
+    with pytest.raises(TeacherError, match="has no classes of its own"):
+        AsyncTeacher(sign).answer(X)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_interrupts_inside_pass_through(stop):
+    """An interrupt in the function is an interrupt outside, answers kept."""
+
+    async def ask(X):
+        if X[0, 0] == 3:
+            raise stop
+        return ["up"]
+
+    ledger, X = MemoryLedger(), np.arange(9.0)[:, None]
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=1)
+    with pytest.raises(stop):
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    assert len(ledger) == 3
+    assert teacher.ask(X[:2], CLASSES).shape == (2, 2)  # the loop lives
+
+
+def test_ctrl_c_takes_the_calls_in_flight_home():
+    """No new call is made; those in flight are waited for and recorded."""
+    asked = []
+
+    async def ask(X):
+        asked.append(X[0, 0])
+        if X[0, 0] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.2)
+        return ["up"]
+
+    ledger, X = MemoryLedger(), np.arange(40.0)[:, None]
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=4)
+    with pytest.raises(KeyboardInterrupt):
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
+    assert known.nonzero()[0].tolist() == sorted(asked)
+    assert len(asked) < 10
+
+
+def test_costs_that_the_server_reports(server):
+    """`Answer` carries the price of a call; a budget in money is not exceeded."""
+    port = server.server_port
+
+    async def ask(X):
+        reply = await asyncio.to_thread(completion, port, str(X[0, 0]))
+        cost = 0.001 * reply["usage"]["prompt_tokens"]
+        return Answer([reply["choices"][0]["message"]["content"]], cost=cost)
+
+    X, ledger = rows(40), MemoryLedger(max_cost=0.1)
+    server.faults = {str(v): ["500"] for v in X[::4, 0]}
+    teacher = AsyncTeacher(ask, name="t", cost_per_row=0.006, max_tries=2, backoff=0.01)
+    assert teacher.price == 0.012
+    bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger, batch_size=5)
+    texts = [str(v) for v in X[bought.paid, 0]]
+    assert bought.cost == pytest.approx(sum(map(len, texts)) / 1000)
+    assert 8 <= bought.n_paid < 40
+    assert 0.1 - 0.012 < ledger.summary()["cost"] <= 0.1
+    assert bought.n_refused == 40 - bought.n_paid
+
+
+def test_the_key_is_nowhere(server, tmp_path, monkeypatch):
+    """Taken from the environment, it is in no file, message, repr or identity."""
+    monkeypatch.setenv("SOME_API_KEY", SECRET)
+    X = rows(8)
+    server.faults = {str(X[5, 0]): ["401"]}
+    ledger = LabelLedger(tmp_path / "labels.sqlite")
+    teacher = teacher_of(server, name=None)
+    with pytest.raises(TeacherCallError) as caught:
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    seen = [str(caught.value), repr(teacher), teacher.identity, repr(ledger.summary())]
+    assert not any(SECRET in text for text in seen)
+    for file in tmp_path.iterdir():
+        assert SECRET.encode() not in file.read_bytes()
+
+
+def test_an_active_distiller_with_a_bad_connection(server, tmp_path):
+    """Faults of every passing kind; the student is the same as without them."""
+    X = rows(60, seed=5)
+    y = np.where(X[:, 0] > 0, "up", "down").astype(object)
+    y[10:] = "?"
+    students = []
+    for name, faults in (("good", []), ("bad", PASSING * 9)):
+        pairs = zip(X[10:, 0], faults, strict=False)
+        server.faults = {str(v): [fault] for v, fault in pairs}
+        ledger = LabelLedger(tmp_path / name)
+        model = ActiveDistiller(
+            teacher_of(server, timeout=0.3, soft=True),
+            LogisticRegression(),
+            unlabeled_marker="?",
+            budget=30,
+            n_rounds=2,
+            n_validation_rows=5,
+            ledger=ledger,
+            random_state=0,
+        ).fit(X, y)
+        students.append(model.predict_proba(X))
+        assert len(ledger) == 35
+    np.testing.assert_array_equal(*students)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (None, TeacherShapeError),
+        ([], TeacherShapeError),
+        ([[0.5, 0.5], [0.5, 0.5]], TeacherShapeError),
+        ([[0.2, 0.3, 0.5]], TeacherShapeError),
+        ([[np.nan, 1.0]], TeacherProbabilityError),
+        ([[-0.5, 1.5]], TeacherProbabilityError),
+        ([[0.5, 0.6]], TeacherProbabilityError),
+        (["left"], TeacherClassesError),
+        ("up", TeacherShapeError),
+    ],
+)
+def test_broken_answers_are_named_and_never_tried_again(answer, error):
+    """Every fault of an answer has its class; asking again would be paying again."""
+    n_calls = 0
+
+    async def ask(X):
+        nonlocal n_calls
+        n_calls += 1
+        return answer
+
+    with pytest.raises(error):
+        AsyncTeacher(ask).ask(np.zeros((1, 1)), CLASSES)
+    assert n_calls == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows_per_call": 0}, "rows_per_call is 0; pass an integer of at least 1."),
+        ({"max_concurrency": 2.5}, "max_concurrency is 2.5; pass an integer of at"),
+        ({"max_tries": None}, "max_tries is None; pass an integer of at least 1."),
+        ({"timeout": None}, "timeout is None; pass a positive number."),
+        ({"backoff": -1}, "backoff is -1; pass a positive number."),
+        ({"requests_per_minute": 0}, "requests_per_minute is 0; pass a positive num"),
+        ({"tokens_per_minute": 9}, "tokens_per_minute is 9 but count_tokens is None"),
+    ],
+)
+def test_settings_that_are_none(options, message):
+    """They are refused before anything is asked."""
+    with pytest.raises(TeacherError, match=message):
+        AsyncTeacher(sign, **options).ask(np.zeros((1, 1)), CLASSES)
+
+
+def test_a_class_mismatch_is_found_before_anything_is_asked():
+    """Declared classes that do not fit cost nothing."""
+    ledger = MemoryLedger()
+    teacher = AsyncTeacher(sign, classes=["up"], name="t", cost_per_row=1.0)
+    with pytest.raises(TeacherClassesError, match="does not know the class 'down'"):
+        buy_labels(teacher, np.zeros((2, 1)), classes=CLASSES, ledger=ledger)
+    assert ledger.summary()["cost"] == 0.0
+
+
+class ClientError(Exception):
+    """Look like the errors of httpx, requests, openai and others."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+
+def caused_by(cause):
+    error = RuntimeError("the client's own")
+    error.__cause__ = cause
+    return error
+
+
+class Response:
+    def __init__(self, status_code, headers=()):
+        self.status_code, self.headers = status_code, dict(headers)
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (TimeoutError(), True),
+        (ConnectionResetError(), True),
+        (json.JSONDecodeError("", "", 0), True),
+        (caused_by(ConnectionRefusedError()), True),
+        (caused_by(caused_by(TimeoutError())), True),
+        (ClientError(status_code=429), True),
+        (ClientError(status=503), True),
+        (ClientError(response=Response(529)), True),
+        (ClientError(response=Response(404)), False),
+        (ClientError(status_code=400, __cause__=TimeoutError()), False),
+        (ValueError("bad"), False),
+        (caused_by(ValueError("bad")), False),
+        (FileNotFoundError(), False),
+        (ClientError(code="rate_limit"), False),
+    ],
+)
+def test_which_faults_pass(error, retryable):
+    """By status where there is one, else by what was at the root of it."""
+    assert is_retryable(error) is retryable
+
+
+def test_what_the_server_says_about_waiting():
+    """Retry-After in seconds is read from the error or its response."""
+    response = Response(429, {"Retry-After": "2.5"})
+    assert retry_after(ClientError(response=response)) == 2.5
+    assert retry_after(ClientError(headers={"Retry-After": "Wed, 21 Oct"})) == 0.0
+    assert retry_after(ClientError(headers={})) == retry_after(ValueError()) == 0.0
+    assert status_of(ClientError(status_code=True)) is None
+
+
+class ZeroShot(ClassifierMixin, BaseEstimator):
+    """Look like skorch.llm.ZeroShotClassifier: fitted on no rows, asked with texts."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        p = np.array([0.9 if "good" in text else 0.2 for text in X])
+        return np.column_stack([1 - p, p])
+
+
+def test_the_shape_of_a_zero_shot_classifier():
+    """Fitted with fit(X=None, y=classes), it answers texts."""
+    teacher = as_teacher(ZeroShot().fit(None, ["neg", "pos"]))
+    bought = buy_labels(teacher, ["good", "bad", "good"], classes=["neg", "pos"])
+    assert bought.labels[:, 1].tolist() == [0.9, 0.2, 0.9]
+    assert bought.n_paid == 2
