@@ -275,7 +275,7 @@ def compare(space, noise, n_seeds):
     share = len(space.allowed) / len(space.costs)
     header = ["Method", *(f"{count} trainings" for count in COUNTS), "used, mean"]
     return [
-        f"### {space.name}",
+        f"## {space.name}",
         "",
         f"{len(space.costs):,} networks, {share:.0%} of them within the limit of "
         f"{space.limit:.4g} {space.unit}; the best of these has {best:.2f}.",
@@ -290,6 +290,7 @@ def compare(space, noise, n_seeds):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--noise", type=float, default=NOISE)
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args(argv)
     spaces = [
@@ -305,8 +306,8 @@ def main(argv=None):
         "",
         f"Accuracy in the table (%) of the choice, mean of {options.seeds} seeds "
         "± half of its 95 % t interval.",
-        "The search sees accuracies with normal noise; a network seen again has the "
-        "same.",
+        "The search sees accuracies with normal noise of standard deviation "
+        f"{options.noise:g} points; a network seen again has the same.",
         'LayerNAS has its defaults and `max_evaluations`; "as in the paper" completes '
         "by the largest options, does not refine, and has as many buckets as the "
         "count allows.",
@@ -316,15 +317,14 @@ def main(argv=None):
         "Made by `python benchmarks/layernas_tables.py --save`.",
         "",
     ]
-    for noise, tried in [(NOISE, spaces), (0.5, spaces[:2])]:
-        lines += [f"## Noise of standard deviation {noise} points", ""]
-        for space in tried:
-            lines += compare(space, noise, options.seeds)
+    for space in spaces:
+        lines += compare(space, options.noise, options.seeds)
     lines += [f"- {line}" for line in machine_lines()]
     lines.append(f"- optuna {optuna.__version__}, pandas {pd.__version__}")
     text = "\n".join(lines)
     if options.save:
-        save_result("layernas_tables.md", text)
+        name = "" if options.noise == NOISE else f"_noise_{options.noise:g}"
+        save_result(f"layernas_tables{name}.md", text)
     else:
         print(text)
 

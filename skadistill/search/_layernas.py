@@ -12,6 +12,8 @@ import numpy as np
 __all__ = ["LayerNASResult", "estimate_evaluations", "layernas"]
 
 DEFAULT_BUCKETS = 8
+# Below this, half of a budget is not enough for the layers.
+FEWEST_BUCKETS = 3
 COMPLETIONS = ("fit", "largest", "smallest")
 
 
@@ -101,8 +103,9 @@ def layernas(
     n_buckets : int, "auto" or None, default="auto"
         Number :math:`H` of buckets, all of one width, between the cheapest and the
         dearest admissible prefix of a layer. None: a bucket for each distinct cost.
-        "auto": as many as :func:`estimate_evaluations` allows within
-        `max_evaluations`; without that, 8.
+        "auto": as many as by :func:`estimate_evaluations` need at most half of
+        `max_evaluations`, the other half being for refinement, but 3 where all of
+        them allow it; without `max_evaluations`, 8.
     n_replicas : int, default=1
         Number :math:`R` of prefixes that a bucket keeps. More of them guard against
         noisy scores.
@@ -286,7 +289,8 @@ def resolve_buckets(sizes, n_buckets, n_replicas, max_evaluations):
             "fewer options."
         )
     if automatic:
-        return largest
+        half = _most_buckets(sizes, n_replicas, max_evaluations // 2)
+        return max(half, min(FEWEST_BUCKETS, largest))
     needed = _layer_bound(sizes, n_buckets, n_replicas)
     if needed > max_evaluations:
         raise ValueError(

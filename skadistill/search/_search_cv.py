@@ -53,7 +53,7 @@ class LayerNASSearchCV(BaseSearchCV):
         :func:`measure_latency`), or ``cost(estimator) -> float`` of an unfitted
         clone with the candidate's parameters.
     n_buckets : int, "auto" or None, default="auto"
-        Number of buckets of cost, see :func:`layernas`. "auto": as many as
+        Number of buckets of cost, see :func:`layernas`. "auto": as many as half of
         `max_evaluations` allows; without that, 8. None: one for each distinct cost.
     n_replicas : int, default=1
         Candidates that a bucket keeps. More guard against noisy scores.

@@ -204,14 +204,22 @@ def test_refinement_goes_on_from_the_best_candidate_by_single_changes():
     assert result.n_evaluations == 9
 
 
-def test_auto_buckets_are_the_most_that_the_evaluations_allow():
-    """One more bucket would break the bound; without a budget there are eight."""
+@pytest.mark.parametrize(
+    ("n_evaluations", "n_buckets"),
+    # Bounds of 1, 2, ... buckets: 16, 28, 40, 52, 60, 68, 76.
+    [(16, 1), (28, 2), (40, 3), (52, 3), (104, 4), (119, 4), (120, 5), (150, 6)],
+)
+def test_auto_buckets_leave_half_for_refinement_but_are_three(n_evaluations, n_buckets):
+    """As many as half of the evaluations allow; three where all of them do."""
     table = Table(0, [4] * 4)
-    chosen = table.search(max_evaluations=60).n_buckets
-    assert chosen == 5
-    bound = estimate_evaluations(table.layers, n_buckets=chosen)
-    assert bound <= 60 < estimate_evaluations(table.layers, n_buckets=chosen + 1)
-    assert table.search().n_buckets == 8
+    assert table.search(max_evaluations=n_evaluations).n_buckets == n_buckets
+
+
+def test_without_a_budget_there_are_eight_buckets():
+    """The default is stated, and all evaluations go to the layers."""
+    result = Table(0, [4] * 4).search()
+    assert result.n_buckets == 8
+    assert result.steps.max() == 3
 
 
 def test_prefixes_over_the_limit_are_never_scored():
