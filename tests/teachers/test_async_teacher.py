@@ -397,6 +397,7 @@ def test_ctrl_c_takes_the_calls_in_flight_home():
     async def ask(X):
         asked.append(X[0, 0])
         if X[0, 0] == 2:
+            await asyncio.sleep(0.05)  # the other side is waiting by now
             os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0.2)
         return ["up"]
