@@ -1,0 +1,188 @@
+"""What a ledger on disk costs: rows a second, bytes a row, against plain SQLite.
+
+A million rows with labels over 10 and over 150 classes, recorded in batches of
+10,000, then all of them looked up in a random order, in a process that has the file
+closed before. Beside `LabelLedger`:
+
+* ``sqlite3 executemany``: one table with the key as its primary key and the label as
+  a blob, the same journal (WAL) and the same safety (``synchronous=FULL``), one
+  transaction a batch; looked up one key at a time. No checks, no classes, no claims.
+* diskcache: one entry a row, a transaction a batch (with its default safety, which is
+  ``synchronous=NORMAL``: a power cut may lose the last batches); looked up one by one.
+
+A purchase also claims its rows before it pays; "claim + record" is that.
+
+    python benchmarks/ledger.py            # a million rows
+    python benchmarks/ledger.py --quick    # 20,000 rows
+"""
+
+import argparse
+import shutil
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from _common import machine_lines, markdown_table, save_result
+
+from skadistill.teachers import LabelLedger, row_keys
+
+BATCH = 10_000
+BAR = 10.0  # seconds to look up a million known rows
+
+
+def make_rows(n_rows, n_classes):
+    """Draw keys and labels; nothing about them matters to a store."""
+    rng = np.random.default_rng(0)
+    keys = row_keys(rng.normal(size=(n_rows, 2)))
+    labels = rng.random((n_rows, n_classes))
+    return keys, labels / labels.sum(axis=1, keepdims=True), rng.permutation(n_rows)
+
+
+class Ours:
+    """`LabelLedger`, with or without claims."""
+
+    def __init__(self, folder, n_classes, *, claims=False):
+        self.ledger = LabelLedger(folder / "labels.sqlite")
+        self.classes = list(range(n_classes))
+        self.claims = claims
+
+    def write(self, keys, labels):
+        claim = None
+        if self.claims:
+            claim = self.ledger.claim(keys, "teacher", self.classes)
+        self.ledger.record(keys, "teacher", self.classes, labels, claim=claim)
+
+    def read(self, keys):
+        return self.ledger.lookup(keys, "teacher", self.classes)[1]
+
+    def close(self):
+        self.ledger.close()
+
+
+class PlainSqlite:
+    """One table, one statement."""
+
+    def __init__(self, folder, n_classes):
+        self.width = n_classes
+        self.file = folder / "plain.sqlite"
+        self.connect()
+        self.db.execute("CREATE TABLE labels (key BLOB PRIMARY KEY, label BLOB)")
+
+    def connect(self):
+        self.db = sqlite3.connect(self.file, isolation_level=None)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+
+    def write(self, keys, labels):
+        rows = zip(keys.tolist(), (row.tobytes() for row in labels), strict=True)
+        self.db.execute("BEGIN")
+        self.db.executemany("INSERT INTO labels VALUES (?, ?)", rows)
+        self.db.execute("COMMIT")
+
+    def read(self, keys):
+        query = "SELECT label FROM labels WHERE key = ?"
+        blobs = [self.db.execute(query, (key,)).fetchone()[0] for key in keys.tolist()]
+        return np.frombuffer(b"".join(blobs)).reshape(len(keys), self.width)
+
+    def close(self):
+        self.db.close()
+        self.db = None
+
+
+class DiskCache:
+    """One entry a row."""
+
+    def __init__(self, folder, n_classes):
+        import diskcache
+
+        self.width = n_classes
+        self.cache = diskcache.Cache(folder, eviction_policy="none", size_limit=2**40)
+
+    def write(self, keys, labels):
+        with self.cache.transact():
+            for key, row in zip(keys.tolist(), labels, strict=True):
+                self.cache[key] = row.tobytes()
+
+    def read(self, keys):
+        blobs = [self.cache[key] for key in keys.tolist()]
+        return np.frombuffer(b"".join(blobs)).reshape(len(keys), self.width)
+
+    def close(self):
+        self.cache.close()
+
+
+def measure(make, n_rows, n_classes, limit):
+    """Write, close, open, read; return rows a second, seconds and bytes a row."""
+    keys, labels, order = make_rows(n_rows, n_classes)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        store = make(folder, n_classes)
+        n_written, start = 0, time.perf_counter()
+        while n_written < n_rows and time.perf_counter() - start < limit:
+            rows = slice(n_written, n_written + BATCH)
+            store.write(keys[rows], labels[rows])
+            n_written = min(n_written + BATCH, n_rows)
+        writing = time.perf_counter() - start
+        store.close()
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        if isinstance(store, PlainSqlite):
+            store.connect()
+        order = order[order < n_written]
+        start = time.perf_counter()
+        found = store.read(keys[order])
+        reading = time.perf_counter() - start
+        if not (found == labels[order]).all():
+            raise RuntimeError("a label came back changed")
+        store.close()
+    finally:
+        shutil.rmtree(folder)
+    return n_written, n_written / writing, n_written / reading, reading, size
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    n_rows, limit = (20_000, 60) if quick else (1_000_000, 240)
+    stores = {
+        "LabelLedger": Ours,
+        "LabelLedger, claim + record": lambda f, n: Ours(f, n, claims=True),
+        "sqlite3 executemany": PlainSqlite,
+        "diskcache": DiskCache,
+    }
+    rows, slowest = [], 0.0
+    for n_classes in (10, 150):
+        for name, make in stores.items():
+            n, write, read, seconds, size = measure(make, n_rows, n_classes, limit)
+            if make is Ours:
+                slowest = max(slowest, seconds * n_rows / n)
+            entry = [name, n_classes, f"{n:,}", f"{write:,.0f}", f"{read:,.0f}"]
+            rows.append([*entry, f"{seconds:.1f}", f"{size / n:.0f}"])
+            print(*rows[-1], sep="  ", flush=True)
+    header = ["store", "classes", "rows", "written / s", "read / s"]
+    table = markdown_table([*header, "seconds to read all", "bytes a row"], rows)
+    verdict = "kept" if slowest <= BAR else "MISSED"
+    text = "\n".join(
+        [
+            "# The ledger on disk",
+            "",
+            f"Rows in batches of {BATCH:,}; a store that had not written all after "
+            f"{limit} s was stopped and read as far as it came. A label is 8 bytes a "
+            "class.",
+            "",
+            table,
+            "",
+            f"Bar: {n_rows:,} known rows looked up in at most {BAR:g} s: {verdict} "
+            f"({slowest:.1f} s at most).",
+            "",
+            *(f"- {line}" for line in machine_lines()),
+            f"- SQLite {sqlite3.sqlite_version}",
+        ]
+    )
+    save_result("ledger_quick.md" if quick else "ledger.md", text)
+
+
+if __name__ == "__main__":
+    main()
