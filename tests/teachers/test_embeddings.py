@@ -127,6 +127,8 @@ def test_a_pipeline_embeds_by_the_steps_before_its_classifier(table):
         pipeline.decision_function(X),
         atol=1e-5,
     )
+    frozen = as_teacher(FrozenEstimator(pipeline), embedding="transform")
+    np.testing.assert_array_equal(frozen.embed(X), embeddings)
     assert not as_teacher(pipeline).has_embeddings
     with pytest.raises(TeacherError, match="method 'encode', which it lacks"):
         as_teacher(pipeline, embedding="encode").embed(X)
