@@ -31,6 +31,7 @@ from skadistill._inputs import check_container, check_inputs, extend_metadata
 from skadistill._plan import KnownAnswers, Plan, resolve_budget, split_budget
 from skadistill._rounds import FitState, view_pool
 from skadistill._scoring import PoolScorer
+from skadistill.exceptions import ObjectiveError
 from skadistill.model_selection import warn_if_unlabeled
 from skadistill.objectives import Validation, as_objective
 from skadistill.query import as_strategy, check_query
@@ -89,7 +90,9 @@ class ActiveDistiller(
         :class:`skadistill.objectives.Objective` or the name of one. "soft": the
         teacher's soft labels, by cross-entropy. "slam" and "debiased" take the
         teacher's mistakes into account and look, as `teacher_error` does, at its
-        answers on labelled rows. "lelp" needs a teacher that gives embeddings.
+        answers on labelled rows. "lelp" needs a teacher that gives embeddings, see
+        ``embedding`` in :func:`skadistill.teachers.as_teacher`; labelled rows have
+        one only where the teacher is fitted here.
     ledger : object or None, default=None
         Remembers every label ever paid for, and may limit what is spent. A
         :class:`skadistill.teachers.MemoryLedger` shares labels between fits, clones
@@ -507,6 +510,13 @@ class ActiveDistiller(
         pool = np.setdiff1d(np.arange(table.n_rows), labeled, assume_unique=True)
         n_queries = resolve_budget(self.budget, pool.size)
         as_strategy(self.query_strategy)  # an unknown name is an error right away
+        objective = as_objective(self.objective)
+        if objective.needs_embeddings and not as_teacher(self.teacher).has_embeddings:
+            raise ObjectiveError(
+                f"the objective {objective!r} needs the teacher's embeddings, which "
+                f"{self.teacher!r:.80} does not give; say where they come from with "
+                "as_teacher(teacher, embedding=...), or use another objective."
+            )
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=4)
         state = FitState(
             table=table,
@@ -519,7 +529,7 @@ class ActiveDistiller(
             random_state=np.random.default_rng(int(seeds[1])),
             y=given,
             teacher_seed=int(seeds[2]),
-            objective=as_objective(self.objective),
+            objective=objective,
             objective_seed=int(seeds[3]),
             score=self._make_scorer(X_val, y_val),
         )
@@ -576,9 +586,12 @@ class ActiveDistiller(
             if estimate.proba is not None:
                 state.validation = Validation(estimate.rows, estimate.proba)
             self.n_teacher_rows_validation_ = estimate.n_paid
-        state.teacher = (
-            teacher.fitted_on(X, y, **params) if teacher.needs_fit else teacher
-        )
+        state.teacher = teacher
+        if teacher.needs_fit:
+            state.teacher = teacher.fitted_on(X, y, **params)
+            if state.objective.needs_embeddings:
+                # One's own teacher is not paid for each row it looks at.
+                state.embeddings = state.teacher.embed(X)
         # Deriving it reads the whole teacher: once a fit, not once a round.
         state.teacher_identity = state.teacher.identity
         self.teacher_error_ = state.teacher_error
@@ -689,9 +702,16 @@ class ActiveDistiller(
             ledger=self.ledger_,
             batch_size=self.teacher_batch_size,
             identity=state.teacher_identity,
+            with_embeddings=state.objective.needs_embeddings,
         )
         got = purchase.labeled
-        state.add(rows[got], purchase.labels[got], round_)
+        embeddings = purchase.embeddings
+        state.add(
+            rows[got],
+            purchase.labels[got],
+            round_,
+            None if embeddings is None else embeddings[got],
+        )
         agreed = (expected == purchase.labels.argmax(axis=1))[got]
         evidence |= {
             "n_asked": int(got.sum()),

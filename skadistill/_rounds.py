@@ -52,6 +52,9 @@ class FitState:
         Its error rate.
     validation : Validation or None, default=None
         Its answers on rows with given labels.
+    embeddings : ndarray of float32 of shape (n_labeled, n_dims) or None, default=None
+        What it gave beside labels; NaN in rows where it was not asked. None: it was
+        never asked for any.
     """
 
     table: RowTable
@@ -71,6 +74,7 @@ class FitState:
     teacher_identity: str | None = None
     teacher_error: float | None = None
     validation: Validation | None = None
+    embeddings: np.ndarray | None = None
     history: list = field(default_factory=list)
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
@@ -79,8 +83,14 @@ class FitState:
         self.labeled_round = np.full(self.table.n_rows, -1, dtype=np.int64)
         self.labeled_round[self.rows] = 0
 
-    def add(self, rows, targets, round_):
+    def add(self, rows, targets, round_, embeddings=None):
         """Move rows from the pool to the labelled ones."""
+        if embeddings is not None:
+            if self.embeddings is None:
+                self.embeddings = np.full(
+                    (self.rows.size, embeddings.shape[1]), np.nan, dtype=np.float32
+                )
+            self.embeddings = np.concatenate([self.embeddings, embeddings])
         self.rows = np.concatenate([self.rows, rows])
         self.targets = np.concatenate([self.targets, targets])
         self.labeled_round[rows] = round_
@@ -92,6 +102,8 @@ class FitState:
             self.targets,
             self.labeled_round[self.rows] == 0,
             validation=self.validation,
+            embeddings=self.embeddings,
+            output_weights=getattr(self.teacher, "output_weights", None),
             seed=self.objective_seed,
         )
         return self.objective.lesson(evidence)

@@ -7,10 +7,19 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
 
 from skadistill import ActiveDistiller, MemoryLedger, StudentNet
 from skadistill.exceptions import ObjectiveError
-from skadistill.objectives import Debiased, Lesson, Objective, SLaM, SoftTarget
+from skadistill.objectives import (
+    LELP,
+    Debiased,
+    Lesson,
+    Objective,
+    SLaM,
+    SoftTarget,
+)
+from skadistill.teachers import as_teacher
 
 
 class Witness(Objective):
@@ -200,3 +209,78 @@ def test_a_lesson_of_ones_own_reaches_the_student(problem):
     np.testing.assert_allclose(
         model.predict_proba(X), alone.predict_proba(X), atol=1e-3
     )
+
+
+class Embedder(Objective):
+    """Ask for embeddings, remember the evidence, hand out plain lessons."""
+
+    uses_embeddings = True
+    seen: list = []
+
+    def change(self, lesson, evidence):
+        self.seen.append(evidence)
+        return lesson
+
+
+@pytest.fixture
+def embedder():
+    Embedder.seen.clear()
+    return Embedder()
+
+
+def test_embeddings_are_bought_with_the_labels(problem, embedder):
+    """Rows with given labels have none: asking about them would cost."""
+    X, _, partly, teacher = problem
+    both = as_teacher(teacher, embedding=lambda X: 2 * X)
+    model = distiller(both, objective=embedder).fit(X, partly)
+    first, second, third = (e.embeddings for e in embedder.seen)
+    assert first is None
+    assert second.shape == (85, 6)
+    assert np.isnan(third[:60]).all()
+    rounds = model.labeled_round_
+    asked = np.concatenate([np.flatnonzero(rounds == r) for r in (1, 2)])
+    np.testing.assert_allclose(
+        third[60:].sum(axis=0), 2 * X[asked].sum(axis=0), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        np.sort(third[60:85], axis=0), np.sort(2 * X[rounds == 1], axis=0), rtol=1e-6
+    )
+    assert teacher.n_rows == 50
+
+
+def test_a_teacher_fitted_here_embeds_the_given_rows_as_well(problem, embedder):
+    X, _, partly, _ = problem
+    teacher = MLPClassifier((8,), max_iter=20, tol=1.0, random_state=0)
+    model = distiller(teacher, objective=embedder).fit(X, partly)
+    last = embedder.seen[-1]
+    assert last.embeddings.shape == (110, 8)
+    assert np.isfinite(last.embeddings).all()
+    np.testing.assert_allclose(last.output_weights, model.teacher_.coefs_[-1].T)
+
+
+def test_embeddings_paid_for_once_are_free_afterwards(problem, embedder):
+    X, _, partly, teacher = problem
+    both = as_teacher(teacher, embedding=lambda X: 2 * X)
+    ledger = MemoryLedger()
+    for _ in range(2):
+        model = distiller(both, objective=embedder, ledger=ledger).fit(X, partly)
+    assert teacher.n_rows == 50
+    assert model.n_paid_ == 0
+    assert np.isfinite(embedder.seen[-1].embeddings[60:]).all()
+
+
+def test_a_teacher_without_embeddings_is_refused_before_anything_is_paid(problem):
+    X, _, partly, teacher = problem
+    with pytest.raises(ObjectiveError, match=r"objective LELP\(\) needs the teacher's"):
+        distiller(teacher, objective="lelp", student=None).fit(X, partly)
+    assert teacher.n_rows == 0
+
+
+@pytest.mark.parametrize("objective", ["lelp", SLaM(over=LELP(n_subclasses=2))])
+def test_lelp_through_the_loop(problem, objective):
+    X, y, partly, teacher = problem
+    student = StudentNet(max_epochs=15, random_state=0)
+    both = as_teacher(teacher, embedding=lambda X: X)
+    model = distiller(both, objective=objective, student=student).fit(X, partly)
+    assert model.student_.n_subclasses_ >= 2
+    assert model.score(X[60:], y[60:]) > 0.6
