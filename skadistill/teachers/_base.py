@@ -94,7 +94,6 @@ class BaseTeacher(BaseEstimator):
     version: str | None = None
     allow_missing_classes: bool = False
     allow_extra_classes: bool = False
-    has_embeddings: bool = False
     cost_per_row: float | None = None
 
     @abstractmethod
@@ -184,6 +183,11 @@ class BaseTeacher(BaseEstimator):
     @property
     def needs_fit(self):
         """Whether it must be fitted with `fitted_on` before it can answer."""
+        return False
+
+    @property
+    def has_embeddings(self):
+        """Whether it can say where rows lie in its last layer, beside their labels."""
         return False
 
     @property
