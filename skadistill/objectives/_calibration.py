@@ -13,6 +13,7 @@ from skadistill.objectives._base import margin
 
 __all__ = [
     "TeacherReliability",
+    "claim_curve",
     "class_ranks",
     "correctness_curve",
     "teacher_reliability",
@@ -93,6 +94,25 @@ def correctness_curve(margins, right):
     shrunk = (n_rows * levels + PRIOR_ROWS * overall) / (n_rows + PRIOR_ROWS)
     # Small levels move further than their neighbours; a second pass restores order.
     return isotonic.fit(margins, shrunk[block]).predict
+
+
+def claim_curve(margins, confidence):
+    """Fit what a teacher gives its likeliest class as a function of margins.
+
+    Parameters
+    ----------
+    margins : ndarray of shape (n_rows,)
+        The teacher's margins.
+    confidence : ndarray of shape (n_rows,)
+        The probability of its likeliest class.
+
+    Returns
+    -------
+    curve : callable
+        Takes margins and returns probabilities, constant beyond the margins seen.
+    """
+    isotonic = IsotonicRegression(out_of_bounds="clip")
+    return isotonic.fit(margins, confidence).predict
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from skadistill._compat import Interval, StrOptions
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective, margin
 from skadistill.objectives._calibration import (
+    claim_curve,
     class_ranks,
     correctness_curve,
     topk_coverage,
@@ -43,10 +44,14 @@ class SLaM(Objective):
 
     Parameters
     ----------
-    alpha : {"auto"}, float, array-like of shape (n_rows,) or callable, default="auto"
-        :math:`\alpha`, in (0, 1]: "auto" estimates it; one number for all rows; one
-        for each training row; or a function that takes the teacher's probabilities
-        and returns one for each row.
+    alpha : {"auto", "relative"}, float, array-like of shape (n_rows,) or callable, \
+            default="auto"
+        :math:`\alpha`, in (0, 1]: "auto" estimates it; "relative" divides the
+        estimate by the probability that the teacher itself gives its likeliest class
+        at that margin, at most to 1, so that only doubt is mixed in that its soft
+        labels do not state already. Or one number for all rows; one for each
+        training row; or a function that takes the teacher's probabilities and
+        returns one for each row.
     k : {"auto"}, int or callable, default="auto"
         :math:`k`: "auto" estimates it; one number, where more than the classes
         means all of them; or a function that takes the teacher's probabilities and
@@ -74,7 +79,10 @@ class SLaM(Objective):
     further down the teacher's own list. Where wrong answers are as confident as
     right ones, :math:`\alpha` is the same everywhere and mixing only makes the loss
     flatter. Soft labels of a calibrated teacher state its doubts already, and
-    mixing counts them twice.
+    mixing counts them twice: the student ends up surer than it should be.
+    ``alpha="relative"`` does not count twice: for a teacher that claims no more
+    than it keeps it is 1, plain distillation; for hard labels, which claim
+    certainty, it is "auto".
 
     References
     ----------
@@ -95,7 +103,7 @@ class SLaM(Objective):
 
     _parameter_constraints: dict = {
         "alpha": [
-            StrOptions({"auto"}),
+            StrOptions({"auto", "relative"}),
             Interval(Real, 0, 1, closed="right"),
             "array-like",
             callable,
@@ -131,7 +139,7 @@ class SLaM(Objective):
     @property
     def uses_validation(self):
         """Whether something is left to estimate."""
-        return _is_auto(self.alpha) or _is_auto(self.k)
+        return isinstance(self.alpha, str) or isinstance(self.k, str)
 
     def change(self, lesson, evidence):
         """Mix on the rows that the teacher labelled.
@@ -166,7 +174,7 @@ class SLaM(Objective):
     def _choose_k(self, evidence):
         """Return k of each row."""
         k = self.k
-        if _is_auto(k):
+        if isinstance(k, str):
             proba = evidence.validation.proba
             covered = topk_coverage(proba, evidence.validation_truth)
             k = 1 + np.argmax(covered >= self.coverage)
@@ -183,10 +191,13 @@ class SLaM(Objective):
     def _choose_alpha(self, evidence):
         """Return alpha of each row, not yet raised."""
         alpha = self.alpha
-        if _is_auto(alpha):
-            proba = evidence.validation.proba
+        if isinstance(alpha, str):
+            proba, asked = evidence.validation.proba, margin(evidence.targets)
             right = proba.argmax(axis=1) == evidence.validation_truth
-            alpha = correctness_curve(margin(proba), right)(margin(evidence.targets))
+            alpha = correctness_curve(margin(proba), right)(asked)
+            if self.alpha == "relative":
+                claimed = claim_curve(margin(proba), proba.max(axis=1))(asked)
+                alpha = np.minimum(alpha / claimed, 1.0)
         elif callable(alpha):
             alpha = alpha(evidence.targets)
         alpha = _per_row("alpha", alpha, len(evidence.targets))
@@ -199,14 +210,10 @@ class SLaM(Objective):
 
     def _floor(self, k):
         """Return the smallest alpha allowed on each row."""
-        if not _is_auto(self.lower_bound):
+        if self.lower_bound != "auto":
             return self.lower_bound
         useless = 1 / k if self.normalized else 1 / 2
         return useless + MIN_SLOPE * (1 - useless)
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
 
 
 def _per_row(name, values, n_rows):

@@ -171,6 +171,51 @@ def test_alpha_is_found_where_it_is_known(rng):
     np.testing.assert_array_equal((lesson.spread[drawn] > 0).sum(axis=1), 3)
 
 
+def calibrated_evidence(rng, n=4000):
+    """Draw truths from the teacher's own probabilities."""
+    proba = rng.dirichlet(np.full(4, 0.5), 2 * n)
+    truth = np.minimum((proba.cumsum(axis=1) < rng.random((2 * n, 1))).sum(axis=1), 3)
+    given = np.arange(2 * n) < n
+    targets = np.where(given[:, None], one_hot(truth, 4), proba)
+    return Evidence(targets, given, Validation(np.arange(n), proba[:n]))
+
+
+def reworded(evidence, rewrite):
+    """Let the same teacher say the same in other probabilities."""
+    given = evidence.given[:, None]
+    targets = np.where(given, evidence.targets, rewrite(evidence.targets))
+    validation = Validation(
+        evidence.validation.rows, rewrite(evidence.validation.proba)
+    )
+    return Evidence(targets, evidence.given, validation)
+
+
+def test_only_doubt_that_is_not_stated_is_mixed_where_alpha_is_relative(rng):
+    """Calibrated or modest: plain, but for noise. Boastful: accuracy over claim."""
+    honest = calibrated_evidence(rng)
+    modest = reworded(honest, lambda p: 0.7 * p + 0.3 / 4)
+    boastful = reworded(honest, lambda p: p**2 / (p**2).sum(axis=1, keepdims=True))
+    alphas = []
+    for evidence in (honest, modest, boastful):
+        alphas.append(SLaM("relative").lesson(evidence).alpha[~evidence.given])
+    pool = honest.targets[~honest.given]
+    assert alphas[0].mean() > 0.97
+    assert alphas[1].mean() > 0.995
+    claim = boastful.targets[~honest.given].max(axis=1)
+    np.testing.assert_allclose(
+        alphas[2].mean(), (pool.max(axis=1) / claim).mean(), atol=0.03
+    )
+
+
+def test_hard_labels_claim_certainty_and_relative_is_absolute(rng):
+    """Where every claim is 1, both estimates are one."""
+    evidence = reworded(calibrated_evidence(rng), lambda p: one_hot(p.argmax(1), 4))
+    relative, absolute = (SLaM(a).lesson(evidence) for a in ("relative", "auto"))
+    assert absolute.alpha.min() < 0.8
+    np.testing.assert_array_equal(relative.alpha, absolute.alpha)
+    np.testing.assert_array_equal(relative.spread, absolute.spread)
+
+
 def test_given_rows_are_not_mixed(rng):
     evidence, _ = noisy_evidence(rng, n=200)
     lesson = SLaM().lesson(evidence)
@@ -235,6 +280,7 @@ def test_what_is_given_is_not_estimated():
     assert SLaM().needs_validation
     assert SLaM(alpha=0.8).needs_validation
     assert SLaM(k=2).needs_validation
+    assert SLaM("relative", k=2).needs_validation
     assert not SLaM(np.array([0.8, 0.9]), k=2).needs_validation
 
 

@@ -22,6 +22,7 @@ OBJECTIVES = [
     SLaM(),
     SLaM(normalized=False),
     SLaM(alpha=0.7, k=2),
+    SLaM(alpha="relative"),
     SLaM(over=SoftTarget(temperature=2.0)),
     Debiased(),
     Debiased("ratio", n_neighbors=5),
