@@ -1,0 +1,82 @@
+"""On a cluster the same rows are asked and the same candidate wins."""
+
+import numpy as np
+import pytest
+import sklearn
+from joblib import parallel_config
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from skadistill import ActiveDistiller
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Threads of this process play the workers: protocol and scheduler are real."""
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address=None,
+            protocol="inproc",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def problem():
+    X, y = make_classification(
+        400, n_features=6, n_informative=5, n_redundant=0, n_classes=3, random_state=0
+    )
+    return X[:60], y[:60], X[60:]
+
+
+def teacher(X):
+    codes = np.digitize(X[:, 0], [-0.5, 0.5])
+    return np.eye(3)[codes] * 0.8 + 0.2 / 3
+
+
+def distiller(**params):
+    params = {"budget": 30, "n_rounds": 2, "teacher_error": 0.2} | params
+    student = LogisticRegression(max_iter=300)
+    return ActiveDistiller(teacher, student, random_state=0, **params)
+
+
+def test_a_search_on_a_cluster_finds_what_one_process_finds(client, problem):
+    X, y, pool = problem
+    search = GridSearchCV(distiller(), {"budget": [10, 40]}, cv=2)
+    alone = sklearn.clone(search).fit(X, y, X_unlabeled=pool)
+    with parallel_config("dask"):
+        together = sklearn.clone(search).fit(X, y, X_unlabeled=pool)
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(
+            alone.cv_results_[name], together.cv_results_[name]
+        )
+    np.testing.assert_array_equal(alone.predict_proba(X), together.predict_proba(X))
+
+
+def test_blocks_scored_on_a_cluster_ask_the_same_rows(client, problem):
+    X, y, pool = problem
+    with sklearn.config_context(working_memory=0.02):
+        alone = distiller().fit(X, y, X_unlabeled=pool)
+        with parallel_config("dask"):
+            together = distiller().fit(X, y, X_unlabeled=pool)
+    np.testing.assert_array_equal(alone.labeled_round_, together.labeled_round_)
+
+
+def test_dask_rows_are_scored_by_the_workers(client, problem):
+    """The gains come from where the partitions live, rows asked from there too."""
+    da = pytest.importorskip("dask.array")
+    X, y, pool = problem
+    here = distiller().fit(X, y, X_unlabeled=pool)
+    with distributed.get_task_stream(client) as stream:
+        there = distiller().fit(X, y, X_unlabeled=da.from_array(pool, chunks=(100, 6)))
+    np.testing.assert_array_equal(here.labeled_round_, there.labeled_round_)
+    scored = [task for task in stream.data if "score_partition" in str(task["key"])]
+    assert len(scored) == 2 * 4  # rounds times partitions
