@@ -102,9 +102,11 @@ SETTINGS = [
 OBJECTIVES = {
     "soft": SoftTarget(),
     "hard": SoftTarget(),  # of a teacher that gives labels instead of probabilities
-    "slam": SLaM(),
+    "slam": SLaM(alpha="auto"),
+    "slam relative": SLaM(alpha="relative"),
     "debiased": Debiased(),
-    "both": Debiased(over=SLaM()),
+    "both": Debiased(over=SLaM(alpha="auto")),
+    "both relative": Debiased(over=SLaM(alpha="relative")),
 }
 OUTSIDERS = ("cleanlab", "self-training")
 METHODS = [(o, q) for q in QUERIES for o in OBJECTIVES]
@@ -403,7 +405,8 @@ def notes():
         "cifar10. Injected: NoisyTeacher with class-dependent error rates, half of the "
         "classes three times as often as the other half, the truth among the first "
         "three choices. Students: one hidden layer of 128, 30 epochs; for cifar10 a "
-        "CNN of 25,000 weights, 12 epochs. `both` is Debiased(over=SLaM()). cleanlab: "
+        "CNN of 25,000 weights, 12 epochs. `both` is Debiased(over=SLaM()); "
+        "`relative` is SLaM with alpha='relative', elsewhere it is 'auto'. cleanlab: "
         "CleanLearning over the same student, labelled rows and first choices of the "
         "teacher on rows asked at random. self-training: no teacher at all.",
     ]
