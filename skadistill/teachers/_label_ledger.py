@@ -320,44 +320,54 @@ class _Answers:
         self.known = np.zeros(len(self.distinct), dtype=bool)
 
     def read(self, db, table, column, where, value):
-        """Fill in the rows that one table has under `where` = `value`."""
-        for chunk in _chunks(self.distinct):
-            found = db.execute(
-                f"SELECT key, {column} FROM {table} WHERE {where} = ? "
-                f"AND key IN ({_marks(chunk)})",
-                (value, *chunk),
-            ).fetchall()
-            if found:
-                self._take(*zip(*found, strict=True))
+        """Fill in the rows that one table has under `where` = `value`.
 
-    def _take(self, keys, blobs):
+        First where the rows are, from the index alone; then the rows, in the order
+        in which they lie in the file.
+        """
+        ids, found = [], []
+        for chunk in _chunks(self.distinct):
+            query = f"SELECT id, key FROM {table} WHERE {where} = ? AND key IN "
+            for id_, key in db.execute(query + _marks(chunk), (value, *chunk)):
+                ids.append(id_)
+                found.append(key)
         places = np.searchsorted(
-            self.distinct, np.frombuffer(b"".join(keys), KEY_DTYPE)
+            self.distinct, np.frombuffer(b"".join(found), KEY_DTYPE)
         )
-        data = b"".join(blobs)
-        if len(data) != len(keys) * self.rows[0].nbytes:
-            raise LedgerError(
-                f"The ledger is damaged: {len(keys)} rows hold {len(data)} bytes where "
-                f"{self.rows.shape[1]} numbers a row belong; restore it from a copy."
-            )
-        numbers = np.frombuffer(data, self.rows.dtype)
-        self.rows[places] = numbers.reshape(len(keys), self.rows.shape[1])
+        order = np.argsort(ids)
+        query = f"SELECT {column} FROM {table} WHERE id IN "
+        for chunk in _chunks(np.array(ids, dtype=np.int64)[order]):
+            rows = db.execute(f"{query} {_marks(chunk)} ORDER BY id", chunk)
+            block = places[order[: len(chunk)]]
+            self.rows[block] = self._numbers([blob for (blob,) in rows])
+            order = order[len(chunk) :]
         self.known[places] = True
+
+    def _numbers(self, blobs):
+        """Read rows of numbers from their bytes."""
+        data = b"".join(blobs)
+        n_columns = self.rows.shape[1]
+        if len(data) != len(blobs) * n_columns * self.rows.itemsize:
+            raise LedgerError(
+                f"The ledger is damaged: {len(blobs)} rows hold {len(data)} bytes "
+                f"where {n_columns} numbers a row belong; restore it from a copy."
+            )
+        return np.frombuffer(data, self.rows.dtype).reshape(len(blobs), n_columns)
 
     def all(self):
         """Return which keys are known, and their rows."""
         return self.known[self.inverse], self.rows[self.inverse]
 
 
-def _chunks(distinct):
-    """Cut keys into lists that one statement can hold."""
-    for start in range(0, len(distinct), _CHUNK):
-        yield distinct[start : start + _CHUNK].tolist()
+def _chunks(values):
+    """Cut an array into lists that one statement can hold."""
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK].tolist()
 
 
 def _marks(chunk):
     """Write as many question marks as there are values."""
-    return ",".join("?" * len(chunk))
+    return f"({','.join('?' * len(chunk))})"
 
 
 def _plain(label):
@@ -500,7 +510,7 @@ def _present(db, label_set, keys, tables):
         for table in tables:
             rows = db.execute(
                 f"SELECT key FROM {table} WHERE label_set = ? AND key IN "
-                f"({_marks(chunk)})",
+                + _marks(chunk),
                 (label_set, *chunk),
             )
             taken.update(key for (key,) in rows)
