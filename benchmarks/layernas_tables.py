@@ -12,10 +12,12 @@ the rivals trains one.
 """
 
 import argparse
+import json
 import sys
 import warnings
 from collections import deque
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,7 @@ from skadistill.search import estimate_evaluations, layernas
 COUNTS = (70, 140, 450)
 # The mean published deviation between the runs of one network of nasbench_macro.
 NOISE = 0.15
+RUNS = Path(__file__).parent / "results" / "layernas_tables.jsonl"
 POPULATION, TOURNAMENT = 20, 5
 RUNGS = (1, 2, 4)
 
@@ -166,7 +169,8 @@ def run_evolution(space, trainer, count, seed):
 def run_tpe(space, trainer, count, seed):
     """Optuna's multivariate TPE with the limit as a constraint.
 
-    Trials over the limit are told to the sampler but not trained.
+    Trials over the limit are told to the sampler but not trained, and a network
+    proposed again is free; there are at most half as many such trials as trainings.
     """
     import optuna
 
@@ -194,7 +198,7 @@ def run_tpe(space, trainer, count, seed):
         if len(trainer.seen) >= count:
             study.stop()
 
-    study.optimize(objective, n_trials=2 * count, callbacks=[enough])
+    study.optimize(objective, n_trials=3 * count // 2, callbacks=[enough])
 
 
 def run_halving(space, trainer, count, seed):
@@ -225,26 +229,46 @@ METHODS = {
 ANYTIME = {run_random, run_evolution, run_tpe}
 
 
-def true_accuracies(space, method, noise, n_seeds):
-    """Run a method; accuracies of shape (n_counts, n_seeds) and trainings used."""
-    found = np.empty((len(COUNTS), n_seeds))
-    used = np.zeros(len(COUNTS))
+def run_seed(space, method, noise, seed):
+    """Run a method once; the answer and the trainings used for each count."""
+    answers, used = [], []
+    trainer = Trainer(space, noise, seed)
+    if method in ANYTIME:
+        method(space, trainer, max(COUNTS), seed)
+    for count in COUNTS:
+        answer = None
+        if method not in ANYTIME:
+            trainer = Trainer(space, noise, seed)
+            answer = method(space, trainer, count, seed)
+        used.append(count if answer else min(count, len(trainer.seen)))
+        answers.append(float(answer or trainer.answer(count)))
+    return answers, used
+
+
+def true_accuracies(space, name, noise, n_seeds):
+    """Run a method, or look up earlier runs; two arrays (n_counts, n_seeds)."""
+    runs = []
     for seed in range(n_seeds):
-        trainer = Trainer(space, noise, seed)
-        if method in ANYTIME:
-            method(space, trainer, max(COUNTS), seed)
-        for i, count in enumerate(COUNTS):
-            if method not in ANYTIME:
-                trainer = Trainer(space, noise, seed)
-                answer = method(space, trainer, count, seed)
-            if method is run_halving:
-                found[i, seed], n_used = answer, count
-            else:
-                found[i, seed] = trainer.answer(count)
-                n_used = min(count, len(trainer.seen))
-            used[i] += n_used / n_seeds
-            assert n_used <= count
-    return found, used
+        key = [space.name, name, noise, seed]
+        known = earlier_runs()
+        if str(key) not in known:
+            run = run_seed(space, METHODS[name], noise, seed)
+            known[str(key)] = run
+            with RUNS.open("a", encoding="utf8") as stream:
+                stream.write(json.dumps({"run": key, "result": run}) + "\n")
+        runs.append(known[str(key)])
+    answers, used = zip(*runs, strict=True)
+    return np.array(answers).T, np.array(used).T
+
+
+@cache
+def earlier_runs():
+    """Read the runs kept beside the table; remove the file to run all afresh."""
+    if not RUNS.exists():
+        return {}
+    lines = RUNS.read_text(encoding="utf8").splitlines()
+    records = [json.loads(line) for line in lines]
+    return {str(record["run"]): record["result"] for record in records}
 
 
 def cell(values):
@@ -256,10 +280,10 @@ def compare(space, noise, n_seeds):
     """Lay out one table; one row a method."""
     results = {}
     rows = []
-    for name, method in METHODS.items():
-        found, used = true_accuracies(space, method, noise, n_seeds)
+    for name in METHODS:
+        found, used = true_accuracies(space, name, noise, n_seeds)
         results[name] = found
-        trainings = ", ".join(f"{n:.0f}" for n in used)
+        trainings = ", ".join(f"{n:.0f}" for n in used.mean(axis=1))
         rows.append([name, *map(cell, found), trainings])
         print(space.name, noise, *rows[-1], sep=" | ", file=sys.stderr)
     ours, rivals = results["LayerNAS"], list(METHODS)[2:]
@@ -290,6 +314,7 @@ def compare(space, noise, n_seeds):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--spaces", type=int, default=4, help="how many of them")
     parser.add_argument("--noise", type=float, default=NOISE)
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args(argv)
@@ -317,7 +342,7 @@ def main(argv=None):
         "Made by `python benchmarks/layernas_tables.py --save`.",
         "",
     ]
-    for space in spaces:
+    for space in spaces[: options.spaces]:
         lines += compare(space, options.noise, options.seeds)
     lines += [f"- {line}" for line in machine_lines()]
     lines.append(f"- optuna {optuna.__version__}, pandas {pd.__version__}")
