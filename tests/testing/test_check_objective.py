@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
@@ -259,4 +260,16 @@ def test_a_loss_whose_gradient_is_another_ones_is_told(monkeypatch):
 
     monkeypatch.setattr("skadistill.testing._objective.LessonLoss", Crooked)
     with pytest.raises(AssertionError, match="is not that of finite differences"):
+        check_objective(Sound())
+
+
+def test_a_loss_that_breaks_at_one_hot_students_is_told(monkeypatch):
+    """The logarithm of a probability that has become zero has no gradient."""
+
+    class Naive(LessonLoss):
+        def forward(self, output, packed):
+            return -(packed * torch.softmax(output, dim=1).log()).sum(dim=1)
+
+    monkeypatch.setattr("skadistill.testing._objective.LessonLoss", Naive)
+    with pytest.raises(AssertionError, match=r"not finite at logits around 10000\."):
         check_objective(Sound())
