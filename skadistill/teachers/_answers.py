@@ -12,7 +12,13 @@ from skadistill.exceptions import (
     TeacherShapeError,
 )
 
-__all__ = ["SUM_TOLERANCE", "check_classes", "one_hot", "soft_labels"]
+__all__ = [
+    "SUM_TOLERANCE",
+    "check_classes",
+    "check_order",
+    "one_hot",
+    "soft_labels",
+]
 
 #: How far from 1 a row of probabilities may sum before it is an error.
 SUM_TOLERANCE = 1e-3
@@ -72,6 +78,49 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
             f"row has, the classes asked for being {_names(classes)}; label a row of "
             f"{_those(extra)}, or wrap the teacher in as_teacher(teacher, "
             f"allow_extra_classes=True) to drop {_its(extra)} share and renormalise."
+        )
+
+
+def check_order(answer, X, *, who):
+    """Refuse a frame whose index shows that the rows were shuffled.
+
+    Parameters
+    ----------
+    answer : object
+        The answer; one without a pandas index, or with a new one, tells nothing.
+    X : container of n_rows rows
+        What was asked.
+    who : str
+        The teacher, as messages name it.
+
+    Raises
+    ------
+    TeacherShapeError
+        If the index of `answer` is that of `X` in another order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skadistill.teachers._answers import check_order
+    >>> X = pd.DataFrame({"x": [0.5, 2.5]}, index=["a", "b"])
+    >>> check_order(X.sort_values("x", ascending=False), X, who="the teacher")
+    Traceback (most recent call last):
+        ...
+    skadistill.exceptions.TeacherShapeError: the teacher answered the rows in another
+    order than asked, the index being 'b', 'a' where 'a', 'b' was asked; return them in
+    the order asked, or without an index.
+    """
+    given, asked = getattr(answer, "index", None), getattr(X, "index", None)
+    if not (hasattr(given, "equals") and hasattr(asked, "equals")):
+        return
+    # A range is what pandas numbers rows with that nobody named.
+    if type(given).__name__ == "RangeIndex" or given.equals(asked):
+        return
+    if len(given) == len(asked) and set(given) == set(asked):
+        raise TeacherShapeError(
+            f"{who} answered the rows in another order than asked, the index being "
+            f"{_names(given)} where {_names(asked)} was asked; return them in the "
+            "order asked, or without an index."
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._answers import check_classes, soft_labels
+from skadistill.teachers._answers import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
 from skadistill.teachers._identity import given_identity
 from skadistill.teachers._rows import count_rows
@@ -361,6 +361,7 @@ class BaseTeacher(BaseEstimator):
             )
         else:
             answer = self._call(self.answer, X, n_rows)
+        check_order(answer, X, who=self.label)
         return self._check_answer(answer, n_rows, classes, row_numbers), embeddings
 
     def _check_classes(self, classes):

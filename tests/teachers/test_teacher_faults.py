@@ -194,6 +194,23 @@ def test_the_cause_of_a_fault_is_chained():
     assert caught.value.__cause__ is cause
 
 
+@pytest.mark.parametrize("answer", [pd.DataFrame(GOOD), pd.Series(list("aba"))])
+def test_rows_in_another_order_are_noticed(answer):
+    """Where an index shows it; a new index, or none, is taken at its word."""
+    asked = pd.DataFrame(X, index=[2, 0, 1])
+    answer.index = [2, 0, 1]
+    good = saying(answer).ask(asked, ["a", "b"])
+    assert (saying(answer.reset_index(drop=True)).ask(asked, ["a", "b"]) == good).all()
+    assert (saying(answer).ask(X, ["a", "b"]) == good).all()
+    with pytest.raises(TeacherShapeError) as caught:
+        saying(answer.sort_index()).ask(asked, ["a", "b"])
+    assert str(caught.value) == (
+        "the teacher 'judge' answered the rows in another order than asked, the index "
+        "being 0, 1, 2 where 2, 0, 1 was asked; return them in the order asked, or "
+        "without an index."
+    )
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_interrupts_pass_through(stop):
     """An interrupt inside the teacher is an interrupt outside."""
