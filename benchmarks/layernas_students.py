@@ -40,17 +40,17 @@ from skadistill.student import StudentNet
 
 
 def letter(seed):
-    """Draw 4000 of the 16,000 training rows."""
+    """Draw 3000 of the 16,000 training rows."""
     X, y, X_test, y_test = load("letter")
-    rows = np.random.default_rng(seed).permutation(len(X))[:4000]
+    rows = np.random.default_rng(seed).permutation(len(X))[:3000]
     return X[rows], y[rows], X_test, y_test
 
 
 def cifar10(seed):
-    """Draw 1500 of the 50,000 training images and 3000 test images, 16 x 16."""
+    """Draw 1000 of the 50,000 training images and 3000 test images, 16 x 16."""
     rng = np.random.default_rng(seed)
     X, y, X_test, y_test = all_images()
-    rows, test = rng.permutation(len(X))[:1500], rng.permutation(len(X_test))[:3000]
+    rows, test = rng.permutation(len(X))[:1000], rng.permutation(len(X_test))[:3000]
     return shrunk(X[rows]), y[rows], shrunk(X_test[test]), y_test[test]
 
 
@@ -90,7 +90,7 @@ TASKS = [
         "letter",
         letter,
         lambda seed: StudentNet(
-            LayeredMLP, standardize=True, max_epochs=20, random_state=seed
+            LayeredMLP, standardize=True, max_epochs=15, random_state=seed
         ),
         mlp_space(3, (12, 16, 24, 32, 48, 64, 96)),
         lambda width: {"module__width_1": width, "module__width_2": width},
@@ -104,7 +104,7 @@ TASKS = [
         cnn_space(3, (8, 12, 16, 24, 32), (3,)),
         lambda width: {f"module__width_{i}": width for i in (1, 2, 3)},
         (3_000, 6_000, 12_000),
-        25,
+        20,
     ),
 ]
 
@@ -169,10 +169,10 @@ def main(argv=None):
         "interval; in brackets the mean number of parameters.",
         "LayerNAS and random search train the same number of candidates on one split, "
         "and their choice once more; the uniform student is trained once.",
-        "letter: 4000 training rows, 20 epochs, up to three hidden layers of 12 to 96 "
+        "letter: 3000 training rows, 15 epochs, up to three hidden layers of 12 to 96 "
         "units, 40 candidates; uniform is two equal layers.",
-        "cifar10: 1500 training images of 16 x 16 pixels, 6 epochs, up to three "
-        "blocks of 8 to 32 channels, 25 candidates; uniform is three equal blocks.",
+        "cifar10: 1000 training images of 16 x 16 pixels, 6 epochs, up to three "
+        "blocks of 8 to 32 channels, 20 candidates; uniform is three equal blocks.",
         "Made by `python benchmarks/layernas_students.py --save`.",
         "",
     ]

@@ -5,8 +5,8 @@ Find the best student of at most 1200 parameters
 A student must fit where it is deployed. How wide should its layers be, and how many of
 them does it need? On scikit-learn's digits, with at most 1200 parameters, LayerNAS
 trains 20 of 64 networks and chooses one without any hidden layer: 91.9 % of the test
-rows with 650 parameters. The widest network of two equal layers has 90.0 % with all
-1200.
+rows with 650 parameters. The widest network of two equal layers has 90.0 % with
+1167.
 
 The weakness: with 2000 parameters the uniform network is the better one on this split
 (95.2 % against 92.7 %). Scores of cross-validation are noisy, and the score of the

@@ -345,7 +345,7 @@ class Space:
     def position(self, layer, option):
         """Return the position of an option, refusing one that is not listed."""
         for i, listed in enumerate(self.options[layer]):
-            if _same(listed, option):
+            if same_value(listed, option):
                 return i
         raise ValueError(
             f"default names the option {option!r} for layer {self.names[layer]!r}, "
@@ -366,7 +366,7 @@ def _check_options(name, options):
             "layer out."
         )
     for i, option in enumerate(options):
-        if any(_same(option, other) for other in options[:i]):
+        if any(same_value(option, other) for other in options[:i]):
             raise ValueError(
                 f"layer {name!r} lists the option {option!r} twice; list it once, so "
                 "that nothing is trained twice."
@@ -374,12 +374,23 @@ def _check_options(name, options):
     return options
 
 
-def _same(a, b):
-    """Compare options of any type; what does not compare to a bool is different."""
+def same_value(a, b):
+    """Compare options of any type.
+
+    Parameters
+    ----------
+    a, b : object
+        Options.
+
+    Returns
+    -------
+    same : bool
+        False also where they do not compare to one answer. 1 and True are equal but
+        configure an estimator differently: types must agree.
+    """
     if a is b:
         return True
     try:
-        # 1 and True are equal but configure an estimator differently.
         return type(a) is type(b) and bool(a == b)
     except ValueError:
         return False

@@ -11,6 +11,7 @@ from sklearn.model_selection._search import BaseSearchCV
 
 from skadistill._compat import Interval, StrOptions
 from skadistill.search._cost import COSTS, CostMeter
+from skadistill.search._known import KnownResults
 from skadistill.search._layernas import (
     COMPLETIONS,
     Space,
@@ -82,6 +83,11 @@ class LayerNASSearchCV(BaseSearchCV):
         fails the search ends with an error.
     return_train_score : bool, default=False
         As in ``GridSearchCV``.
+    previous : dict or None, default=None
+        The ``cv_results_`` of an earlier search of the same estimator on the same
+        rows and folds, which nobody can check but you. Its candidates are not
+        trained again; the new ``cv_results_`` hold their rows where this search
+        meets them. Where all are known the choice alone is trained again.
     random_state : int, RandomState or None, default=None
         Draws the rows on which the latency is measured. The search itself draws
         nothing.
@@ -154,6 +160,7 @@ feature_names_in_
         "n_replicas": [Interval(Integral, 1, None, closed="left")],
         "default": [StrOptions(set(COMPLETIONS)), Mapping],
         "max_evaluations": [Interval(Integral, 1, None, closed="left"), None],
+        "previous": [dict, None],
         "random_state": ["random_state"],
     }
 
@@ -176,6 +183,7 @@ feature_names_in_
         pre_dispatch="2*n_jobs",
         error_score=np.nan,
         return_train_score=False,
+        previous=None,
         random_state=None,
     ):
         super().__init__(
@@ -196,6 +204,7 @@ feature_names_in_
         self.n_replicas = n_replicas
         self.default = default
         self.max_evaluations = max_evaluations
+        self.previous = previous
         self.random_state = random_state
 
     def fit(self, X, y=None, **params):
@@ -253,18 +262,21 @@ feature_names_in_
         """Let `layernas` propose candidates, a layer at a time."""
         splits = _SameSplits(self._checked_cv_orig)
         tasks = _SearchTasks(self, callback_ctx)
+        known = KnownResults(self.previous)
         results: dict = {}
 
         def cost(candidate):
             return self._meter(candidate_params(candidate))
 
-        def evaluate(candidates):
+        def train(settings):
             nonlocal results
-            with tasks.step(len(candidates)) as context:
-                results = evaluate_candidates(
-                    [candidate_params(c) for c in candidates], cv=splits, **context
-                )
-            return results[self._searched_column(results)][-len(candidates) :]
+            with tasks.step(len(settings)) as context:
+                results = evaluate_candidates(settings, cv=splits, **context)
+            return results[self._searched_column(results)][-len(settings) :]
+
+        def evaluate(candidates):
+            settings = [candidate_params(c) for c in candidates]
+            return known.complete(settings, train, self._searched_column)
 
         result = layernas(
             evaluate,
@@ -276,8 +288,13 @@ feature_names_in_
             default=self.default,
             max_evaluations=self.max_evaluations,
         )
+        settings = [candidate_params(c) for c in result.candidates]
+        if not results:
+            # BaseSearchCV cannot do without a training.
+            train([settings[result.best_index]])
         tasks.close()
         # The last dict returned is the one that becomes `cv_results_`.
+        known.merge_into(results, settings)
         results.update(cost=result.costs, step=result.steps)
         self.n_buckets_ = result.n_buckets
 

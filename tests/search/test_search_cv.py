@@ -103,6 +103,33 @@ def test_no_candidate_is_trained_twice_and_the_estimate_bounds_them():
     assert search(max_evaluations=12).estimate_evaluations() == 12
 
 
+def test_an_earlier_search_is_not_trained_again():
+    """A larger search trains only what is new, and finds the same as from scratch."""
+    earlier = search(max_evaluations=10).fit(X, Y).cv_results_
+    scratch = search(max_evaluations=20).fit(X, Y)
+    Rated.fits.clear()
+    model = search(max_evaluations=20, previous=earlier, refit=False).fit(X, Y)
+    old = {tuple(params.values()) for params in earlier["params"]}
+    assert not old & set(Rated.fits)
+    assert len(Rated.fits) < 2 * 20
+    assert set(model.cv_results_) == set(scratch.cv_results_)
+    for name, column in scratch.cv_results_.items():
+        if "time" not in name:
+            assert np.all(np.asarray(model.cv_results_[name]) == np.asarray(column))
+    assert model.best_index_ == scratch.best_index_
+    assert model.cv_results_["rank_test_score"].dtype.kind == "i"
+
+
+def test_a_search_of_known_candidates_trains_the_choice_alone():
+    """scikit-learn's search needs one training; it is that of the choice."""
+    first = search().fit(X, Y)
+    Rated.fits.clear()
+    again = search(previous=first.cv_results_, refit=False).fit(X, Y)
+    assert Rated.fits == [(2, 2, 0)] * 2
+    assert again.best_params_ == first.best_params_
+    assert len(again.cv_results_["params"]) == len(first.cv_results_["params"])
+
+
 def test_max_evaluations_is_kept():
     """Candidates trained never exceed it, refinement included."""
     model = search(max_evaluations=10).fit(X, Y)
