@@ -2,15 +2,21 @@
 
 import ast
 import inspect
+import math
 import re
 
 import pytest
 
 import skadistill
+import skadistill.datasets
 import skadistill.model_selection
+import skadistill.objectives
+import skadistill.plotting
 import skadistill.query
+import skadistill.search
 import skadistill.student
 import skadistill.teachers
+import skadistill.testing
 
 ROOMS = [
     skadistill,
@@ -18,6 +24,11 @@ ROOMS = [
     skadistill.student,
     skadistill.teachers,
     skadistill.model_selection,
+    skadistill.datasets,
+    skadistill.objectives,
+    skadistill.search,
+    skadistill.plotting,
+    skadistill.testing,
 ]
 PUBLIC = {
     f"{obj.__module__}.{obj.__qualname__}": obj
@@ -41,5 +52,7 @@ def test_documented_defaults_are_those_of_the_signature(name):
         said, default = documented[parameter.name].strip("`"), parameter.default
         if isinstance(default, type):
             assert said.split(".")[-1] == default.__name__
+        elif isinstance(default, float) and math.isnan(default):
+            assert said.split(".")[-1] == "nan"
         else:
             assert ast.literal_eval(said) == default

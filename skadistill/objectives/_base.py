@@ -91,16 +91,16 @@ class Evidence:
                 "label is known."
             )
         if self.validation is not None:
-            self._check_validation(n_rows)
+            self._check_validation(self.validation, n_rows)
         if self.embeddings is not None and len(self.embeddings) != n_rows:
             raise ObjectiveError(
                 f"embeddings have {len(self.embeddings)} rows where targets have "
                 f"{n_rows}; pass one row each, NaN where there is none."
             )
 
-    def _check_validation(self, n_rows):
+    def _check_validation(self, validation, n_rows):
         """Refuse validation rows that are no given training rows."""
-        rows, proba = self.validation.rows, self.validation.proba
+        rows, proba = validation.rows, validation.proba
         if proba.shape != (len(rows), self.targets.shape[1]):
             raise ObjectiveError(
                 f"the validation's proba has shape {proba.shape} for {len(rows)} rows "
@@ -125,8 +125,9 @@ class Evidence:
 
     @property
     def validation_truth(self):
-        """Positions of the true classes of the validation rows."""
-        return self.targets[self.validation.rows].argmax(axis=1)
+        """Positions of the true classes of the validation rows; none without any."""
+        rows = np.array([], int) if self.validation is None else self.validation.rows
+        return self.targets[rows].argmax(axis=1)
 
 
 @dataclass(frozen=True, eq=False)

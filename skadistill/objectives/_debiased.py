@@ -255,7 +255,7 @@ class _WithholdingEvidence(Evidence):
 
     truth: np.ndarray | None = None
 
-    def _check_validation(self, n_rows):
+    def _check_validation(self, validation, n_rows):
         """Accept what was checked before some truth was withheld."""
 
     @property

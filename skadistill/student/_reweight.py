@@ -38,9 +38,9 @@ class Reweight(Callback):
         """
         if len(net.history) < 2:
             return
-        weights = np.asarray(self.reweight(self._proba(net)), dtype=np.float64)
-        weights = check_new_weights(weights, len(self.table))
-        weights = torch.from_numpy(weights).to(self.table.targets)
+        new = np.asarray(self.reweight(self._proba(net)), dtype=np.float64)
+        new = check_new_weights(new, len(self.table))
+        weights = torch.from_numpy(new).to(self.table.targets)
         if self.base_weights is not None:
             weights = weights * self.base_weights
         self.table.weights = weights / weights.mean()
