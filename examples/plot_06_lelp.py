@@ -1,0 +1,99 @@
+"""
+Tell a student more than two probabilities
+==========================================
+
+A teacher that sorts digits into odd and even says one number per row. Its last hidden
+layer has seen much more: that a 3 is not a 7. How much of that does a student gain
+from LELP's pseudo-subclasses, when it learns from 150 rows only?
+
+Over 5 seeds it reaches 93.5 % from soft targets, 95.6 % with LELP, and 95.9 % when told
+the digits themselves; the teacher has 98.0 %. With ten classes instead of two, LELP
+loses 0.8 points.
+"""
+
+# %%
+# The teacher is a wide network that somebody trained on 800 digits, by parity alone.
+# We own no labels: the student learns from the teacher's answers about 150 other
+# digits.
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from skadistill import StudentNet
+from skadistill.objectives import LELP, Evidence, SoftTarget
+from skadistill.teachers import as_teacher, buy_labels
+
+SEEDS = range(5)
+X, digit = load_digits(return_X_y=True)
+
+
+def parts(seed, n_rows):
+    """Split into the teacher's rows, the student's, and test rows."""
+    theirs, rest = train_test_split(
+        np.arange(len(X)), train_size=800, stratify=digit, random_state=seed
+    )
+    ours, test = train_test_split(
+        rest, train_size=n_rows, stratify=digit[rest], random_state=seed
+    )
+    return theirs, ours, test
+
+
+# %%
+# A skorch net, like scikit-learn's ``MLPClassifier``, gives its last hidden layer as
+# embedding without being told; for another teacher say where embeddings come from,
+# ``as_teacher(model, embedding=...)``.
+# Labels and embeddings are bought together. They are the *evidence*, and an objective
+# makes the student's *lesson* of it.
+#
+# To see what there is to gain, one more student is told the digit itself: the true
+# subclass, that neither the teacher nor we know.
+
+
+def run(seed, group, n_rows=150):
+    """Return the test accuracies of the students, and of the teacher."""
+    y, (theirs, ours, test) = group(digit), parts(seed, n_rows)
+    wide = StudentNet(module__hidden_sizes=(256,), random_state=seed)
+    teacher = as_teacher(wide.fit(X[theirs], y[theirs]))
+    classes = np.unique(y)
+    bought = buy_labels(teacher, X[ours], classes=classes, with_embeddings=True)
+    evidence = Evidence(
+        bought.labels,
+        given=np.zeros(len(ours), dtype=bool),
+        embeddings=bought.embeddings,
+        output_weights=teacher.output_weights,
+        seed=seed,
+    )
+    lessons = {
+        "soft targets": SoftTarget().lesson(evidence),
+        "LELP": LELP().lesson(evidence),
+    }
+    lessons["true digits"] = lessons["soft targets"].but(
+        subclasses=np.repeat(np.eye(10)[digit[ours]][:, None], len(classes), axis=1)
+    )
+    scores = {"teacher": wide.score(X[test], y[test])}
+    for name, lesson in lessons.items():
+        student = StudentNet(module__hidden_sizes=(64,), random_state=seed)
+        student.fit_lesson(X[ours], lesson, classes=classes)
+        scores[name] = student.score(X[test], y[test])
+    return scores
+
+
+def report(title, group, **sizes):
+    """Print mean accuracies over seeds, and the gain over soft targets."""
+    runs = [run(seed, group, **sizes) for seed in SEEDS]
+    print(f"\n{title}")
+    for name in runs[0]:
+        scores = 100 * np.array([scores[name] for scores in runs])
+        gains = scores - 100 * np.array([scores["soft targets"] for scores in runs])
+        error = gains.std(ddof=1) / np.sqrt(len(gains))
+        print(
+            f"{name:14}{scores.mean():6.1f} %   {gains.mean():+5.1f} (+- {error:.1f})"
+        )
+
+
+report("odd or even", lambda digit: digit % 2)
+
+# %%
+# The weakness. With ten classes the soft labels say what there is to say, and
+# pseudo-subclasses of each digit are a task that the student has to learn for nothing.
+report("the digit itself", lambda digit: digit)
