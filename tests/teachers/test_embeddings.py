@@ -19,6 +19,7 @@ from skadistill.student import StudentNet
 from skadistill.teachers import (
     BaseTeacher,
     FunctionTeacher,
+    LabelLedger,
     MemoryLedger,
     as_teacher,
     buy_labels,
@@ -33,6 +34,13 @@ pytestmark = pytest.mark.filterwarnings(
 def table(rng):
     X = rng.normal(size=(60, 4)).astype(np.float32)
     return X, (X[:, 0] + X[:, 1] > 0).astype(int)
+
+
+@pytest.fixture(params=["memory", "file"])
+def ledger(request, tmp_path):
+    if request.param == "memory":
+        return MemoryLedger()
+    return LabelLedger(tmp_path / "ledger.jsonl")
 
 
 def proba(X):
@@ -336,9 +344,9 @@ def test_identities_hold_where_embeddings_come_from(table):
 # ------------------------------------------------------------------------ purchases
 
 
-def test_embeddings_are_bought_with_the_labels_once(rng):
+def test_embeddings_are_bought_with_the_labels_once(rng, ledger):
     """One call a batch, nothing for rows the ledger knows, equal rows once."""
-    function, ledger = Counted(both), MemoryLedger()
+    function = Counted(both)
     teacher = FunctionTeacher(function, name="t", embedding="pair")
     X = rng.normal(size=(10, 3))[[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]]
     buy = {"classes": [0, 1], "ledger": ledger, "with_embeddings": True}
@@ -361,9 +369,9 @@ def test_without_being_asked_no_embeddings_come():
     assert embed.calls == []
 
 
-def test_known_labels_get_their_embedding_where_it_can_be_had_alone():
+def test_known_labels_get_their_embedding_where_it_can_be_had_alone(ledger):
     """A separate function is asked for the missing ones, in batches, and no label."""
-    answer, embed, ledger = Counted(proba), Counted(twice), MemoryLedger()
+    answer, embed = Counted(proba), Counted(twice)
     teacher = FunctionTeacher(answer, name="t", embedding=embed)
     X = np.arange(14.0).reshape(7, 2)
     buy_labels(teacher, X[:5], classes=[0, 1], ledger=ledger)
@@ -377,9 +385,9 @@ def test_known_labels_get_their_embedding_where_it_can_be_had_alone():
     np.testing.assert_array_equal(again.embeddings, 2 * X)
 
 
-def test_known_labels_stay_without_embedding_where_it_would_be_a_label_again():
+def test_known_labels_stay_without_embedding_where_it_would_be_a_label_again(ledger):
     """A function that gives both is not asked again: NaN."""
-    function, ledger = Counted(both), MemoryLedger()
+    function = Counted(both)
     teacher = FunctionTeacher(function, name="t", embedding="pair")
     X = np.arange(14.0).reshape(7, 2)
     buy_labels(teacher, X[:5], classes=[0, 1], ledger=ledger)
@@ -412,9 +420,8 @@ def test_teachers_without_embeddings_are_refused_before_anything_is_paid():
         as_teacher(LogisticRegression().fit(np.eye(2), [0, 1])).embed(np.eye(2))
 
 
-def test_a_fault_in_an_embedding_keeps_what_was_paid_before():
+def test_a_fault_in_an_embedding_keeps_what_was_paid_before(ledger):
     """Two batches are in the ledger, with their embeddings; the third is not."""
-    ledger = MemoryLedger()
 
     def embed(X):
         return np.full((len(X), 2), np.nan) if X[0, 0] == 8 else twice(X)
