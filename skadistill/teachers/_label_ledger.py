@@ -1,9 +1,13 @@
-"""The ledger on disk: labels that outlive the process that paid for them."""
+"""The ledger on disk: labels that outlive the process that paid for them.
+
+The statements keep to the SQL that SQLite and PostgreSQL share.
+"""
 
 import json
 import math
 import os
 import time
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +103,7 @@ class LabelLedger(BaseLedger):
         self.max_rows = max_rows
         self.max_cost = max_cost
         self.lease = lease
-        self._file = LedgerFile(path)
+        self._file: Any = LedgerFile(path)
         len(self)  # a file that cannot be used is an error before a label is paid
 
     def __repr__(self):
@@ -281,10 +285,12 @@ class LabelLedger(BaseLedger):
     def _affordable(self, db, price):
         """Count the rows that the budget still pays for."""
         n_spent, spent = db.execute(
-            "SELECT total(n_paid) + total(n_lost), total(cost) FROM teachers"
+            "SELECT coalesce(sum(n_paid + n_lost), 0), coalesce(sum(cost), 0) "
+            "FROM teachers"
         ).fetchone()
         n_reserved, reserved = db.execute(
-            "SELECT total(n_rows), total(n_rows * price) FROM claims"
+            "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) "
+            "FROM claims"
         ).fetchone()
         return affordable_rows(
             self.max_rows,
@@ -413,7 +419,8 @@ def _made_label_set(db, teacher_id, classes):
     label_set, stored = _label_set(db, teacher_id, classes)
     if label_set is None:
         db.execute(
-            "INSERT OR IGNORE INTO teachers (identity) VALUES (?)", (teacher_id,)
+            "INSERT INTO teachers (identity) VALUES (?) ON CONFLICT DO NOTHING",
+            (teacher_id,),
         )
         teacher, _ = _teacher(db, teacher_id)
         stored = [_plain(c) for c in classes]
@@ -435,8 +442,8 @@ def _insert_labels(db, label_set, keys, labels, payment):
     """Keep the labels of new keys; return their number."""
     rows = zip(keys.tolist(), _blobs(labels, _LABEL), strict=True)
     n_new = db.executemany(
-        "INSERT OR IGNORE INTO labels (label_set, key, label, payment) "
-        f"VALUES ({label_set}, ?, ?, {payment})",
+        "INSERT INTO labels (label_set, key, label, payment) "
+        f"VALUES ({label_set}, ?, ?, {payment}) ON CONFLICT DO NOTHING",
         rows,
     ).rowcount
     db.execute(
@@ -453,8 +460,8 @@ def _insert_embeddings(db, teacher, keys, embeddings):
     )
     rows = zip(keys.tolist(), _blobs(embeddings, _EMBEDDING), strict=True)
     db.executemany(
-        "INSERT OR IGNORE INTO embeddings (teacher, key, embedding) "
-        f"VALUES ({teacher}, ?, ?)",
+        "INSERT INTO embeddings (teacher, key, embedding) "
+        f"VALUES ({teacher}, ?, ?) ON CONFLICT DO NOTHING",
         rows,
     )
 

@@ -23,8 +23,8 @@ COLUMNS = (
 )
 
 _QUERY = """
-SELECT hex(labels.key), identity, classes, label, embedding, payment,
-       at, payments.cost / max(n_rows, 1), payments.seconds / max(n_rows, 1)
+SELECT labels.key, identity, classes, label, embedding, payment,
+       at, payments.cost / n_rows, payments.seconds / n_rows
 FROM labels
 JOIN label_sets ON label_sets.id = label_set
 JOIN teachers ON teachers.id = label_sets.teacher
@@ -73,6 +73,7 @@ def table_of(db):
     """
     pandas = import_pandas()
     frame = pandas.DataFrame(db.execute(_QUERY).fetchall(), columns=list(COLUMNS))
+    frame["key"] = [key.hex() for key in frame["key"]]
     frame["label"] = [np.frombuffer(blob, "<f8") for blob in frame["label"]]
     frame["embedding"] = pandas.Series(
         [None if b is None else np.frombuffer(b, "<f4") for b in frame["embedding"]],

@@ -535,7 +535,7 @@ def test_parquet_and_back(path, tmp_path):
     assert (other.to_frame()["paid_at"].min() - at.min()).total_seconds() < 60
     assert (pd.Timestamp.now(tz="UTC") - at.max()).total_seconds() < 600
     assert frame["cost"].sum() == pytest.approx(3.0)
-    assert frame["key"][0] == keys[0].tobytes().hex().upper()
+    assert frame["key"][0] == keys[0].tobytes().hex()
 
 
 def test_frames_that_are_none(path):

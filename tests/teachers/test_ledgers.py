@@ -11,18 +11,38 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from skadistill.exceptions import BudgetError, LedgerError
-from skadistill.teachers import BaseLedger, LabelLedger, MemoryLedger, row_keys
+from skadistill.teachers import (
+    BaseLedger,
+    LabelLedger,
+    MemoryLedger,
+    PostgresLedger,
+    row_keys,
+)
 
 CLASSES = ["a", "b", "c"]
 
 
-@pytest.fixture(params=["memory", "disk"])
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(params=["memory", "disk", "postgres"])
 def new_ledger(request, tmp_path):
-    """Make ledgers, each a new one, of either kind."""
-    if request.param == "memory":
-        return MemoryLedger
-    numbers = itertools.count()
-    return lambda **limits: LabelLedger(tmp_path / f"{next(numbers)}.sqlite", **limits)
+    """Make ledgers, each a new one, of each kind."""
+    made = []
+
+    def new(**limits):
+        number = next(NUMBERS)
+        if request.param == "memory":
+            return MemoryLedger(**limits)
+        if request.param == "disk":
+            return LabelLedger(tmp_path / f"{number}.sqlite", **limits)
+        url = request.getfixturevalue("postgres_url")
+        made.append(PostgresLedger(url, f"ledger_{number}", **limits))
+        return made[-1]
+
+    yield new
+    for ledger in made:
+        ledger.close()
 
 
 def some_rows(n, seed=0, n_classes=3):
@@ -31,7 +51,7 @@ def some_rows(n, seed=0, n_classes=3):
 
 
 @settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     # Each example makes a ledger of its own.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -249,9 +269,9 @@ def test_ten_threads_lose_nothing(new_ledger):
     ledger = new_ledger()
 
     def work(k):
-        for i in range(200):
-            row = [100 * k + i]
-            ledger.record(keys[row], "t", CLASSES, labels[row], cost=1.0)
+        for i in range(100 * k, 100 * k + 200, 5):
+            row = range(i, i + 5)
+            ledger.record(keys[row], "t", CLASSES, labels[row], cost=5.0)
             ledger.lookup(keys[row], "t", CLASSES[::-1])
 
     with ThreadPoolExecutor(10) as pool:
