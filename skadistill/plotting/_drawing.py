@@ -1,0 +1,59 @@
+"""What displays share: axes to draw on, a table to read, and who is missing."""
+
+__all__ = ["make_axes", "make_frame"]
+
+
+def make_axes(ax=None):
+    """Return axes to draw on; matplotlib is imported only here.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None, default=None
+        Returned as they are. None: those of a new figure.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+        Where to draw.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "drawing needs matplotlib, which is missing; run `pip install "
+            "matplotlib`, or look at the numbers in `frame`."
+        ) from error
+    return plt.subplots()[1] if ax is None else ax
+
+
+def make_frame(columns):
+    """Return columns as a table; pandas is imported only here.
+
+    Parameters
+    ----------
+    columns : dict of array-like
+        Columns by name, all of one length.
+
+    Returns
+    -------
+    frame : pandas.DataFrame
+        The table.
+
+    Raises
+    ------
+    ImportError
+        If pandas is missing.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            "the frame of a display is a pandas DataFrame and pandas is missing; "
+            "run `pip install pandas`."
+        ) from error
+    return pd.DataFrame(columns)

@@ -1,0 +1,156 @@
+"""QueryRoundsDisplay: which rows were asked about, and in which round."""
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.utils.validation import check_is_fitted
+
+from skadistill.plotting._drawing import make_axes, make_frame
+
+__all__ = ["QueryRoundsDisplay"]
+
+
+class QueryRoundsDisplay:
+    """Show who was asked when: the rows in a plane, coloured by round.
+
+    Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
+    holds the same numbers as a table.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_rows, 2)
+        Where the rows lie in the drawing.
+    rounds : array-like of int of shape (n_rows,)
+        0: label given, r: asked in round r, -1: never asked.
+    axis_names : sequence of two str, default=("x1", "x2")
+        What the axes are called.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        The figure around it.
+    scatters_ : dict of int to matplotlib PathCollection
+        The rows of each round, -1 and 0 among them.
+
+    Examples
+    --------
+    >>> from skadistill.plotting import QueryRoundsDisplay
+    >>> display = QueryRoundsDisplay([[0, 0], [1, 0], [1, 1]], [0, 1, -1])
+    >>> display.rounds
+    array([ 0,  1, -1])
+    """
+
+    def __init__(self, points, rounds, *, axis_names=("x1", "x2")):
+        self.points = np.asarray(points, dtype=float)
+        self.rounds = np.asarray(rounds)
+        self.axis_names = axis_names
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, X_unlabeled=None, projection=None):
+        """Read a fitted distiller.
+
+        Parameters
+        ----------
+        estimator : ActiveDistiller
+            Fitted; it knows the rounds but keeps no rows.
+        X : array-like of shape (n_x, n_features)
+            The rows it was fitted with.
+        X_unlabeled : array-like of shape (n_u, n_features) or None, default=None
+            Those it was fitted with.
+        projection : transformer or None, default=None
+            Its ``fit_transform`` makes two columns of the rows. None: two columns
+            are drawn as they are, more by their two first principal components.
+
+        Returns
+        -------
+        display : QueryRoundsDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError
+            If the rows are not those of the fit, or do not come out in a plane.
+        """
+        check_is_fitted(estimator, "labeled_round_")
+        rows = np.asarray(X)
+        if X_unlabeled is not None:
+            rows = np.concatenate([rows, np.asarray(X_unlabeled)])
+        rounds = estimator.labeled_round_
+        if len(rows) != len(rounds):
+            raise ValueError(
+                f"got {len(rows)} rows where this {type(estimator).__name__} was "
+                f"fitted with {len(rounds)}; pass the X and X_unlabeled of its fit."
+            )
+        points, axis_names = _project(rows, projection)
+        return cls(points, rounds, axis_names=axis_names)
+
+    @property
+    def frame(self):
+        """Return the rows as a pandas DataFrame, one row each.
+
+        The columns are the two axes and the ``round``.
+        """
+        first, second = self.axis_names
+        return make_frame(
+            {first: self.points[:, 0], second: self.points[:, 1], "round": self.rounds}
+        )
+
+    def plot(self, ax=None):
+        """Draw never asked rows in grey, given ones as crosses, asked ones by round.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw. None: a new figure.
+
+        Returns
+        -------
+        display : QueryRoundsDisplay
+            With the artists.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        ax = make_axes(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        self.scatters_ = {}
+        found = np.unique(self.rounds).tolist()
+        n_rounds = max(found, default=0)
+        # Given rows last: they are few, and must not be hidden.
+        for round_ in sorted(found, key=lambda r: (r == 0, r)):
+            rows = self.rounds == round_
+            self.scatters_[round_] = ax.scatter(
+                *self.points[rows].T, **_style(round_, n_rounds)
+            )
+        ax.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1])
+        ax.legend()
+        return self
+
+
+def _project(rows, projection):
+    """Bring rows into a plane, and name its axes."""
+    names = ("x1", "x2")
+    if projection is None and rows.ndim == 2 and rows.shape[1] > 2:
+        projection, names = PCA(2), ("component 1", "component 2")
+    points = rows if projection is None else projection.fit_transform(rows)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(
+            f"the rows came out with shape {points.shape} where two columns are drawn; "
+            "pass as projection a transformer that makes two, such as PCA(2)."
+        )
+    return points, names
+
+
+def _style(round_, n_rounds):
+    """Return how the rows of a round are drawn."""
+    if round_ == -1:
+        return {"s": 6, "color": "0.8", "label": "never asked"}
+    if round_ == 0:
+        return {"s": 40, "color": "k", "marker": "x", "label": "given"}
+    from matplotlib import colormaps
+
+    color = colormaps["viridis"]((round_ - 0.5) / n_rounds)
+    return {"s": 16, "color": color, "label": f"round {round_}"}

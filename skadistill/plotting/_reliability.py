@@ -1,0 +1,200 @@
+"""TeacherReliabilityDisplay: how often a teacher is right, by how sure it is."""
+
+import numpy as np
+
+from skadistill.objectives import teacher_reliability
+from skadistill.plotting._drawing import make_axes, make_frame
+from skadistill.teachers import buy_labels
+
+__all__ = ["TeacherReliabilityDisplay"]
+
+
+class TeacherReliabilityDisplay:
+    """Show how far a teacher's confidence can be trusted, by its margin.
+
+    Make one with :meth:`from_predictions`, or with :meth:`from_estimator`, which
+    asks the teacher. :meth:`plot` draws it, and :attr:`frame` holds the same
+    numbers as a table. Where accuracy rises with the margin, objectives that doubt
+    unsure answers have something to go by; where confidence lies above accuracy,
+    soft labels claim too much.
+
+    Parameters
+    ----------
+    reliability : TeacherReliability
+        The numbers, from :func:`skadistill.objectives.teacher_reliability`.
+    name : str, default="teacher"
+        What the teacher is called in the title.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        The figure around it.
+    accuracy_ : matplotlib ErrorbarContainer
+        Share of right answers in each bin with its 95 % interval, at the middle of
+        the bin.
+    confidence_ : matplotlib Line2D
+        What the teacher claims there.
+    curve_ : matplotlib Line2D
+        The isotonic regression that objectives use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.plotting import TeacherReliabilityDisplay
+    >>> proba = np.array([[0.6, 0.4], [0.44, 0.56], [0.9, 0.1], [0.1, 0.9]])
+    >>> display = TeacherReliabilityDisplay.from_predictions(
+    ...     proba, [1, 1, 0, 1], n_bins=2
+    ... )
+    >>> display.reliability.accuracy
+    array([0.5, 1. ])
+    """
+
+    def __init__(self, reliability, *, name="teacher"):
+        self.reliability = reliability
+        self.name = name
+
+    @classmethod
+    def from_predictions(cls, proba, y, *, classes=None, n_bins="auto", name="teacher"):
+        """Read a teacher's answers about rows of known label.
+
+        Parameters
+        ----------
+        proba : array-like of shape (n_rows, n_classes)
+            Its answers about rows that it was not trained on.
+        y : array-like of shape (n_rows,)
+            Their true labels.
+        classes : array-like of shape (n_classes,) or None, default=None
+            Labels of the columns. None: the sorted labels found in `y`.
+        n_bins : {"auto"} or int, default="auto"
+            As in :func:`~skadistill.objectives.teacher_reliability`.
+        name : str, default="teacher"
+            As in the class.
+
+        Returns
+        -------
+        display : TeacherReliabilityDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ObjectiveError
+            If answers and labels do not belong together.
+        """
+        found = teacher_reliability(proba, y, classes=classes, n_bins=n_bins)
+        return cls(found, name=name)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        teacher,
+        X,
+        y,
+        *,
+        classes=None,
+        ledger=None,
+        n_bins="auto",
+        name="teacher",
+    ):
+        """Ask a teacher about rows of known label, and read its answers.
+
+        Every row whose answer the ledger does not hold is paid for.
+
+        Parameters
+        ----------
+        teacher : estimator, callable or BaseTeacher
+            Fitted, on other rows than these.
+        X : container of n_rows rows
+            The rows, in the container the teacher wants.
+        y : array-like of shape (n_rows,)
+            Their true labels.
+        classes : array-like of shape (n_classes,) or None, default=None
+            The teacher's classes. None: the sorted labels found in `y`.
+        ledger : object or None, default=None
+            Looked up before, and given what is paid for.
+        n_bins : {"auto"} or int, default="auto"
+            As in :func:`~skadistill.objectives.teacher_reliability`.
+        name : str, default="teacher"
+            As in the class.
+
+        Returns
+        -------
+        display : TeacherReliabilityDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        TeacherError
+            If the teacher fails or answers wrongly.
+        """
+        classes = np.unique(y) if classes is None else classes
+        bought = buy_labels(teacher, X, classes=classes, ledger=ledger)
+        return cls.from_predictions(
+            bought.labels, y, classes=classes, n_bins=n_bins, name=name
+        )
+
+    @property
+    def margins(self):
+        """Return the middle of each bin, of shape (n_bins,)."""
+        return (self.reliability.margin_low + self.reliability.margin_high) / 2
+
+    @property
+    def frame(self):
+        """Return the bins as a pandas DataFrame, one row each.
+
+        The columns are the ``margin`` drawn at, and those of
+        :meth:`~skadistill.objectives.TeacherReliability.to_frame`.
+        """
+        return make_frame({"margin": self.margins}).join(self.reliability.to_frame())
+
+    def plot(self, ax=None):
+        """Draw accuracy with its intervals, the claim, and the fitted curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw. None: a new figure.
+
+        Returns
+        -------
+        display : TeacherReliabilityDisplay
+            With the artists.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        ax = make_axes(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        found, margins = self.reliability, self.margins
+        self.accuracy_ = ax.errorbar(
+            margins,
+            found.accuracy,
+            # Rounding must not make an arm negative.
+            yerr=np.maximum(
+                [
+                    found.accuracy - found.accuracy_low,
+                    found.accuracy_high - found.accuracy,
+                ],
+                0,
+            ),
+            fmt="o",
+            capsize=3,
+            label="accuracy",
+        )
+        (self.confidence_,) = ax.plot(
+            margins, found.confidence, ls="--", label="confidence"
+        )
+        grid = np.linspace(found.margin_low[0], found.margin_high[-1], 200)
+        (self.curve_,) = ax.plot(
+            grid, found.curve(grid), color="0.5", label="isotonic regression"
+        )
+        ax.set(
+            xlabel="the teacher's margin",
+            ylabel="share of rows",
+            title=f"{self.name}: right on {found.overall_accuracy:.1%}",
+        )
+        ax.legend()
+        return self

@@ -1,0 +1,135 @@
+"""LearningCurveDisplay: the numbers in the drawing are those of the histories."""
+
+import sys
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+
+from skadistill import ActiveDistiller, MemoryLedger
+from skadistill.datasets import make_noisy_teacher_problem
+from skadistill.plotting import LearningCurveDisplay
+
+PROBLEM = make_noisy_teacher_problem(40, 120, 60, random_state=0)
+
+
+def fit(seed=0, ledger=None, *, X_val=PROBLEM.X_test, y_val=PROBLEM.y_test):
+    distiller = ActiveDistiller(
+        PROBLEM.teacher,
+        LogisticRegression(),
+        budget=30,
+        n_rounds=2,
+        ledger=ledger,
+        random_state=seed,
+    )
+    return distiller.fit(
+        PROBLEM.X_labeled,
+        PROBLEM.y_labeled,
+        X_unlabeled=PROBLEM.X_pool,
+        X_val=X_val,
+        y_val=y_val,
+    )
+
+
+@pytest.fixture
+def display():
+    return LearningCurveDisplay(
+        {"robust": [[0, 10, 20], [0, 12]], "random": [[0, 5]]},
+        {"robust": [[0.5, 0.7, 0.9], [0.6, 0.9]], "random": [[0.5, 0.6]]},
+        references={"teacher": 0.95},
+    )
+
+
+def test_a_mean_is_over_the_rounds_that_all_runs_reached(display):
+    """The third round of a run that went on alone is not averaged with nothing."""
+    labels, score, error = display.mean("robust")
+    np.testing.assert_allclose(labels, [0, 11])
+    np.testing.assert_allclose(score, [0.55, 0.8])
+    np.testing.assert_allclose(error, [0.05, 0.1])
+    assert display.mean("random")[2].tolist() == [0, 0]
+
+
+def test_the_artists_hold_the_numbers(display, pyplot):
+    """Means, one standard error around them, and references are drawn."""
+    display.plot()
+    np.testing.assert_allclose(
+        display.lines_["robust"].get_xydata(), [(0, 0.55), (11, 0.8)]
+    )
+    vertices = display.bands_["robust"].get_paths()[0].vertices
+    assert {(0, 0.5), (0, 0.6), (11, 0.7), (11, 0.9)} <= {
+        tuple(vertex) for vertex in vertices.round(6).tolist()
+    }
+    assert list(display.bands_) == ["robust"]
+    assert display.reference_lines_["teacher"].get_ydata() == [0.95, 0.95]
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["robust", "random", "teacher"]
+    assert display.ax_.get_xlabel() == "labels paid"
+
+
+def test_it_draws_where_it_is_told(display, pyplot):
+    """Axes that are passed are drawn on; no other figure is opened."""
+    figure, axes = pyplot.subplots(1, 2)
+    assert display.plot(ax=axes[1]) is display
+    assert display.figure_ is figure
+    assert pyplot.get_fignums() == [figure.number]
+    assert not axes[0].lines
+
+
+def test_the_frame_is_the_drawings_twin(display):
+    """One row a round of each run, ragged runs included."""
+    pytest.importorskip("pandas")
+    frame = display.frame
+    assert frame["curve"].tolist() == ["robust"] * 5 + ["random"] * 2
+    assert frame["run"].tolist() == [0, 0, 0, 1, 1, 0, 0]
+    assert frame["round"].tolist() == [0, 1, 2, 0, 1, 0, 1]
+    assert frame["n_labels"].tolist() == [0, 10, 20, 0, 12, 0, 5]
+    assert frame["score"].tolist() == [0.5, 0.7, 0.9, 0.6, 0.9, 0.5, 0.6]
+
+
+def test_labels_paid_hold_those_that_validation_took():
+    """From round 1 on, the labelled rows that the teacher was asked about count."""
+    distiller = fit()
+    assert distiller.n_teacher_rows_validation_ == 40
+    display = LearningCurveDisplay.from_estimator(distiller)
+    assert display.n_labels["student"][0].tolist() == [0, 55, 70]
+    scores = [record["student_score"] for record in distiller.history_]
+    assert display.scores["student"][0].tolist() == scores
+    assert scores[-1] == distiller.score(PROBLEM.X_test, PROBLEM.y_test)
+
+
+def test_rows_asked_are_those_of_the_pool_whoever_paid():
+    """A second fit with the same ledger pays nothing and asks the same rows."""
+    ledger = MemoryLedger()
+    curves = {"first": fit(0, ledger), "again": [fit(0, ledger)]}
+    asked = LearningCurveDisplay.from_estimator(curves, count="asked")
+    assert asked.n_labels["first"][0].tolist() == [0, 15, 30]
+    assert asked.n_labels["again"][0].tolist() == [0, 15, 30]
+    assert asked.count_name == "rows asked"
+    paid = LearningCurveDisplay.from_estimator(curves)
+    assert paid.n_labels["again"][0].tolist() == [0, 0, 0]
+
+
+def test_what_has_no_scores_is_refused():
+    """Unfitted distillers, histories without scores and unknown counts say so."""
+    with pytest.raises(NotFittedError):
+        LearningCurveDisplay.from_estimator(ActiveDistiller(PROBLEM.teacher))
+    blind = fit(X_val=None, y_val=None)
+    with pytest.raises(ValueError, match="no student_score; fit it with X_val"):
+        LearningCurveDisplay.from_estimator(blind)
+    with pytest.raises(ValueError, match=r"\['asked', 'paid'\], got 'free'"):
+        LearningCurveDisplay.from_estimator(blind, count="free")
+
+
+@pytest.mark.parametrize(
+    ("missing", "use"),
+    [
+        ("matplotlib.pyplot", LearningCurveDisplay.plot),
+        ("pandas", lambda display: display.frame),
+    ],
+)
+def test_a_missing_package_is_named(display, monkeypatch, missing, use):
+    """The display itself needs neither matplotlib nor pandas."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=f"pip install {missing.split('.')[0]}"):
+        use(display)
