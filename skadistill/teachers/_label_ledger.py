@@ -317,13 +317,16 @@ class _Answers:
     """Collect what a lookup finds for some keys.
 
     Each distinct key is looked up once, and in ascending order: neighbours share
-    pages of the file.
+    pages of the file. What is found goes to the first place of its key, and from
+    there to the others.
     """
 
     def __init__(self, keys, n_columns, dtype):
-        self.distinct, self.inverse = np.unique(keys, return_inverse=True)
-        self.rows = np.empty((len(self.distinct), n_columns), dtype)
-        self.known = np.zeros(len(self.distinct), dtype=bool)
+        self.distinct, self.first, self.inverse = np.unique(
+            keys, return_index=True, return_inverse=True
+        )
+        self.rows = np.empty((len(keys), n_columns), dtype)
+        self.known = np.zeros(len(keys), dtype=bool)
 
     def read(self, db, table, column, where, value):
         """Fill in the rows that one table has under `where` = `value`.
@@ -337,9 +340,8 @@ class _Answers:
             for id_, key in db.execute(query + _marks(chunk), (value, *chunk)):
                 ids.append(id_)
                 found.append(key)
-        places = np.searchsorted(
-            self.distinct, np.frombuffer(b"".join(found), KEY_DTYPE)
-        )
+        keys = np.frombuffer(b"".join(found), KEY_DTYPE)
+        places = self.first[np.searchsorted(self.distinct, keys)]
         order = np.argsort(ids)
         query = f"SELECT {column} FROM {table} WHERE id IN "
         for chunk in _chunks(np.array(ids, dtype=np.int64)[order]):
@@ -362,7 +364,10 @@ class _Answers:
 
     def all(self):
         """Return which keys are known, and their rows."""
-        return self.known[self.inverse], self.rows[self.inverse]
+        if len(self.distinct) == len(self.rows):
+            return self.known, self.rows
+        source = self.first[self.inverse]
+        return self.known[source], self.rows[source]
 
 
 def _chunks(values):

@@ -11,7 +11,9 @@ import signal
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,6 +37,7 @@ from skadistill.teachers import (
     buy_labels,
     row_keys,
 )
+from skadistill.teachers._async import _engine_of
 from skadistill.teachers._call_faults import is_retryable, retry_after, status_of
 
 CLASSES = ["down", "up"]
@@ -576,6 +579,18 @@ def test_what_the_server_says_about_waiting():
     assert retry_after(ClientError(headers={"Retry-After": "Wed, 21 Oct"})) == 0.0
     assert retry_after(ClientError(headers={})) == retry_after(ValueError()) == 0.0
     assert status_of(ClientError(status_code=True)) is None
+
+
+def test_the_server_is_not_asked_again_before_it_wants():
+    """A wait is the longer of the backoff and the server's Retry-After."""
+    tries = _engine_of(AsyncTeacher(sign, backoff=0.001)).tries(lambda: True)
+    outcome = Future()
+    outcome.set_exception(ClientError(status_code=429, headers={"Retry-After": "2.5"}))
+    assert tries.wait(SimpleNamespace(attempt_number=1, outcome=outcome)) == 2.5
+    outcome = Future()
+    outcome.set_exception(TimeoutError())
+    wait = tries.wait(SimpleNamespace(attempt_number=3, outcome=outcome))
+    assert 0 <= wait <= 0.004
 
 
 class ZeroShot(ClassifierMixin, BaseEstimator):
