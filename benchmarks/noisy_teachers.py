@@ -360,7 +360,8 @@ def difference(records, settings, objective, query):
 
 def verdict(records, done):
     """Average over the settings that the bar speaks of."""
-    often = [s for s in done if teacher_wrong(records, s) >= 20]
+    # Rounded: rates of 20 % are exact only up to a row in each class.
+    often = [s for s in done if round(teacher_wrong(records, s)) >= 20]
     trained = [s for s in often if s.injected is None]
     injected = [s for s in often if s.injected]
     perfect = [s for s in done if s.injected == 0]
