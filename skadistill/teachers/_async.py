@@ -74,7 +74,9 @@ class AsyncTeacher(BaseTeacher):
         The identity under which a ledger files the answers. None: the function's
         module, name and code.
     rows_per_call : int, default=1
-        Rows of one call.
+        Rows of one call. Unless the purchase says otherwise, rows are claimed from
+        the ledger for ``10 * max_concurrency`` calls at a time: so many at most count
+        as lost when the process is killed.
     max_concurrency : int, default=8
         Calls in flight.
     requests_per_minute : float or None, default=None
@@ -193,6 +195,11 @@ class AsyncTeacher(BaseTeacher):
         """What one row can cost at most, tries that fail included."""
         return None if self.cost_per_row is None else self.cost_per_row * self.max_tries
 
+    @property
+    def rows_at_a_time(self):
+        """How many rows are bought together: enough for ten rounds of calls."""
+        return 10 * self.max_concurrency * self.rows_per_call
+
     def derived_identity(self):
         """Return the function's module, name and a hash of its code.
 
@@ -294,14 +301,14 @@ class _Errand:
         self.calls = iter(calls)
         self.stopped = False
         self.answers: queue.SimpleQueue = queue.SimpleQueue()
-        self.fault = None
+        self.fault: Any = None
         self.fault_cost = 0.0
 
     def run(self, engine):
         """Yield parts, here, while the calls are made in the engine's thread."""
         work = asyncio.run_coroutine_threadsafe(self._work(engine), engine.loop)
         clock = time.perf_counter()
-        interrupt = None
+        interrupt: Any = None
         try:
             while True:
                 try:
@@ -321,11 +328,10 @@ class _Errand:
         finally:
             self.stopped = True
             work.cancel()
-        if interrupt is not None:
-            raise interrupt
-        if self.fault is not None:
-            self.fault.cost = self.fault_cost
-            raise self.fault
+        end = interrupt or self.fault
+        if end is not None:
+            end.cost = self.fault_cost  # rows that nobody was asked about cost nothing
+            raise end
 
     def _ready(self):
         """Wait for an answer; return all there are, None at the end."""

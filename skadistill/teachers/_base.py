@@ -70,6 +70,8 @@ class BaseTeacher(BaseEstimator):
         What one answer costs, in the user's money; None: not known.
     price : float or None
         What one row can cost at most, tries that fail included.
+    rows_at_a_time : int or None
+        How many rows are bought together where nobody says; None: all.
 
     See Also
     --------
@@ -204,6 +206,11 @@ class BaseTeacher(BaseEstimator):
     def price(self):
         """What one row can cost at most, tries that fail included."""
         return self.cost_per_row
+
+    @property
+    def rows_at_a_time(self):
+        """How many rows are bought together where nobody says; None: all."""
+        return None
 
     def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
         """Ask about the rows of `X` and yield the answers as they come.

@@ -100,7 +100,8 @@ def buy_labels(
         Where labels are looked up and recorded. None: nothing is remembered after
         this purchase.
     batch_size : int or None, default=None
-        Rows per call. None: one call.
+        Rows per call. None: as the teacher has it (``rows_at_a_time``), else one
+        call.
     max_rows : int or None, default=None
         At most so many rows are paid for; those beyond stay without a label. None:
         no limit.
@@ -164,7 +165,7 @@ def buy_labels(
         till.on_part = lambda: on_batch(till.n_paid, n_wanted)
     try:
         while len(todo):
-            step = batch_size or len(todo)
+            step = batch_size or teacher.rows_at_a_time or len(todo)
             for start in range(0, len(todo), step):
                 till.pay(todo[start : start + step])
             todo = till.wait_for_others(todo)

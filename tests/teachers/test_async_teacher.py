@@ -296,6 +296,22 @@ class RecordedLimiter:
         self.taken.append(amount)
 
 
+def test_rows_are_claimed_a_few_calls_at_a_time(server):
+    """What is claimed is what a kill can lose; the purchase may say otherwise."""
+    claimed = []
+
+    class Ledger(MemoryLedger):
+        def claim(self, keys, *args, **options):
+            claimed.append(len(keys))
+            return super().claim(keys, *args, **options)
+
+    teacher = teacher_of(server, max_concurrency=2, rows_per_call=2)
+    buy_labels(teacher, rows(50), classes=CLASSES, ledger=Ledger())
+    assert claimed == [40, 10]
+    buy_labels(teacher, rows(50), classes=CLASSES, ledger=Ledger(), batch_size=50)
+    assert claimed == [40, 10, 50]
+
+
 def test_every_try_waits_for_its_turn(server, monkeypatch):
     """Each request, tried again or not, takes its share of both limits."""
     import aiolimiter
@@ -406,12 +422,13 @@ def test_ctrl_c_takes_the_calls_in_flight_home():
         return ["up"]
 
     ledger, X = MemoryLedger(), np.arange(40.0)[:, None]
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=4)
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=4, cost_per_row=0.5)
     with pytest.raises(KeyboardInterrupt):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
     assert known.nonzero()[0].tolist() == sorted(asked)
     assert len(asked) < 10
+    assert ledger.summary()["cost"] == 0.5 * len(asked)
 
 
 def test_costs_that_the_server_reports(server):
