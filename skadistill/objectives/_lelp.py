@@ -87,10 +87,12 @@ class LELP(Objective):
     and :math:`D` dimensions; where both are large scikit-learn's randomised PCA is
     used, and no :math:`D \times D` matrix is formed.
 
-    Assumes that the teacher's embedding separates kinds of rows within a class.
-    When not to use it: with many classes, whose soft labels already say as much;
-    with a teacher whose embedding is no better than the rows themselves; with
-    students that are no nets.
+    Assumes that the teacher's embedding separates kinds of rows within a class. There
+    it gained about two points over soft targets with few rows, on average over six
+    tasks 0.8 (see the benchmark).
+    When not to use it: with classes without such kinds (sentiment lost 1.2 points
+    there; a higher `temperature` loses less); with many classes, whose soft labels
+    already say as much; with students that are no nets.
 
     References
     ----------
