@@ -78,7 +78,7 @@ class LayerNASSearchCV(BaseSearchCV):
         As in ``GridSearchCV``.
     pre_dispatch : int or str, default="2*n_jobs"
         As in ``GridSearchCV``.
-    error_score : "raise" or float, default=np.nan
+    error_score : "raise" or float, NaN by default
         As in ``GridSearchCV``; NaN is the worst score. Where every fit of a layer
         fails the search ends with an error.
     return_train_score : bool, default=False
