@@ -138,7 +138,7 @@ class ActiveDistiller(
         Classes of the labelled rows, sorted.
     n_features_in_ : int
         Features seen in `fit`; not there for texts.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where all are strings.
     student_ : estimator
         The student, fitted: what you deploy.

@@ -153,8 +153,7 @@ class Lesson:
         :math:`\alpha`, in (0, 1]. None: 1.
     spread : ndarray of shape (n_rows, n_classes) or None, default=None
         :math:`s`, in [0, 1]. None: 0.
-    subclasses : ndarray of shape (n_rows, n_classes, n_subclasses) or None, \
-            default=None
+    subclasses : ndarray of shape (n_rows, n_classes, n_subclasses) or None, default=None
         :math:`u`, a distribution over the pseudo-subclasses of each class; NaN in a
         row about which nothing is known: its second sum is left out.
     weights : ndarray of shape (n_rows,) or None, default=None

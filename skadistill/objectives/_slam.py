@@ -44,8 +44,7 @@ class SLaM(Objective):
 
     Parameters
     ----------
-    alpha : {"auto", "relative"}, float, array-like of shape (n_rows,) or callable, \
-            default="auto"
+    alpha : {"auto", "relative"}, float, array-like or callable, default="auto"
         :math:`\alpha`, in (0, 1]: "auto" estimates it; "relative" divides the
         estimate by the probability that the teacher itself gives its likeliest class
         at that margin, at most to 1, so that only doubt is mixed in that its soft

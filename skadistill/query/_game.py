@@ -327,7 +327,7 @@ def robust_distribution(gains, n_mistakes, *, losses=None):
     """Solve the game against a teacher that is wrong on `n_mistakes` rows.
 
     The sampler draws one row from p; the adversary makes the teacher wrong on at
-    most m rows; a wrong label is worth nothing, or ``-losses[i]``:
+    most m rows; a wrong label is worth nothing, or ``-losses[i]``::
 
         V = max_p min_{|M| <= m} sum_{i not in M} p_i g_i = max_k (k - m) / H_k,
 
@@ -669,7 +669,7 @@ def worst_case_value(p, gains, n_mistakes, *, losses=None):
     Returns
     -------
     value : float
-        min over |M| <= m of the expected worth of one draw.
+        Minimum over all sets of m rows of the expected worth of one draw.
 
     Examples
     --------

@@ -185,7 +185,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
         Sorted class labels; the columns of `predict_proba`.
     n_features_in_ : int
         Number of columns seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, where `X` had some.
     module_, criterion_, optimizer_ : objects
         The trained network (with its standardising layer), loss and optimizer.
@@ -1400,7 +1400,7 @@ class StudentNet(ClassifierMixin, NeuralNet):
 
         Parameters
         ----------
-        output : torch.Tensor of shape (n_rows, n_classes * n_subclasses_)
+        output : torch.Tensor of shape (n_rows, n_classes * `n_subclasses_`)
             Output of the module.
 
         Returns
