@@ -153,9 +153,10 @@ class Lesson:
         :math:`\alpha`, in (0, 1]. None: 1.
     spread : ndarray of shape (n_rows, n_classes) or None, default=None
         :math:`s`, in [0, 1]. None: 0.
-    subclasses : ndarray of shape (n_rows, n_classes, n_subclasses) or None, default=None
-        :math:`u`, a distribution over the pseudo-subclasses of each class; NaN in a
-        row about which nothing is known: its second sum is left out.
+    subclasses : ndarray or None, default=None
+        :math:`u`, of shape (n_rows, n_classes, n_subclasses): a distribution over the
+        pseudo-subclasses of each class; NaN in a row about which nothing is known: its
+        second sum is left out.
     weights : ndarray of shape (n_rows,) or None, default=None
         Weights of the rows, not negative. None: 1.
     reweight : callable or None, default=None
