@@ -159,13 +159,13 @@ def main():
         "sqlite3 executemany": PlainSqlite,
         "diskcache": DiskCache,
     }
-    rows, slowest = [], 0.0
+    rows, slowest = [], (0.0, 0.0)
     for n_classes in (10, 150):
         for name, make in stores.items():
             took = measure(make, n_rows, n_classes, limit)
             n = took["rows"]
             if make is Ours:
-                slowest = max(slowest, took["read"][0] * n_rows / n)
+                slowest = max(slowest, took["read"])
             entry = [name, n_classes, f"{n:,}", f"{took['bytes'] / n:.0f}"]
             for what in ("write", "read"):
                 wall, cpu = took[what]
@@ -176,7 +176,8 @@ def main():
     for what in ("written", "read"):
         header += [f"{what} / s", "seconds", "of CPU"]
     table = markdown_table(header, rows)
-    verdict = "kept" if slowest <= BAR else "MISSED"
+    wall, cpu = slowest
+    verdict = "kept" if wall <= BAR else "MISSED"
     text = "\n".join(
         [
             "# The ledger on disk",
@@ -189,7 +190,7 @@ def main():
             table,
             "",
             f"Bar: {n_rows:,} known rows looked up in at most {BAR:g} s: {verdict} "
-            f"({slowest:.1f} s at most).",
+            f"({wall:.1f} s by the clock, {cpu:.1f} s of CPU).",
             "",
             *(f"- {line}" for line in machine_lines()),
             f"- SQLite {sqlite3.sqlite_version}",
