@@ -131,7 +131,7 @@ def mlp_space(n_layers=3, widths=MLP_WIDTHS, *, skip=True, prefix="module__"):
         Numbers of units to try.
     skip : bool, default=True
         Whether a layer may be left out, so that depth is searched as well.
-    prefix : str, default=``"module__"``
+    prefix : str, default ``"module__"``
         Goes before each parameter, for example ``"student__module__"`` within an
         ``ActiveDistiller``.
 
@@ -166,7 +166,7 @@ def cnn_space(
         Odd sizes of kernels to try.
     skip : bool, default=True
         Whether a block may be left out; the first one never is.
-    prefix : str, default=``"module__"``
+    prefix : str, default ``"module__"``
         Goes before each parameter.
 
     Returns
