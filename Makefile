@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types env clean
+.PHONY: demo test docs lint types env clean
 
 # Torch first, pinned: a ranged requirement may bring gigabytes of CUDA packages.
 $(VENV)/.torch: constraints.txt
@@ -19,6 +19,10 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[activeml,plotting,tests]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
 env: $(VENV)/.test
@@ -37,5 +41,12 @@ types: $(VENV)/.test
 test: lint types
 	MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
+# Warnings are errors. The gallery runs every example, each once, without data of
+# one's own: the numbers on the pages are those anyone gets.
+docs: $(VENV)/.docs
+	env -u SKADISTILL_DATA OMP_NUM_THREADS=1 \
+		$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+
 clean:
+	cd docs && rm -rf _build assembled auto_examples reference results
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,130 @@
+"""Build the pages: guide, reference, gallery, measurements.
+
+``make docs`` runs this with warnings as errors. Nothing is fetched: names of other
+packages are shown and not linked.
+"""
+
+import importlib
+from pathlib import Path
+
+import skadistill
+
+HERE = Path(__file__).parent
+ROOMS = [
+    f"skadistill.{path.parent.name}"
+    for path in sorted(Path(skadistill.__file__).parent.glob("*/__init__.py"))
+]
+
+project = "skadistill"
+version = release = skadistill.__version__
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "assembled", "changes", "**/GALLERY_HEADER.rst"]
+templates_path = ["_templates"]
+default_role = "literal"
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skadistill {release}"
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+copyright = "the skadistill developers, BSD-3-Clause"
+
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+# Every link into the house must lead somewhere; others are not ours to check.
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(?!skadistill).*")]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("skadistill",),
+    "backreferences_dir": "reference/backreferences",
+    "download_all_examples": False,
+    "show_signature": False,
+    "min_reported_time": 0,
+    "plot_gallery": "True",
+}
+
+
+def front_door():
+    """Map names of the front door to the room that documents them."""
+    homes = {}
+    for room in map(importlib.import_module, ROOMS):
+        for name in room.__all__:
+            if getattr(skadistill, name, None) is getattr(room, name):
+                homes[f"skadistill.{name}"] = f"{room.__name__}.{name}"
+    return homes
+
+
+FRONT_DOOR = front_door()
+
+
+def resolve_front_door(app, env, node, contnode):
+    """Lead a link to ``skadistill.StudentNet`` to where it is documented."""
+    target, dot, member = node.get("reftarget", ""), "", ""
+    if target not in FRONT_DOOR:
+        target, dot, member = target.rpartition(".")
+    if node.get("refdomain") != "py" or target not in FRONT_DOOR:
+        return None
+    return env.get_domain("py").resolve_xref(
+        env,
+        node["refdoc"],
+        app.builder,
+        node["reftype"],
+        FRONT_DOOR[target] + dot + member,
+        node,
+        contnode,
+    )
+
+
+def skip_member(app, kind, name, obj, skip, options):
+    """Leave out what a class has from other packages; they document it."""
+    home = getattr(getattr(obj, "fget", obj), "__module__", None) or "skadistill"
+    return skip or not home.startswith("skadistill")
+
+
+def write(path, text):
+    """Write a page that is made here, unless it is there already."""
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf8") != text:
+        path.write_text(text, encoding="utf8")
+
+
+def assemble(app):
+    """Collect what lies elsewhere: fragments of the changelog, measurements."""
+    kinds = {"breaking": "Breaking", "new": "New", "fixed": "Fixed"}
+    parts = []
+    for kind, title in kinds.items():
+        found = sorted((HERE / "changes").glob(f"*.{kind}.rst"))
+        parts += [f"{title}\n{'~' * len(title)}"] if found else []
+        for path in found:
+            lines = path.read_text(encoding="utf8").strip().splitlines()
+            parts.append("- " + "\n  ".join(lines))
+    write(HERE / "assembled" / "changes.rst", "\n\n".join(parts) + "\n")
+    for path in sorted((HERE.parent / "benchmarks" / "results").glob("*.md")):
+        write(HERE / "results" / path.name, path.read_text(encoding="utf8"))
+
+
+def setup(app):
+    """Register the steps above."""
+    # Before the gallery, whose pages may refer to what is assembled.
+    app.connect("builder-inited", assemble, priority=100)
+    app.connect("autodoc-skip-member", skip_member)
+    app.connect("missing-reference", resolve_front_door)
