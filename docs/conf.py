@@ -59,7 +59,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "min_reported_time": 0,
-    "plot_gallery": "True",
+    "write_computation_times": False,
 }
 
 

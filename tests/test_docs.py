@@ -1,0 +1,196 @@
+"""The pages name all that is public, hang together, and run where they say so."""
+
+import ast
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import skadistill
+
+ROOT = Path(skadistill.__file__).parent
+DOCS = ROOT.parent / "docs"
+EXAMPLES = ROOT.parent / "examples"
+ROOMS = [
+    *(f"skadistill.{path.parent.name}" for path in sorted(ROOT.glob("*/__init__.py"))),
+    "skadistill.exceptions",
+]
+# Parts of pages, and what the build makes.
+NOT_PAGES = {
+    *("_build", "_templates", "assembled", "auto_examples"),
+    *("changes", "reference", "results"),
+}
+PAGES = sorted(
+    path
+    for path in DOCS.rglob("*.rst")
+    if not NOT_PAGES & set(path.relative_to(DOCS).parts)
+)
+# A transcript of a session: shown, for its data are the reader's, and not run.
+TRANSCRIPT = re.compile(r"^\.\. code-block:: pycon\n\n(?:(?: {4}.*)?\n)+", re.MULTILINE)
+
+pytestmark = pytest.mark.skipif(
+    not DOCS.exists(), reason="the documentation is not part of an installed package"
+)
+
+
+def documented_names(text):
+    """Return the full names that a reference page lists, in order."""
+    names, room, inside = [], None, False
+    for line in text.splitlines():
+        if match := re.fullmatch(r"\.\. currentmodule:: (\S+)", line):
+            room = match[1]
+        if line.strip():
+            inside = line.startswith((".. autosummary::", " ")) and (
+                inside or line.startswith("..")
+            )
+        if inside and re.fullmatch(r"   \w+", line):
+            names.append(f"{room}.{line.strip()}")
+    return names
+
+
+def toctree_entries(text):
+    """Return the pages that the toctrees of a page name."""
+    entries, inside = [], False
+    for line in text.splitlines():
+        if line.startswith(".. toctree::"):
+            inside = True
+        elif line.strip() and not line.startswith(" "):
+            inside = False
+        elif inside and line.strip() and not line.strip().startswith(":"):
+            titled = re.fullmatch(r".*<(.+)>", line.strip())
+            entries.append(titled[1] if titled else line.strip())
+    return entries
+
+
+def reachable_pages(start="index"):
+    """Return the pages that can be reached from the first one through toctrees."""
+    found, to_read = set(), [start]
+    while to_read:
+        page = to_read.pop()
+        path = DOCS / f"{page}.rst"
+        if page not in found and path in PAGES:
+            to_read += toctree_entries(path.read_text(encoding="utf8"))
+        found.add(page)
+    return found
+
+
+def test_the_readers_read():
+    """Names outside autosummary, options, titles and plain text are told apart."""
+    page = """
+.. currentmodule:: a.b
+
+.. autosummary::
+   :toctree: reference/
+
+   First
+   second
+
+Text of
+
+   three
+
+.. toctree::
+   :hidden:
+
+   A title <one/index>
+   two
+"""
+    assert documented_names(page) == ["a.b.First", "a.b.second"]
+    assert toctree_entries(page) == ["one/index", "two"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_is_in_the_reference(room):
+    """Names of a room are listed under it, each once, and nothing else is."""
+    text = (DOCS / "api.rst").read_text(encoding="utf8")
+    prefix = f"{room}."
+    listed = [n.removeprefix(prefix) for n in documented_names(text) if prefix in n]
+    assert sorted(listed) == sorted(importlib.import_module(room).__all__)
+
+
+def test_every_name_of_the_front_door_is_documented_somewhere():
+    """It is listed there, or under the room that it comes from."""
+    text = (DOCS / "api.rst").read_text(encoding="utf8")
+    names = documented_names(text)
+    homes = [importlib.import_module(room) for room in ROOMS]
+    for name in set(skadistill.__all__) - {"__version__"}:
+        found = getattr(skadistill, name)
+        in_room = any(getattr(home, name, None) is found for home in homes)
+        assert in_room != (f"skadistill.{name}" in names), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_page_can_be_reached(page):
+    """It is in a toctree that begins at the first page."""
+    assert page.relative_to(DOCS).with_suffix("").as_posix() in reachable_pages()
+
+
+def test_toctrees_lead_somewhere():
+    """Each entry is a page here, or one that the build makes."""
+    made = ("auto_examples/", "results/")
+    missing = {
+        entry
+        for entry in reachable_pages()
+        if not (DOCS / f"{entry}.rst").exists() and not entry.startswith(made)
+    }
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_sessions_on_the_pages_run(page):
+    """What is shown with ``>>>`` does what is shown."""
+    text = TRANSCRIPT.sub("", page.read_text(encoding="utf8"))
+    test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    output: list[str] = []
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failed, _ = doctest.DocTestRunner(optionflags=flags).run(test, out=output.append)
+    assert not failed, "".join(output)
+
+
+def test_a_transcript_ends_where_the_block_ends():
+    """What follows it on the page is run again."""
+    page = (
+        ".. code-block:: pycon\n\n    >>> unknown\n\n    ...\n\nText.\n\n>>> 1 + 1\n3\n"
+    )
+    assert TRANSCRIPT.sub("", page) == "Text.\n\n>>> 1 + 1\n3\n"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [path for path in PAGES if ".. code-block:: python" in path.read_text("utf8")],
+    ids=lambda path: path.stem,
+)
+def test_code_on_the_pages_is_python(page):
+    """Blocks that are not run can at least be read, and import what exists."""
+    blocks = re.findall(
+        r"^\.\. code-block:: python\n\n((?:(?: {4}.*)?\n)+)",
+        page.read_text(encoding="utf8") + "\n",
+        re.MULTILINE,
+    )
+    assert blocks
+    for block in blocks:
+        for node in ast.walk(ast.parse(re.sub(r"^ {4}", "", block, flags=re.M))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("skadis"):
+                module = importlib.import_module(node.module)
+                assert [a.name for a in node.names if not hasattr(module, a.name)] == []
+
+
+@pytest.mark.parametrize(
+    "example", sorted(EXAMPLES.glob("plot_*.py")), ids=lambda path: path.stem
+)
+def test_every_example_states_a_number_and_its_weakness(example):
+    """The head of each says what was found; no placeholder is left."""
+    head = ast.get_docstring(ast.parse(example.read_text(encoding="utf8")))
+    title, underline, *_ = head.splitlines()
+    assert len(underline) >= len(title)
+    assert "?" in head
+    assert re.search(r"\d", head)
+    assert not re.search(r"[A-Z_]{5,}", head.replace("SKADISTILL_DATA", ""))
+
+
+def test_examples_are_numbered_without_gaps():
+    """They are a course: 01, 02, 03 and so on."""
+    numbers = [int(path.name[5:7]) for path in sorted(EXAMPLES.glob("plot_*.py"))]
+    assert numbers == list(range(1, len(numbers) + 1))
