@@ -180,7 +180,7 @@ def cluster(pool, kill=False):
     for n_workers in (1, 2):
         with (
             LocalCluster(
-                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
+                n_workers=n_workers, threads_per_worker=1, dashboard_address=":0"
             ) as workers,
             Client(workers) as client,
         ):

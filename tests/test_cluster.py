@@ -12,6 +12,11 @@ from skadistill import ActiveDistiller
 
 distributed = pytest.importorskip("distributed")
 
+# The scheduler's weak dictionaries complain when threads of this process end.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture(scope="module")
 def client():
@@ -21,7 +26,7 @@ def client():
             n_workers=2,
             threads_per_worker=1,
             processes=False,
-            dashboard_address=None,
+            dashboard_address=":0",
             protocol="inproc",
         ) as cluster,
         distributed.Client(cluster) as client,

@@ -2,6 +2,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,20 +19,19 @@ def find_programs():
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory):
+def postgres_url():
     """Run a PostgreSQL server of our own while the tests last."""
     pytest.importorskip("sqlalchemy")
     pytest.importorskip("psycopg")
     programs = find_programs()
     if programs is None:
         pytest.skip("PostgreSQL's server is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
+    # Not below pytest's own folders, which only their owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="skadistill-postgres-"))
     user = None
     if os.geteuid() == 0:  # which the server refuses to run as
         user = "postgres"
         shutil.chown(folder, user)
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -45,10 +45,13 @@ def postgres_url(tmp_path_factory):
             stdout=subprocess.DEVNULL,
         )
 
-    run("initdb", "-A", "trust", "-U", "tester", "--no-sync")
-    options = f"-p {port} -k {folder} -c fsync=off -c listen_addresses=127.0.0.1"
-    run("pg_ctl", "-w", "-l", folder / "log", "-o", options, "start")
     try:
-        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+        run("initdb", "-A", "trust", "-U", "tester", "--no-sync")
+        options = f"-p {port} -k {folder} -c fsync=off -c listen_addresses=127.0.0.1"
+        run("pg_ctl", "-w", "-l", folder / "log", "-o", options, "start")
+        try:
+            yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "-m", "immediate", "stop")
     finally:
-        run("pg_ctl", "-m", "immediate", "stop")
+        shutil.rmtree(folder)

@@ -60,11 +60,18 @@ class Handler(BaseHTTPRequestHandler):
             server.peak = max(server.peak, server.running)
             how = server.faults.get(text, [])
             how = how.pop(0) if how else "answer"
+        self.running = True
         try:
             self.respond(how, text)
         finally:
-            with server.lock:
-                server.running -= 1
+            self.leave()
+
+    def leave(self):
+        """Count as done before the answer: with it the client may go on at once."""
+        if self.running:
+            self.running = False
+            with self.server.lock:
+                self.server.running -= 1
 
     def respond(self, how, text):
         if how == "drop":
@@ -99,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", "0.05")
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
+        self.leave()
         self.wfile.write(payload)
 
 
