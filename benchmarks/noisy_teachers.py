@@ -102,10 +102,10 @@ SETTINGS = [
 OBJECTIVES = {
     "soft": SoftTarget(),
     "hard": SoftTarget(),  # of a teacher that gives labels instead of probabilities
-    "slam": SLaM(alpha="auto"),
+    "slam": SLaM(alpha="absolute"),
     "slam relative": SLaM(alpha="relative"),
     "debiased": Debiased(),
-    "both": Debiased(over=SLaM(alpha="auto")),
+    "both": Debiased(over=SLaM(alpha="absolute")),
     "both relative": Debiased(over=SLaM(alpha="relative")),
 }
 OUTSIDERS = ("cleanlab", "self-training")
@@ -407,7 +407,8 @@ def notes():
         "classes three times as often as the other half, the truth among the first "
         "three choices. Students: one hidden layer of 128, 30 epochs; for cifar10 a "
         "CNN of 25,000 weights, 12 epochs. `both` is Debiased(over=SLaM()); "
-        "`relative` is SLaM with alpha='relative', elsewhere it is 'auto'. cleanlab: "
+        "`relative` is SLaM with alpha='relative' (its default), else it is 'absolute', "
+        "the paper's. cleanlab: "
         "CleanLearning over the same student, labelled rows and first choices of the "
         "teacher on rows asked at random. self-training: no teacher at all.",
     ]

@@ -269,11 +269,11 @@ def test_every_row_is_as_likely_to_be_withheld(rng):
 def test_what_lies_below_treats_withheld_rows_like_the_pool(rng):
     """SLaM mixes there, with the alpha that it estimates from all of them."""
     evidence, _ = noisy(rng, 200, 50, lambda m: 0.4 + 0.6 * m)
-    lesson = Debiased(withheld=0.5, over=SLaM(k=3)).lesson(evidence)
+    lesson = Debiased(withheld=0.5, over=SLaM("absolute", k=3)).lesson(evidence)
     hidden = (lesson.targets != evidence.targets).any(axis=1)
     assert (lesson.alpha[hidden] < 1).all()
     np.testing.assert_array_equal(lesson.alpha[evidence.given & ~hidden], 1)
-    plain = SLaM(k=3).lesson(evidence)
+    plain = SLaM("absolute", k=3).lesson(evidence)
     np.testing.assert_array_equal(lesson.alpha[200:], plain.alpha[200:])
 
 

@@ -78,11 +78,12 @@ def test_a_perfect_teacher_is_distilled_plainly(rng, sure):
     given = np.arange(n) < 20
     targets = np.where(given[:, None], one_hot(truth, 3), proba)
     evidence = Evidence(targets, given, Validation(np.arange(20), proba[:20]))
-    lesson = SLaM().lesson(evidence)
-    assert not lesson.has_own_loss
-    np.testing.assert_array_equal(lesson.targets, targets)
+    for alpha in ("relative", "absolute"):
+        lesson = SLaM(alpha).lesson(evidence)
+        assert not lesson.has_own_loss
+        np.testing.assert_array_equal(lesson.targets, targets)
     # Told that three classes are possible, it is still nearly sure: the prior's doubt.
-    alpha = SLaM(k=3).lesson(evidence).alpha
+    alpha = SLaM("absolute", k=3).lesson(evidence).alpha
     np.testing.assert_allclose(1 - alpha[~given], 2 / 22**2)
 
 
@@ -163,7 +164,7 @@ def test_the_true_student_is_a_minimum(rng):
 def test_alpha_is_found_where_it_is_known(rng):
     """Truths drawn with alpha = (1 + margin) / 2 from the first three classes."""
     evidence, _ = noisy_evidence(rng)
-    lesson = SLaM().lesson(evidence)
+    lesson = SLaM("absolute").lesson(evidence)
     drawn = ~evidence.given
     m = margin(evidence.targets[drawn])
     assert np.abs(lesson.alpha[drawn] - (0.5 + 0.5 * m)).mean() < 0.03
@@ -210,7 +211,7 @@ def test_only_doubt_that_is_not_stated_is_mixed_where_alpha_is_relative(rng):
 def test_hard_labels_claim_certainty_and_relative_is_absolute(rng):
     """Where every claim is 1, both estimates are one."""
     evidence = reworded(calibrated_evidence(rng), lambda p: one_hot(p.argmax(1), 4))
-    relative, absolute = (SLaM(a).lesson(evidence) for a in ("relative", "auto"))
+    relative, absolute = (SLaM(a).lesson(evidence) for a in ("relative", "absolute"))
     assert absolute.alpha.min() < 0.8
     np.testing.assert_array_equal(relative.alpha, absolute.alpha)
     np.testing.assert_array_equal(relative.spread, absolute.spread)
@@ -218,7 +219,7 @@ def test_hard_labels_claim_certainty_and_relative_is_absolute(rng):
 
 def test_given_rows_are_not_mixed(rng):
     evidence, _ = noisy_evidence(rng, n=200)
-    lesson = SLaM().lesson(evidence)
+    lesson = SLaM("absolute").lesson(evidence)
     np.testing.assert_array_equal(lesson.alpha[evidence.given], 1)
     np.testing.assert_array_equal(lesson.spread[evidence.given], 0)
     np.testing.assert_array_equal(lesson.targets, evidence.targets)
@@ -287,8 +288,8 @@ def test_what_is_given_is_not_estimated():
 def test_the_margin_is_the_teachers_own_also_over_softened_targets(rng):
     """Softening below changes what is matched, not how far the teacher is trusted."""
     evidence, _ = noisy_evidence(rng, n=200)
-    soft = SLaM(over=SoftTarget(temperature=4.0)).lesson(evidence)
-    plain = SLaM().lesson(evidence)
+    soft = SLaM("absolute", over=SoftTarget(temperature=4.0)).lesson(evidence)
+    plain = SLaM("absolute").lesson(evidence)
     np.testing.assert_array_equal(soft.alpha, plain.alpha)
     np.testing.assert_array_equal(soft.spread, plain.spread)
     assert (soft.temperature[~evidence.given] == 4).all()

@@ -23,7 +23,7 @@ OBJECTIVES = [
     SLaM(),
     SLaM(normalized=False),
     SLaM(alpha=0.7, k=2),
-    SLaM(alpha="relative"),
+    SLaM(alpha="absolute"),
     SLaM(over=SoftTarget(temperature=2.0)),
     Debiased(),
     Debiased("ratio", n_neighbors=5),
