@@ -5,11 +5,13 @@ packages are shown and not linked.
 """
 
 import importlib
+import sys
 from pathlib import Path
 
 import skadistill
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_extensions"))
 ROOMS = [
     f"skadistill.{path.parent.name}"
     for path in sorted(Path(skadistill.__file__).parent.glob("*/__init__.py"))
@@ -18,11 +20,11 @@ ROOMS = [
 project = "skadistill"
 version = release = skadistill.__version__
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "assembled", "changes", "**/GALLERY_HEADER.rst"]
@@ -32,6 +34,9 @@ default_role = "literal"
 html_theme = "pydata_sphinx_theme"
 html_title = f"skadistill {release}"
 html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["skadistill.css"]
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": False,
@@ -44,6 +49,7 @@ copyright = "the skadistill developers, BSD-3-Clause"
 
 autosummary_generate = True
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 
 # Every link into the house must lead somewhere; others are not ours to check.
@@ -60,6 +66,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "min_reported_time": 0,
     "write_computation_times": False,
+    "capture_repr": (),
 }
 
 
