@@ -126,7 +126,10 @@ def assemble(app):
             parts.append("- " + "\n  ".join(lines))
     write(HERE / "assembled" / "changes.rst", "\n\n".join(parts) + "\n")
     for path in sorted((HERE.parent / "benchmarks" / "results").glob("*.md")):
-        write(HERE / "results" / path.name, path.read_text(encoding="utf8"))
+        text = path.read_text(encoding="utf8")
+        # A number stays on one line with its interval; wide tables scroll.
+        text = text.replace(" \N{PLUS-MINUS SIGN} ", "\xa0\N{PLUS-MINUS SIGN}\xa0")
+        write(HERE / "results" / path.name, text)
 
 
 def setup(app):
