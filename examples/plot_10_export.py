@@ -58,6 +58,8 @@ print(
 # By ``torch.export``: the network alone, its standardising layer included, as a graph
 # that needs no Python class. Outputs are logits; their softmax is what
 # ``predict_proba`` returns. The number of rows stays open.
+# Where ONNX is wanted, ``torch.onnx.export`` takes the same arguments; it needs the
+# packages onnx and onnxscript.
 rows = torch.export.Dim("rows", min=2)
 network = student.module_.cpu().eval()
 program = torch.export.export(
