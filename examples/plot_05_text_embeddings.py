@@ -5,7 +5,9 @@ Label sentences through their embeddings
 How many answers of a large model does a classifier of sentences need, if it reads their
 embeddings? On made-up vectors of 20 topics a linear student of 80 labelled sentences is
 right on 69.5 %. With 400 labels chosen by margin it reaches 95.4 %, 0.7 points below
-its teacher; random rows bring 93.7 %.
+its teacher; random rows bring 93.7 %. On MiniLM vectors of 77 kinds of questions to a
+bank 770 labels chosen by margin bring 90.0 %, 1540 random ones 89.7 %, and the teacher
+has 90.2 %.
 
 The weakness: the robust sampler is no better here than margin sampling, 95.3 % for 480
 labels: it pays for 80 answers about our own labelled sentences, to learn how often the
