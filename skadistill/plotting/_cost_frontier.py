@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skadistill.plotting._drawing import make_axes, make_frame
+
 __all__ = ["CostFrontierDisplay", "cost_frontier"]
 
 
@@ -167,13 +169,6 @@ class CostFrontierDisplay:
         where known, whether the candidate is within the limit (``allowed``), on the
         ``frontier`` and ``chosen``, and its parameters.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "the frame of a display is a pandas DataFrame and pandas is missing; "
-                "run `pip install pandas`."
-            ) from error
         n = len(self.costs)
         limit = np.inf if self.max_cost is None else self.max_cost
         columns = {
@@ -185,10 +180,10 @@ class CostFrontierDisplay:
             "frontier": np.isin(np.arange(n), self.frontier),
             "chosen": np.arange(n) == self.best_index,
         }
-        frame = pd.DataFrame({k: v for k, v in columns.items() if v is not None})
+        frame = make_frame({k: v for k, v in columns.items() if v is not None})
         if self.params is None:
             return frame
-        return frame.join(pd.DataFrame(list(self.params), index=frame.index))
+        return frame.join(make_frame(list(self.params)))
 
     def plot(self, ax=None):
         """Draw all candidates, the frontier, the limit and the choice.
@@ -208,15 +203,7 @@ class CostFrontierDisplay:
         ImportError
             If matplotlib is missing.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "drawing needs matplotlib, which is missing; run `pip install "
-                "matplotlib`, or look at the numbers in `frame`."
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = make_axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
         self.scatter_ = ax.scatter(
             self.costs, self.scores, s=18, c="0.6", label="candidates"

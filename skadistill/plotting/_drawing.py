@@ -36,8 +36,8 @@ def make_frame(columns):
 
     Parameters
     ----------
-    columns : dict of array-like
-        Columns by name, all of one length.
+    columns : dict of array-like, or list of dict
+        Columns by name, all of one length; or rows.
 
     Returns
     -------
