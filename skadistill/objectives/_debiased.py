@@ -138,17 +138,7 @@ class Debiased(Objective):
     def change(self, lesson, evidence):
         """Let the weights follow the student.
 
-        Parameters
-        ----------
-        lesson : Lesson
-            The lesson below.
-        evidence : Evidence
-            What is known.
-
-        Returns
-        -------
-        lesson : Lesson
-            With `reweight`.
+        See :meth:`Objective.change`.
         """
         if evidence.given.all():
             return lesson

@@ -148,17 +148,7 @@ class LELP(Objective):
     def change(self, lesson, evidence):
         """Add pseudo-subclasses on the rows whose embedding is known.
 
-        Parameters
-        ----------
-        lesson : Lesson
-            The lesson below.
-        evidence : Evidence
-            What is known.
-
-        Returns
-        -------
-        lesson : Lesson
-            The changed lesson.
+        See :meth:`Objective.change`.
 
         Raises
         ------

@@ -145,17 +145,7 @@ class SLaM(Objective):
     def change(self, lesson, evidence):
         """Mix on the rows that the teacher labelled.
 
-        Parameters
-        ----------
-        lesson : Lesson
-            The lesson below.
-        evidence : Evidence
-            What is known.
-
-        Returns
-        -------
-        lesson : Lesson
-            With `alpha` and `spread`; the same one where the teacher makes no mistakes.
+        See :meth:`Objective.change`.
         """
         if evidence.given.all():
             # Plain, but with a loss of its own: a student that cannot follow it is

@@ -72,17 +72,7 @@ class SoftTarget(Objective):
     def change(self, lesson, evidence):
         """Soften the teacher's targets; mix its answers into given labels.
 
-        Parameters
-        ----------
-        lesson : Lesson
-            The lesson below.
-        evidence : Evidence
-            What is known.
-
-        Returns
-        -------
-        lesson : Lesson
-            The changed lesson.
+        See :meth:`Objective.change`.
         """
         targets = lesson.targets.copy()
         if self.temperature != 1:
