@@ -16,9 +16,11 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import argparse
+import signal
 import tempfile
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -170,13 +172,34 @@ def huge():
     return middle - start, time.perf_counter() - middle
 
 
+def as_dask(pool, n_chunks=32):
+    """Describe the pool to Dask by its file, which each worker reads for itself."""
+    import dask
+    import dask.array as da
+
+    bounds = np.linspace(0, len(pool), n_chunks + 1).astype(int)
+    read = dask.delayed(read_rows)
+    return da.concatenate(
+        [
+            da.from_delayed(
+                read(pool.filename, a, b), shape=(b - a, N_FEATURES), dtype=pool.dtype
+            )
+            for a, b in pairwise(bounds)
+        ]
+    )
+
+
+def read_rows(path, start, stop):
+    """Read a stretch of rows; runs on a worker."""
+    return np.load(path, mmap_mode="r")[start:stop]
+
+
 def cluster(pool, kill=False):
     """Score the pool on Dask workers; return seconds for 1 and 2 of them."""
-    import dask.array as da
     from distributed import Client, LocalCluster
 
     seconds, asked = {}, {}
-    rows = da.from_array(pool, chunks=(len(pool) // 32, N_FEATURES))
+    rows = as_dask(pool)
     for n_workers in (1, 2):
         with (
             LocalCluster(
@@ -188,7 +211,8 @@ def cluster(pool, kill=False):
             if kill and n_workers == 2:
                 # A worker dies while it scores; the nanny starts another.
                 victim = next(iter(workers.workers.values()))
-                threading.Timer(2.0, victim.process.process.kill).start()
+                pid = victim.process.pid
+                threading.Timer(2.0, os.kill, (pid, signal.SIGKILL)).start()
             distiller, _ = fit(rows)
             seconds[n_workers] = distiller.history_[1]["seconds_predict"]
             asked[n_workers] = np.flatnonzero(distiller.labeled_round_ == 1)

@@ -8,7 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from skadistill._sources import ChunkedRows
-from skadistill.teachers._rows import take_rows
+from skadistill._table import take_part
 
 __all__ = ["PoolScorer", "score_partition"]
 
@@ -152,7 +152,7 @@ def score_partition(score, part, asked, convert, step):
     rows = np.delete(np.arange(len(part)), asked)
     part = convert(part)
     return [
-        score(take_rows(part, rows[start : start + step]))
+        score(take_part(part, rows[start : start + step]))
         for start in range(0, len(rows), step)
     ]
 

@@ -7,7 +7,7 @@ from sklearn import get_config
 from skadistill._sources import ChunkedRows, stack_rows
 from skadistill.teachers._rows import count_rows, take_rows
 
-__all__ = ["RowTable", "is_frame", "is_texts"]
+__all__ = ["RowTable", "is_frame", "is_texts", "take_part"]
 
 
 def is_frame(X):
@@ -90,20 +90,20 @@ class RowTable:
         """
         inside = rows < self.n_first
         if inside.all():
-            return _take(self.parts[0], rows)
+            return take_part(self.parts[0], rows)
         if not inside.any():
-            return _take(self.parts[1], rows - self.n_first)
+            return take_part(self.parts[1], rows - self.n_first)
         both = stack_rows(
             [
-                _take(self.parts[0], rows[inside]),
-                _take(self.parts[1], rows[~inside] - self.n_first),
+                take_part(self.parts[0], rows[inside]),
+                take_part(self.parts[1], rows[~inside] - self.n_first),
             ]
         )
         order = np.empty(rows.shape[0], dtype=np.int64)
         order[np.concatenate([np.flatnonzero(inside), np.flatnonzero(~inside)])] = (
             np.arange(rows.shape[0])
         )
-        return _take(both, order)
+        return take_part(both, order)
 
     def blocks(self, rows, n_outputs):
         """Iterate over the rows in blocks that fit scikit-learn's working memory.
@@ -145,8 +145,21 @@ class RowTable:
         return max(1, int(get_config()["working_memory"] * 2**20 // row_bytes))
 
 
-def _take(part, rows):
-    """Take rows; one ascending stretch of an array comes as a view."""
+def take_part(part, rows):
+    """Take rows of one container; an ascending stretch of an array comes as a view.
+
+    Parameters
+    ----------
+    part : container
+        Array, sparse matrix, frame, texts or ChunkedRows.
+    rows : ndarray of int of shape (n_taken,)
+        Positions.
+
+    Returns
+    -------
+    taken : container of n_taken rows
+        In the order of `rows`.
+    """
     if isinstance(part, ChunkedRows):
         return part.take(rows)
     if isinstance(part, np.ndarray) and rows.shape[0] > 0:
