@@ -6,7 +6,7 @@ from sklearn.utils import assert_all_finite, check_consistent_length, column_or_
 from sklearn.utils.multiclass import check_classification_targets
 
 from skadistill._compat import validate_data
-from skadistill._sources import ChunkedRows, as_rows
+from skadistill._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._table import RowTable, is_frame, is_texts
 from skadistill._validation import unlabeled_mask
 from skadistill.exceptions import NoLabeledRowsError, SingleClassError
@@ -117,24 +117,15 @@ def _check_second_door(estimator, X, X_unlabeled):
     if is_frame(X) or is_frame(X_unlabeled) or is_texts(X):
         if type(X) is not type(X_unlabeled):
             raise ValueError(f"{names}; pass both in the same container.")
-        if is_frame(X) and list(X.columns) != list(X_unlabeled.columns):
-            odd = sorted(set(map(str, X.columns)) ^ set(map(str, X_unlabeled.columns)))
-            raise ValueError(
-                "X_unlabeled and X must have the same columns in the same order, they "
-                f"differ in {odd or 'their order'}; select the columns of X from "
-                "X_unlabeled."
-            )
+        if is_frame(X):
+            refuse_other_features(list(X_unlabeled.columns), X)
         return X_unlabeled
     if sparse.issparse(X) != sparse.issparse(X_unlabeled):
         raise ValueError(f"{names}; pass both dense or both sparse.")
     shape = getattr(X_unlabeled, "shape", None) or np.shape(X_unlabeled)
     if len(shape) > 0 and shape[0] == 0:
         return X[:0]
-    if tuple(shape[1:]) != tuple(X.shape[1:]):
-        raise ValueError(
-            f"X_unlabeled has rows of shape {tuple(shape[1:])} but X has rows of shape "
-            f"{tuple(X.shape[1:])}; both must hold the same features."
-        )
+    refuse_other_features(tuple(shape[1:]), X)
     return check_container(estimator, X_unlabeled, reset=False)
 
 

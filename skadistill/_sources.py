@@ -8,7 +8,7 @@ import numpy as np
 
 from skadistill.teachers._rows import take_rows
 
-__all__ = ["ChunkedRows", "as_rows"]
+__all__ = ["ChunkedRows", "as_rows", "refuse_other_features", "stack_rows"]
 
 # Rows of one chunk of a source that names no chunks of its own.
 CHUNK_ROWS = 65_536
@@ -170,7 +170,7 @@ def _is_sliced(pool):
 
 def _open_sliced(pool, like):
     """Read an array of files by slices of its own chunks."""
-    _refuse_other_columns(tuple(pool.shape[1:]), like)
+    refuse_other_features(tuple(pool.shape[1:]), like)
     chunks = getattr(pool, "chunks", None)
     step = CHUNK_ROWS
     if chunks and isinstance(chunks[0], int):
@@ -188,11 +188,11 @@ def _open_sliced(pool, like):
 def _open_dask(pool, like):
     """Read a Dask array or DataFrame partition by partition."""
     if hasattr(pool, "columns"):
-        _refuse_other_columns(list(pool.columns), like)
+        refuse_other_features(list(pool.columns), like)
         sizes = pool.map_partitions(len).compute().tolist()
         parts = pool.partitions
     else:
-        _refuse_other_columns(tuple(pool.shape[1:]), like)
+        refuse_other_features(tuple(pool.shape[1:]), like)
         pool = pool.rechunk({axis: -1 for axis in range(1, pool.ndim)})
         if np.isnan(pool.shape[0]):
             pool = pool.compute_chunk_sizes()
@@ -210,7 +210,7 @@ def _open_dask(pool, like):
 
 def _open_arrow(pool, like):
     """Read an Arrow table, or a dataset row group by row group."""
-    _refuse_other_columns(pool.schema.names, like)
+    refuse_other_features(pool.schema.names, like)
     if hasattr(pool, "get_fragments"):
         fragments, sizes = [], []
         for fragment in pool.get_fragments():
@@ -268,8 +268,21 @@ def _like(table, like):
     return polars.from_arrow(table) if arrow else polars.from_pandas(table)
 
 
-def _refuse_other_columns(columns, like):
-    """Compare names, or the shape of a row, with those of the labelled rows."""
+def refuse_other_features(columns, like):
+    """Compare names, or the shape of a row, with those of the labelled rows.
+
+    Parameters
+    ----------
+    columns : list of str or tuple of int
+        Names of the pool's columns, or the shape of one of its rows.
+    like : container
+        The labelled rows.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
     if hasattr(like, "columns") and isinstance(columns, list):
         if list(like.columns) != columns:
             odd = sorted(set(map(str, like.columns)) ^ set(map(str, columns)))

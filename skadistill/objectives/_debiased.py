@@ -115,15 +115,7 @@ class Debiased(Objective):
     def lesson(self, evidence):
         """Say what the student is asked to match.
 
-        Parameters
-        ----------
-        evidence : Evidence
-            What is known of teacher and rows.
-
-        Returns
-        -------
-        lesson : Lesson
-            With `reweight`; where truth is withheld, with the teacher's answers.
+        See :meth:`skadistill.objectives.Objective.lesson`.
 
         Raises
         ------
@@ -138,7 +130,7 @@ class Debiased(Objective):
     def change(self, lesson, evidence):
         """Let the weights follow the student.
 
-        See :meth:`Objective.change`.
+        See :meth:`skadistill.objectives.Objective.change`.
         """
         if evidence.given.all():
             return lesson

@@ -148,7 +148,7 @@ class LELP(Objective):
     def change(self, lesson, evidence):
         """Add pseudo-subclasses on the rows whose embedding is known.
 
-        See :meth:`Objective.change`.
+        See :meth:`skadistill.objectives.Objective.change`.
 
         Raises
         ------

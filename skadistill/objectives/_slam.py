@@ -145,7 +145,7 @@ class SLaM(Objective):
     def change(self, lesson, evidence):
         """Mix on the rows that the teacher labelled.
 
-        See :meth:`Objective.change`.
+        See :meth:`skadistill.objectives.Objective.change`.
         """
         if evidence.given.all():
             # Plain, but with a loss of its own: a student that cannot follow it is

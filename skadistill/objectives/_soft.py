@@ -72,7 +72,7 @@ class SoftTarget(Objective):
     def change(self, lesson, evidence):
         """Soften the teacher's targets; mix its answers into given labels.
 
-        See :meth:`Objective.change`.
+        See :meth:`skadistill.objectives.Objective.change`.
         """
         targets = lesson.targets.copy()
         if self.temperature != 1:

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skadistill.plotting._drawing import make_axes, make_frame
+from skadistill.plotting._drawing import Display, make_frame
 
 __all__ = ["CostFrontierDisplay", "cost_frontier"]
 
@@ -41,7 +41,7 @@ def cost_frontier(costs, scores):
     return on_frontier
 
 
-class CostFrontierDisplay:
+class CostFrontierDisplay(Display):
     """Show what a search under a cost limit found: score against cost.
 
     Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
@@ -185,26 +185,8 @@ class CostFrontierDisplay:
             return frame
         return frame.join(make_frame(list(self.params)))
 
-    def plot(self, ax=None):
-        """Draw all candidates, the frontier, the limit and the choice.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw. None: a new figure.
-
-        Returns
-        -------
-        display : CostFrontierDisplay
-            With the artists.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
-        """
-        ax = make_axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+    def _draw(self, ax):
+        """Draw all candidates, the frontier, the limit and the choice."""
         self.scatter_ = ax.scatter(
             self.costs, self.scores, s=18, c="0.6", label="candidates"
         )
@@ -229,7 +211,6 @@ class CostFrontierDisplay:
         )
         ax.set(xlabel=self.cost_name, ylabel=self.score_name)
         ax.legend()
-        return self
 
 
 def _scoring_name(search):

@@ -1,6 +1,39 @@
 """What displays share: axes to draw on, a table to read, and who is missing."""
 
-__all__ = ["make_axes", "make_frame"]
+from abc import ABC, abstractmethod
+
+__all__ = ["Display", "make_frame"]
+
+
+class Display(ABC):
+    """Draw numbers that can also be read; a subclass says how, in `_draw`."""
+
+    def plot(self, ax=None):
+        """Draw what the class describes.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw. None: a new figure.
+
+        Returns
+        -------
+        display : object
+            This display, with the artists.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        ax = make_axes(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        self._draw(ax)
+        return self
+
+    @abstractmethod
+    def _draw(self, ax):
+        """Draw on the axes and keep the artists as attributes."""
 
 
 def make_axes(ax=None):

@@ -3,14 +3,14 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skadistill.plotting._drawing import make_axes, make_frame
+from skadistill.plotting._drawing import Display, make_frame
 
 __all__ = ["LearningCurveDisplay"]
 
 _COUNTS = {"paid": "labels paid", "asked": "rows asked"}
 
 
-class LearningCurveDisplay:
+class LearningCurveDisplay(Display):
     """Show what each label bought: the student's score, round by round.
 
     Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
@@ -162,26 +162,8 @@ class LearningCurveDisplay:
             {name: [row[k] for row in rows] for k, name in enumerate(names)}
         )
 
-    def plot(self, ax=None):
-        """Draw the mean of each curve, its standard error, and the references.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw. None: a new figure.
-
-        Returns
-        -------
-        display : LearningCurveDisplay
-            With the artists.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
-        """
-        ax = make_axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+    def _draw(self, ax):
+        """Draw the mean of each curve, its standard error, and the references."""
         self.lines_, self.bands_, self.reference_lines_ = {}, {}, {}
         for name, runs in self.scores.items():
             n_labels, score, error = self.mean(name)
@@ -202,7 +184,6 @@ class LearningCurveDisplay:
             )
         ax.set(xlabel=self.count_name, ylabel=self.score_name)
         ax.legend()
-        return self
 
 
 def _runs(runs):

@@ -4,12 +4,12 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
-from skadistill.plotting._drawing import make_axes, make_frame
+from skadistill.plotting._drawing import Display, make_frame
 
 __all__ = ["QueryRoundsDisplay"]
 
 
-class QueryRoundsDisplay:
+class QueryRoundsDisplay(Display):
     """Show who was asked when: the rows in a plane, coloured by round.
 
     Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
@@ -96,26 +96,8 @@ class QueryRoundsDisplay:
             {first: self.points[:, 0], second: self.points[:, 1], "round": self.rounds}
         )
 
-    def plot(self, ax=None):
-        """Draw never asked rows in grey, given ones as crosses, asked ones by round.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw. None: a new figure.
-
-        Returns
-        -------
-        display : QueryRoundsDisplay
-            With the artists.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
-        """
-        ax = make_axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+    def _draw(self, ax):
+        """Draw never asked rows in grey, given ones as crosses, asked ones by round."""
         self.scatters_ = {}
         found = np.unique(self.rounds).tolist()
         n_rounds = max(found, default=0)
@@ -127,7 +109,6 @@ class QueryRoundsDisplay:
             )
         ax.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1])
         ax.legend()
-        return self
 
 
 def _project(rows, projection):

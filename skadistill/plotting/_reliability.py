@@ -3,13 +3,13 @@
 import numpy as np
 
 from skadistill.objectives import teacher_reliability
-from skadistill.plotting._drawing import make_axes, make_frame
+from skadistill.plotting._drawing import Display, make_frame
 from skadistill.teachers import buy_labels
 
 __all__ = ["TeacherReliabilityDisplay"]
 
 
-class TeacherReliabilityDisplay:
+class TeacherReliabilityDisplay(Display):
     """Show how far a teacher's confidence can be trusted, by its margin.
 
     Make one with :meth:`from_predictions`, or with :meth:`from_estimator`, which
@@ -148,26 +148,8 @@ class TeacherReliabilityDisplay:
         """
         return make_frame({"margin": self.margins}).join(self.reliability.to_frame())
 
-    def plot(self, ax=None):
-        """Draw accuracy with its intervals, the claim, and the fitted curve.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw. None: a new figure.
-
-        Returns
-        -------
-        display : TeacherReliabilityDisplay
-            With the artists.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
-        """
-        ax = make_axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+    def _draw(self, ax):
+        """Draw accuracy with its intervals, the claim, and the fitted curve."""
         found, margins = self.reliability, self.margins
         self.accuracy_ = ax.errorbar(
             margins,
@@ -197,4 +179,3 @@ class TeacherReliabilityDisplay:
             title=f"{self.name}: right on {found.overall_accuracy:.1%}",
         )
         ax.legend()
-        return self

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._base import BaseTeacher, Part
+from skadistill.teachers._base import Part
 from skadistill.teachers._call_faults import is_retryable, may_be_billed, retry_after
 from skadistill.teachers._embeddings import raise_without_embeddings
+from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._identity import classes_suffix, function_identity
 from skadistill.teachers._rows import count_rows, take_rows
 
@@ -47,7 +48,7 @@ class Answer:
     cost: float | None = None
 
 
-class AsyncTeacher(BaseTeacher):
+class AsyncTeacher(CalledTeacher):
     """Ask a function that calls an API: many calls at once, within limits.
 
     The rows are put in calls of `rows_per_call`; up to `max_concurrency` of them run
@@ -175,15 +176,6 @@ class AsyncTeacher(BaseTeacher):
         self.cost_per_row = cost_per_row
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
-
-    def __sklearn_clone__(self):
-        return self
-
-    @property
-    def label(self):
-        """What messages call the teacher."""
-        function = getattr(self.function, "__name__", type(self.function).__name__)
-        return f"the teacher {self.name or function!r}"
 
     @property
     def own_classes(self):

@@ -196,15 +196,7 @@ class EstimatorTeacher(BaseTeacher):
     def answer(self, X):
         """Call the estimator's best method once.
 
-        Parameters
-        ----------
-        X : container of n_rows rows
-            The rows, as the caller has them.
-
-        Returns
-        -------
-        answer : object
-            Probabilities, or hard labels, unchecked.
+        See :meth:`skadistill.teachers.BaseTeacher.answer`.
         """
         method = self._method()
         answer = getattr(self.estimator, method)(X)
@@ -213,15 +205,7 @@ class EstimatorTeacher(BaseTeacher):
     def answer_embeddings(self, X):
         """Embed rows by `embedding`, else by the last hidden layer.
 
-        Parameters
-        ----------
-        X : container of n_rows rows
-            The rows, as the caller has them.
-
-        Returns
-        -------
-        embeddings : object
-            Unchecked.
+        See :meth:`skadistill.teachers.BaseTeacher.answer_embeddings`.
         """
         if not self.has_embeddings:
             return super().answer_embeddings(X)

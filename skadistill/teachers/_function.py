@@ -1,14 +1,31 @@
 """Functions as teachers."""
 
+from typing import Any
+
 from skadistill.exceptions import TeacherShapeError
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._embeddings import embedding_suffix, named_method
 from skadistill.teachers._identity import classes_suffix, function_identity
 
-__all__ = ["FunctionTeacher"]
+__all__ = ["CalledTeacher", "FunctionTeacher"]
 
 
-class FunctionTeacher(BaseTeacher):
+class CalledTeacher(BaseTeacher):
+    """Ask what is stored as `function`; clones share it, and the teacher itself."""
+
+    function: Any
+
+    def __sklearn_clone__(self):
+        return self
+
+    @property
+    def label(self):
+        """What messages call the teacher."""
+        function = getattr(self.function, "__name__", type(self.function).__name__)
+        return f"the teacher {self.name or function!r}"
+
+
+class FunctionTeacher(CalledTeacher):
     """Ask a function ``X -> answers``: a model server, a rule, a person.
 
     Parameters
@@ -84,15 +101,6 @@ class FunctionTeacher(BaseTeacher):
         self.embedding = embedding
         self.cost_per_row = cost_per_row
 
-    def __sklearn_clone__(self):
-        return self
-
-    @property
-    def label(self):
-        """What messages call the teacher."""
-        function = getattr(self.function, "__name__", type(self.function).__name__)
-        return f"the teacher {self.name or function!r}"
-
     @property
     def own_classes(self):
         """What the columns of its answers mean; None where it has not said."""
@@ -117,30 +125,15 @@ class FunctionTeacher(BaseTeacher):
     def answer(self, X):
         """Call the function once.
 
-        Parameters
-        ----------
-        X : container of n_rows rows
-            The rows, as the caller has them.
-
-        Returns
-        -------
-        answer : object
-            What the function returns, unchecked; of a pair, the first.
+        Of a pair, the first is the answer.
+        See :meth:`skadistill.teachers.BaseTeacher.answer`.
         """
         return self._pair(X)[0] if self._gives_pairs else self.function(X)
 
     def answer_embeddings(self, X):
         """Call where the embeddings come from.
 
-        Parameters
-        ----------
-        X : container of n_rows rows
-            The rows, as the caller has them.
-
-        Returns
-        -------
-        embeddings : object
-            Unchecked.
+        See :meth:`skadistill.teachers.BaseTeacher.answer_embeddings`.
         """
         if self.embedding is None:
             return super().answer_embeddings(X)
@@ -153,15 +146,7 @@ class FunctionTeacher(BaseTeacher):
     def answer_both(self, X):
         """Call the function, and where embeddings come from if that is elsewhere.
 
-        Parameters
-        ----------
-        X : container of n_rows rows
-            The rows, as the caller has them.
-
-        Returns
-        -------
-        answer, embeddings : object
-            Unchecked.
+        See :meth:`skadistill.teachers.BaseTeacher.answer_both`.
         """
         return self._pair(X) if self._gives_pairs else super().answer_both(X)
 

@@ -29,16 +29,6 @@ def display():
 
 
 @pytest.fixture
-def pyplot():
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    yield pyplot
-    pyplot.close("all")
-
-
-@pytest.fixture
 def search():
     model = LayerNASSearchCV(
         LogisticRegression(max_iter=300),
