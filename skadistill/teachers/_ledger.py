@@ -39,8 +39,8 @@ class BaseLedger(ABC):
     A ledger only remembers, and says how much more may be spent. It never asks a
     teacher, and never answers for another teacher, for another set of classes or for
     a row it has not seen. A subclass stores and finds (`_store`, `_find`,
-    `_find_embeddings`, `_reserve`, `_end`); the checks are done here, once for all
-    ledgers.
+    `_store_embeddings`, `_find_embeddings`, `_reserve`, `_end`); the checks are done
+    here, once for all ledgers.
 
     Clones share a ledger: ``clone`` returns it.
 
@@ -175,6 +175,40 @@ class BaseLedger(ABC):
             claim,
         )
 
+    def record_embeddings(
+        self, keys, teacher_id, embeddings, *, cost=None, seconds=None
+    ):
+        """Remember embeddings that came without labels.
+
+        No label was paid for: ``n_paid`` stays, and `max_rows` is not touched; the
+        call, its cost and its seconds are counted.
+
+        Parameters
+        ----------
+        keys : ndarray of dtype V16 and shape (n_rows,)
+            Keys made by `row_keys`.
+        teacher_id : str
+            The teacher's identity.
+        embeddings : array-like of shape (n_rows, n_dims)
+            What the teacher said about the rows; kept as float32. A row that has one
+            keeps it.
+        cost : float or None, default=None
+            What they cost together, in the user's money.
+        seconds : float or None, default=None
+            How long they took together.
+
+        Raises
+        ------
+        LedgerError
+            If keys and embeddings do not fit together, or the embeddings have
+            another width than those before.
+        """
+        keys = _checked_keys(keys)
+        embeddings = check_embeddings(embeddings, len(keys))
+        self._store_embeddings(
+            keys, teacher_id, embeddings, cost or 0.0, seconds or 0.0
+        )
+
     def claim(self, keys, teacher_id, classes, *, price=None):
         """Reserve rows before paying for them, as far as the budget goes.
 
@@ -247,6 +281,10 @@ class BaseLedger(ABC):
         All or nothing: a fault, such as embeddings of another width than before,
         leaves the ledger as it was.
         """
+
+    @abstractmethod
+    def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
+        """Keep embeddings of new keys, count the call; arguments are checked."""
 
     @abstractmethod
     def _reserve(self, keys, teacher_id, classes, price):
@@ -426,11 +464,7 @@ class MemoryLedger(BaseLedger):
         self._warn_if_copied()
         with self._lock:
             if embeddings is not None:
-                shelf = self._embeddings.setdefault(
-                    teacher_id, _Shelf(embeddings.shape[1], np.float32)
-                )
-                check_width(embeddings, shelf.n_columns, teacher_id)
-                shelf.add(keys, embeddings)
+                self._shelve_embeddings(keys, teacher_id, embeddings)
             stored, shelf = self._labels.setdefault(
                 (teacher_id, frozenset(classes)), (classes, _Shelf(len(classes)))
             )
@@ -439,6 +473,20 @@ class MemoryLedger(BaseLedger):
                 teacher_id, n_paid=len(keys), n_calls=1, cost=cost, seconds=seconds
             )
             self._let_go(claim, keys.tolist())
+
+    def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
+        self._warn_if_copied()
+        with self._lock:
+            self._shelve_embeddings(keys, teacher_id, embeddings)
+            self._count(teacher_id, n_calls=1, cost=cost, seconds=seconds)
+
+    def _shelve_embeddings(self, keys, teacher_id, embeddings):
+        """Keep the embeddings of new keys."""
+        shelf = self._embeddings.setdefault(
+            teacher_id, _Shelf(embeddings.shape[1], np.float32)
+        )
+        check_width(embeddings, shelf.n_columns, teacher_id)
+        shelf.add(keys, embeddings)
 
     def _count(self, teacher_id, **amounts):
         """Add amounts to what is counted for a teacher."""

@@ -270,13 +270,8 @@ class _Till:
             clock = time.perf_counter()
             embeddings = self.teacher.embed(take_rows(self.X, rows), row_numbers=rows)
             seconds = time.perf_counter() - clock
-            self.ledger.record(
-                self.keys[rows],
-                self.identity,
-                self.classes,
-                self.labels[rows],
-                seconds=seconds,
-                embeddings=embeddings,
+            self.ledger.record_embeddings(
+                self.keys[rows], self.identity, embeddings, seconds=seconds
             )
             self.n_embedded += len(rows)
             self.n_calls += 1
