@@ -300,6 +300,26 @@ def test_a_cut_file_whose_log_is_left_is_checked_page_by_page(path):
         assert (found == labels).all()
 
 
+def test_a_file_grown_while_it_is_looked_at_is_whole(path, monkeypatch):
+    """The last writer leaves, and its log becomes the file, between the two looks."""
+    keys, labels = some_rows(100)
+    writer = LabelLedger(path)
+    writer.record(keys[:1], "t", CLASSES, labels[:1])
+    monkeypatch.setattr(ledger_file, "_CHECKPOINT_EVERY", np.inf)
+    writer.record(keys[1:], "t", CLASSES, labels[1:])
+    connect = ledger_file._connect
+
+    def connect_late(path, mode):
+        writer._file.close()
+        return connect(path, mode)
+
+    size = path.stat().st_size
+    monkeypatch.setattr(ledger_file, "_connect", connect_late)
+    known, _ = LabelLedger(path).lookup(keys, "t", CLASSES)
+    assert known.all()
+    assert path.stat().st_size > size
+
+
 def record_in_tens(path, keys, labels):
     ledger = LabelLedger(path)
     for start in range(0, len(keys), 10):
