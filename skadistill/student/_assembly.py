@@ -1,6 +1,7 @@
 """A skorch net put together by scikit-learn's rules, from parameters and data."""
 
 import copy
+import copyreg
 import inspect
 from contextlib import nullcontext
 from functools import cache
@@ -16,6 +17,7 @@ from torch import nn
 from skadistill.student._batches import column_moments
 from skadistill.student._module import Standardize, StudentMLP
 from skadistill.student._seeding import seeded
+from skadistill.student._state import PickleState, plain_state, restore
 
 __all__ = ["AssembledNet", "parameter_names"]
 
@@ -54,6 +56,8 @@ class AssembledNet(NeuralNet):
     initialized_ = False
     virtual_params_: dict = {}
     n_subclasses_ = 1
+    # What lives during a fit only; a callback may save the net from within one.
+    _transient: tuple = ()
 
     # -- parameters --------------------------------------------------------
 
@@ -154,7 +158,22 @@ class AssembledNet(NeuralNet):
 
     # -- copies ------------------------------------------------------------
 
+    def __getstate__(self):
+        return plain_state(self)
+
+    def __reduce_ex__(self, protocol):
+        # The way of pickle and copy, which carry modules of any kind; skops, which
+        # carries plain values, asks `__getstate__` only.
+        state = super().__getstate__()
+        for name in self._transient:
+            state.pop(name, None)
+        make = copyreg.__newobj__  # type: ignore[attr-defined]
+        return make, (type(self),), PickleState(state)
+
     def __setstate__(self, state):
+        if not isinstance(state, PickleState):
+            restore(self, state)
+            return
         state = dict(state)
         requested = state["device"]
         if isinstance(requested, str) and requested == "auto":

@@ -69,13 +69,7 @@ class TrainableNet(AssembledNet):
 
     _run: _Run | None = None
     _lesson_loss: Any = None
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        # A callback may pickle the net from within a fit.
-        state.pop("_run", None)
-        state.pop("_lesson_loss", None)
-        return state
+    _transient = ("_run", "_lesson_loss")
 
     # -- a fit ---------------------------------------------------------------
 

@@ -344,11 +344,18 @@ class _Shelf:
         # Last, so that a fault above leaves no key without its row.
         self.place.update((key, start + j) for j, key in enumerate(new))
 
-    def copy(self):
-        """Return a shelf that shares nothing with this one."""
-        twin = _Shelf(0)
-        twin.place, twin.rows = dict(self.place), self.rows[: len(self.place)].copy()
-        return twin
+    def contents(self):
+        """Return copies of keys and rows, in their order."""
+        keys = np.array(list(self.place), dtype=KEY_DTYPE)
+        return keys, self.rows[: len(self.place)].copy()
+
+    @classmethod
+    def holding(cls, keys, rows):
+        """Make a shelf of keys and rows, which become its own."""
+        shelf = cls(0)
+        shelf.place = {key: i for i, key in enumerate(keys.tolist())}
+        shelf.rows = rows
+        return shelf
 
 
 class MemoryLedger(BaseLedger):
@@ -403,17 +410,34 @@ class MemoryLedger(BaseLedger):
     def __getstate__(self):
         with self._lock:
             # Copies: another thread may record while the state is being written.
+            # Claims stay here with their buyers.
             return {
-                **vars(self),
-                "_labels": {k: (c, s.copy()) for k, (c, s) in self._labels.items()},
-                "_embeddings": {k: s.copy() for k, s in self._embeddings.items()},
-                "_counts": {k: dict(v) for k, v in self._counts.items()},
-                "_claims": {},  # their buyers are here, not there
-                "_lock": None,
+                "max_rows": self.max_rows,
+                "max_cost": self.max_cost,
+                "labels": [
+                    (teacher_id, classes, *shelf.contents())
+                    for (teacher_id, _), (classes, shelf) in self._labels.items()
+                ],
+                "embeddings": [
+                    (teacher_id, *shelf.contents())
+                    for teacher_id, shelf in self._embeddings.items()
+                ],
+                "counts": {k: dict(v) for k, v in self._counts.items()},
+                "home": self._home,
+                "warned": self._warned,
             }
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _lock=threading.RLock())
+        MemoryLedger.__init__(
+            self, max_rows=state["max_rows"], max_cost=state["max_cost"]
+        )
+        for teacher_id, classes, keys, rows in state["labels"]:
+            question = (teacher_id, frozenset(classes))
+            self._labels[question] = (tuple(classes), _Shelf.holding(keys, rows))
+        for teacher_id, keys, rows in state["embeddings"]:
+            self._embeddings[teacher_id] = _Shelf.holding(keys, rows)
+        self._counts = {k: dict(v) for k, v in state["counts"].items()}
+        self._home, self._warned = tuple(state["home"]), state["warned"]
 
     def __repr__(self):
         summary = self.summary()
