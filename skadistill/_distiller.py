@@ -1,5 +1,6 @@
 """ActiveDistiller: train, ask, pay, train again, stop."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 from time import perf_counter
 
@@ -174,6 +175,11 @@ class ActiveDistiller(
         Labelled rows paid for to estimate the teacher's error.
     teacher_error_ : float or None
         Estimated or given error rate of the teacher; None where nobody needed it.
+    teacher_error_estimate_ : TeacherErrorEstimate or None
+        On how many rows the teacher was held against given labels, how often it was
+        wrong, and an interval for its rate, see
+        :class:`skadistill.teachers.TeacherErrorEstimate`; the answers themselves are
+        left out. None where nobody needed it.
     n_rounds_ : int
         Rounds asked.
     termination_condition_ : str
@@ -535,6 +541,7 @@ class ActiveDistiller(
         )
         self.n_teacher_rows_validation_ = 0
         self.teacher_error_ = None
+        self.teacher_error_estimate_ = None
         return state, routed.teacher.fit
 
     def _route(self, params):
@@ -586,6 +593,7 @@ class ActiveDistiller(
             if estimate.proba is not None:
                 state.validation = Validation(estimate.rows, estimate.proba)
             self.n_teacher_rows_validation_ = estimate.n_paid
+            self.teacher_error_estimate_ = replace(estimate, proba=None)
         state.teacher = teacher
         if teacher.needs_fit:
             state.teacher = teacher.fitted_on(X, y, **params)

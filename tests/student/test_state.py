@@ -35,6 +35,7 @@ NET_TYPES = [
 DISTILLER_TYPES = [
     "skadistill._distiller.ActiveDistiller",
     "skadistill.teachers._ledger.MemoryLedger",
+    "skadistill.teachers._teacher_error.TeacherErrorEstimate",
 ]
 
 
@@ -160,6 +161,9 @@ def test_pipelines_and_distillers(student):
     twin = through_skops(model, types)
     assert np.array_equal(twin.predict_proba(X), model.predict_proba(X))
     assert twin[-1].history_ == model[-1].history_
+    assert twin[-1].teacher_error_estimate_.interval() == pytest.approx(
+        model[-1].teacher_error_estimate_.interval()
+    )
     assert twin[-1].ledger_.summary() == model[-1].ledger_.summary()
 
 
@@ -170,7 +174,7 @@ def test_a_ledger_keeps_its_labels():
     ledger.record(
         keys, "me", ["b", "a"], np.tile([0.25, 0.75], (5, 1)), embeddings=X[:5]
     )
-    twin = through_skops(ledger, DISTILLER_TYPES[1:])
+    twin = through_skops(ledger, DISTILLER_TYPES[1:2])
     known, labels = twin.lookup(row_keys(X[:6]), "me", ["a", "b"])
     assert known.tolist() == [True] * 5 + [False]
     assert labels[0].tolist() == [0.75, 0.25]
