@@ -34,6 +34,7 @@ X, Y = load_iris(return_X_y=True)
 X32 = X.astype(np.float32)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
 IMAGES = np.random.default_rng(0).normal(size=(40, 1, 8, 8)).astype(np.float32)
+TIED = np.r_[np.zeros((1, 4), dtype=np.float32), X32[1:]]  # a row without a winner
 CNN = {"module": LayeredCNN, "module__width_1": 4, "standardize": True}
 PARTLY = NAMES.astype(object)
 for hidden in (slice(30, 50), slice(70, 100), slice(120, 150)):
@@ -45,7 +46,7 @@ class OwnModule(nn.Module):
 
     def __init__(self, n_features, n_classes):
         super().__init__()
-        self.layer = nn.Linear(n_features, n_classes)
+        self.layer = nn.Linear(n_features, n_classes, bias=False)
 
     def forward(self, X):
         proba = torch.softmax(self.layer(X), dim=1)
@@ -113,7 +114,7 @@ def assert_same_answers(model, rows, inputs=None, graph=None):
     ("kwargs", "rows"),
     [
         ({"input_dtype": "float64"}, X),
-        ({"module": OwnModule, "predict_nonlinearity": None}, X32),
+        ({"module": OwnModule, "predict_nonlinearity": None}, TIED),
         ({"criterion": nn.BCEWithLogitsLoss, "standardize": False}, X32),
         (CNN, IMAGES),
     ],
@@ -141,7 +142,7 @@ def test_distillers_and_pipelines(student):
 
 def test_names_shapes_and_what_is_left_behind():
     """X goes in, label and probabilities come out; nothing else is touched."""
-    student = net().fit(X32, NAMES)
+    student = net(module__dropout=0.5).fit(X32, NAMES)
     before, state = student.predict_proba(X32), torch.get_rng_state()
     graph = to_onnx(student, X32)
     assert_same_answers(student, X32, graph=graph)
@@ -154,7 +155,7 @@ def test_names_shapes_and_what_is_left_behind():
     assert main_opset(graph) == 18
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(student.predict_proba(X32), before)
-    twin = net().fit(X32, NAMES).partial_fit(X32, NAMES)
+    twin = net(module__dropout=0.5).fit(X32, NAMES).partial_fit(X32, NAMES)
     assert np.array_equal(
         student.partial_fit(X32, NAMES).predict_proba(X32), twin.predict_proba(X32)
     )
