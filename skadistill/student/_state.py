@@ -44,8 +44,13 @@ def plain_state(net):
     ------
     TypeError
         If module or criterion is an instance, which cannot be made anew from
-        parameters.
+        parameters, or if the net was trimmed for prediction.
     """
+    if getattr(net, "_trimmed_for_prediction", False):
+        raise TypeError(
+            "the net was trimmed for prediction, so that its parts cannot be made anew "
+            "where it is read; write it before it is trimmed, or use pickle or joblib."
+        )
     for name in ("module", "criterion"):
         part = getattr(net, name)
         if isinstance(part, nn.Module):

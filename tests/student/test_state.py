@@ -202,6 +202,16 @@ def test_no_pickle_is_in_the_file_and_none_is_opened():
     assert hasattr(opened, "module_")
 
 
+def test_trimmed_nets_are_refused_and_pickle_still_works():
+    """What is left of one cannot be made anew, and says so."""
+    student = net().fit(X, Y)
+    student.trim_for_prediction()
+    with pytest.raises(TypeError, match="write it before it is trimmed"):
+        skops.dumps(student)
+    twin = pickle.loads(pickle.dumps(student))
+    assert np.array_equal(twin.predict_proba(X), student.predict_proba(X))
+
+
 @pytest.mark.parametrize(
     "kwargs", [{"module": nn.Linear(4, 3)}, {"criterion": nn.CrossEntropyLoss()}]
 )
