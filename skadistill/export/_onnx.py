@@ -125,13 +125,12 @@ def _input_types(model, X):
 
     row = X[:1]
     if hasattr(row, "columns") and _picks_columns(model):
-        inputs = guess_data_type(row)
-        for _, kind in inputs:
-            kind.shape = [None, 1]
-        return inputs
+        return guess_data_type(row)
     row = row.toarray() if issparse(row) else np.asarray(row)
-    if row.dtype.kind in "OUS":
-        row = row.reshape(len(row), -1).astype(str)
+    if row.dtype.kind == "O":
+        row = np.asarray(row.tolist())  # numbers or texts
+    if row.ndim == 1:
+        row = row[:, None]
     ((_, kind),) = guess_data_type(row)
     kind.shape = [None, *row.shape[1:]]
     return [("X", kind)]

@@ -182,9 +182,10 @@ def test_frames():
 def test_texts():
     """Texts go in as a column of strings."""
     texts = np.array(["good movie", "bad film", "nice one", "awful"] * 5)
-    model = make_pipeline(TfidfVectorizer(lowercase=False), net())
+    model = make_pipeline(TfidfVectorizer(lowercase=False), LogisticRegression())
     model.fit(texts, ["yes", "no"] * 10)
     assert_same_answers(model, texts, {"X": texts[:, None]})
+    assert_same_answers(model, texts.astype(object), {"X": texts[:, None]})
 
 
 def test_searches_leave_with_their_best():
