@@ -194,6 +194,8 @@ class ActiveDistiller(
         without a teacher.
     skadistill.model_selection.PartiallyLabeledSplit : Cross-validation with
         unlabelled rows in ``X``.
+    skadistill.export.to_onnx : Write the student as a graph that runs without Python.
+    skadistill.export.model_card : Write down what it was made from.
 
     Notes
     -----
