@@ -1,5 +1,6 @@
 """ActiveDistiller: train, ask, pay, train again, stop."""
 
+import logging
 from dataclasses import replace
 from numbers import Integral, Real
 from time import perf_counter
@@ -48,6 +49,8 @@ from skadistill.teachers import (
 )
 
 __all__ = ["ActiveDistiller"]
+
+logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
@@ -131,7 +134,8 @@ class ActiveDistiller(
         Seeds the choice of rows, cross-fitting and, where it has no seed of its
         own, the student.
     verbose : int, default=0
-        1 prints a line a round.
+        1 prints a line a round: the one that goes to :mod:`logging` anyway, at level
+        INFO.
 
     Attributes
     ----------
@@ -596,6 +600,12 @@ class ActiveDistiller(
                 state.validation = Validation(estimate.rows, estimate.proba)
             self.n_teacher_rows_validation_ = estimate.n_paid
             self.teacher_error_estimate_ = replace(estimate, proba=None)
+            logger.info(
+                "the teacher is wrong on %d of %d labelled rows (%s)",
+                estimate.n_wrong,
+                estimate.n_rows,
+                estimate.method,
+            )
         state.teacher = teacher
         if teacher.needs_fit:
             state.teacher = teacher.fitted_on(X, y, **params)
@@ -656,12 +666,10 @@ class ActiveDistiller(
             "seconds_total": end - start,
         }
         state.record(round_, **evidence)
+        line = _round_line(state.history[-1])
+        logger.info(line)
         if self.verbose:
-            print(
-                f"[ActiveDistiller] round {round_}: {state.rows.size} labelled rows, "
-                f"{evidence.get('n_asked', 0)} asked, {evidence.get('n_paid', 0)} "
-                f"paid, {end - start:.2f} s"
-            )
+            print(f"[ActiveDistiller] {line}")
 
     def _choose(self, state, n_queries):
         """Ask the strategy for rows; decide whether to stop before paying."""
@@ -748,6 +756,15 @@ class ActiveDistiller(
         self.n_rounds_ = self.history_[-1]["round"]
         self.n_queries_ = sum(record["n_asked"] for record in self.history_)
         self.n_paid_ = sum(record["n_paid"] for record in self.history_)
+        logger.info(
+            "stopped after round %d (%s): %d rows asked, %d paid, and %d labelled rows "
+            "paid for validation",
+            self.n_rounds_,
+            self.termination_condition_,
+            self.n_queries_,
+            self.n_paid_,
+            self.n_teacher_rows_validation_,
+        )
 
     def _unwrapped(self, teacher):
         """Return the user's kind of teacher, not the adapter made of it here."""
@@ -805,6 +822,15 @@ class ActiveDistiller(
             tags.input_tags.sparse &= teacher.input_tags.sparse
             tags.input_tags.allow_nan &= teacher.input_tags.allow_nan
         return tags
+
+
+def _round_line(record):
+    """Say in one line what a round did."""
+    return (
+        f"round {record['round']}: {record['n_labeled']} labelled rows, "
+        f"{record['n_asked']} asked, {record['n_paid']} paid, {record['n_free']} free, "
+        f"{record['seconds_total']:.2f} s"
+    )
 
 
 def _student_has(self, name):

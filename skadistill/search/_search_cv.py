@@ -1,5 +1,6 @@
 """LayerNASSearchCV: cross-validate candidates layer by layer under a cost limit."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -21,6 +22,8 @@ from skadistill.search._layernas import (
 from skadistill.teachers import MemoryLedger
 
 __all__ = ["LayerNASSearchCV"]
+
+logger = logging.getLogger(__name__)
 
 
 class LayerNASSearchCV(BaseSearchCV):
@@ -270,6 +273,7 @@ feature_names_in_
 
         def train(settings):
             nonlocal results
+            logger.info("training %d candidates", len(settings))
             with tasks.step(len(settings)) as context:
                 results = evaluate_candidates(settings, cv=splits, **context)
             return results[self._searched_column(results)][-len(settings) :]
@@ -287,6 +291,12 @@ feature_names_in_
             n_replicas=self.n_replicas,
             default=self.default,
             max_evaluations=self.max_evaluations,
+        )
+        logger.info(
+            "%d candidates scored; the best has score %g at cost %g",
+            result.n_evaluations,
+            result.best_score,
+            result.best_cost,
         )
         settings = [candidate_params(c) for c in result.candidates]
         if not results:

@@ -4,6 +4,7 @@ The statements keep to the SQL that SQLite and PostgreSQL share.
 """
 
 import json
+import logging
 import math
 import os
 import time
@@ -28,6 +29,8 @@ from skadistill.teachers._process import is_gone, process_name
 from skadistill.teachers._rows import KEY_DTYPE
 
 __all__ = ["LabelLedger"]
+
+logger = logging.getLogger(__name__)
 
 _LABEL = np.dtype("<f8")
 _EMBEDDING = np.dtype("<f4")
@@ -583,5 +586,13 @@ def _bury_the_dead(db):
         gone = is_gone(owner)
         if gone or (gone is None and expires < time.time()):
             if n_rows:
-                _pay(db, teacher, "lost", n_lost=n_rows, cost=n_rows * price)
+                cost = n_rows * price
+                _pay(db, teacher, "lost", n_lost=n_rows, cost=cost)
+                logger.warning(
+                    "rows that the process %r was paying for when it ended: %d; they "
+                    "may be billed, count as %g and can be asked again",
+                    owner,
+                    n_rows,
+                    cost,
+                )
             _drop_claim(db, token)

@@ -384,8 +384,8 @@ def die_with_a_claim(path, keys, labels):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_claims_of_the_dead_are_lost_and_counted(path):
-    """Their rows are free again; the money may be gone and counts as spent."""
+def test_the_claims_of_the_dead_are_lost_and_counted(path, caplog):
+    """Their rows are free again; the money may be gone, counts as spent, and is told."""
     keys, labels = some_rows(10)
     in_child(die_with_a_claim, path, keys, labels)
     ledger = LabelLedger(path, max_rows=14)
@@ -394,6 +394,8 @@ def test_the_claims_of_the_dead_are_lost_and_counted(path):
     assert claim.refused.tolist() == [False] * 7 + [True] * 3
     summary = ledger.summary()
     assert (summary["n_paid"], summary["n_lost"], summary["cost"]) == (3, 7, 5.0)
+    (warned,) = caplog.messages
+    assert "when it ended: 7; they may be billed, count as 3.5" in warned
 
 
 def test_claims_from_elsewhere_last_as_long_as_their_lease(path):
