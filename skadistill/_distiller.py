@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from time import perf_counter
 
@@ -343,10 +344,11 @@ class ActiveDistiller(
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
         tasks = RoundTasks(self, n_tasks=1 + len(state.schedule))
+        snapshot = partial(self._fitted_attributes, state)
         tasks.begin("round 0")
         self._train_and_record(state, 0, perf_counter())
         stop = self._nothing_to_ask(state)
-        if tasks.end(self._snapshot(state)):
+        if tasks.end(snapshot):
             stop = "callback"
         if not stop:
             # Only now: a student that cannot be trained must not cost a label.
@@ -362,13 +364,13 @@ class ActiveDistiller(
             stop = self._pay(state, rows, round_, evidence)
             if evidence["n_asked"]:
                 self._train_and_record(state, round_, start, evidence)
-            if tasks.end(self._snapshot(state)):
+            if tasks.end(snapshot):
                 stop = "callback"
         self.termination_condition_ = stop or (
             "budget" if state.pool.size else "pool_empty"
         )
         self._finish(state)
-        tasks.close(self._snapshot(state))
+        tasks.close(snapshot)
         return self
 
     def plan(self, X, y, *, X_unlabeled=None, cost_per_row=None):
@@ -741,21 +743,24 @@ class ActiveDistiller(
         }
         return "ledger_budget" if purchase.n_refused else None
 
-    def _snapshot(self, state):
-        """Return a function giving what a fitted copy needs right now."""
-        student = state.student
-        return lambda: {"student_": student, "classes_": self.classes_}
+    def _fitted_attributes(self, state):
+        """Return what a fit that ended now would leave."""
+        history = list(state.history)
+        return {
+            "student_": state.student,
+            "teacher_": self._unwrapped(state.teacher),
+            "history_": history,
+            "labeled_round_": state.labeled_round.copy(),
+            "transduction_": self._transduction(state),
+            "n_rounds_": history[-1]["round"],
+            "n_queries_": sum(record["n_asked"] for record in history),
+            "n_paid_": sum(record["n_paid"] for record in history),
+        }
 
     def _finish(self, state):
         """Leave the fitted attributes."""
-        self.student_ = state.student
-        self.teacher_ = self._unwrapped(state.teacher)
-        self.history_ = state.history
-        self.labeled_round_ = state.labeled_round
-        self.transduction_ = self._transduction(state)
-        self.n_rounds_ = self.history_[-1]["round"]
-        self.n_queries_ = sum(record["n_asked"] for record in self.history_)
-        self.n_paid_ = sum(record["n_paid"] for record in self.history_)
+        for name, value in self._fitted_attributes(state).items():
+            setattr(self, name, value)
         logger.info(
             "stopped after round %d (%s): %d rows asked, %d paid, and %d labelled rows "
             "paid for validation",

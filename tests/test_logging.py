@@ -132,8 +132,8 @@ def test_a_retry_is_told_and_warned_of_where_it_costs(lines, fault, level, said)
         (
             level,
             "skadistill.teachers._async",
-            f"the teacher 'model': try 1 of at most 3 about rows [0, 1] ended in {said}; "
-            "next try in 0.0 s",
+            "the teacher 'model': try 1 of at most 3 about rows [0, 1] ended in "
+            f"{said}; next try in 0.0 s",
         )
     ]
 

@@ -321,11 +321,9 @@ class _Till:
 
 def _fault_cost(error, who, n_left, price):
     """Return what a call without an answer counts, and say so where it is money."""
-    cost = getattr(error, "cost", None)
-    known = cost is not None
-    if not known:
-        cost = n_left * (price or 0.0)
-    if not known or cost > 0:
+    known = getattr(error, "cost", None)
+    cost = n_left * (price or 0.0) if known is None else known
+    if known is None or cost > 0:
         logger.warning(
             "%s: rows left without an answer by %s: %d; they may be billed and count "
             "as %g",

@@ -385,7 +385,7 @@ def die_with_a_claim(path, keys, labels):
 
 
 def test_the_claims_of_the_dead_are_lost_and_counted(path, caplog):
-    """Their rows are free again; the money may be gone, counts as spent, and is told."""
+    """Their rows are free again; the money may be gone, counts as spent, is told."""
     keys, labels = some_rows(10)
     in_child(die_with_a_claim, path, keys, labels)
     ledger = LabelLedger(path, max_rows=14)
