@@ -7,7 +7,8 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
 from skadistill._compat import Interval, StrOptions
@@ -238,12 +239,14 @@ feature_names_in_
         self._validate_params()
         self._check_layers()
         with self._shared_ledger():
-            # Needs X, which BaseSearchCV does not hand to `_run_search`.
+            # These need X and y, which BaseSearchCV does not hand to `_run_search`.
             self._meter = CostMeter(self.estimator, self.cost, X, y, self.random_state)
+            splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+            self._splits = _SameSplits(splitter)
             try:
                 return super().fit(X, y, **params)
             finally:
-                del self._meter
+                del self._meter, self._splits
 
     def estimate_evaluations(self):
         """Bound the number of candidates that `fit` will train on each fold.
@@ -263,7 +266,6 @@ feature_names_in_
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
         """Let `layernas` propose candidates, a layer at a time."""
-        splits = _SameSplits(self._checked_cv_orig)
         tasks = _SearchTasks(self, callback_ctx)
         known = KnownResults(self.previous)
         results: dict = {}
@@ -275,7 +277,7 @@ feature_names_in_
             nonlocal results
             logger.info("training %d candidates", len(settings))
             with tasks.step(len(settings)) as context:
-                results = evaluate_candidates(settings, cv=splits, **context)
+                results = evaluate_candidates(settings, cv=self._splits, **context)
             return results[self._searched_column(results)][-len(settings) :]
 
         def evaluate(candidates):
@@ -368,6 +370,7 @@ feature_names_in_
         state = dict(super().__getstate__())
         # BaseSearchCV sends the search to its workers; they need no second X.
         state.pop("_meter", None)
+        state.pop("_splits", None)
         return state
 
     @contextmanager
