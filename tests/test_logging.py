@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, LayerNASSearchCV, MemoryLedger
-from skadistill.teachers import AsyncTeacher, buy_labels
+from skadistill.teachers import AsyncTeacher, FunctionTeacher, buy_labels
 
 SECRET = "sk-this-must-not-be-anywhere"
 ROW = 1234.5678
@@ -117,37 +117,39 @@ def ask(*faults, **options):
     return buy_labels(remote, X, classes=["down", "up"], ledger=MemoryLedger())
 
 
-@pytest.mark.parametrize(
-    ("fault", "level", "said"),
-    [
-        (TimeoutError, "WARNING", "TimeoutError and may be billed"),
-        (Refusal, "INFO", "Refusal 429, not billed"),
-    ],
-)
-def test_a_retry_is_told_and_warned_of_where_it_costs(lines, fault, level, said):
-    """Two tries of which both may be billed are a warning; a refusal is none."""
-    ask(fault(f"{SECRET} about {ROW}"))
-    retries = [entry for entry in lines() if entry[1].endswith("_async")]
-    assert retries == [
+def test_retries_are_told_and_those_that_cost_are_warned_of(lines):
+    """Each is INFO; one warning counts those that a server did not refuse."""
+    ask(Refusal(), TimeoutError(), TimeoutError(), max_tries=4, cost_per_row=0.5)
+    told = [entry[::2] for entry in lines() if entry[1].endswith("_async")]
+    about = "of at most 4 about rows [0, 1] ended in"
+    assert told == [
+        *(
+            ("INFO", f"the teacher 'model': try {k} {about} {what}; next try in 0.0 s")
+            for k, what in enumerate(["Refusal (429)", *["TimeoutError"] * 2], start=1)
+        ),
         (
-            level,
-            "skadistill.teachers._async",
-            "the teacher 'model': try 1 of at most 3 about rows [0, 1] ended in "
-            f"{said}; next try in 0.0 s",
-        )
+            "WARNING",
+            "the teacher 'model': tries that may be billed and brought no answer: 2; "
+            "they count as 2",
+        ),
     ]
 
 
 def test_a_call_that_costs_and_brings_nothing_is_a_warning(lines):
-    """What it counts is said; what a server refused counts nothing and is not."""
+    """What it counts is said, once; what a server refused counts nothing."""
     with pytest.raises(Exception, match="KeyError"):
         ask(KeyError(SECRET), cost_per_row=0.5)
     with pytest.raises(Exception, match="Refusal"):
         ask(*[Refusal()] * 3, cost_per_row=0.5)
+    broken = FunctionTeacher(lambda X: list(1), name="local", cost_per_row=0.1)
+    with pytest.raises(Exception, match="not iterable"):
+        buy_labels(broken, np.eye(3), classes=[0, 1])
     warned = [text for level, _, text in lines() if level == "WARNING"]
     assert warned == [
-        "the teacher 'model': rows left without an answer by TeacherCallError: 2; they "
-        "may be billed and count as 1"
+        "the teacher 'model': tries that may be billed and brought no answer: 1; they "
+        "count as 1",
+        "the teacher 'local': rows left without an answer by TeacherCallError: 3; they "
+        "may be billed and count as 0.3",
     ]
 
 

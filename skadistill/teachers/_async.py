@@ -307,6 +307,7 @@ class _Errand:
         self.fault: Any = None
         self.fault_cost = 0.0
         self.said_slow = False
+        self.wasted: list[float] = []
 
     def run(self, engine):
         """Yield parts, here, while the calls are made in the engine's thread."""
@@ -332,6 +333,7 @@ class _Errand:
         finally:
             self.stopped = True
             work.cancel()
+            self._warn_of_waste()
         end = interrupt or self.fault
         if end is not None:
             end.cost = self.fault_cost  # rows that nobody was asked about cost nothing
@@ -395,7 +397,10 @@ class _Errand:
                 try:
                     answer = await engine.call(question)
                 except BaseException as error:
-                    spent.append(price if may_be_billed(error) else 0.0)
+                    billed = may_be_billed(error)
+                    spent.append(price if billed else 0.0)
+                    if billed:
+                        self.wasted.append(price)
                     raise
                 self._warn_if_slow(rows, time.perf_counter() - clock)
         if not isinstance(answer, Answer):
@@ -422,21 +427,31 @@ class _Errand:
         return f"row {numbers[0]}" if len(rows) == 1 else f"rows {numbers!r:.60}"
 
     def _log_retry(self, rows, state):
-        """Say that a call is tried again: a warning where both tries may be billed."""
+        """Say that a call is tried again, and why."""
         error = state.outcome.exception()
-        billed = may_be_billed(error)
+        status = status_of(error)
         # The error's own text may quote the row, or the address with its key.
-        logger.log(
-            logging.WARNING if billed else logging.INFO,
+        logger.info(
             "%s: try %d of at most %d about %s ended in %s%s; next try in %.1f s",
             self.teacher.label,
             state.attempt_number,
             self.teacher.max_tries,
             self._numbered(rows),
             type(error).__name__,
-            " and may be billed" if billed else f" {status_of(error)}, not billed",
+            "" if status is None else f" ({status})",
             state.next_action.sleep,
         )
+
+    def _warn_of_waste(self):
+        """Say how many tries may be on the bill and brought nothing."""
+        if self.wasted:
+            logger.warning(
+                "%s: tries that may be billed and brought no answer: %d; they count "
+                "as %g",
+                self.teacher.label,
+                len(self.wasted),
+                sum(self.wasted),
+            )
 
     def _warn_if_slow(self, rows, seconds):
         """Say once that answers come close to the timeout, which costs them."""

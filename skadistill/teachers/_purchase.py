@@ -320,18 +320,18 @@ class _Till:
 
 
 def _fault_cost(error, who, n_left, price):
-    """Return what a call without an answer counts, and say so where it is money."""
-    known = getattr(error, "cost", None)
-    cost = n_left * (price or 0.0) if known is None else known
-    if known is None or cost > 0:
-        logger.warning(
-            "%s: rows left without an answer by %s: %d; they may be billed and count "
-            "as %g",
-            who,
-            type(error).__name__,
-            n_left,
-            cost,
-        )
+    """Return what a call without an answer counts; say so where nobody else does."""
+    cost = getattr(error, "cost", None)
+    if cost is not None:  # a teacher that knows has said it
+        return cost
+    cost = n_left * (price or 0.0)
+    logger.warning(
+        "%s: rows left without an answer by %s: %d; they may be billed and count as %g",
+        who,
+        type(error).__name__,
+        n_left,
+        cost,
+    )
     return cost
 
 
