@@ -220,7 +220,7 @@ def cluster(pool, kill=False):
 
 
 def _import():
-    import skadistill  # noqa: F401
+    import skadistill  # noqa: F401 (workers load it before the clock starts)
 
     torch.set_num_threads(1)
 
