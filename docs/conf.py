@@ -72,6 +72,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 0,
     "write_computation_times": False,
     "capture_repr": (),
+    "default_thumb_file": str(HERE / "_static" / "prints_only.svg"),
 }
 
 
