@@ -1,3 +1,6 @@
+import signal
+from functools import partial
+
 import numpy as np
 import pytest
 import sklearn
@@ -20,3 +23,11 @@ def metadata_routing():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Press Ctrl-C: a function. In the background of a shell it would be ignored."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield partial(signal.raise_signal, signal.SIGINT)
+    signal.signal(signal.SIGINT, usual)

@@ -26,6 +26,7 @@ from skadistill.teachers._call_faults import (
 from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._identity import classes_suffix, function_identity
+from skadistill.teachers._interrupts import held_interrupts
 from skadistill.teachers._rows import count_rows, take_rows
 
 __all__ = ["Answer", "AsyncTeacher"]
@@ -302,7 +303,7 @@ class _Errand:
         self.classes = classes
         self.numbers = numbers
         self.calls = iter(calls)
-        self.stopped = False
+        self.stopped = self.interrupted = False
         self.answers: queue.SimpleQueue = queue.SimpleQueue()
         self.fault: Any = None
         self.fault_cost = 0.0
@@ -311,21 +312,20 @@ class _Errand:
 
     def run(self, engine):
         """Yield parts, here, while the calls are made in the engine's thread."""
+        try:
+            # Calls in flight are paid for: take them home before leaving.
+            with held_interrupts(self._interrupt):
+                yield from self._parts(engine)
+        except KeyboardInterrupt as error:
+            error.cost = self.fault_cost  # type: ignore[attr-defined] # read by buy_labels
+            raise
+
+    def _parts(self, engine):
+        """Yield parts, then raise the fault, if any."""
         work = asyncio.run_coroutine_threadsafe(self._work(engine), engine.loop)
         clock = time.perf_counter()
-        interrupt: Any = None
         try:
-            while True:
-                try:
-                    parts = self._ready()
-                except KeyboardInterrupt as error:
-                    # Calls in flight are paid for: take them home before leaving.
-                    if interrupt is not None:
-                        raise
-                    interrupt, self.stopped = error, True
-                    continue
-                if parts is None:
-                    break
+            while (parts := self._ready()) is not None:
                 now = time.perf_counter()
                 yield _joined(parts, seconds=now - clock)
                 clock = now
@@ -334,10 +334,13 @@ class _Errand:
             self.stopped = True
             work.cancel()
             self._warn_of_waste()
-        end = interrupt or self.fault
-        if end is not None:
-            end.cost = self.fault_cost  # rows that nobody was asked about cost nothing
-            raise end
+        if self.fault is not None and not self.interrupted:
+            # Rows that nobody was asked about cost nothing.
+            self.fault.cost = self.fault_cost
+            raise self.fault
+
+    def _interrupt(self):
+        self.stopped = self.interrupted = True
 
     def _ready(self):
         """Wait for an answer; return all there are, None at the end."""

@@ -11,6 +11,7 @@ import numpy as np
 from skadistill.exceptions import BudgetError, LedgerError, TeacherError
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._embeddings import raise_without_embeddings
+from skadistill.teachers._interrupts import held_interrupts
 from skadistill.teachers._ledger import MemoryLedger
 from skadistill.teachers._rows import row_keys, take_rows
 
@@ -53,7 +54,7 @@ class Purchase:
         teacher of whom none is known has ``n_dims`` 0.
     n_embedded : int
         Number of rows asked about for their embedding alone: their label was known.
-        They are not among `n_paid` here, but the ledger counts them as paid again.
+        They are not among `n_paid`, nor are they in the ledger.
     """
 
     labels: np.ndarray
@@ -223,9 +224,12 @@ class _Till:
             parts = self.teacher.ask_parts(
                 take_rows(self.X, rows), self.classes, row_numbers=rows, **extra
             )
-            for part in parts:
-                self._keep(rows[part.rows], part, claim)
-                self.on_part()
+            # Closed at once where recording fails: calls in flight end with it.
+            with contextlib.closing(_as_generator(parts)) as parts:
+                for part in parts:
+                    with held_interrupts():
+                        self._keep(rows[part.rows], part, claim)
+                    self.on_part()
         except BaseException as error:
             n_left = int(np.sum(~self.labeled[rows]))
             cost = _fault_cost(error, self.teacher.label, n_left, claim.price)
@@ -273,9 +277,10 @@ class _Till:
             clock = time.perf_counter()
             embeddings = self.teacher.embed(take_rows(self.X, rows), row_numbers=rows)
             seconds = time.perf_counter() - clock
-            self.ledger.record_embeddings(
-                self.keys[rows], self.identity, embeddings, seconds=seconds
-            )
+            with held_interrupts():
+                self.ledger.record_embeddings(
+                    self.keys[rows], self.identity, embeddings, seconds=seconds
+                )
             self.n_embedded += len(rows)
             self.n_calls += 1
             self.seconds += seconds
@@ -350,6 +355,11 @@ def _log_purchase(teacher, purchase):
         purchase.cost,
         purchase.seconds,
     )
+
+
+def _as_generator(parts):
+    """Give what a teacher of one's own returns a `close`."""
+    return parts if hasattr(parts, "close") else (part for part in parts)
 
 
 def _first_of_each(keys, rows):

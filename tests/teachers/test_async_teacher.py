@@ -419,6 +419,7 @@ def test_interrupts_inside_pass_through(stop):
     assert teacher.ask(X[:2], CLASSES).shape == (2, 2)  # the loop lives
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_takes_the_calls_in_flight_home():
     """No new call is made; those in flight are waited for and recorded."""
     asked = []
@@ -439,6 +440,56 @@ def test_ctrl_c_takes_the_calls_in_flight_home():
     assert known.nonzero()[0].tolist() == sorted(asked)
     assert len(asked) < 10
     assert ledger.summary()["cost"] == 0.5 * len(asked)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_ctrl_c_during_the_recording_takes_them_home_too(ctrl_c, moment):
+    """Whatever the ledger is doing just then: what was asked is known in the end."""
+    asked = []
+
+    async def ask(X):
+        asked.append(X[0, 0])
+        await asyncio.sleep(0.02 * len(asked))
+        return ["up"]
+
+    class Busy(MemoryLedger):
+        def _store(self, *what):
+            first = len(self) == 0
+            if first and moment == "before":
+                ctrl_c()
+            super()._store(*what)
+            if first and moment == "after":
+                ctrl_c()
+
+    ledger, X = Busy(), np.arange(40.0)[:, None]
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=4, cost_per_row=0.5)
+    with pytest.raises(KeyboardInterrupt):
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
+    assert known.nonzero()[0].tolist() == sorted(asked)
+    assert 4 <= len(asked) < 10
+    assert ledger.summary()["cost"] == 0.5 * len(asked)
+
+
+def test_a_second_ctrl_c_goes_through(ctrl_c):
+    """Who presses twice does not want to wait: calls in flight are given up."""
+
+    async def ask(X):
+        await asyncio.sleep(0.01 if X[0, 0] == 0 else 60)
+        return ["up"]
+
+    class Busy(MemoryLedger):
+        def _store(self, *what):
+            super()._store(*what)
+            ctrl_c()
+            ctrl_c()
+
+    ledger, X = Busy(), np.arange(4.0)[:, None]
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=4)
+    with pytest.raises(KeyboardInterrupt):
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    assert len(ledger) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_costs_that_the_server_reports(server):

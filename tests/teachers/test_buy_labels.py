@@ -1,5 +1,6 @@
 """Labels are bought once each, recorded before the next call, and never lost."""
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -205,6 +206,29 @@ def test_an_interrupt_keeps_what_was_paid():
             batch_size=3,
         )
     assert len(ledger) == 3
+
+
+def test_ctrl_c_while_a_batch_is_recorded_waits_for_it(ctrl_c):
+    """The batch was paid for: it is recorded whole, and nothing more is asked."""
+
+    class Busy(MemoryLedger):
+        def _store(self, *what):
+            ctrl_c()
+            super()._store(*what)
+
+    counter, ledger = Counter(), Busy()
+    with pytest.raises(KeyboardInterrupt):
+        buy_labels(
+            named(counter),
+            np.arange(4.0)[:, None],
+            classes=CLASSES,
+            ledger=ledger,
+            batch_size=2,
+        )
+    assert len(ledger) == 2
+    assert counter.calls == [[0.0, 1.0]]
+    assert ledger.summary()["n_failed"] == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_every_batch_is_recorded_before_the_next_is_asked():

@@ -1,0 +1,66 @@
+"""Ctrl-C at moments at which it would cost what was paid for."""
+
+import signal
+import threading
+from contextlib import contextmanager
+
+__all__ = ["held_interrupts"]
+
+
+@contextmanager
+def held_interrupts(at_first=lambda: None):
+    """Hold the first Ctrl-C back until the block ends; a second one goes through.
+
+    It is raised at the end of the block, unless another error leaves it. Only where
+    Ctrl-C would raise `KeyboardInterrupt` here: in the main thread, and with Python's
+    own handler.
+
+    Parameters
+    ----------
+    at_first : callable, optional
+        Called without arguments when the first one comes, between any two
+        instructions of the block.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At the end, if one came; at once, if a second came.
+
+    Examples
+    --------
+    >>> import signal
+    >>> from skadistill.teachers._interrupts import held_interrupts
+    >>> try:
+    ...     with held_interrupts():
+    ...         signal.raise_signal(signal.SIGINT)
+    ...         print("recorded")
+    ... except KeyboardInterrupt:
+    ...     print("left")
+    recorded
+    left
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread()
+    if not here or usual is not signal.default_int_handler:
+        yield
+        return
+    held = False
+
+    def hold(signum, frame):
+        nonlocal held
+        if held:
+            usual(signum, frame)
+        held = True
+        at_first()
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if held:
+        raise KeyboardInterrupt
