@@ -104,6 +104,35 @@ class PartitionedRows(ChunkedRows):
         super().__init__(sizes, None, like)
         self.partitions = partitions
         self.convert = _Convert(self._none)
+        self._known = np.empty(0, dtype=np.int64)
+        self._kept: Any = None
+
+    def take(self, rows):
+        """Return rows in memory; those that were taken before are still there.
+
+        Every round trains on the rows that all rounds have asked about, and reading
+        one row can cost the workers its whole partition.
+
+        Parameters
+        ----------
+        rows : ndarray of int of shape (n_taken,)
+            Positions. Where they are most of the collection nothing is kept.
+
+        Returns
+        -------
+        taken : container of n_taken rows
+            In the order of `rows`.
+        """
+        new = np.setdiff1d(rows, self._known)
+        if len(rows) == 0 or 2 * len(new) > len(self):
+            return super().take(rows)
+        if len(new):
+            pieces = [] if self._kept is None else [self._kept]
+            self._kept = stack_rows([*pieces, super().take(new)])
+            self._known = np.concatenate([self._known, new])
+        order = np.argsort(self._known)
+        at = order[np.searchsorted(self._known, rows, sorter=order)]
+        return take_rows(self._kept, at)
 
     def partition_bounds(self):
         """Iterate over partitions with the numbers of their first and last + 1 rows.
