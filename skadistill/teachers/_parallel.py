@@ -130,7 +130,7 @@ class ParallelTeacher(BaseTeacher):
         return self._inner.output_weights
 
     @property
-    def cost_per_row(self):
+    def cost_per_row(self):  # type: ignore[override]
         """What one answer of `teacher` costs; None: not known."""
         return self._inner.cost_per_row
 
@@ -144,7 +144,7 @@ class ParallelTeacher(BaseTeacher):
         """How many rows are bought together: enough for ten rounds of calls."""
         return 10 * effective_n_jobs(self.n_jobs) * self.rows_per_call
 
-    @property
+    @property  # type: ignore[override]
     def allow_missing_classes(self):
         """Whether `teacher` may lack classes."""
         return self._inner.allow_missing_classes
@@ -246,7 +246,8 @@ class _Errand:
 
     def run(self, workers, batches):
         """Yield a part for each batch answered, then raise the fault, if any."""
-        left, flying = iter(batches), {}
+        left = iter(batches)
+        flying: dict[futures.Future, np.ndarray] = {}
         clock = time.perf_counter()
         while True:
             try:
@@ -264,7 +265,7 @@ class _Errand:
                 answer = self._answer(future, flying.pop(future))
                 if answer is not None:
                     now = time.perf_counter()
-                    yield self._part(*answer, seconds=now - clock)
+                    yield self._part(answer, now - clock)
                     clock = now
         if self.end is not None:
             self.end.cost = self.cost
@@ -289,7 +290,8 @@ class _Errand:
                 self.end = self._named(error, rows)
             return None
 
-    def _part(self, rows, labels, embeddings, seconds):
+    def _part(self, answer, seconds):
+        rows, labels, embeddings = answer
         price = self.teacher.cost_per_row
         cost = None if price is None else price * len(rows)
         return Part(rows, labels, cost, seconds, embeddings)
