@@ -34,7 +34,7 @@ class RowBlocks:
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.query._blocks import RowBlocks
+    >>> from skadistill.query import RowBlocks
     >>> blocks = RowBlocks([np.array([1.0, 3.0])])
     >>> blocks.n_rows, blocks.map(np.sum), blocks.transform(np.negative).gather()
     (2, [np.float64(4.0)], array([-1., -3.]))
