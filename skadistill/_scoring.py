@@ -131,10 +131,7 @@ class PoolScorer:
         first = self._rows_of_first_door()
         if first.size:
             here = [values for values, _ in self._results_here(score, first)]
-            tasks.insert(
-                0,
-                dask.delayed(np.concatenate(here, dtype=np.float32, casting="unsafe")),
-            )
+            tasks.insert(0, dask.delayed(_join(here)))
             sizes.insert(0, first.size)
         blocks = align(dask.persist(*tasks), sizes)
         blocks.map(len)  # waits until all rows are scored

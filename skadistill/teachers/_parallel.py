@@ -220,6 +220,13 @@ class ParallelTeacher(BaseTeacher):
             After the first batch that fails, once those in flight have come back and
             were yielded. Its ``cost`` is that of the batches that failed.
         """
+        if not isinstance(self.rows_per_call, int) or self.rows_per_call < 1:
+            error = TeacherError(
+                f"rows_per_call is {self.rows_per_call!r}; pass an integer of at "
+                "least 1."
+            )
+            error.cost = 0.0
+            raise error
         teacher = self._inner
         teacher._check_classes(np.asarray(classes).tolist())
         numbers = np.arange(count_rows(X)) if row_numbers is None else row_numbers

@@ -23,6 +23,7 @@ from skadistill.teachers import (
     as_teacher,
     buy_labels,
 )
+from skadistill.testing import check_teacher
 
 # The scheduler's weak dictionaries complain when threads of this process end.
 pytestmark = pytest.mark.filterwarnings(
@@ -193,6 +194,12 @@ def test_it_is_the_teacher_it_asks():
     assert not unfitted.fitted_on([[0.0], [1.0]], [0, 1]).needs_fit
 
 
+def test_it_keeps_the_contract_of_teachers():
+    """The kit that checks teachers of one's own has nothing to say."""
+    X, y = np.random.default_rng(0).standard_normal((30, 2)), np.arange(30) % 2
+    check_teacher(ParallelTeacher(LogisticRegression().fit(X, y), 7), X, CLASSES)
+
+
 def test_what_cannot_be_asked_is_refused_before_it_costs():
     """Other backends and other classes are errors, and no row is asked about."""
     calls = []
@@ -202,6 +209,8 @@ def test_what_cannot_be_asked_is_refused_before_it_costs():
         pytest.raises(TeacherError, match="MultiprocessingBackend; use"),
     ):
         buy_labels(teacher, X, classes=CLASSES)
+    with pytest.raises(TeacherError, match="rows_per_call is 0; pass"):
+        buy_labels(ParallelTeacher(calls.append, 0), X, classes=CLASSES)
     other = ParallelTeacher(as_teacher(calls.append, classes=["a", "b"]))
     with pytest.raises(TeacherClassesError):
         buy_labels(other, X, classes=CLASSES)
