@@ -5,9 +5,11 @@ and ``from _common import load, markdown_table`` works.
 """
 
 import io
+import json
 import os
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
@@ -253,6 +255,39 @@ def standardize(X_train, X_test):
     spread = X_train.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1.0
     return tuple(((X - centre) / spread).astype(np.float32) for X in (X_train, X_test))
+
+
+def remembered(path, key, compute):
+    """Return what a run gave when it was made, or make it and keep it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File of kept runs, one JSON line each; remove it to make all afresh.
+    key : list
+        Names the run.
+    compute : callable
+        Makes it; returns what JSON can hold.
+
+    Returns
+    -------
+    result : object
+        As JSON gives it back.
+    """
+    known = _kept_runs(path)
+    if str(key) not in known:
+        known[str(key)] = result = compute()
+        with path.open("a", encoding="utf8") as stream:
+            stream.write(json.dumps({"run": key, "result": result}) + "\n")
+    return known[str(key)]
+
+
+@cache
+def _kept_runs(path):
+    if not path.exists():
+        return {}
+    records = map(json.loads, path.read_text(encoding="utf8").splitlines())
+    return {str(record["run"]): record["result"] for record in records}
 
 
 def save_result(path, text):

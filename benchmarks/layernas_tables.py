@@ -12,11 +12,10 @@ the rivals trains one.
 """
 
 import argparse
-import json
 import sys
 import warnings
 from collections import deque
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from _common import (
     markdown_table,
     mean_interval,
     paired_difference,
+    remembered,
     save_result,
 )
 
@@ -249,26 +249,10 @@ def true_accuracies(space, name, noise, n_seeds):
     """Run a method, or look up earlier runs; two arrays (n_counts, n_seeds)."""
     runs = []
     for seed in range(n_seeds):
-        key = [space.name, name, noise, seed]
-        known = earlier_runs()
-        if str(key) not in known:
-            run = run_seed(space, METHODS[name], noise, seed)
-            known[str(key)] = run
-            with RUNS.open("a", encoding="utf8") as stream:
-                stream.write(json.dumps({"run": key, "result": run}) + "\n")
-        runs.append(known[str(key)])
+        run = partial(run_seed, space, METHODS[name], noise, seed)
+        runs.append(remembered(RUNS, [space.name, name, noise, seed], run))
     answers, used = zip(*runs, strict=True)
     return np.array(answers).T, np.array(used).T
-
-
-@cache
-def earlier_runs():
-    """Read the runs kept beside the table; remove the file to run all afresh."""
-    if not RUNS.exists():
-        return {}
-    lines = RUNS.read_text(encoding="utf8").splitlines()
-    records = [json.loads(line) for line in lines]
-    return {str(record["run"]): record["result"] for record in records}
 
 
 def cell(values):
@@ -313,7 +297,7 @@ def compare(space, noise, n_seeds):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=60)
     parser.add_argument("--spaces", type=int, default=4, help="how many of them")
     parser.add_argument("--noise", type=float, default=NOISE)
     parser.add_argument("--save", action="store_true")

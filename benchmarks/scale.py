@@ -303,7 +303,7 @@ def gains_report(pool):
 
 
 def _import():
-    import skadistill  # noqa: F401
+    import skadistill  # noqa: F401 (workers load it before the clock starts)
 
     torch.set_num_threads(1)
 

@@ -5,6 +5,7 @@ packages are shown and not linked.
 """
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -56,7 +57,11 @@ numpydoc_show_class_members = False
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!skadistill).*")]
 
+# Shown but not run where what it needs is missing.
+CAN_EXPORT = all(map(importlib.util.find_spec, ("onnxruntime", "skl2onnx", "skops")))
+
 sphinx_gallery_conf = {
+    "filename_pattern": r"/plot_" if CAN_EXPORT else r"/plot_(?!10_export)",
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "within_subsection_order": "FileNameSortKey",
@@ -67,6 +72,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 0,
     "write_computation_times": False,
     "capture_repr": (),
+    "default_thumb_file": str(HERE / "_static" / "prints_only.svg"),
 }
 
 

@@ -194,7 +194,9 @@ print(distiller.plan(X, y))
 
 # %%
 # The account runs out: a refusal that waiting does not mend, so the fit ends. Every
-# row answered before, and those that were on the wire, are in the ledger.
+# row answered before, and those that were on the wire, are in the ledger. On the way
+# warnings, through the standard ``logging`` module, count the tries that may be on the
+# bill and brought nothing.
 try:
     distiller.fit(X, y)
 except TeacherError as error:

@@ -5,6 +5,7 @@ The front door: :class:`ActiveDistiller` and what most scripts need beside it.
 
 from skadistill._distiller import ActiveDistiller
 from skadistill._plan import Plan
+from skadistill._progress import TqdmProgress
 from skadistill._stopping import StudentStable
 from skadistill.search import LayerNASSearchCV
 from skadistill.student import StudentNet
@@ -20,5 +21,6 @@ __all__ = [
     "Plan",
     "StudentNet",
     "StudentStable",
+    "TqdmProgress",
     "__version__",
 ]

@@ -16,21 +16,10 @@ from sklearn.utils.validation import _check_method_params, validate_data
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
-
-    HAS_CALLBACKS = True
 except ImportError:
-    HAS_CALLBACKS = False
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stand in for scikit-learn's mixin before 1.9: no callbacks to run."""
-
-    def with_callbacks(method):
-        """Return the method as it is: there are no callbacks to tear down."""
-        return method
-
+    from skadistill._callbacks import CallbackSupportMixin, with_callbacks
 
 __all__ = [
-    "HAS_CALLBACKS",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
@@ -58,7 +47,7 @@ def validate_parameters(estimator):
 
 
 class RoundTasks:
-    """Report each round as one task of scikit-learn's callbacks, where they exist.
+    """Report each round as one task of scikit-learn's callbacks.
 
     Parameters
     ----------
@@ -70,31 +59,26 @@ class RoundTasks:
 
     def __init__(self, estimator, n_tasks):
         self.estimator = estimator
-        self.context = None
-        if HAS_CALLBACKS:
-            self.context = estimator._init_callback_context(max_subtasks=n_tasks)
-            self.context.call_on_fit_task_begin(estimator=estimator)
+        self.context = estimator._init_callback_context(max_subtasks=n_tasks)
+        self.context.call_on_fit_task_begin(estimator=estimator)
 
     def begin(self, name):
         """Open a task below the fit's own."""
-        if self.context is not None:
-            self._task = self.context.subcontext(task_name=name)
-            self._task.call_on_fit_task_begin(estimator=self.estimator)
+        self._task = self.context.subcontext(task_name=name)
+        self._task.call_on_fit_task_begin(estimator=self.estimator)
 
     def end(self, fitted_attributes):
         """End the open task; True when a callback asks to stop.
 
         `fitted_attributes()` returns what a fitted copy needs at this moment.
         """
-        return self._end(getattr(self, "_task", None), fitted_attributes)
+        return self._end(self._task, fitted_attributes)
 
     def close(self, fitted_attributes):
         """End the fit's own task."""
         self._end(self.context, fitted_attributes)
 
     def _end(self, task, fitted_attributes):
-        if task is None:
-            return False
         return bool(
             task.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes=fitted_attributes

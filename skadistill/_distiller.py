@@ -1,5 +1,8 @@
 """ActiveDistiller: train, ask, pay, train again, stop."""
 
+import logging
+from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from time import perf_counter
 
@@ -47,6 +50,8 @@ from skadistill.teachers import (
 )
 
 __all__ = ["ActiveDistiller"]
+
+logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
@@ -131,7 +136,8 @@ class ActiveDistiller(
         Seeds the choice of rows, cross-fitting and, where it has no seed of its
         own, the student.
     verbose : int, default=0
-        1 prints a line a round.
+        1 prints a line a round: the one that goes to :mod:`logging` anyway, at level
+        INFO.
 
     Attributes
     ----------
@@ -175,6 +181,11 @@ class ActiveDistiller(
         Labelled rows paid for to estimate the teacher's error.
     teacher_error_ : float or None
         Estimated or given error rate of the teacher; None where nobody needed it.
+    teacher_error_estimate_ : TeacherErrorEstimate or None
+        On how many rows the teacher was held against given labels, how often it was
+        wrong, and an interval for its rate, see
+        :class:`skadistill.teachers.TeacherErrorEstimate`; the answers themselves are
+        left out. None where nobody needed it.
     n_rounds_ : int
         Rounds asked.
     termination_condition_ : str
@@ -189,6 +200,8 @@ class ActiveDistiller(
         without a teacher.
     skadistill.model_selection.PartiallyLabeledSplit : Cross-validation with
         unlabelled rows in ``X``.
+    skadistill.export.to_onnx : Write the student as a graph that runs without Python.
+    skadistill.export.model_card : Write down what it was made from.
 
     Notes
     -----
@@ -332,10 +345,11 @@ class ActiveDistiller(
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
         tasks = RoundTasks(self, n_tasks=1 + len(state.schedule))
+        snapshot = partial(self._fitted_attributes, state)
         tasks.begin("round 0")
         self._train_and_record(state, 0, perf_counter())
         stop = self._nothing_to_ask(state)
-        if tasks.end(self._snapshot(state)):
+        if tasks.end(snapshot):
             stop = "callback"
         if not stop:
             # Only now: a student that cannot be trained must not cost a label.
@@ -351,13 +365,13 @@ class ActiveDistiller(
             stop = self._pay(state, rows, round_, evidence)
             if evidence["n_asked"]:
                 self._train_and_record(state, round_, start, evidence)
-            if tasks.end(self._snapshot(state)):
+            if tasks.end(snapshot):
                 stop = "callback"
         self.termination_condition_ = stop or (
             "budget" if state.pool.size else "pool_empty"
         )
         self._finish(state)
-        tasks.close(self._snapshot(state))
+        tasks.close(snapshot)
         return self
 
     def plan(self, X, y, *, X_unlabeled=None, cost_per_row=None):
@@ -536,6 +550,7 @@ class ActiveDistiller(
         )
         self.n_teacher_rows_validation_ = 0
         self.teacher_error_ = None
+        self.teacher_error_estimate_ = None
         return state, routed.teacher.fit
 
     def _route(self, params):
@@ -587,6 +602,13 @@ class ActiveDistiller(
             if estimate.proba is not None:
                 state.validation = Validation(estimate.rows, estimate.proba)
             self.n_teacher_rows_validation_ = estimate.n_paid
+            self.teacher_error_estimate_ = replace(estimate, proba=None)
+            logger.info(
+                "the teacher is wrong on %d of %d labelled rows (%s)",
+                estimate.n_wrong,
+                estimate.n_rows,
+                estimate.method,
+            )
         state.teacher = teacher
         if teacher.needs_fit:
             state.teacher = teacher.fitted_on(X, y, **params)
@@ -647,12 +669,10 @@ class ActiveDistiller(
             "seconds_total": end - start,
         }
         state.record(round_, **evidence)
+        line = _round_line(state.history[-1])
+        logger.info(line)
         if self.verbose:
-            print(
-                f"[ActiveDistiller] round {round_}: {state.rows.size} labelled rows, "
-                f"{evidence.get('n_asked', 0)} asked, {evidence.get('n_paid', 0)} "
-                f"paid, {end - start:.2f} s"
-            )
+            print(f"[ActiveDistiller] {line}")
 
     def _choose(self, state, n_queries):
         """Ask the strategy for rows; decide whether to stop before paying."""
@@ -724,21 +744,33 @@ class ActiveDistiller(
         }
         return "ledger_budget" if purchase.n_refused else None
 
-    def _snapshot(self, state):
-        """Return a function giving what a fitted copy needs right now."""
-        student = state.student
-        return lambda: {"student_": student, "classes_": self.classes_}
+    def _fitted_attributes(self, state):
+        """Return what a fit that ended now would leave."""
+        history = list(state.history)
+        return {
+            "student_": state.student,
+            "teacher_": self._unwrapped(state.teacher),
+            "history_": history,
+            "labeled_round_": state.labeled_round.copy(),
+            "transduction_": self._transduction(state),
+            "n_rounds_": history[-1]["round"],
+            "n_queries_": sum(record["n_asked"] for record in history),
+            "n_paid_": sum(record["n_paid"] for record in history),
+        }
 
     def _finish(self, state):
         """Leave the fitted attributes."""
-        self.student_ = state.student
-        self.teacher_ = self._unwrapped(state.teacher)
-        self.history_ = state.history
-        self.labeled_round_ = state.labeled_round
-        self.transduction_ = self._transduction(state)
-        self.n_rounds_ = self.history_[-1]["round"]
-        self.n_queries_ = sum(record["n_asked"] for record in self.history_)
-        self.n_paid_ = sum(record["n_paid"] for record in self.history_)
+        for name, value in self._fitted_attributes(state).items():
+            setattr(self, name, value)
+        logger.info(
+            "stopped after round %d (%s): %d rows asked, %d paid, and %d labelled rows "
+            "paid for validation",
+            self.n_rounds_,
+            self.termination_condition_,
+            self.n_queries_,
+            self.n_paid_,
+            self.n_teacher_rows_validation_,
+        )
 
     def _unwrapped(self, teacher):
         """Return the user's kind of teacher, not the adapter made of it here."""
@@ -796,6 +828,15 @@ class ActiveDistiller(
             tags.input_tags.sparse &= teacher.input_tags.sparse
             tags.input_tags.allow_nan &= teacher.input_tags.allow_nan
         return tags
+
+
+def _round_line(record):
+    """Say in one line what a round did."""
+    return (
+        f"round {record['round']}: {record['n_labeled']} labelled rows, "
+        f"{record['n_asked']} asked, {record['n_paid']} paid, {record['n_free']} free, "
+        f"{record['seconds_total']:.2f} s"
+    )
 
 
 def _student_has(self, name):

@@ -8,6 +8,7 @@ received, and what to do. Classes that scikit-learn's own checks expect to be a
 __all__ = [
     "BudgetError",
     "EmptyPoolError",
+    "ExportError",
     "LedgerError",
     "NoLabeledRowsError",
     "ObjectiveError",
@@ -50,6 +51,10 @@ class QueryStrategyError(SkadistillError, ValueError):
 
 class ObjectiveError(SkadistillError, ValueError):
     """An objective is unknown, or lacks the evidence that it learns from."""
+
+
+class ExportError(SkadistillError, ValueError):
+    """A model, or a part of it, cannot be written in the form asked for."""
 
 
 class LedgerError(SkadistillError, ValueError):

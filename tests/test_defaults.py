@@ -9,6 +9,7 @@ import pytest
 
 import skadistill
 import skadistill.datasets
+import skadistill.export
 import skadistill.model_selection
 import skadistill.objectives
 import skadistill.plotting
@@ -25,6 +26,7 @@ ROOMS = [
     skadistill.teachers,
     skadistill.model_selection,
     skadistill.datasets,
+    skadistill.export,
     skadistill.objectives,
     skadistill.search,
     skadistill.plotting,

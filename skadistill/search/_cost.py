@@ -18,7 +18,7 @@ from torch import nn
 
 from skadistill._validation import unlabeled_mask
 from skadistill.student import StudentNet, as_student
-from skadistill.student._net import _parameter_names
+from skadistill.student._assembly import parameter_names
 
 __all__ = ["COSTS", "build_untrained", "count_macs", "count_params", "measure_latency"]
 
@@ -274,7 +274,7 @@ def _build_student(net, X, y):
     sized = (
         net.module == "auto"
         if isinstance(net.module, str)
-        else ("n_rows" in _parameter_names(net.module))
+        else ("n_rows" in parameter_names(net.module))
     )
     if sized and "module__n_rows" not in net.get_params():
         net.set_params(module__n_rows=_num_samples(X))

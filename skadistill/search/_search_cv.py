@@ -1,12 +1,14 @@
 """LayerNASSearchCV: cross-validate candidates layer by layer under a cost limit."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
 from skadistill._compat import Interval, StrOptions
@@ -21,6 +23,8 @@ from skadistill.search._layernas import (
 from skadistill.teachers import MemoryLedger
 
 __all__ = ["LayerNASSearchCV"]
+
+logger = logging.getLogger(__name__)
 
 
 class LayerNASSearchCV(BaseSearchCV):
@@ -235,12 +239,14 @@ feature_names_in_
         self._validate_params()
         self._check_layers()
         with self._shared_ledger():
-            # Needs X, which BaseSearchCV does not hand to `_run_search`.
+            # These need X and y, which BaseSearchCV does not hand to `_run_search`.
             self._meter = CostMeter(self.estimator, self.cost, X, y, self.random_state)
+            splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+            self._splits = _SameSplits(splitter)
             try:
                 return super().fit(X, y, **params)
             finally:
-                del self._meter
+                del self._meter, self._splits
 
     def estimate_evaluations(self):
         """Bound the number of candidates that `fit` will train on each fold.
@@ -260,7 +266,6 @@ feature_names_in_
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
         """Let `layernas` propose candidates, a layer at a time."""
-        splits = _SameSplits(self._checked_cv_orig)
         tasks = _SearchTasks(self, callback_ctx)
         known = KnownResults(self.previous)
         results: dict = {}
@@ -270,8 +275,9 @@ feature_names_in_
 
         def train(settings):
             nonlocal results
+            logger.info("training %d candidates", len(settings))
             with tasks.step(len(settings)) as context:
-                results = evaluate_candidates(settings, cv=splits, **context)
+                results = evaluate_candidates(settings, cv=self._splits, **context)
             return results[self._searched_column(results)][-len(settings) :]
 
         def evaluate(candidates):
@@ -287,6 +293,12 @@ feature_names_in_
             n_replicas=self.n_replicas,
             default=self.default,
             max_evaluations=self.max_evaluations,
+        )
+        logger.info(
+            "%d candidates scored; the best has score %g at cost %g",
+            result.n_evaluations,
+            result.best_score,
+            result.best_cost,
         )
         settings = [candidate_params(c) for c in result.candidates]
         if not results:
@@ -358,6 +370,7 @@ feature_names_in_
         state = dict(super().__getstate__())
         # BaseSearchCV sends the search to its workers; they need no second X.
         state.pop("_meter", None)
+        state.pop("_splits", None)
         return state
 
     @contextmanager

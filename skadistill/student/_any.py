@@ -8,7 +8,8 @@ from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import Lesson
-from skadistill.student._net import StudentNet, check_soft_targets
+from skadistill.student._checks import check_soft_targets
+from skadistill.student._net import StudentNet
 from skadistill.student._reweight import check_new_weights
 
 __all__ = ["as_student", "default_student", "expand_soft_labels", "fit_student"]

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import functools
 import inspect
+import logging
 import os
 import queue
 import threading
@@ -16,13 +17,23 @@ import numpy as np
 
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._base import Part
-from skadistill.teachers._call_faults import is_retryable, may_be_billed, retry_after
+from skadistill.teachers._call_faults import (
+    is_retryable,
+    may_be_billed,
+    retry_after,
+    status_of,
+)
 from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._identity import classes_suffix, function_identity
 from skadistill.teachers._rows import count_rows, take_rows
 
 __all__ = ["Answer", "AsyncTeacher"]
+
+logger = logging.getLogger(__name__)
+
+#: Share of the timeout after which an answer is said to be slow.
+_SLOW = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,6 +306,8 @@ class _Errand:
         self.answers: queue.SimpleQueue = queue.SimpleQueue()
         self.fault: Any = None
         self.fault_cost = 0.0
+        self.said_slow = False
+        self.wasted: list[float] = []
 
     def run(self, engine):
         """Yield parts, here, while the calls are made in the engine's thread."""
@@ -320,6 +333,7 @@ class _Errand:
         finally:
             self.stopped = True
             work.cancel()
+            self._warn_of_waste()
         end = interrupt or self.fault
         if end is not None:
             end.cost = self.fault_cost  # rows that nobody was asked about cost nothing
@@ -375,14 +389,20 @@ class _Errand:
         """Try until there is an answer; append to `spent` what each try cost."""
         question = take_rows(self.X, rows)
         price = len(rows) * (self.teacher.cost_per_row or 0.0)
-        async for attempt in engine.tries(lambda: not self.stopped):
+        log_retry = functools.partial(self._log_retry, rows)
+        async for attempt in engine.tries(lambda: not self.stopped, log_retry):
             with attempt:
                 await engine.wait_for_turn(question)
+                clock = time.perf_counter()
                 try:
                     answer = await engine.call(question)
                 except BaseException as error:
-                    spent.append(price if may_be_billed(error) else 0.0)
+                    billed = may_be_billed(error)
+                    spent.append(price if billed else 0.0)
+                    if billed:
+                        self.wasted.append(price)
                     raise
+                self._warn_if_slow(rows, time.perf_counter() - clock)
         if not isinstance(answer, Answer):
             answer = Answer(answer)
         spent.append(price if answer.cost is None else answer.cost)
@@ -392,16 +412,60 @@ class _Errand:
         """Make a fault of the teacher of whatever was raised."""
         if isinstance(error, TeacherError) or not isinstance(error, Exception):
             return error
-        numbers = self.numbers[rows].tolist()
-        which = f"row {numbers[0]}" if len(rows) == 1 else f"rows {numbers!r:.60}"
         fault = TeacherCallError(
             f"{self.teacher.label} raised {type(error).__name__}: "
-            f"{str(error).rstrip('.')}, when asked about {which} (try {n_tries} of at "
-            f"most {self.teacher.max_tries}); mend the teacher or its input and ask "
-            "again."
+            f"{str(error).rstrip('.')}, when asked about {self._numbered(rows)} "
+            f"(try {n_tries} of at most {self.teacher.max_tries}); mend the teacher or "
+            "its input and ask again."
         )
         fault.__cause__ = error
         return fault
+
+    def _numbered(self, rows):
+        """Name the rows of a call by their numbers."""
+        numbers = self.numbers[rows].tolist()
+        return f"row {numbers[0]}" if len(rows) == 1 else f"rows {numbers!r:.60}"
+
+    def _log_retry(self, rows, state):
+        """Say that a call is tried again, and why."""
+        error = state.outcome.exception()
+        status = status_of(error)
+        # The error's own text may quote the row, or the address with its key.
+        logger.info(
+            "%s: try %d of at most %d about %s ended in %s%s; next try in %.1f s",
+            self.teacher.label,
+            state.attempt_number,
+            self.teacher.max_tries,
+            self._numbered(rows),
+            type(error).__name__,
+            "" if status is None else f" ({status})",
+            state.next_action.sleep,
+        )
+
+    def _warn_of_waste(self):
+        """Say how many tries may be on the bill and brought nothing."""
+        if self.wasted:
+            logger.warning(
+                "%s: tries that may be billed and brought no answer: %d; they count "
+                "as %g",
+                self.teacher.label,
+                len(self.wasted),
+                sum(self.wasted),
+            )
+
+    def _warn_if_slow(self, rows, seconds):
+        """Say once that answers come close to the timeout, which costs them."""
+        if self.said_slow or seconds < _SLOW * self.teacher.timeout:
+            return
+        self.said_slow = True
+        logger.warning(
+            "%s took %.1f s about %s and is cut off after %g s; such calls may be "
+            "billed and are tried again, so rather raise timeout",
+            self.teacher.label,
+            seconds,
+            self._numbered(rows),
+            self.teacher.timeout,
+        )
 
 
 class _Engine:
@@ -434,7 +498,7 @@ class _Engine:
         thread.start()
         self.thread = thread
 
-    def tries(self, going_on):
+    def tries(self, going_on, before_sleep=None):
         """Iterate over the tries of one call, waiting in between."""
         return self.tenacity.AsyncRetrying(
             stop=self.tenacity.stop_after_attempt(self.max_tries),
@@ -444,6 +508,7 @@ class _Engine:
             retry=self.tenacity.retry_if_exception(
                 lambda error: going_on() and self.retryable(error)
             ),
+            before_sleep=before_sleep,
             reraise=True,
         )
 

@@ -4,6 +4,7 @@ The statements keep to the SQL that SQLite and PostgreSQL share.
 """
 
 import json
+import logging
 import math
 import os
 import time
@@ -28,6 +29,8 @@ from skadistill.teachers._process import is_gone, process_name
 from skadistill.teachers._rows import KEY_DTYPE
 
 __all__ = ["LabelLedger"]
+
+logger = logging.getLogger(__name__)
 
 _LABEL = np.dtype("<f8")
 _EMBEDDING = np.dtype("<f4")
@@ -255,16 +258,22 @@ class LabelLedger(BaseLedger):
     ):
         with self._file.transaction(write=True) as db:
             label_set, stored = _made_label_set(db, teacher_id, classes)
-            teacher, n_dims = _teacher(db, teacher_id)
+            teacher, _ = _teacher(db, teacher_id)
             if embeddings is not None:
-                check_width(embeddings, n_dims or embeddings.shape[1], teacher_id)
-                _insert_embeddings(db, teacher, keys, embeddings)
+                _insert_embeddings(db, teacher_id, keys, embeddings)
             counts = {"n_paid": len(keys), "cost": cost, "seconds": seconds}
             payment = _pay(db, teacher, "paid", n_calls=1, **counts)
             labels = labels[:, column_order([_plain(c) for c in classes], stored)]
             _insert_labels(db, label_set, keys, labels, payment)
             if claim is not None:
                 _take_from_claim(db, claim.token, label_set, keys)
+
+    def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
+        with self._file.transaction(write=True) as db:
+            _make_teacher(db, teacher_id)
+            _insert_embeddings(db, teacher_id, keys, embeddings)
+            teacher, _ = _teacher(db, teacher_id)
+            _pay(db, teacher, "paid", n_calls=1, cost=cost, seconds=seconds)
 
     def _reserve(self, keys, teacher_id, classes, price):
         with self._file.transaction(write=True) as db:
@@ -419,14 +428,19 @@ def _teacher(db, teacher_id):
     ).fetchone() or (None, None)
 
 
+def _make_teacher(db, teacher_id):
+    """Make room for a teacher, where it is new."""
+    db.execute(
+        "INSERT INTO teachers (identity) VALUES (?) ON CONFLICT DO NOTHING",
+        (teacher_id,),
+    )
+
+
 def _made_label_set(db, teacher_id, classes):
     """Return a label set, after making it where it is new."""
     label_set, stored = _label_set(db, teacher_id, classes)
     if label_set is None:
-        db.execute(
-            "INSERT INTO teachers (identity) VALUES (?) ON CONFLICT DO NOTHING",
-            (teacher_id,),
-        )
+        _make_teacher(db, teacher_id)
         teacher, _ = _teacher(db, teacher_id)
         stored = [_plain(c) for c in classes]
         label_set = db.execute(
@@ -458,8 +472,10 @@ def _insert_labels(db, label_set, keys, labels, payment):
     return n_new
 
 
-def _insert_embeddings(db, teacher, keys, embeddings):
-    """Keep the embeddings of new keys."""
+def _insert_embeddings(db, teacher_id, keys, embeddings):
+    """Keep the embeddings of new keys of a teacher that is there."""
+    teacher, n_dims = _teacher(db, teacher_id)
+    check_width(embeddings, n_dims or embeddings.shape[1], teacher_id)
     db.execute(
         "UPDATE teachers SET n_dims = ? WHERE id = ?", (embeddings.shape[1], teacher)
     )
@@ -498,12 +514,11 @@ def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds)
     """Take over what another ledger paid in one call; return how much was new."""
     labels = check_labels(labels, len(keys), len(classes))
     label_set, stored = _made_label_set(db, teacher, classes)
-    number, n_dims = _teacher(db, teacher)
+    number, _ = _teacher(db, teacher)
     given = np.array([e is not None for e in embeddings])
     if given.any():
         table = check_embeddings([e for e in embeddings if e is not None], given.sum())
-        check_width(table, n_dims or table.shape[1], teacher)
-        _insert_embeddings(db, number, keys[given], table)
+        _insert_embeddings(db, teacher, keys[given], table)
     here = _present(db, label_set, keys, ("labels",))
     new = np.array([key not in here for key in keys.tolist()])
     n_new = int(new.sum())
@@ -571,5 +586,13 @@ def _bury_the_dead(db):
         gone = is_gone(owner)
         if gone or (gone is None and expires < time.time()):
             if n_rows:
-                _pay(db, teacher, "lost", n_lost=n_rows, cost=n_rows * price)
+                cost = n_rows * price
+                _pay(db, teacher, "lost", n_lost=n_rows, cost=cost)
+                logger.warning(
+                    "rows that the process %r was paying for when it ended: %d; they "
+                    "may be billed, count as %g and can be asked again",
+                    owner,
+                    n_rows,
+                    cost,
+                )
             _drop_claim(db, token)

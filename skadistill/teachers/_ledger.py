@@ -39,8 +39,8 @@ class BaseLedger(ABC):
     A ledger only remembers, and says how much more may be spent. It never asks a
     teacher, and never answers for another teacher, for another set of classes or for
     a row it has not seen. A subclass stores and finds (`_store`, `_find`,
-    `_find_embeddings`, `_reserve`, `_end`); the checks are done here, once for all
-    ledgers.
+    `_store_embeddings`, `_find_embeddings`, `_reserve`, `_end`); the checks are done
+    here, once for all ledgers.
 
     Clones share a ledger: ``clone`` returns it.
 
@@ -175,6 +175,40 @@ class BaseLedger(ABC):
             claim,
         )
 
+    def record_embeddings(
+        self, keys, teacher_id, embeddings, *, cost=None, seconds=None
+    ):
+        """Remember embeddings that came without labels.
+
+        No label was paid for: ``n_paid`` stays, and `max_rows` is not touched; the
+        call, its cost and its seconds are counted.
+
+        Parameters
+        ----------
+        keys : ndarray of dtype V16 and shape (n_rows,)
+            Keys made by `row_keys`.
+        teacher_id : str
+            The teacher's identity.
+        embeddings : array-like of shape (n_rows, n_dims)
+            What the teacher said about the rows; kept as float32. A row that has one
+            keeps it.
+        cost : float or None, default=None
+            What they cost together, in the user's money.
+        seconds : float or None, default=None
+            How long they took together.
+
+        Raises
+        ------
+        LedgerError
+            If keys and embeddings do not fit together, or the embeddings have
+            another width than those before.
+        """
+        keys = _checked_keys(keys)
+        embeddings = check_embeddings(embeddings, len(keys))
+        self._store_embeddings(
+            keys, teacher_id, embeddings, cost or 0.0, seconds or 0.0
+        )
+
     def claim(self, keys, teacher_id, classes, *, price=None):
         """Reserve rows before paying for them, as far as the budget goes.
 
@@ -249,6 +283,10 @@ class BaseLedger(ABC):
         """
 
     @abstractmethod
+    def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
+        """Keep embeddings of new keys, count the call; arguments are checked."""
+
+    @abstractmethod
     def _reserve(self, keys, teacher_id, classes, price):
         """Return a Claim; arguments are checked."""
 
@@ -306,11 +344,18 @@ class _Shelf:
         # Last, so that a fault above leaves no key without its row.
         self.place.update((key, start + j) for j, key in enumerate(new))
 
-    def copy(self):
-        """Return a shelf that shares nothing with this one."""
-        twin = _Shelf(0)
-        twin.place, twin.rows = dict(self.place), self.rows[: len(self.place)].copy()
-        return twin
+    def contents(self):
+        """Return copies of keys and rows, in their order."""
+        keys = np.array(list(self.place), dtype=KEY_DTYPE)
+        return keys, self.rows[: len(self.place)].copy()
+
+    @classmethod
+    def holding(cls, keys, rows):
+        """Make a shelf of keys and rows, which become its own."""
+        shelf = cls(0)
+        shelf.place = {key: i for i, key in enumerate(keys.tolist())}
+        shelf.rows = rows
+        return shelf
 
 
 class MemoryLedger(BaseLedger):
@@ -365,17 +410,34 @@ class MemoryLedger(BaseLedger):
     def __getstate__(self):
         with self._lock:
             # Copies: another thread may record while the state is being written.
+            # Claims stay here with their buyers.
             return {
-                **vars(self),
-                "_labels": {k: (c, s.copy()) for k, (c, s) in self._labels.items()},
-                "_embeddings": {k: s.copy() for k, s in self._embeddings.items()},
-                "_counts": {k: dict(v) for k, v in self._counts.items()},
-                "_claims": {},  # their buyers are here, not there
-                "_lock": None,
+                "max_rows": self.max_rows,
+                "max_cost": self.max_cost,
+                "labels": [
+                    (teacher_id, classes, *shelf.contents())
+                    for (teacher_id, _), (classes, shelf) in self._labels.items()
+                ],
+                "embeddings": [
+                    (teacher_id, *shelf.contents())
+                    for teacher_id, shelf in self._embeddings.items()
+                ],
+                "counts": {k: dict(v) for k, v in self._counts.items()},
+                "home": self._home,
+                "warned": self._warned,
             }
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _lock=threading.RLock())
+        MemoryLedger.__init__(
+            self, max_rows=state["max_rows"], max_cost=state["max_cost"]
+        )
+        for teacher_id, classes, keys, rows in state["labels"]:
+            question = (teacher_id, frozenset(classes))
+            self._labels[question] = (tuple(classes), _Shelf.holding(keys, rows))
+        for teacher_id, keys, rows in state["embeddings"]:
+            self._embeddings[teacher_id] = _Shelf.holding(keys, rows)
+        self._counts = {k: dict(v) for k, v in state["counts"].items()}
+        self._home, self._warned = tuple(state["home"]), state["warned"]
 
     def __repr__(self):
         summary = self.summary()
@@ -426,11 +488,7 @@ class MemoryLedger(BaseLedger):
         self._warn_if_copied()
         with self._lock:
             if embeddings is not None:
-                shelf = self._embeddings.setdefault(
-                    teacher_id, _Shelf(embeddings.shape[1], np.float32)
-                )
-                check_width(embeddings, shelf.n_columns, teacher_id)
-                shelf.add(keys, embeddings)
+                self._shelve_embeddings(keys, teacher_id, embeddings)
             stored, shelf = self._labels.setdefault(
                 (teacher_id, frozenset(classes)), (classes, _Shelf(len(classes)))
             )
@@ -439,6 +497,20 @@ class MemoryLedger(BaseLedger):
                 teacher_id, n_paid=len(keys), n_calls=1, cost=cost, seconds=seconds
             )
             self._let_go(claim, keys.tolist())
+
+    def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
+        self._warn_if_copied()
+        with self._lock:
+            self._shelve_embeddings(keys, teacher_id, embeddings)
+            self._count(teacher_id, n_calls=1, cost=cost, seconds=seconds)
+
+    def _shelve_embeddings(self, keys, teacher_id, embeddings):
+        """Keep the embeddings of new keys."""
+        shelf = self._embeddings.setdefault(
+            teacher_id, _Shelf(embeddings.shape[1], np.float32)
+        )
+        check_width(embeddings, shelf.n_columns, teacher_id)
+        shelf.add(keys, embeddings)
 
     def _count(self, teacher_id, **amounts):
         """Add amounts to what is counted for a teacher."""

@@ -89,6 +89,7 @@ MIGRATIONS: dict[int, list[str]] = {}
 _TIMEOUT = 120.0  # seconds
 _CHECKPOINT_EVERY = 1.0  # seconds
 _SMALLEST_PAGE = 512  # bytes
+_LOOKS, _BETWEEN_LOOKS = 4, 0.005  # times, seconds
 _LEFT_BEHIND: list = []
 
 
@@ -275,11 +276,7 @@ def _connect(path, mode):
 
 
 def _looks_cut(path):
-    """Compare the size in the header with the file's; True if only a log can tell.
-
-    Through SQLite and not by reading the file: closing a file drops the locks that
-    the same process has on it.
-    """
+    """Compare the size in the header with the file's; True if only a log can tell."""
     if not os.path.isfile(path):
         raise LedgerError(f"{path} is no file; pass the path of a ledger, or of none.")
     size = os.stat(path).st_size
@@ -288,25 +285,38 @@ def _looks_cut(path):
             f"The ledger {path} has {size} bytes: it was cut, or is no ledger; restore "
             "it from a copy, or remove it to start a new one."
         )
+    for _ in range(_LOOKS):
+        # The header first: the file only grows.
+        promised = _size_in_header(path)
+        if promised is not None and os.stat(path).st_size >= promised:
+            return False
+        # After a crash, or while another process writes, the rest is in the log.
+        try:
+            if os.stat(f"{path}-wal").st_size > 0:
+                return True
+        except FileNotFoundError:
+            pass
+        # Another process may have moved its log into the file between the two looks.
+        time.sleep(_BETWEEN_LOOKS)
+    raise LedgerError(_damaged(path))
+
+
+def _size_in_header(path):
+    """Return how many bytes the file should have; None where it cannot be told.
+
+    Through SQLite and not by reading the file: closing a file drops the locks that
+    the same process has on it.
+    """
     connection = _connect(path, "ro&immutable=1")
     try:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-        if size >= pages * page_size:
-            return False
+        return pages * connection.execute("PRAGMA page_size").fetchone()[0]
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_CORRUPT:
             raise
+        return None
     finally:
         connection.close()
-    # After a crash the rest may still be in the write-ahead log.
-    try:
-        logged = os.stat(f"{path}-wal").st_size > 0
-    except FileNotFoundError:
-        logged = False
-    if not logged:
-        raise LedgerError(_damaged(path))
-    return True
 
 
 def _check_pages(connection, path):

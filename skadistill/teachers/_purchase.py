@@ -1,6 +1,7 @@
 """Buying labels: look up what is known, ask for the rest, record, then use."""
 
 import contextlib
+import logging
 import time
 from dataclasses import dataclass
 from numbers import Integral
@@ -14,6 +15,8 @@ from skadistill.teachers._ledger import MemoryLedger
 from skadistill.teachers._rows import row_keys, take_rows
 
 __all__ = ["Purchase", "buy_labels"]
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between looks at a row that somebody else is paying for: first, longest.
 _PAUSES = (0.01, 1.0)
@@ -174,7 +177,9 @@ def buy_labels(
     except TeacherError as error:
         _add_receipt(error, till.n_paid, keep)
         raise
-    return till.purchase()
+    purchase = till.purchase()
+    _log_purchase(teacher, purchase)
+    return purchase
 
 
 class _Till:
@@ -223,9 +228,7 @@ class _Till:
                 self.on_part()
         except BaseException as error:
             n_left = int(np.sum(~self.labeled[rows]))
-            cost = getattr(error, "cost", None)
-            if cost is None:
-                cost = n_left * (claim.price or 0.0)
+            cost = _fault_cost(error, self.teacher.label, n_left, claim.price)
             # The first error says more than one about a ledger that is no better.
             with contextlib.suppress(LedgerError):
                 self.ledger.release(
@@ -270,13 +273,8 @@ class _Till:
             clock = time.perf_counter()
             embeddings = self.teacher.embed(take_rows(self.X, rows), row_numbers=rows)
             seconds = time.perf_counter() - clock
-            self.ledger.record(
-                self.keys[rows],
-                self.identity,
-                self.classes,
-                self.labels[rows],
-                seconds=seconds,
-                embeddings=embeddings,
+            self.ledger.record_embeddings(
+                self.keys[rows], self.identity, embeddings, seconds=seconds
             )
             self.n_embedded += len(rows)
             self.n_calls += 1
@@ -291,6 +289,8 @@ class _Till:
         self.labels[rows[known]] = labels[known]
         self.labeled[rows[known]] = True
         if not known.any():
+            if self.pause == _PAUSES[0]:
+                logger.info("waiting for %d rows that others pay for", len(rows))
             time.sleep(self.pause)
             self.pause = min(2 * self.pause, _PAUSES[1])
         return rows[~known]
@@ -317,6 +317,39 @@ class _Till:
             embeddings=embeddings,
             n_embedded=self.n_embedded,
         )
+
+
+def _fault_cost(error, who, n_left, price):
+    """Return what a call without an answer counts; say so where nobody else does."""
+    cost = getattr(error, "cost", None)
+    if cost is not None:  # a teacher that knows has said it
+        return cost
+    cost = n_left * (price or 0.0)
+    logger.warning(
+        "%s: rows left without an answer by %s: %d; they may be billed and count as %g",
+        who,
+        type(error).__name__,
+        n_left,
+        cost,
+    )
+    return cost
+
+
+def _log_purchase(teacher, purchase):
+    """Say what was bought; silent where there was nothing to buy."""
+    if not len(purchase.labels):
+        return
+    logger.info(
+        "%s: rows paid %d, free %d, beyond the ledger's budget %d; calls %d, cost %g, "
+        "%.2f s",
+        teacher.label,
+        purchase.n_paid,
+        purchase.n_free,
+        purchase.n_refused,
+        purchase.n_calls,
+        purchase.cost,
+        purchase.seconds,
+    )
 
 
 def _first_of_each(keys, rows):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import beta
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
@@ -45,6 +46,34 @@ class TeacherErrorEstimate:
     n_paid: int
     proba: np.ndarray | None
     rows: np.ndarray
+
+    def interval(self, level=0.95):
+        """Return the bounds between which the error rate lies.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Posterior probability of the interval, in (0, 1).
+
+        Returns
+        -------
+        low, high : float
+            Quantiles of the Beta posterior that leave the same probability outside
+            on either side.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skadistill.teachers import TeacherErrorEstimate
+        >>> rows = np.arange(100)
+        >>> estimate = TeacherErrorEstimate(11 / 102, 10, 100, "asked", 100, None, rows)
+        >>> low, high = estimate.interval()
+        >>> print(f"{low:.3f} to {high:.3f}")
+        0.056 to 0.175
+        """
+        posterior = beta(self.n_wrong + 1, self.n_rows - self.n_wrong + 1)
+        low, high = posterior.interval(level)
+        return float(low), float(high)
 
 
 def estimate_teacher_error(

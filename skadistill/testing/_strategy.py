@@ -105,5 +105,5 @@ def _pool(X, proba, student):
 
 def _global_state():
     """Return the state of numpy's global generator, comparable."""
-    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (the one meant)
     return state["state"]["key"].tobytes(), state["state"]["pos"], state["has_gauss"]

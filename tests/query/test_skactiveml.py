@@ -23,13 +23,13 @@ from skadistill.query import _skactiveml as adapter
 from skadistill.query._skactiveml import SkactivemlStrategy, is_skactiveml_strategy
 
 skactiveml = pytest.importorskip("skactiveml")
-from skactiveml import pool as theirs  # noqa: E402
-from skactiveml.classifier import (  # noqa: E402
+from skactiveml import pool as theirs  # noqa: E402 (where there)
+from skactiveml.classifier import (  # noqa: E402 (where there)
     MixtureModelClassifier,
     ParzenWindowClassifier,
     SklearnClassifier,
 )
-from skactiveml.utils import MISSING_LABEL  # noqa: E402
+from skactiveml.utils import MISSING_LABEL  # noqa: E402 (where there)
 
 N_LABELED, N_POOL = 30, 90
 CLASSES = np.array(["a", "b", "c"])
@@ -92,7 +92,7 @@ STRATEGIES = [
 def test_their_strategies_follow_our_contract(strategy):
     """Each answers with distinct positions, which depend only on the seed."""
     first = ask(strategy, seed=1)
-    np.random.seed(5)  # noqa: NPY002 the global state must not matter
+    np.random.seed(5)
     again = ask(strategy, seed=1)
     assert first.shape == (6,)
     assert first.dtype == np.int64

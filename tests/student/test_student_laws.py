@@ -150,7 +150,7 @@ def test_seed_covers_order_and_dropout(table):
     options = {"module__dropout": 0.5}
     first = net(**options).fit(X, y)
     torch.rand(3)
-    np.random.rand(3)  # noqa: NPY002
+    np.random.rand(3)
     assert_same_net(first, net(**options).fit(X, y))
 
 
@@ -159,11 +159,11 @@ def test_global_generators_are_left_alone(table, seed):
     """A fit moves neither torch's nor numpy's global generator."""
     X, y = table
     torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
     net(random_state=seed, module__dropout=0.5).fit(X, y).predict(X)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(before[1], np.random.get_state()[1])
 
 
 def test_global_generators_are_restored_after_a_failure(table):
@@ -181,7 +181,7 @@ def test_no_seed_is_really_random(table):
     nets = []
     for _ in range(2):
         torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002
+        np.random.seed(0)
         nets.append(weights_of(net(random_state=None).fit(X, y)))
     assert not torch.equal(*nets)
 

@@ -14,7 +14,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skadistill.exceptions import TeacherCallError, TeacherError, TeacherShapeError
+from skadistill.exceptions import (
+    LedgerError,
+    TeacherCallError,
+    TeacherError,
+    TeacherShapeError,
+)
 from skadistill.student import StudentNet
 from skadistill.teachers import (
     BaseTeacher,
@@ -23,6 +28,7 @@ from skadistill.teachers import (
     MemoryLedger,
     as_teacher,
     buy_labels,
+    row_keys,
 )
 
 pytestmark = pytest.mark.filterwarnings(
@@ -380,9 +386,36 @@ def test_known_labels_get_their_embedding_where_it_can_be_had_alone(ledger):
     assert (answer.calls, embed.calls) == ([5, 2], [2, 2, 2, 1])
     assert (bought.n_paid, bought.n_free, bought.n_embedded) == (2, 5, 5)
     np.testing.assert_array_equal(bought.embeddings, 2 * X)
+    spent = ledger.summary()
+    assert (spent["n_paid"], spent["n_labels"], spent["n_calls"]) == (7, 7, 5)
     again = buy_labels(teacher, X, **buy)
     assert (again.n_calls, again.n_embedded) == (0, 0)
     np.testing.assert_array_equal(again.embeddings, 2 * X)
+
+
+def test_embeddings_alone_leave_the_budget_for_labels():
+    """Five embeddings asked apart take none of the seven rows that may be paid."""
+    ledger = MemoryLedger(max_rows=7)
+    teacher = FunctionTeacher(proba, name="t", embedding=twice)
+    X = np.arange(16.0).reshape(8, 2)
+    buy_labels(teacher, X[:5], classes=[0, 1], ledger=ledger)
+    buy = {"classes": [0, 1], "ledger": ledger, "with_embeddings": True}
+    assert buy_labels(teacher, X[:5], **buy).n_embedded == 5
+    assert buy_labels(teacher, X, **buy).n_paid == 2
+
+
+def test_embeddings_of_a_new_teacher_are_kept_without_any_label(ledger):
+    """They are found again; no label is; another width is refused."""
+    keys = row_keys(np.eye(3))
+    ledger.record_embeddings(keys[:2], "t", [[1, 2], [3, 4]], cost=0.5, seconds=2)
+    known, embeddings = ledger.lookup_embeddings(keys, "t")
+    assert known.tolist() == [True, True, False]
+    assert embeddings[:2].tolist() == [[1, 2], [3, 4]]
+    assert not ledger.lookup(keys, "t", [0, 1])[0].any()
+    spent = ledger.summary()["teachers"]["t"]
+    assert (spent["n_paid"], spent["n_calls"], spent["cost"]) == (0, 1, 0.5)
+    with pytest.raises(LedgerError, match=r"3 columns where those recorded .* have 2"):
+        ledger.record_embeddings(keys, "t", np.ones((3, 3)))
 
 
 def test_known_labels_stay_without_embedding_where_it_would_be_a_label_again(ledger):

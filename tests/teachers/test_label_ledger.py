@@ -300,6 +300,26 @@ def test_a_cut_file_whose_log_is_left_is_checked_page_by_page(path):
         assert (found == labels).all()
 
 
+def test_a_file_grown_while_it_is_looked_at_is_whole(path, monkeypatch):
+    """The last writer leaves, and its log becomes the file, between the two looks."""
+    keys, labels = some_rows(100)
+    writer = LabelLedger(path)
+    writer.record(keys[:1], "t", CLASSES, labels[:1])
+    monkeypatch.setattr(ledger_file, "_CHECKPOINT_EVERY", np.inf)
+    writer.record(keys[1:], "t", CLASSES, labels[1:])
+    connect = ledger_file._connect
+
+    def connect_late(path, mode):
+        writer._file.close()
+        return connect(path, mode)
+
+    size = path.stat().st_size
+    monkeypatch.setattr(ledger_file, "_connect", connect_late)
+    known, _ = LabelLedger(path).lookup(keys, "t", CLASSES)
+    assert known.all()
+    assert path.stat().st_size > size
+
+
 def record_in_tens(path, keys, labels):
     ledger = LabelLedger(path)
     for start in range(0, len(keys), 10):
@@ -364,8 +384,8 @@ def die_with_a_claim(path, keys, labels):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_claims_of_the_dead_are_lost_and_counted(path):
-    """Their rows are free again; the money may be gone and counts as spent."""
+def test_the_claims_of_the_dead_are_lost_and_counted(path, caplog):
+    """Their rows are free again; the money may be gone, counts as spent, is told."""
     keys, labels = some_rows(10)
     in_child(die_with_a_claim, path, keys, labels)
     ledger = LabelLedger(path, max_rows=14)
@@ -374,6 +394,8 @@ def test_the_claims_of_the_dead_are_lost_and_counted(path):
     assert claim.refused.tolist() == [False] * 7 + [True] * 3
     summary = ledger.summary()
     assert (summary["n_paid"], summary["n_lost"], summary["cost"]) == (3, 7, 5.0)
+    (warned,) = caplog.messages
+    assert "when it ended: 7; they may be billed, count as 3.5" in warned
 
 
 def test_claims_from_elsewhere_last_as_long_as_their_lease(path):

@@ -12,7 +12,12 @@ from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 
 from skadistill.exceptions import TeacherClassesError
-from skadistill.teachers import FunctionTeacher, MemoryLedger, estimate_teacher_error
+from skadistill.teachers import (
+    FunctionTeacher,
+    MemoryLedger,
+    TeacherErrorEstimate,
+    estimate_teacher_error,
+)
 
 CLASSES = ["a", "b", "c"]
 
@@ -30,6 +35,20 @@ class Memory(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return np.array([self.seen_.get(v, self.classes_[0]) for v in X[:, 0]])
+
+
+def test_the_interval_is_that_of_the_posterior():
+    """Without a row anything is possible; more rows and less certainty narrow it."""
+    nothing = TeacherErrorEstimate(0.5, 0, 0, "asked", 0, None, np.arange(0))
+    assert nothing.interval(0.9) == pytest.approx((0.05, 0.95))
+    few, many = (
+        TeacherErrorEstimate((n // 10 + 1) / (n + 2), n // 10, n, "asked", n, None, [])
+        for n in (20, 2000)
+    )
+    # Beta(w + 1, n - w + 1) lies below x as often as a count among n + 1 exceeds w.
+    assert binom.sf(2, 21, few.interval()) == pytest.approx((0.025, 0.975))
+    assert few.interval()[0] < many.interval()[0] < 0.1 < many.interval()[1]
+    assert many.interval(0.5)[0] > many.interval(0.9)[0]
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])

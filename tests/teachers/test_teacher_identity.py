@@ -199,13 +199,13 @@ def test_a_dead_objects_token_is_not_inherited():
     gc.collect()
     assert len(tokens) == 50
     before = len(_TOKENS)
-    function = lambda X: X  # noqa: E731
+    function = lambda X: X  # noqa: E731 (what is tested)
     object_token(function)
     assert len(_TOKENS) == before + 1
     del function
     gc.collect()
     assert len(_TOKENS) == before
-    stale = lambda X: X  # noqa: E731
+    stale = lambda X: X  # noqa: E731 (what is tested)
     _TOKENS[id(stale)] = (weakref.ref(GaussianNB), "somebody else")
     assert object_token(stale) != "somebody else"
 

@@ -27,7 +27,7 @@ class Sound(QueryStrategy):
 
 class Global(Sound):
     def query(self, pool, n_queries, random_state):
-        np.random.random()  # noqa: NPY002
+        np.random.random()
         return np.arange(n_queries)
 
 

@@ -1,0 +1,221 @@
+"""What a student was made from, on one page."""
+
+import inspect
+import platform
+import re
+from importlib.metadata import version
+
+from sklearn.pipeline import Pipeline
+from torch import nn
+
+from skadistill.export._optional import require
+from skadistill.export._served import last_step, served_model
+from skadistill.objectives import as_objective
+from skadistill.query import as_strategy
+from skadistill.student import Standardize, StudentNet
+
+__all__ = ["model_card"]
+
+PACKAGES = ("skadistill", "numpy", "scikit-learn", "torch", "skorch")
+ENDINGS = {
+    "no_pool": "there was nothing unlabelled",
+    "budget": "the budget was spent",
+    "pool_empty": "every row was asked",
+    "no_gain": "the strategy saw nothing to gain",
+    "student_stable": "the student no longer changed",
+    "ledger_budget": "the ledger's limit was reached",
+    "callback": "a callback asked to stop",
+}
+
+
+def model_card(model):
+    """Write down what a student was made from, on a card in Markdown.
+
+    The card states the student and its size, how many rows had labels, how many were
+    asked and paid for, how often the teacher is wrong and on how many rows that was
+    seen, objective, strategy, rounds and versions. Equal fits give equal cards: there
+    is no date and no duration on it.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted :class:`~skadistill.ActiveDistiller`, a search over one, or a
+        pipeline that ends in one. A fitted student without its distiller gets a card
+        that says what is known: itself and the versions.
+
+    Returns
+    -------
+    card : skops.card.Card
+        ``render()`` gives the text, ``save(path)`` writes it, ``add`` puts in
+        sections of your own, such as the use that is intended, ``add_table`` and
+        ``add_plot`` the measurements that you trust.
+
+    Raises
+    ------
+    ImportError
+        If skops is missing.
+    NotFittedError
+        If the model is not fitted.
+
+    See Also
+    --------
+    to_onnx : Write the student itself.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill import ActiveDistiller
+    >>> from skadistill.export import model_card
+    >>> X, y = load_iris(return_X_y=True)
+    >>> y[40:50], y[80:100], y[110:] = -1, -1, -1
+    >>> distiller = ActiveDistiller(
+    ...     LogisticRegression(max_iter=1000), LogisticRegression(max_iter=1000),
+    ...     budget=10, n_rounds=1, random_state=0,
+    ... ).fit(X, y)
+    >>> card = model_card(distiller)
+    >>> print(card.select("Rounds").format())
+    | Round | Rows trained on | Asked | Paid | Agreement with teacher |
+    | :---: | :-------------: | :---: | :--: | :--------------------: |
+    |   0   |        80       |   0   |  0   |                        |
+    |   1   |        90       |   10  |  10  |         1.000          |
+    """
+    cards = require("skops.card", "model_card")
+    served = served_model(model)
+    distiller = _find_distiller(model)
+    card = cards.Card(model, template=None, model_diagram=False)
+    card.add_table(Student=_facts(_about_student(served)))
+    if distiller is not None:
+        card.add_table(Labels=_facts(_about_labels(distiller)))
+        card.add_table(Teacher=_facts(_about_teacher(distiller)))
+        card.add_table(Rounds=_rounds(distiller.history_))
+    card.add_table(Versions=_facts(_versions()))
+    return card
+
+
+def _find_distiller(model):
+    """Return the distiller at the end of a pipeline or a search; None if none."""
+    if hasattr(model, "best_estimator_"):
+        return _find_distiller(model.best_estimator_)
+    if isinstance(model, Pipeline):
+        return _find_distiller(model[-1])
+    return model if hasattr(model, "student_") else None
+
+
+def _facts(facts):
+    """Lay facts out as the columns of a table."""
+    return {"Fact": list(facts), "Value": list(facts.values())}
+
+
+def _about_student(served):
+    classifier = last_step(served)
+    classes = [str(label) for label in classifier.classes_]
+    facts = {"Model": _name(served), "Classes": f"{len(classes)}: {_some(classes)}"}
+    if hasattr(served, "n_features_in_"):
+        facts["Features"] = served.n_features_in_
+    if isinstance(classifier, StudentNet):
+        facts |= {
+            "Module": _module_name(classifier),
+            "Weights": sum(p.numel() for p in classifier.module_.parameters()),
+            "Epochs": classifier.n_iter_,
+            "Batch size": classifier.batch_size_,
+            "Seed": classifier.seed_,
+        }
+    return facts
+
+
+def _module_name(net):
+    """Name the class of the module, which "auto" and functions do not tell."""
+    module = net.module_
+    if isinstance(module, nn.Sequential) and isinstance(module[0], Standardize):
+        return f"{type(module[1]).__name__}, inputs standardised"
+    return type(module).__name__
+
+
+def _about_labels(distiller):
+    rounds = distiller.labeled_round_
+    n_free = sum(record["n_free"] for record in distiller.history_)
+    return {
+        "Rows with a given label": int((rounds == 0).sum()),
+        "Rows labelled by the teacher": int((rounds > 0).sum()),
+        "Rows without a label": int((rounds < 0).sum()),
+        "Budget": distiller.budget,
+        "Rows asked for": distiller.n_queries_,
+        "Rows paid for": distiller.n_paid_,
+        "Rows known to the ledger": n_free,
+        "Rows paid for to judge the teacher": distiller.n_teacher_rows_validation_,
+        "Cost": _cost(distiller),
+        "Query strategy": _name(as_strategy(distiller.query_strategy)),
+        "Objective": _name(as_objective(distiller.objective)),
+        "Ended because": ENDINGS[distiller.termination_condition_],
+    }
+
+
+def _cost(distiller):
+    """State what the ledger says, and whose bill it is."""
+    cost = distiller.ledger_.summary()["cost"]
+    if not cost:
+        return "not stated by the teacher"
+    if distiller.ledger is None:
+        return f"{cost:g}"
+    return f"{cost:g}, with all other fits that used the same ledger"
+
+
+def _about_teacher(distiller):
+    facts = {"Name": _name(distiller.teacher)}
+    rate, estimate = distiller.teacher_error_, distiller.teacher_error_estimate_
+    if rate is None:
+        facts["Error rate"] = "unknown"
+    elif estimate is None or rate != estimate.rate:
+        facts["Error rate"] = f"{rate:.3f}, given by the user, not measured"
+    else:
+        low, high = estimate.interval()
+        facts["Error rate"] = f"{rate:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    if estimate is not None:
+        facts["Seen wrong"] = (
+            f"on {estimate.n_wrong} of {estimate.n_rows} rows with given labels "
+            f"({estimate.method})"
+        )
+    return facts
+
+
+def _rounds(history):
+    """List the rounds, with accuracy where rows were kept aside for it."""
+    columns = {
+        "Round": "round",
+        "Rows trained on": "n_labeled",
+        "Asked": "n_asked",
+        "Paid": "n_paid",
+        "Agreement with teacher": "student_agreement",
+        "Accuracy on validation rows": "student_score",
+    }
+    table = {
+        title: [record[name] for record in history] for title, name in columns.items()
+    }
+    return {
+        title: ["" if v is None else _short(v) for v in values]
+        for title, values in table.items()
+        if any(v is not None for v in values)
+    }
+
+
+def _versions():
+    return {"Python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+
+
+def _name(thing):
+    """Name an object on one line, without the address it happens to have."""
+    if inspect.isroutine(thing) or inspect.isclass(thing):
+        text = f"{thing.__module__}.{thing.__qualname__}"
+    else:
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
+    return " ".join(text.split())
+
+
+def _some(names, limit=20):
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown}, ..."
+
+
+def _short(value):
+    return f"{value:.3f}" if isinstance(value, float) else value

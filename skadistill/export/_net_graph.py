@@ -1,0 +1,151 @@
+"""A `StudentNet` as a piece of an ONNX graph, for skl2onnx."""
+
+import copy
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import TensorProto, compose, inliner
+from skl2onnx import update_registered_converter
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx.common.utils_classifier import get_label_classes
+from torch import nn
+
+from skadistill.exceptions import ExportError
+
+__all__ = ["register_net"]
+
+
+class _Probabilities(nn.Module):
+    """Go from rows to probabilities, all that `predict_proba` does between."""
+
+    def __init__(self, net):
+        super().__init__()
+        module = getattr(net.module_, "_orig_mod", net.module_)  # not compiled
+        self.module = copy.deepcopy(module).cpu().eval()
+        self._output_proba = net.output_proba
+
+    def forward(self, X):
+        """Return probabilities of the classes."""
+        output = self.module(X)
+        return self._output_proba(output[0] if isinstance(output, tuple) else output)
+
+
+def register_net(kind):
+    """Tell skl2onnx how to convert nets of a class.
+
+    Parameters
+    ----------
+    kind : type
+        `StudentNet` or a subclass of it; skl2onnx looks classes up one by one.
+    """
+    update_registered_converter(
+        kind,
+        f"Skadistill{kind.__name__}",
+        _infer_outputs,
+        _convert,
+        overwrite=True,
+        options={"zipmap": [True, False, "columns"], "nocl": [True, False]},
+    )
+
+
+def _infer_outputs(operator):
+    """Give label and probabilities their types and shapes."""
+    calculate_linear_classifier_output_shapes(operator)
+    double = operator.raw_operator.input_dtype == "float64"
+    kind = DoubleTensorType if double else FloatTensorType
+    operator.outputs[1].type = kind(operator.outputs[1].type.shape)
+
+
+def _convert(scope, operator, container):
+    """Add the nodes of a net to the graph under construction."""
+    net = operator.raw_operator
+    label, proba = (output.full_name for output in operator.outputs)
+    graph = _trace(net, container.main_opset)
+    prefix = scope.get_unique_operator_name("student") + "/"
+    graph = compose.add_prefix(graph, prefix).graph
+    (rows,), (answer,) = graph.input, graph.output
+    _cast(container, operator.inputs[0].full_name, rows)
+    container.initializers.extend(graph.initializer)
+    container.nodes.extend(graph.node)
+    # The version of the nodes from torch: skl2onnx takes the highest it is told of.
+    opset = container.main_opset
+    container.add_node(
+        "Identity", answer.name, proba, name=f"{prefix}proba", op_version=opset
+    )
+    _name_winners(scope, container, net, proba, label)
+
+
+def _cast(container, source, rows):
+    """Turn the rows that come in into the type that the module takes."""
+    to = rows.type.tensor_type.elem_type
+    container.add_node("Cast", source, rows.name, name=f"{rows.name}/cast", to=to)
+
+
+def _name_winners(scope, container, net, proba, label):
+    """Look the likeliest class of each row up among the labels."""
+    classes = get_label_classes(scope, net)
+    texts = classes.dtype.kind in "OUS"
+    kind = TensorProto.STRING if texts else TensorProto.INT64
+    values = [str(c).encode() for c in classes] if texts else classes.astype(np.int64)
+    table, winner = (scope.get_unique_variable_name(n) for n in ("classes", "winner"))
+    container.add_initializer(table, kind, [len(classes)], list(values))
+    container.add_node(
+        "ArgMax",
+        proba,
+        winner,
+        name=scope.get_unique_operator_name("ArgMax"),
+        axis=1,
+        keepdims=0,
+    )
+    container.add_node(
+        "Gather",
+        [table, winner],
+        label,
+        name=scope.get_unique_operator_name("Gather"),
+        axis=0,
+    )
+
+
+def _trace(net, opset):
+    """Let torch write the graph from rows to probabilities."""
+    dtype = net._torch_input_dtype() or net._float_dtype()
+    # Two rows: torch takes a size of 0 or 1 for one that never changes.
+    example = torch.zeros((2, *net._input_shape), dtype=dtype)
+    try:
+        with _quietly(), torch.inference_mode():
+            program: Any = torch.onnx.export(
+                _Probabilities(net),
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("rows", min=1)},),
+                input_names=["rows"],
+                output_names=["proba"],
+                opset_version=opset,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(
+            f"torch cannot write the module {net.module!r} as an ONNX graph, for the "
+            "reason above; let its forward use tensor operations only, free of "
+            "conditions on values, or save the net with joblib or skops."
+        ) from error
+    return inliner.inline_local_functions(program.model_proto)
+
+
+@contextmanager
+def _quietly():
+    """Keep torch's remarks about itself and about packages it lacks to itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

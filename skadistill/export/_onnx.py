@@ -1,0 +1,143 @@
+"""A fitted model as one ONNX graph."""
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from skadistill.exceptions import ExportError
+from skadistill.export._optional import require
+from skadistill.export._served import last_step, served_model
+from skadistill.student import StudentNet
+
+__all__ = ["to_onnx"]
+
+
+def to_onnx(model, X, *, opset=18):
+    """Write a fitted student, with all that its predictions need, as an ONNX graph.
+
+    The graph answers what ``predict`` and ``predict_proba`` answer, in float32 to
+    about 1e-6, and runs without Python: the standardising layer of the default
+    student, pseudo-subclasses, class names and the steps of a pipeline are part of
+    it. Teacher and ledger are not.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted :class:`~skadistill.student.StudentNet`,
+        :class:`~skadistill.ActiveDistiller` or search, any classifier that skl2onnx
+        converts, or a pipeline of its transformers that ends in one of these.
+    X : array-like of shape (n_rows, n_features, ...), DataFrame or list of texts
+        Rows as the model will get them, one is enough: they tell shape and type of
+        the input. From float32 rows comes a graph that takes float32.
+    opset : int, default=18
+        Version of ONNX's operators; 18 is understood by onnxruntime 1.14 and newer.
+
+    Returns
+    -------
+    graph : onnx.ModelProto
+        Its input is called ``X``, with any number of rows; where a
+        `ColumnTransformer` picks columns by name there is one input for each
+        column. Outputs are ``label`` of shape (n_rows,), int64 or string, and
+        ``probabilities`` of shape (n_rows, n_classes), columns in the order of
+        ``classes_``.
+
+    Raises
+    ------
+    ImportError
+        If onnx, onnxscript or skl2onnx is missing.
+    ExportError
+        If there is no way to write a step, a class or a module as a graph.
+    NotFittedError
+        If the model is not fitted.
+
+    See Also
+    --------
+    model_card : Say what the graph was made from.
+
+    Notes
+    -----
+    torch writes nets (``torch.onnx.export``), skl2onnx all else, through a converter
+    for nets that is registered with it and stays there. Weights are written as
+    they are: of a net with `amp` the graph answers in full precision, the net does
+    not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skadistill.export import to_onnx
+    >>> from skadistill.student import StudentNet
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X = X.astype(np.float32)
+    >>> net = StudentNet(max_epochs=5, random_state=0).fit(X, y)
+    >>> graph = to_onnx(net, X[:1])
+    >>> [output.name for output in graph.graph.output]
+    ['label', 'probabilities']
+    """
+    for package in ("onnx", "onnxscript", "skl2onnx"):
+        require(package, "to_onnx")
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+
+    from skadistill.export._net_graph import register_net
+
+    served = served_model(model)
+    classifier = last_step(served)
+    _check_classes(classifier)
+    register_net(StudentNet)
+    if isinstance(classifier, StudentNet):
+        register_net(type(classifier))  # a subclass, perhaps
+    try:
+        return convert_sklearn(
+            served,
+            name=type(classifier).__name__,
+            initial_types=_input_types(served, X),
+            target_opset=opset,
+            options={"zipmap": False},
+        )
+    except (MissingConverter, MissingShapeCalculator) as error:
+        raise ExportError(
+            f"no way is known to write {served!r} as an ONNX graph: skl2onnx lacks a "
+            "converter for one of its steps; use a step that skl2onnx supports, "
+            "register a converter with it, or save the model with joblib or skops."
+        ) from error
+
+
+def _check_classes(classifier):
+    """Refuse labels that ONNX has no type for."""
+    classes = getattr(classifier, "classes_", None)
+    if classes is None:
+        raise ExportError(
+            f"{classifier!r} has no classes_; to_onnx writes classifiers only."
+        )
+    texts = all(isinstance(label, str) for label in classes.tolist())
+    if not texts and classes.dtype.kind not in "iub":
+        raise ExportError(
+            f"classes are {classes.tolist()} of type {classes.dtype}, and ONNX labels "
+            "are integers or strings; fit with labels of one of these types."
+        )
+
+
+def _input_types(model, X):
+    """Name the graph's inputs, with types; the first axis stays open."""
+    from skl2onnx.common.data_types import guess_data_type
+
+    row = X[:1]
+    if hasattr(row, "columns") and _picks_columns(model):
+        return guess_data_type(row)
+    row = row.toarray() if issparse(row) else np.asarray(row)
+    if row.dtype.kind == "O":
+        row = np.asarray(row.tolist())  # numbers or texts
+    if row.ndim == 1:
+        row = row[:, None]
+    ((_, kind),) = guess_data_type(row)
+    kind.shape = [None, *row.shape[1:]]
+    return [("X", kind)]
+
+
+def _picks_columns(model):
+    """Tell whether a step of a pipeline works on columns."""
+    if isinstance(model, Pipeline):
+        return any(_picks_columns(step) for _, step in model.steps)
+    return isinstance(model, ColumnTransformer)

@@ -1,0 +1,355 @@
+"""A skorch net put together by scikit-learn's rules, from parameters and data."""
+
+import copy
+import copyreg
+import inspect
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from skorch import NeuralNet
+from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from torch import nn
+
+from skadistill.student._batches import column_moments
+from skadistill.student._module import Standardize, StudentMLP
+from skadistill.student._seeding import seeded
+from skadistill.student._state import PickleState, plain_state, restore
+
+__all__ = ["AssembledNet", "parameter_names"]
+
+# How far, as a power of e, AdamW shrinks a weight that no gradient holds up: over
+# the whole fit, so that it does not change with lr and the number of steps.
+IDLE_DECAY = 1.5
+
+
+@cache
+def _auto_device():
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class _QuietPrintLog(PrintLog):
+    """Print the table of epochs, but do not even format it when verbose is 0."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if net.verbose:
+            super().on_epoch_end(net, **kwargs)
+
+
+class AssembledNet(NeuralNet):
+    """Hold parameters as scikit-learn does, and make the net's parts from them.
+
+    skorch checks parameters in its constructor and needs a device from the start;
+    here the constructor only stores, and what is looked at is looked at in `fit`.
+    Module, criterion and optimizer are made when the data have told their sizes:
+    whoever fits sets `classes_`, `n_subclasses_`, `_input_shape`, `_n_rows`,
+    `_moments` and `seed_` before `initialize`.
+    """
+
+    # skorch sets these in its constructor, where scikit-learn allows parameters
+    # only; defaults on the class mean the same to skorch's own code.
+    history_: Any = None
+    classes_: Any
+    initialized_ = False
+    virtual_params_: dict = {}
+    n_subclasses_ = 1
+    # What lives during a fit only; a callback may save the net from within one.
+    _transient: tuple = ()
+
+    # -- parameters --------------------------------------------------------
+
+    @property
+    def device(self):
+        """Device in use. `get_params` and `clone` keep the word "auto"."""
+        # skorch reads `self.device` in a dozen places, each of which needs a
+        # real device; only the constructor's word must stay as it was given.
+        requested = vars(self)["device"]
+        if isinstance(requested, str) and requested == "auto":
+            return _auto_device()
+        return requested
+
+    @device.setter
+    def device(self, value):
+        self.__dict__["device"] = value
+
+    def __setattr__(self, name, attr):
+        # Constructor parameters may be modules; skorch would tell them from
+        # misplaced components by the absence of `initialized_`.
+        if self.init_context_ is None and not name.endswith("_"):
+            object.__setattr__(self, name, attr)
+        else:
+            super().__setattr__(name, attr)
+
+    def __delattr__(self, name):
+        if name.endswith("_"):
+            super().__delattr__(name)
+        else:
+            object.__delattr__(self, name)
+
+    def _get_param_names(self):
+        return [k for k in vars(self) if not (k.endswith("_") or k.startswith("_"))]
+
+    def get_params(self, deep=True):
+        """Get the parameters, including those of callbacks.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Include ``callbacks__*`` and the parameters of nested estimators.
+
+        Returns
+        -------
+        params : dict
+            Names and values.
+        """
+        params = self._get_params_callbacks(deep=deep)
+        params.update(BaseEstimator.get_params(self, deep=deep))
+        params["device"] = vars(self)["device"]
+        return params
+
+    def set_params(self, **params):
+        """Set parameters, including those of callbacks, optimizer and module.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as in `get_params`, and any ``module__*``, ``optimizer__*``, ...
+            On a fitted net a new ``module__*`` starts a new module, and
+            ``optimizer__*`` acts on the optimizer at once.
+
+        Returns
+        -------
+        self : StudentNet
+            The net.
+        """
+        if "callbacks" in params:
+            # Looked at in `fit`, like all parameters.
+            self.callbacks = params.pop("callbacks")
+        return super().set_params(**params)
+
+    def _get_params_callbacks(self, deep=True):
+        # From the callbacks as they would be created, not from those of the last
+        # fit: parameters do not change when a net is fitted.
+        params: dict = {}
+        if not deep or not (self.callbacks is None or isinstance(self.callbacks, list)):
+            return params
+        for name, callback in self._uniquely_named_callbacks():
+            params[f"callbacks__{name}"] = callback
+            if isinstance(callback, type) or not hasattr(callback, "get_params"):
+                continue
+            for key, value in callback.get_params().items():
+                params[f"callbacks__{name}__{key}"] = value
+        return params
+
+    @property
+    def _default_callbacks(self):
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("print_log", _QuietPrintLog()),
+        ]
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return BaseEstimator.__repr__(self, N_CHAR_MAX=N_CHAR_MAX)
+
+    # -- copies ------------------------------------------------------------
+
+    def __getstate__(self):
+        return plain_state(self)
+
+    def __reduce_ex__(self, protocol):
+        # The way of pickle and copy, which carry modules of any kind; skops, which
+        # carries plain values, asks `__getstate__` only.
+        state = super().__getstate__()
+        for name in self._transient:
+            state.pop(name, None)
+        make = copyreg.__newobj__  # type: ignore[attr-defined]
+        return make, (type(self),), PickleState(state)
+
+    def __setstate__(self, state):
+        if not isinstance(state, PickleState):
+            restore(self, state)
+            return
+        state = dict(state)
+        requested = state["device"]
+        if isinstance(requested, str) and requested == "auto":
+            state["device"] = _auto_device()
+        super().__setstate__(state)
+        if isinstance(requested, str) and requested == "auto":
+            self.device = requested
+
+    def load_params(self, *args, **kwargs):
+        """Load weights, optimizer state or history; see skorch.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As in `skorch.NeuralNet.load_params`.
+        """
+        requested = vars(self)["device"]
+        super().load_params(*args, **kwargs)
+        if isinstance(requested, str) and requested == "auto":
+            self.device = requested
+
+    # -- components, called by skorch's initialize --------------------------
+
+    def _initialize_module(self, reason=None):
+        with self._seeded_weights(0):
+            return super()._initialize_module(reason=reason)
+
+    def _initialize_criterion(self, reason=None):
+        with self._seeded_weights(1):
+            return super()._initialize_criterion(reason=reason)
+
+    def _seeded_weights(self, which):
+        if not hasattr(self, "seed_"):
+            return nullcontext()
+        seed = np.random.SeedSequence([self.seed_, which]).generate_state(1)[0]
+        device = torch.device("cpu" if self.device is None else self.device)
+        return seeded(int(seed), device, exclusive=True)
+
+    def torch_compile(self, module, name):
+        """Compile modules where asked to; a loss is one kernel already.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            What might be compiled.
+        name : str
+            Its name on the net, without the underscore.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            The module or its compiled form.
+        """
+        return super().torch_compile(module, name) if name in self._modules else module
+
+    def initialize_module(self):
+        """Create the module, behind a standardising layer where there is one."""
+        module = self._make_module()
+        moments = getattr(self, "_moments", None)
+        if moments is not None:
+            shift, scale = (moment.to(self._float_dtype()) for moment in moments)
+            module = nn.Sequential(Standardize(shift, scale), module)
+        self.module_ = module
+        return self
+
+    def _make_module(self):
+        """Create the module from the parameters and from what the data told."""
+        make = StudentMLP if self._is_default_module() else self.module
+        kwargs = self.get_params_for("module")
+        if isinstance(make, nn.Module):
+            if not kwargs:
+                return copy.deepcopy(make)
+            make = type(make)
+        if not callable(make):
+            raise TypeError(
+                "module must be 'auto', a class, a function that returns a torch "
+                f"module, or a module, got {self.module!r}; pass one of these."
+            )
+        named = parameter_names(make)
+        known = {k: v for k, v in self._data_sizes().items() if k in named}
+        module = make(**{**known, **kwargs})
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"module {self.module!r} must return a torch.nn.Module, got "
+                f"{type(module).__name__}; return the network itself."
+            )
+        return module.to(self._float_dtype()) if self._is_default_module() else module
+
+    def _standardizes(self):
+        if isinstance(self.standardize, str):
+            return self._is_default_module()
+        return bool(self.standardize)
+
+    def _measure(self, rows, weights):
+        """Compute what the standardising layer subtracts and divides by."""
+        self._moments = None
+        if self._standardizes():
+            self._moments = column_moments(rows, weights, channels=True)
+
+    def _data_sizes(self):
+        """List what a module's signature may ask for."""
+        sizes: dict = {}
+        if hasattr(self, "_input_shape"):
+            sizes["input_shape"] = self._input_shape
+            sizes["n_features"] = self._input_shape[0]
+            sizes["n_rows"] = self._n_rows
+        if hasattr(self, "classes_"):
+            sizes["n_classes"] = len(self.classes_) * self.n_subclasses_
+        return sizes
+
+    def initialize_criterion(self):
+        """Create the criterion, without reduction where it has a say in it."""
+        kwargs = self.get_params_for("criterion")
+        criterion = self.criterion
+        if isinstance(criterion, nn.Module):
+            if kwargs:
+                criterion = type(criterion)
+            else:
+                self.criterion_ = copy.deepcopy(criterion)
+                return self
+        if "reduction" in parameter_names(criterion):
+            kwargs.setdefault("reduction", "none")
+        self.criterion_ = criterion(**kwargs)
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """Create the optimizer, with fused kernels where it has them."""
+        args, kwargs = self.get_params_for_optimizer(
+            "optimizer", self.get_all_learnable_params()
+        )
+        if (
+            self.optimizer is torch.optim.AdamW
+            and "weight_decay" not in kwargs
+            and hasattr(self, "_n_rows")
+        ):
+            # The learning rates of a cosine sum to about half of lr times steps.
+            steps = max(1, self.max_epochs_) * -(-self._n_rows // self.batch_size_)
+            kwargs["weight_decay"] = min(1.0, 2 * IDLE_DECAY / (kwargs["lr"] * steps))
+        implementations = {"fused", "foreach", "capturable", "differentiable"}
+        if "fused" in parameter_names(self.optimizer) and not (
+            implementations & set(kwargs)
+        ):
+            try:
+                self.optimizer_ = self.optimizer(*args, **kwargs, fused=True)
+                return self
+            except RuntimeError:
+                # No fused kernel for this device or this torch. The attempt has
+                # left its defaults in the groups: collect them anew.
+                args, _ = self.get_params_for_optimizer(
+                    "optimizer", self.get_all_learnable_params()
+                )
+        self.optimizer_ = self.optimizer(*args, **kwargs)
+        return self
+
+    def _is_default_module(self):
+        return isinstance(self.module, str) and self.module == "auto"
+
+    def _torch_input_dtype(self):
+        if self.input_dtype is None:
+            return None
+        dtype = getattr(torch, str(self.input_dtype).removeprefix("torch."), None)
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(
+                "input_dtype must be the name of a torch type or None, got "
+                f"{self.input_dtype!r}; use for example 'float32' or 'int64'."
+            )
+        return dtype
+
+    def _float_dtype(self):
+        """Name the precision of weights and moments."""
+        return torch.float64 if self.input_dtype == "float64" else torch.float32
+
+
+def parameter_names(function):
+    """Name the parameters of a class or function; none where it does not tell."""
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return set()

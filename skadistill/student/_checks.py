@@ -1,0 +1,164 @@
+"""What a student accepts: clean tables, targets, labels and weights."""
+
+import numpy as np
+import torch
+from sklearn.utils.validation import _check_sample_weight, check_array, column_or_1d
+from torch import nn
+
+from skadistill.student._module import SoftCrossEntropy
+
+__all__ = [
+    "check_loss_is_free",
+    "check_same_classes",
+    "check_same_subclasses",
+    "check_soft_targets",
+    "check_weights",
+    "is_clean_table",
+    "label_positions",
+    "one_hot",
+]
+
+
+def check_soft_targets(targets, classes):
+    """Validate rows of probabilities against the classes they are about.
+
+    Parameters
+    ----------
+    targets : array-like of shape (n_rows, n_classes)
+        Probabilities.
+    classes : array-like of shape (n_classes,)
+        Sorted, distinct labels.
+
+    Returns
+    -------
+    targets : ndarray of float32 of shape (n_rows, n_classes)
+        Rows that sum to 1.
+    classes : ndarray of shape (n_classes,)
+        The labels as an array.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
+    """
+    classes = column_or_1d(np.asarray(classes))
+    targets = check_array(targets, dtype=[np.float64, np.float32], input_name="targets")
+    if not np.array_equal(np.unique(classes), classes):
+        raise ValueError(
+            f"classes must be sorted and distinct, got {classes.tolist()}; reorder "
+            "them and the columns of targets together."
+        )
+    if targets.shape[1] != len(classes):
+        raise ValueError(
+            f"targets must have one column per class, got {targets.shape[1]} columns "
+            f"for {len(classes)} classes; pass probabilities for "
+            f"{classes.tolist()}."
+        )
+    if targets.min() < 0:
+        raise ValueError(
+            f"targets must not be negative, got {targets.min():g}; pass probabilities."
+        )
+    total = targets.sum(axis=1, dtype=np.float64)
+    off = np.abs(total - 1)
+    if off.max() > 1e-3:
+        row = int(off.argmax())
+        raise ValueError(
+            f"rows of targets must sum to 1, got {total[row]:g} in row {row}; divide "
+            "each row by its sum."
+        )
+    return (targets / total[:, None]).astype(np.float32), classes
+
+
+def check_same_classes(classes, known, remedy):
+    """Refuse to go on training towards other classes than before."""
+    if not np.array_equal(classes, known):
+        raise ValueError(
+            "classes must stay the same when training continues, got "
+            f"{classes.tolist()} after {known.tolist()}; {remedy}."
+        )
+
+
+def check_same_subclasses(lesson, n_subclasses):
+    """Refuse to go on training towards another number of outputs per class."""
+    if lesson is None and n_subclasses > 1:
+        raise ValueError(
+            f"the module has {n_subclasses} outputs per class, which labels alone "
+            "cannot go on training; call fit_lesson, or fit a fresh clone."
+        )
+    if lesson is not None and lesson.n_subclasses != n_subclasses:
+        raise ValueError(
+            "the number of pseudo-subclasses must stay the same when training "
+            f"continues, got {lesson.n_subclasses} after {n_subclasses}; fit a "
+            "fresh clone."
+        )
+
+
+def check_loss_is_free(criterion, predict_nonlinearity):
+    """Refuse what an objective's own loss would silently replace or misread."""
+    if criterion not in (SoftCrossEntropy, nn.CrossEntropyLoss):
+        raise ValueError(
+            f"criterion is {criterion!r}, but the objective brings a loss of its own; "
+            "leave the criterion out, or use the objective 'soft'."
+        )
+    if predict_nonlinearity != "auto":
+        raise ValueError(
+            f"predict_nonlinearity is {predict_nonlinearity!r}, but the objective's "
+            "loss reads logits; let the module return logits and leave "
+            "predict_nonlinearity out."
+        )
+
+
+def label_positions(y, classes):
+    """Return the position of each label among the classes, refusing others."""
+    unseen = np.setdiff1d(y, classes)
+    if len(unseen):
+        raise ValueError(
+            f"y holds classes {unseen.tolist()} that are not among "
+            f"{classes.tolist()}; name all classes at the first call or fit a "
+            "fresh clone."
+        )
+    return np.searchsorted(classes, y)
+
+
+def one_hot(positions, n_classes):
+    """Return rows of zeros with a one at each position, as float32."""
+    return nn.functional.one_hot(positions, n_classes).to(torch.float32)
+
+
+def check_weights(sample_weight, X):
+    """Validate weights against the rows of `X`; None stays None."""
+    if sample_weight is None:
+        return None
+    if not np.any(np.asarray(sample_weight)):
+        # Before scikit-learn, some versions of which say less.
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number, got "
+            f"{np.size(sample_weight)} zeros; give at least one row a weight."
+        )
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if (weights < 0).any():
+        raise ValueError(
+            "Negative values in data passed to sample_weight: the smallest is "
+            f"{weights.min():g}; pass 0 or more, as often as each row counts."
+        )
+    return weights
+
+
+def is_clean_table(X, n_features):
+    """Tell whether full validation would return this very array in silence.
+
+    scikit-learn's takes as long as a thousand rows through the default module,
+    which a loop written by hand does not pay.
+    """
+    if not (
+        type(X) is np.ndarray
+        and X.dtype in (np.float32, np.float64)
+        and X.ndim == 2
+        and len(X) > 0
+        and X.shape[1] == n_features
+    ):
+        return False
+    # NaN and infinity survive a sum; where a sum of finite numbers overflows,
+    # the full check has the last word.
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(X.sum()))
