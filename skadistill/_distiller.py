@@ -126,7 +126,8 @@ class ActiveDistiller(
         :class:`skadistill.StudentStable`.
     warm_start : bool, default=False
         Whether the student goes on from the last round instead of starting afresh;
-        the student must have a ``warm_start`` parameter.
+        the student must have a ``warm_start`` parameter. It takes less time, and
+        cost up to two points of accuracy where it was measured.
     n_jobs : int or None, default=None
         Blocks of the pool that are scored at once, through joblib: None means 1
         unless in a :obj:`joblib.parallel_config` context, which can also name a

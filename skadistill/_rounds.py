@@ -156,6 +156,7 @@ def view_pool(state, scorer):
         scorer.classes,
         scorer,
         map_proba=scorer.map,
+        keep_values=scorer.keep_values,
         student=state.student,
         teacher_error=state.teacher_error,
         gather_pool=lambda: state.table.take(state.pool),

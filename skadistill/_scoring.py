@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import get_config
 
-from skadistill._sources import ChunkedRows
+from skadistill._dask_blocks import align
+from skadistill._sources import PartitionedRows
 from skadistill._table import take_part
 
-__all__ = ["PoolScorer", "score_partition"]
+__all__ = ["PoolScorer", "score_partition", "values_of_partition"]
+
+# Gains, the probabilities made of them and a copy, in float32.
+_BYTES_OF_A_ROW = 12
 
 
 class PoolScorer:
@@ -75,7 +80,7 @@ class PoolScorer:
     def _results(self, score):
         """Score block after block, several at once where joblib is told so."""
         source = self.table.parts[-1]
-        if isinstance(source, ChunkedRows) and source.partitions is not None:
+        if isinstance(source, PartitionedRows):
             return self._results_where_rows_live(score, source)
         return self._results_here(score, self.pool)
 
@@ -90,21 +95,71 @@ class PoolScorer:
         """Send the student to the partitions of a Dask collection."""
         import dask
 
+        yield from self._results_here(score, self._rows_of_first_door())
+        tasks, _ = self._tasks(score_partition, score, source)
+        for results in dask.compute(*tasks):
+            yield from results
+
+    def keep_values(self, function):
+        """Apply a function to the pool and leave the results where the rows live.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an array of shape (n_block, n_classes), returns (n_block,).
+
+        Returns
+        -------
+        values : DaskBlocks or None
+            None where the results are to come here: the pool is no Dask collection,
+            predicted classes are wanted too, or what is computed of so many rows
+            fits in scikit-learn's ``working_memory``.
+        """
+        memory = get_config()["working_memory"] * 2**20
+        source = self.table.parts[-1]
+        if (
+            not isinstance(source, PartitionedRows)
+            or self.keep_classes
+            or self.pool.size * _BYTES_OF_A_ROW <= memory
+        ):
+            return None
+        import dask
+
+        start = perf_counter()
+        score = _Score(self.student, function, keep_classes=False)
+        tasks, sizes = self._tasks(values_of_partition, score, source)
+        first = self._rows_of_first_door()
+        if first.size:
+            here = [values for values, _ in self._results_here(score, first)]
+            tasks.insert(0, dask.delayed(_join(here)))
+            sizes.insert(0, first.size)
+        blocks = align(dask.persist(*tasks), sizes)
+        blocks.map(len)  # waits until all rows are scored
+        self.seconds += perf_counter() - start
+        return blocks
+
+    def _rows_of_first_door(self):
+        """Return the pool's rows of X, which come before those of X_unlabeled."""
+        return self.pool[self.pool < self.table.n_first]
+
+    def _tasks(self, function, score, source):
+        """Describe what is to be done with each partition; count its pool rows."""
+        import dask
+
         n_first = self.table.n_first
-        yield from self._results_here(score, self.pool[self.pool < n_first])
         asked = np.ones(len(source), dtype=bool)
         asked[self.pool[self.pool >= n_first] - n_first] = False
         # One node of the graph, so that it travels to each worker once.
         score = dask.delayed(score, traverse=False)
         step = self.table.block_rows(len(self.classes))
-        tasks = [
-            dask.delayed(score_partition)(
-                score, part, np.flatnonzero(asked[first:last]), source.convert, step
+        tasks, sizes = [], []
+        for part, first, last in source.partition_bounds():
+            gone = np.flatnonzero(asked[first:last])
+            tasks.append(
+                dask.delayed(function)(score, part, gone, source.convert, step)
             )
-            for part, first, last in source.partition_bounds()
-        ]
-        for results in dask.compute(*tasks):
-            yield from results
+            sizes.append(last - first - gone.size)
+        return tasks, sizes
 
     def predicted_classes(self):
         """Return the position of the predicted class of every pool row."""
@@ -155,6 +210,36 @@ def score_partition(score, part, asked, convert, step):
         score(take_part(part, rows[start : start + step]))
         for start in range(0, len(rows), step)
     ]
+
+
+def values_of_partition(score, part, asked, convert, step):
+    """Score the rows of one partition and put their values in one array.
+
+    Parameters
+    ----------
+    score, part, asked, convert, step : as in `score_partition`
+        What to score.
+
+    Returns
+    -------
+    values : ndarray of float32 of shape (n_rows,)
+        One a row that is still in the pool.
+    """
+    results = score_partition(score, part, asked, convert, step)
+    values = _join([values for values, _ in results])
+    n_rows = len(part) - len(asked)
+    if values.shape != (n_rows,):
+        raise ValueError(
+            f"a score must give one number for each of {n_rows} rows, got shape "
+            f"{values.shape}; return an array of shape (n_rows,)."
+        )
+    return values
+
+
+def _join(values):
+    """Put the values of blocks, perhaps of none, in one array."""
+    none = np.empty(0, dtype=np.float32)
+    return np.concatenate([none, *values], dtype=np.float32, casting="unsafe")
 
 
 def _unchanged(proba):

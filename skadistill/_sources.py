@@ -8,7 +8,13 @@ import numpy as np
 
 from skadistill.teachers._rows import take_rows
 
-__all__ = ["ChunkedRows", "as_rows", "refuse_other_features", "stack_rows"]
+__all__ = [
+    "ChunkedRows",
+    "PartitionedRows",
+    "as_rows",
+    "refuse_other_features",
+    "stack_rows",
+]
 
 # Rows of one chunk of a source that names no chunks of its own.
 CHUNK_ROWS = 65_536
@@ -26,33 +32,16 @@ class ChunkedRows:
         container that `like` has too.
     like : container
         The labelled rows, in memory.
-    partitions : sequence or None, default=None
-        One Dask collection a chunk, whose rows may be scored where they live.
     """
 
-    def __init__(self, sizes, read, like, partitions=None):
+    def __init__(self, sizes, read, like):
         self.bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self.shape = (int(self.bounds[-1]), *like.shape[1:])
-        self.partitions = partitions
         self._read = read
         self._none = take_rows(like, [])
-        self.convert = _Convert(self._none)
 
     def __len__(self):
         return self.shape[0]
-
-    def partition_bounds(self):
-        """Iterate over partitions with the numbers of their first and last + 1 rows.
-
-        Yields
-        ------
-        partition : object
-            A Dask collection.
-        first, last : int
-            Its rows.
-        """
-        for chunk, (first, last) in enumerate(pairwise(self.bounds.tolist())):
-            yield self.partitions[chunk], first, last
 
     def take(self, rows):
         """Return rows in memory.
@@ -74,21 +63,102 @@ class ChunkedRows:
         ascending = rows[order]
         chunks = np.searchsorted(self.bounds, ascending, side="right") - 1
         starts = np.flatnonzero(np.diff(chunks, prepend=-1))
-        pieces = []
-        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            chunk = int(chunks[begin])
-            local = ascending[begin:end] - self.bounds[chunk]
-            first, last = int(local[0]), int(local[-1])
-            piece = self._read(chunk, first, last + 1)
-            if last - first + 1 > len(local):
-                piece = take_rows(piece, local - first)
-            pieces.append(piece)
+        wanted = [
+            (int(chunks[begin]), ascending[begin:end] - self.bounds[chunks[begin]])
+            for begin, end in pairwise([*starts, len(rows)])
+        ]
+        pieces = self._read_pieces(wanted)
         taken = pieces[0] if len(pieces) == 1 else stack_rows(pieces)
         if (order[:-1] < order[1:]).all():
             return taken
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return take_rows(taken, back)
+
+    def _read_pieces(self, wanted):
+        """Read some rows, ascending, of some chunks."""
+        pieces = []
+        for chunk, rows in wanted:
+            first, last = int(rows[0]), int(rows[-1])
+            piece = self._read(chunk, first, last + 1)
+            if last - first + 1 > len(rows):
+                piece = take_rows(piece, rows - first)
+            pieces.append(piece)
+        return pieces
+
+
+class PartitionedRows(ChunkedRows):
+    """Take rows of a Dask collection where its partitions live.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Rows of each partition.
+    partitions : sequence
+        One Dask collection each.
+    like : container
+        The labelled rows, in memory.
+    """
+
+    def __init__(self, sizes, partitions, like):
+        super().__init__(sizes, None, like)
+        self.partitions = partitions
+        self.convert = _Convert(self._none)
+        self._known = np.empty(0, dtype=np.int64)
+        self._kept: Any = None
+
+    def take(self, rows):
+        """Return rows in memory; those that were taken before are still there.
+
+        Every round trains on the rows that all rounds have asked about, and reading
+        one row can cost the workers its whole partition.
+
+        Parameters
+        ----------
+        rows : ndarray of int of shape (n_taken,)
+            Positions. Where they are most of the collection nothing is kept.
+
+        Returns
+        -------
+        taken : container of n_taken rows
+            In the order of `rows`.
+        """
+        new = np.setdiff1d(rows, self._known)
+        if len(rows) == 0 or 2 * len(new) > len(self):
+            return super().take(rows)
+        if len(new):
+            pieces = [] if self._kept is None else [self._kept]
+            self._kept = stack_rows([*pieces, super().take(new)])
+            self._known = np.concatenate([self._known, new])
+        order = np.argsort(self._known)
+        at = order[np.searchsorted(self._known, rows, sorter=order)]
+        return take_rows(self._kept, at)
+
+    def partition_bounds(self):
+        """Iterate over partitions with the numbers of their first and last + 1 rows.
+
+        Yields
+        ------
+        partition : object
+            A Dask collection.
+        first, last : int
+            Its rows.
+        """
+        for chunk, (first, last) in enumerate(pairwise(self.bounds.tolist())):
+            yield self.partitions[chunk], first, last
+
+    def _read_pieces(self, wanted):
+        import dask
+
+        take = dask.delayed(_take_of_partition, pure=False)
+        return dask.compute(
+            *(take(self.partitions[c], rows, self.convert) for c, rows in wanted)
+        )
+
+
+def _take_of_partition(part, rows, convert):
+    """Take rows of a partition where it lives: they alone travel."""
+    return convert(take_rows(part, rows))
 
 
 def stack_rows(pieces):
@@ -186,7 +256,7 @@ def _open_sliced(pool, like):
 
 
 def _open_dask(pool, like):
-    """Read a Dask array or DataFrame partition by partition."""
+    """Leave a Dask array or DataFrame where its partitions live."""
     if hasattr(pool, "columns"):
         refuse_other_features(list(pool.columns), like)
         sizes = pool.map_partitions(len).compute().tolist()
@@ -198,14 +268,7 @@ def _open_dask(pool, like):
             pool = pool.compute_chunk_sizes()
         sizes = list(pool.chunks[0])
         parts = pool.blocks
-
-    def read(chunk, start, stop):
-        part = parts[chunk]
-        if hasattr(part, "iloc"):
-            return _like(part.compute().iloc[start:stop], like)
-        return np.asarray(part[start:stop].compute())
-
-    return ChunkedRows(sizes, read, like, partitions=parts)
+    return PartitionedRows(sizes, parts, like)
 
 
 def _open_arrow(pool, like):

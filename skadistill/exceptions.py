@@ -20,6 +20,7 @@ __all__ = [
     "TeacherError",
     "TeacherProbabilityError",
     "TeacherShapeError",
+    "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
 ]
 
@@ -69,6 +70,10 @@ class TeacherError(SkadistillError, ValueError):
 
 class TeacherCallError(TeacherError):
     """The teacher raised while it was asked; the cause is chained."""
+
+
+class TeacherWorkerError(TeacherError):
+    """A worker was lost while it asked the teacher; the answer may be on the bill."""
 
 
 class TeacherShapeError(TeacherError):

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from skadistill import ActiveDistiller
 
 distributed = pytest.importorskip("distributed")
+sizeof = pytest.importorskip("dask.sizeof").sizeof
 
 # The scheduler's weak dictionaries complain when threads of this process end.
 pytestmark = pytest.mark.filterwarnings(
@@ -83,5 +84,81 @@ def test_dask_rows_are_scored_by_the_workers(client, problem):
     with distributed.get_task_stream(client) as stream:
         there = distiller().fit(X, y, X_unlabeled=da.from_array(pool, chunks=(100, 6)))
     np.testing.assert_array_equal(here.labeled_round_, there.labeled_round_)
-    scored = [task for task in stream.data if "score_partition" in str(task["key"])]
-    assert len(scored) == 2 * 4  # rounds times partitions
+    keys = [str(task["key"]) for task in stream.data]
+    assert sum("score_partition" in key for key in keys) == 2 * 4  # rounds, partitions
+    # A row asked is read once, though every round trains on it.
+    assert sum("_take_of_partition" in key for key in keys) <= 2 * 4
+
+
+def rows_of_part(number, n_rows):
+    return np.random.default_rng(number).standard_normal((n_rows, 2))
+
+
+def large_pool():
+    """Describe a million rows, in partitions of which none ends where sums do."""
+    import dask
+    import dask.array as da
+
+    sizes = [170_001, 0, 5, 329_994, 250_000, 250_000]
+    parts = [
+        da.from_delayed(
+            dask.delayed(rows_of_part)(number, size), shape=(size, 2), dtype=float
+        )
+        for number, size in enumerate(sizes)
+    ]
+    return da.concatenate(parts)
+
+
+def halves(X):
+    return np.eye(2)[(X[:, 0] + 0.2 * X[:, 1] > 0).astype(int)] * 0.9 + 0.05
+
+
+@pytest.fixture(scope="module")
+def small_teaching():
+    X = rows_of_part(99, 60)
+    return X[:40], (X[:40, 0] > 0).astype(int), X[40:]
+
+
+def numbers(history):
+    names = ("gain_mean", "gain_max", "water_level", "n_support")
+    return [record[name] or 0.0 for record in history for name in names]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "error"),
+    [("robust", 0.05), ("robust", None), ("entropy", None), ("random", None)],
+)
+def test_gains_stay_with_the_workers(
+    client, small_teaching, strategy, error, monkeypatch
+):
+    """Beyond working_memory the same rows are asked, and no gains come home.
+
+    All that the client is sent is weighed: under a third of the gains' size in two
+    rounds together, at a million rows. Rows of X without a label are in the pool too.
+    """
+    X, y, more = small_teaching
+    X, y = np.concatenate([X, more]), np.concatenate([y, np.full(len(more), -1)])
+    model = ActiveDistiller(
+        halves,
+        LogisticRegression(),
+        query_strategy=strategy,
+        teacher_error=error,
+        budget=60,
+        n_rounds=2,
+        random_state=0,
+    )
+    here = sklearn.clone(model).fit(X, y, X_unlabeled=large_pool().compute())
+    pool, weights = large_pool(), []
+    gather = distributed.Client.gather
+
+    def weigh(self, *args, **kwargs):
+        found = gather(self, *args, **kwargs)
+        weights.append(sizeof(found))
+        return found
+
+    monkeypatch.setattr(distributed.Client, "gather", weigh)
+    with sklearn.config_context(working_memory=8):
+        there = sklearn.clone(model).fit(X, y, X_unlabeled=pool)
+    np.testing.assert_array_equal(here.labeled_round_, there.labeled_round_)
+    assert numbers(here.history_) == pytest.approx(numbers(there.history_), rel=1e-12)
+    assert 0 < sum(weights) < 2 * 4 * 1_000_000 / 3

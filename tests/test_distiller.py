@@ -909,3 +909,27 @@ def test_warm_start_continues(problem):
         distiller(teacher, student=KNeighborsClassifier(), warm_start=True).fit(
             X, partly
         )
+
+
+class CountingStudent(LogisticRegression):
+    """Count the rows that all fits of a loop are asked about."""
+
+    n_scored = 0
+
+    def predict_proba(self, X):
+        CountingStudent.n_scored += len(X)
+        return super().predict_proba(X)
+
+
+@pytest.mark.parametrize("stopping", [None, StudentStable(min_agreement=1.0)])
+def test_a_student_scores_the_pool_once(problem, stopping):
+    """Every student is another one, and none looks at a row of the pool twice.
+
+    What it thinks of the rows asked is read once more, after the choice.
+    """
+    X, _, partly, teacher = problem
+    CountingStudent.n_scored = 0
+    student = CountingStudent(max_iter=300)
+    model = distiller(teacher, student=student, stopping=stopping).fit(X, partly)
+    pools = [record["n_pool"] for record in model.history_[:-1]]
+    assert CountingStudent.n_scored == sum(pools) + model.n_queries_

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, StudentStable
 from skadistill._sources import ChunkedRows, as_rows
+from skadistill.query import RobustSampler, ScoreStrategy
 
 N_LABELED = 40
 COLUMNS = list("abcdef")
@@ -149,6 +150,37 @@ def test_tables_outside_memory_ask_the_same_rows(problem, tmp_path, source, like
     there = fit(given, y, FRAMES[source](pool, tmp_path))
     np.testing.assert_array_equal(here.labeled_round_, there.labeled_round_)
     np.testing.assert_array_equal(here.predict_proba(given), there.predict_proba(given))
+
+
+STRATEGIES = {
+    "robust": "robust",
+    "regret": RobustSampler(None),
+    "costly": RobustSampler(wrong_label_cost=0.5),
+    "margin": "margin",
+    "random": "random",
+    "function": ScoreStrategy(lambda p: p[:, 0], per_row=True),
+    "whole table": ScoreStrategy(lambda p: p[:, 0]),
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+@pytest.mark.parametrize("frame", [False, True])
+@pytest.mark.parametrize("stopping", [None, StudentStable(n_rounds=9)])
+def test_gains_that_stay_with_dask_ask_the_same_rows(
+    problem, frame, strategy, stopping, monkeypatch
+):
+    """Whatever the strategy needs of them, and with no cluster but its threads."""
+    X, y, pool = problem
+    params = {"query_strategy": strategy, "stopping": stopping}
+    here = fit(X, y, pool, **params)
+    # No memory for gains at all.
+    monkeypatch.setattr("skadistill._scoring._BYTES_OF_A_ROW", 2**40)
+    there = pytest.importorskip("dask.array").from_array(pool, chunks=(130, 6))
+    if frame:
+        X = pd.DataFrame(X, columns=COLUMNS)
+        there = pytest.importorskip("dask.dataframe").from_array(there, columns=COLUMNS)
+    there = fit(X, y, there, **params)
+    np.testing.assert_array_equal(here.labeled_round_, there.labeled_round_)
 
 
 def test_only_slices_are_read_and_only_asked_rows_are_gathered(problem):

@@ -8,6 +8,7 @@ from skadistill.query._base import (
     check_query,
     top_rows,
 )
+from skadistill.query._blocks import RowBlocks
 from skadistill.query._draw import fixed_size_sample
 from skadistill.query._game import (
     GameSolution,
@@ -39,6 +40,7 @@ __all__ = [
     "RandomSampler",
     "RobustQueryStrategy",
     "RobustSampler",
+    "RowBlocks",
     "ScoreStrategy",
     "SkactivemlStrategy",
     "as_strategy",

@@ -1,13 +1,22 @@
 """The contract between the loop and a strategy: a view of the pool, and a choice."""
 
 from abc import abstractmethod
+from itertools import pairwise
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill.exceptions import QueryStrategyError
+from skadistill.query._blocks import RowBlocks
 
-__all__ = ["QueryPool", "QueryStrategy", "ScoreStrategy", "check_query", "top_rows"]
+__all__ = [
+    "QueryPool",
+    "QueryStrategy",
+    "ScoreStrategy",
+    "check_query",
+    "summarize_gains",
+    "top_rows",
+]
 
 
 class QueryPool:
@@ -29,6 +38,10 @@ class QueryPool:
         Takes a function and returns an iterator over what it makes of each block of
         probabilities, in the pool's order; the blocks may be scored elsewhere. None:
         here, block after block.
+    keep_values : callable or None, default=None
+        Takes a function as `map_proba` does and returns the values of all rows as
+        blocks that stay where the pool lives, or None where they are to come here.
+        None: they come here.
     student : estimator or None, default=None
         The student of the last round, fitted.
     teacher_error : float or None, default=None
@@ -52,6 +65,7 @@ class QueryPool:
         iter_proba,
         *,
         map_proba=None,
+        keep_values=None,
         student=None,
         teacher_error=None,
         gather_pool=None,
@@ -66,6 +80,7 @@ class QueryPool:
         self._map_proba = map_proba or (
             lambda function: (function(block) for block in iter_proba())
         )
+        self._keep_values = keep_values or (lambda function: None)
         self._gather_pool = gather_pool
         self._gather_labeled = gather_labeled
         self._cache = {}
@@ -143,6 +158,30 @@ class QueryPool:
             )
         return values
 
+    def row_blocks(self, function):
+        """Apply a function to blocks of probabilities; results may stay elsewhere.
+
+        As `map_blocks`, for strategies that need not see all numbers at once: where
+        the pool is a Dask collection with more rows than scikit-learn's
+        ``working_memory`` holds numbers of, they stay with its partitions.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an array of shape (n_block, n_classes), returns (n_block,). It is
+            pickled where the pool lives elsewhere.
+
+        Returns
+        -------
+        values : RowBlocks
+            With ``n_rows``; ``map(function)`` returns what a function makes of each
+            block, ``gather()`` brings all values here, in float32.
+        """
+        values = None
+        if "proba" not in self._cache:
+            values = self._keep_values(function)
+        return RowBlocks([self.map_blocks(function)]) if values is None else values
+
 
 class QueryStrategy(BaseEstimator):
     """Choose which unlabelled rows to ask the teacher about.
@@ -218,45 +257,73 @@ class ScoreStrategy(QueryStrategy):
     def query(self, pool, n_queries, random_state):
         scores = self._scores(pool)
         if self._scores_are_gains:
-            pool.report["gain_mean"] = float(scores.mean(dtype=np.float64))
-            pool.report["gain_max"] = float(scores.max())
-        return top_rows(scores, n_queries, random_state)
+            pool.report |= summarize_gains(scores)
+        return _top_of_blocks(scores, n_queries, random_state)
 
     def _scores(self, pool):
         if self.per_row:
             return self._row_scores(pool, self.score)
-        return _check_scores(self.score(pool.predict_proba()), pool, self.score)
+        scores = np.asarray(self.score(pool.predict_proba()))
+        if scores.shape != (pool.n_rows,) or scores.dtype.kind not in "fiub":
+            raise _bad_scores(self.score, pool, scores.shape, f"dtype {scores.dtype}")
+        return _refuse_not_finite(RowBlocks([scores]), pool, self.score)
 
     @staticmethod
     def _row_scores(pool, score):
-        return _check_scores(pool.map_blocks(score), pool, score)
+        return _refuse_not_finite(pool.row_blocks(score), pool, score)
 
 
-def _check_scores(scores, pool, score):
-    scores = np.asarray(scores)
-    if (
-        scores.shape != (pool.n_rows,)
-        or scores.dtype.kind not in "fiub"
-        or not np.isfinite(scores).all()
-    ):
-        raise QueryStrategyError(
-            f"the query strategy {_name_of(score)} must return one finite "
-            f"score for each of the {pool.n_rows} rows of the pool, got shape "
-            f"{scores.shape}{_first_bad(scores)}; return an array of shape "
-            "(n_rows,), higher meaning ask sooner."
-        )
+def summarize_gains(gains):
+    """Say what a round's record keeps of the gains.
+
+    Parameters
+    ----------
+    gains : RowBlocks
+        One number a row.
+
+    Returns
+    -------
+    report : dict
+        ``gain_mean`` and ``gain_max``.
+    """
+    summaries = gains.map(_sum_and_max)
+    return {
+        "gain_mean": float(sum(s for s, _ in summaries) / gains.n_rows),
+        "gain_max": float(max(m for _, m in summaries)),
+    }
+
+
+def _sum_and_max(block):
+    return float(block.sum(dtype=np.float64)), float(block.max())
+
+
+def _refuse_not_finite(scores, pool, function):
+    """Return the scores, if all are finite."""
+    found = zip(scores.map(_first_not_finite), scores.bounds, strict=False)
+    for bad, first in found:
+        if bad is not None:
+            row, value = first + bad[0], bad[1]
+            shape = (pool.n_rows,)
+            raise _bad_scores(function, pool, shape, f"{value} for row {row}", "with")
     return scores
+
+
+def _first_not_finite(block):
+    bad = np.flatnonzero(~np.isfinite(block))
+    return (int(bad[0]), block[bad[0]]) if bad.size else None
+
+
+def _bad_scores(function, pool, shape, fault, word="of"):
+    return QueryStrategyError(
+        f"the query strategy {_name_of(function)} must return one finite "
+        f"score for each of the {pool.n_rows} rows of the pool, got shape "
+        f"{shape} {word} {fault}; return an array of shape "
+        "(n_rows,), higher meaning ask sooner."
+    )
 
 
 def _name_of(function):
     return getattr(function, "__name__", type(function).__name__)
-
-
-def _first_bad(scores):
-    if scores.ndim != 1 or scores.dtype.kind not in "fiub":
-        return f" of dtype {scores.dtype}"
-    bad = np.flatnonzero(~np.isfinite(scores))
-    return f" with {scores[bad[0]]} for row {bad[0]}" if bad.size else ""
 
 
 def top_rows(scores, n_queries, random_state):
@@ -283,14 +350,44 @@ def top_rows(scores, n_queries, random_state):
     >>> top_rows(np.array([0.1, 0.9, 0.5]), 2, np.random.default_rng(0))
     array([1, 2])
     """
-    n_rows = scores.shape[0]
-    if n_queries >= n_rows:
-        return np.arange(n_rows)
-    border = np.partition(scores, n_rows - n_queries)[n_rows - n_queries]
-    above = np.flatnonzero(scores > border)
-    ties = np.flatnonzero(scores == border)
-    chosen = random_state.choice(ties, n_queries - above.shape[0], replace=False)
-    return np.sort(np.concatenate([above, chosen]))
+    return _top_of_blocks(RowBlocks([scores]), n_queries, random_state)
+
+
+def _top_of_blocks(scores, n_queries, random_state):
+    """Choose as `top_rows` does: the best of each block compete."""
+    if n_queries >= scores.n_rows:
+        return np.arange(scores.n_rows)
+    best = np.concatenate(scores.map(_largest, n_queries))
+    border = _largest(best, n_queries).min()
+    found = scores.map(_above_and_ties, border)
+    rows = [above + b for (above, _), b in zip(found, scores.bounds, strict=False)]
+    n_ties = np.array([n for _, n in found])
+    n_more = n_queries - sum(r.shape[0] for r in rows)
+    # Numbers among the ties, not their positions: they may be nearly all rows.
+    chosen = np.sort(random_state.choice(n_ties.sum(), n_more, replace=False))
+    firsts = np.cumsum(n_ties) - n_ties
+    cuts = np.searchsorted(chosen, [*firsts, n_ties.sum()])
+    ranks = [chosen[a:b] - f for (a, b), f in zip(pairwise(cuts), firsts, strict=True)]
+    ties = scores.map_each(
+        _ties_at, [(border, rank) if rank.size else None for rank in ranks]
+    )
+    rows += [t + b for t, b in zip(ties, scores.bounds, strict=False) if t is not None]
+    return np.sort(np.concatenate(rows))
+
+
+def _largest(block, n):
+    """Return the n largest of a block, or all of it."""
+    if n >= block.shape[0]:
+        return block
+    return np.partition(block, block.shape[0] - n)[-n:]
+
+
+def _above_and_ties(block, border):
+    return np.flatnonzero(block > border), int(np.count_nonzero(block == border))
+
+
+def _ties_at(block, border, ranks):
+    return np.flatnonzero(block == border)[ranks]
 
 
 def check_query(positions, n_rows, n_queries, strategy):

@@ -17,18 +17,24 @@ from functools import cached_property
 
 import numpy as np
 
+from skadistill.query._blocks import BLOCK_ROWS, RowBlocks
+
 __all__ = [
     "GameSolution",
     "capped_distribution",
+    "check_gains",
     "regret_distribution",
+    "regret_inclusion",
     "robust_distribution",
+    "robust_inclusion",
     "water_level",
     "worst_case_value",
 ]
 
-_BLOCK = 1 << 15  # 32,768 float64 are 256 KiB: a block's buffers stay in L2
+_BLOCK = BLOCK_ROWS  # 32,768 float64 are 256 KiB: a block's buffers stay in L2
 _SAMPLE = 1 << 14
 _COLLECT_SHARE = 8  # collect at most n / 8 gains near the level
+_TRAVEL = 1 << 16  # of gains that are not here, at most so many come
 _DUST = 1e-14  # mass that rounding leaves over, not worth a row
 _NEGLIGIBLE = 1e-290  # float64 gains below count as 0: their inverses may overflow
 
@@ -67,20 +73,54 @@ def _as_gains(gains):
         )
     if gains.dtype not in (np.float32, np.float64):
         gains = gains.astype(np.float64)
-    # min and max propagate NaN, so two cheap passes see every fault.
-    low, high = float(gains.min()), float(gains.max())
-    if not (low >= 0 and np.isfinite(high)):
-        bad = int(np.flatnonzero(~(np.isfinite(gains) & (gains >= 0)))[0])
-        raise ValueError(
-            f"gains must be finite and not negative, got {gains[bad]} for row {bad}; "
-            "use a score such as 1 - margin, which lies in [0, 1]."
-        )
+    low, high = check_gains(RowBlocks([gains]))
     if low < _NEGLIGIBLE and gains.dtype == np.float64:
         negligible = (gains < _NEGLIGIBLE) & (gains > 0)
         if negligible.any():
             gains = np.where(negligible, 0.0, gains)
             low, high = 0.0, float(gains.max())
     return gains, low, high
+
+
+def check_gains(gains):
+    """Check that gains in blocks are finite and not negative.
+
+    Parameters
+    ----------
+    gains : RowBlocks
+        Gains.
+
+    Returns
+    -------
+    low, high : float
+        The least and the largest gain.
+
+    Raises
+    ------
+    ValueError
+        If a gain is negative, infinite or NaN.
+    """
+    # min and max propagate NaN, so two cheap passes see every fault.
+    ranges = np.array(gains.map(_min_and_max))
+    low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
+    if not (low >= 0 and np.isfinite(high)):
+        faults = zip(gains.map(_first_fault), gains.bounds, strict=False)
+        row, bad = next((first + f[0], f[1]) for f, first in faults if f)
+        raise ValueError(
+            f"gains must be finite and not negative, got {bad} for row {row}; "
+            "use a score such as 1 - margin, which lies in [0, 1]."
+        )
+    return low, high
+
+
+def _min_and_max(block):
+    return float(block.min()), float(block.max())
+
+
+def _first_fault(block):
+    """Return the first position that holds no gain, and what it holds."""
+    bad = np.flatnonzero(~(np.isfinite(block) & (block >= 0)))
+    return (int(bad[0]), block[bad[0]]) if bad.size else None
 
 
 def _check_mistakes(n_mistakes, n_rows):
@@ -102,22 +142,62 @@ def _check_queries(n_queries, n_rows):
     return int(n_queries)
 
 
+@dataclass(frozen=True, eq=False)
+class _Tally:
+    """What `_tally` saw of the gains: those above a bound, and those near it.
+
+    Parameters
+    ----------
+    count, inverse_sum : int, float
+        Number of gains above the upper bound, and the sum of 1/g over them.
+    n_between : int
+        Number of gains between the bounds.
+    near : list of ndarray or None
+        These gains, in the pool's order; None where they are too many to collect.
+    """
+
+    count: int
+    inverse_sum: float
+    n_between: int
+    near: list | None
+
+
 def _tally(gains, low, high, limit):
     """Sum what lies above `high` and collect what lies in (low, high].
 
-    Both bounds must be exact in the dtype of the gains. Returns the count and
-    the sum of 1/g over g > high, and the gains in between as float64, ascending,
-    or None once more than `limit` of them were met.
+    Both bounds must be exact in the dtype of the gains. At most `limit` gains are
+    collected; of gains that live elsewhere, at most `_TRAVEL`.
     """
-    n_above, inverse_sum, n_between = 0, 0.0, 0
-    between: list[np.ndarray] | None = [] if low < high else None
+    if not gains.is_here:
+        limit = min(limit, _TRAVEL // len(gains.blocks))
+    results = gains.map(_tally_block, low, high, limit)
+    n_between = sum(result[2] for result in results)
+    near = [result[3] for result in results]
+    return _Tally(
+        sum(result[0] for result in results),
+        float(np.concatenate([result[1] for result in results]).sum()),
+        n_between,
+        None if None in near else [piece for pieces in near for piece in pieces],
+    )
+
+
+def _tally_block(gains, low, high, limit):
+    """Do what `_tally` does for one block.
+
+    Returns the count, the sums of 1/g over stretches of `_BLOCK` rows, how many
+    gains lie in between, and these as a list of arrays, or None once more than
+    `limit` of them were met.
+    """
+    n_above, n_between = 0, 0
+    inverse_sums = np.zeros(-(-gains.shape[0] // _BLOCK))
+    between: list[np.ndarray] | None = []
     size = min(_BLOCK, gains.shape[0])
     single = np.empty(size, dtype=gains.dtype)
     double = np.empty(size, dtype=np.float64)
     above = np.empty(size, dtype=bool)
     bound = gains.dtype.type(high)
     floor = gains.dtype.type(low)
-    for start in range(0, gains.shape[0], _BLOCK):
+    for number, start in enumerate(range(0, gains.shape[0], _BLOCK)):
         block = gains[start : start + _BLOCK]
         n = block.shape[0]
         mask, buffer = above[:n], double[:n]
@@ -134,27 +214,43 @@ def _tally(gains, low, high, limit):
             chosen = buffer[:count]
             chosen[:] = block[np.flatnonzero(mask)]  # faster than block[mask]
             part = np.reciprocal(chosen, out=chosen).sum()
-        inverse_sum += part
+        inverse_sums[number] = part
         n_above += count
-        if between is not None and count < n:
+        if low < high and count < n:
             np.greater(block, floor, out=mask)
-            extra = int(np.count_nonzero(mask)) - count
-            if extra:
-                n_between += extra
-                if n_between > limit:
-                    between = None
-                    continue
-                mask &= block <= bound
-                between.append(block[np.flatnonzero(mask)])
-    if low == high:
-        return n_above, inverse_sum, np.empty(0)
-    if between is None:
-        return n_above, inverse_sum, None
-    near = np.concatenate(between) if between else np.empty(0)
-    del between
-    near = near.astype(np.float64)
-    near.sort()
-    return n_above, inverse_sum, near
+            n_between += int(np.count_nonzero(mask)) - count
+        if n_between > limit:
+            between = None
+        elif between is not None and low < high:
+            # A piece of every stretch, also an empty one: sums are added alike.
+            mask &= block <= bound
+            between.append(block[np.flatnonzero(mask)])
+    return n_above, inverse_sums, n_between, between
+
+
+def _tally_inside(gains, low, high):
+    """Count the gains in (low, high] and sum 1/g over them."""
+    results = gains.map(_tally_inside_block, low, high)
+    return (
+        sum(count for count, _ in results),
+        float(np.concatenate([sums for _, sums in results]).sum()),
+    )
+
+
+def _tally_inside_block(gains, low, high):
+    low, high = gains.dtype.type(low), gains.dtype.type(high)
+    stretches = [gains[s : s + _BLOCK] for s in range(0, gains.shape[0], _BLOCK)]
+    return _tally_near([g[(g > low) & (g <= high)] for g in stretches], low)
+
+
+def _tally_near(pieces, bound):
+    """Count the gains above a bound, and sum 1/g over them piece by piece."""
+    count, sums = 0, np.zeros(len(pieces))
+    for number, piece in enumerate(pieces):
+        inside = piece[piece > bound].astype(np.float64)
+        sums[number] = np.reciprocal(inside).sum()
+        count += inside.shape[0]
+    return count, sums
 
 
 def _best_level(count, inverse_sum, near, mass):
@@ -183,10 +279,12 @@ def _bracket(gains, high, mass):
     and moving the mass by four standard errors, and four of the largest terms,
     either way almost always brackets the level.
     """
-    n = gains.shape[0]
+    n = gains.n_rows
     if n <= 4 * _SAMPLE:
         return 0.0, high
-    sample = gains[:: n // _SAMPLE].astype(np.float64)
+    stride = n // _SAMPLE
+    starts = [(-first % stride, stride) for first in gains.bounds[:-1].tolist()]
+    sample = np.concatenate(gains.map_each(_every, starts)).astype(np.float64)
     sample_mass = mass * sample.shape[0] / n
     sample = np.sort(sample[sample > 0])
     if sample.shape[0] <= sample_mass:
@@ -200,6 +298,10 @@ def _bracket(gains, high, mass):
     if sample_mass > slack:
         right = _best_level(0, 0.0, sample, sample_mass - slack)[0]
     return left, right
+
+
+def _every(block, start, stride):
+    return block[start::stride].copy()
 
 
 def _round_down(dtype, value):
@@ -222,31 +324,73 @@ def _solve_level(gains, low, high, mass):
     gain that equals the level up to rounding may fall on either side, but bound,
     count and sum always agree, or the distribution would not sum to 1.
     """
-    dtype = gains.dtype
     if mass == 0:
-        n_top = int(np.count_nonzero(gains == dtype.type(high)))
-        return high, _just_below(dtype, high), n_top, n_top / high if high else np.inf
-    n_positive = gains.shape[0] if low > 0 else int(np.count_nonzero(gains))
+        n_top = sum(gains.map(_count_equal, high))
+        below = _just_below(gains.dtype, high)
+        return high, below, n_top, n_top / high if high else np.inf
+    n_positive = gains.n_rows if low > 0 else sum(gains.map(_count_positive))
     if mass >= n_positive:
-        return 0.0, 0.0, *_tally(gains, 0.0, 0.0, 0)[:2]
-    left, right = (_round_down(dtype, v) for v in _bracket(gains, high, mass))
-    limit = max(4 * _SAMPLE, gains.shape[0] // _COLLECT_SHARE)
-    count, inverse_sum, near = _tally(gains, left, right, limit)
-    if near is not None and count - right * inverse_sum <= mass:
-        level, best = _best_level(count, inverse_sum, near, mass)
-        if level >= left:
-            if best == 0:
-                return level, right, count, inverse_sum
-            bound = _just_below(dtype, near[-best])
-            inside = near[np.searchsorted(near, bound, side="right") :]
-            inverse_sum += float(np.reciprocal(inside).sum())
-            return level, bound, count + inside.shape[0], inverse_sum
-    # The subsample misled, or too many gains are alike: Newton from the left of
-    # the level, which never overshoots because the sum is convex, and is exact
-    # once the support stops changing.
-    bound, solution = (left if count - right * inverse_sum <= mass else right), None
+        tally = _tally(gains, 0.0, 0.0, 0)
+        return 0.0, 0.0, tally.count, tally.inverse_sum
+    left, right = (_round_down(gains.dtype, v) for v in _bracket(gains, high, mass))
+    limit = max(4 * _SAMPLE, gains.n_rows // _COLLECT_SHARE)
+    tally = _tally(gains, left, right, limit)
+    is_below = tally.count - right * tally.inverse_sum <= mass
+    if is_below and tally.n_between <= limit:
+        solution = _solve_inside(gains, left, right, tally, mass)
+        if solution is not None:
+            return solution
+    # The subsample misled, or too many gains are alike.
+    return _newton(gains, left if is_below else right, mass)
+
+
+def _count_equal(block, value):
+    return int(np.count_nonzero(block == block.dtype.type(value)))
+
+
+def _count_positive(block):
+    return int(np.count_nonzero(block))
+
+
+def _solve_inside(gains, left, right, tally, mass):
+    """Find the level where it lies in (left, right], else return None.
+
+    However it is found, the support is the gains above the level rounded down, and
+    their inverses are added in the pool's order: the play does not depend on where
+    the gains live.
+    """
+    if tally.near is None:
+        level, fallback = _newton(gains, left, mass)[:2]
+    else:
+        near = np.concatenate([np.empty(0), *tally.near])
+        near.sort()
+        level, best = _best_level(tally.count, tally.inverse_sum, near, mass)
+        fallback = _just_below(gains.dtype, near[-best]) if best else right
+        del near
+    if level < left:
+        return None
+    for bound in (min(_round_down(gains.dtype, level), right), fallback):
+        if tally.near is None:
+            count, inverse_sum = _tally_inside(gains, bound, right)
+        else:
+            count, sums = _tally_near(tally.near, bound)
+            inverse_sum = float(sums.sum())
+        count, inverse_sum = tally.count + count, tally.inverse_sum + inverse_sum
+        if count > mass:
+            break
+    return (count - mass) / inverse_sum, bound, count, inverse_sum
+
+
+def _newton(gains, bound, mass):
+    """Find the level by Newton steps from the left of it.
+
+    They never overshoot because the sum is convex, and are exact once the support
+    stops changing.
+    """
+    solution = None
     while True:
-        count, inverse_sum, _ = _tally(gains, bound, bound, 0)
+        tally = _tally(gains, bound, bound, 0)
+        count, inverse_sum = tally.count, tally.inverse_sum
         if solution is None and bound > 0 and count - bound * inverse_sum < mass:
             bound = 0.0
             continue
@@ -254,7 +398,7 @@ def _solve_level(gains, low, high, mass):
             return solution
         level = (count - mass) / inverse_sum
         solution = level, bound, count, inverse_sum
-        following = _round_down(dtype, level)
+        following = _round_down(gains.dtype, level)
         if following <= bound:
             return solution
         bound = following
@@ -320,7 +464,8 @@ def water_level(gains, mass):
     0.333333333333
     """
     gains, low, high = _as_gains(gains)
-    return _solve_level(gains, low, high, _check_mistakes(mass, gains.shape[0]))[0]
+    mass = _check_mistakes(mass, gains.shape[0])
+    return _solve_level(RowBlocks([gains]), low, high, mass)[0]
 
 
 def robust_distribution(gains, n_mistakes, *, losses=None):
@@ -377,8 +522,101 @@ def robust_distribution(gains, n_mistakes, *, losses=None):
         # No row is worth anything: every play guarantees 0, the even one is fair.
         n = gains.shape[0]
         return GameSolution(np.full(n, 1 / n, dtype=gains.dtype), 0.0, n)
-    level, bound, count, inverse_sum = _solve_level(gains, low, high, n_mistakes)
+    level, bound, count, inverse_sum = _solve_level(
+        RowBlocks([gains]), low, high, n_mistakes
+    )
     return GameSolution(_fill(gains, bound, 1.0 / inverse_sum), level, count)
+
+
+def robust_inclusion(gains, n_mistakes, n_queries, *, loss=0.0):
+    """Turn the game's play into inclusion probabilities.
+
+    Parameters
+    ----------
+    gains : RowBlocks
+        Checked gains.
+    n_mistakes : float
+        m in [0, n_rows).
+    n_queries : int
+        b in [1, n_rows].
+    loss : float, default=0.0
+        What a wrong label of any row costs.
+
+    Returns
+    -------
+    inclusion : RowBlocks
+        Probabilities summing to b, where the gains are. Where the cap 1/b binds, or
+        a wrong label costs something, the game is solved by sorting: then all gains
+        come here first.
+    value : float
+        What the play guarantees in expectation for one draw.
+    n_support : int
+        Number of rows with positive probability.
+    """
+    n_mistakes = _check_mistakes(n_mistakes, gains.n_rows)
+    low, high = check_gains(gains)
+    if high == 0 and not loss:
+        even = gains.dtype.type(1 / gains.n_rows) * gains.dtype.type(n_queries)
+        return gains.transform(_Even(even)), 0.0, gains.n_rows
+    if not loss:
+        level, bound, count, inverse_sum = _solve_level(gains, low, high, n_mistakes)
+        play = _RobustPlay(bound, 1.0 / inverse_sum, n_queries)
+        if play.fits_cap(gains):
+            return gains.transform(play), level, count
+    values = gains.gather()
+    losses = np.full_like(values, loss) if loss else None
+    game = capped_distribution(values, n_mistakes, n_queries, losses=losses)
+    p = np.multiply(game.p, game.p.dtype.type(n_queries), out=game.p)
+    return RowBlocks([p]), game.value, game.n_support
+
+
+@dataclass(frozen=True)
+class _Even:
+    """Give every row the same probability; travels to workers."""
+
+    value: np.floating
+
+    def __call__(self, gains):
+        return np.full_like(gains, self.value, order="C")
+
+
+@dataclass(frozen=True)
+class _RobustPlay:
+    """Turn gains into inclusion probabilities of the uncapped game; travels too."""
+
+    bound: float
+    scale: float
+    n_queries: int
+
+    def __call__(self, gains):
+        inclusion = _fill(gains, self.bound, self.scale)
+        np.minimum(inclusion, gains.dtype.type(1.0 / self.n_queries), out=inclusion)
+        return np.multiply(inclusion, gains.dtype.type(self.n_queries), out=inclusion)
+
+    def fits_cap(self, gains):
+        """Tell whether no row is to be drawn with more than certainty."""
+        cap = 1.0 / self.n_queries
+        # The row of the least gain is drawn most; often a guess at it is enough.
+        least = np.nextafter(gains.dtype.type(self.bound), gains.dtype.type(np.inf))
+        if _fits_cap(self._largest(least), cap, gains.dtype):
+            return True
+        least = gains.dtype.type(min(gains.map(_least_above, self.bound)))
+        return _fits_cap(self._largest(least), cap, gains.dtype)
+
+    def _largest(self, least):
+        return float(_fill(np.array([least]), self.bound, self.scale)[0])
+
+
+def _least_above(gains, bound):
+    """Return the smallest gain above a bound, infinity where there is none."""
+    bound, infinite = gains.dtype.type(bound), gains.dtype.type(np.inf)
+    stretches = (gains[s : s + _BLOCK] for s in range(0, gains.shape[0], _BLOCK))
+    return float(min(np.where(g > bound, g, infinite).min() for g in stretches))
+
+
+def _fits_cap(largest, cap, dtype):
+    """Tell whether p_i <= 1/b holds up to the rounding of the gains' dtype."""
+    return largest <= cap * (1 + 8 * float(np.finfo(dtype).eps))
 
 
 def _costly_distribution(gains, n_mistakes, losses):
@@ -476,8 +714,7 @@ def capped_distribution(gains, n_mistakes, n_queries, *, losses=None):
     n_queries = _check_queries(n_queries, n)
     free = robust_distribution(gains, n_mistakes, losses=losses)
     cap = 1.0 / n_queries
-    if float(free.p.max()) <= cap * (1 + 8 * float(np.finfo(gains.dtype).eps)):
-        # p_i <= 1/b holds up to the rounding of the gains' dtype.
+    if _fits_cap(float(free.p.max()), cap, gains.dtype):
         p = np.minimum(free.p, gains.dtype.type(cap), out=free.p)
         return GameSolution(p, free.value, free.n_support)
     if losses is not None:
@@ -629,27 +866,66 @@ def regret_distribution(gains, n_queries):
     >>> regret_distribution([1.0, 0.5, 0.25], n_queries=1).round(3)
     array([0.667, 0.333, 0.   ])
     """
-    gains, low, high = _as_gains(gains)
-    n = gains.shape[0]
-    n_queries = _check_queries(n_queries, n)
-    if n_queries == n:
-        return np.ones_like(gains)
-    n_positive = n if low > 0 else int(np.count_nonzero(gains))
+    gains, _, _ = _as_gains(gains)
+    return regret_inclusion(RowBlocks([gains]), n_queries).gather()
+
+
+def regret_inclusion(gains, n_queries):
+    """Solve the regret game as `regret_distribution` does, where the gains live.
+
+    Parameters
+    ----------
+    gains : RowBlocks
+        Checked gains.
+    n_queries : int
+        b in [1, n_rows].
+
+    Returns
+    -------
+    inclusion : RowBlocks
+        Inclusion probabilities that sum to b.
+    """
+    n_rows = gains.n_rows
+    n_queries = _check_queries(n_queries, n_rows)
+    low, high = check_gains(gains)
+    if n_queries == n_rows:
+        return gains.transform(_Even(gains.dtype.type(1)))
+    n_positive = n_rows if low > 0 else sum(gains.map(_count_positive))
     if n_queries >= n_positive:
-        rest = (n_queries - n_positive) / (n - n_positive)
-        return np.where(gains > 0, 1.0, rest).astype(gains.dtype)
+        rest = (n_queries - n_positive) / (n_rows - n_positive)
+        return gains.transform(_GainsFirst(rest))
     level = _solve_level(gains, low, high, float(n_queries))[0]
-    inclusion = np.empty_like(gains, order="C")
-    buffer = np.empty(min(_BLOCK, n), dtype=np.float64)
-    for start in range(0, n, _BLOCK):
-        block = gains[start : start + _BLOCK]
-        # In float64: single precision loses a q much smaller than 1.
-        terms = buffer[: block.shape[0]]
-        np.copyto(terms, block)
-        np.maximum(terms, level, out=terms)
-        np.divide(level, terms, out=terms)
-        np.subtract(1.0, terms, out=inclusion[start : start + _BLOCK])
-    return inclusion
+    return gains.transform(_RegretPlay(level))
+
+
+@dataclass(frozen=True)
+class _GainsFirst:
+    """Ask for every row with a gain and evenly for the others."""
+
+    rest: float
+
+    def __call__(self, gains):
+        return np.where(gains > 0, 1.0, self.rest).astype(gains.dtype)
+
+
+@dataclass(frozen=True)
+class _RegretPlay:
+    """Turn gains into inclusion probabilities 1 - v / g."""
+
+    level: float
+
+    def __call__(self, gains):
+        inclusion = np.empty_like(gains, order="C")
+        buffer = np.empty(min(_BLOCK, gains.shape[0]), dtype=np.float64)
+        for start in range(0, gains.shape[0], _BLOCK):
+            block = gains[start : start + _BLOCK]
+            # In float64: single precision loses a q much smaller than 1.
+            terms = buffer[: block.shape[0]]
+            np.copyto(terms, block)
+            np.maximum(terms, self.level, out=terms)
+            np.divide(self.level, terms, out=terms)
+            np.subtract(1.0, terms, out=inclusion[start : start + _BLOCK])
+        return inclusion
 
 
 def worst_case_value(p, gains, n_mistakes, *, losses=None):

@@ -1,12 +1,14 @@
 """The strategies known by name: robust (default), margin, entropy, random, ..."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
 
-from skadistill.query._base import QueryStrategy, ScoreStrategy
-from skadistill.query._draw import fixed_size_sample
-from skadistill.query._game import capped_distribution, regret_distribution
+from skadistill.query._base import QueryStrategy, ScoreStrategy, summarize_gains
+from skadistill.query._draw import draw_rows
+from skadistill.query._game import regret_inclusion, robust_inclusion
 
 __all__ = [
     "EntropySampler",
@@ -174,22 +176,18 @@ class RobustSampler(QueryStrategy):
         return self.n_mistakes == "auto"
 
     def query(self, pool, n_queries, random_state):
-        gains = pool.map_blocks(self._gain_function())
-        # A sum of float32 probabilities may exceed 1 by rounding.
-        np.maximum(gains, 0.0, out=gains)
+        gains = pool.row_blocks(_NotNegative(self._gain_function()))
         n_mistakes = self._count_mistakes(pool)
         if not self.wrong_label_cost >= 0:
             raise ValueError(
                 f"wrong_label_cost must not be negative, got {self.wrong_label_cost}; "
                 "pass what a wrong label costs in units of the largest gain."
             )
-        pool.report["gain_mean"] = float(gains.mean(dtype=np.float64))
-        pool.report["gain_max"] = float(gains.max())
-        pool.report["n_mistakes"] = n_mistakes
+        pool.report |= summarize_gains(gains) | {"n_mistakes": n_mistakes}
         if n_queries >= pool.n_rows:
             return np.arange(pool.n_rows)
         inclusion = self._inclusion(gains, n_mistakes, n_queries, pool.report)
-        return fixed_size_sample(inclusion, random_state)
+        return draw_rows(inclusion, random_state)
 
     def _gain_function(self):
         if callable(self.gain):
@@ -224,15 +222,27 @@ class RobustSampler(QueryStrategy):
     def _inclusion(self, gains, n_mistakes, n_queries, report):
         """Turn the game's play into inclusion probabilities summing to n_queries."""
         if n_mistakes is None:
-            return regret_distribution(gains, n_queries)
-        losses = None
+            return regret_inclusion(gains, n_queries)
+        loss = 0.0
         if self.wrong_label_cost > 0:
-            losses = np.full_like(gains, self.wrong_label_cost * gains.max())
-        game = capped_distribution(gains, n_mistakes, n_queries, losses=losses)
-        inclusion = np.multiply(game.p, game.p.dtype.type(n_queries), out=game.p)
-        report["water_level"] = game.value
-        report["n_support"] = game.n_support
+            loss = self.wrong_label_cost * report["gain_max"]
+        inclusion, report["water_level"], report["n_support"] = robust_inclusion(
+            gains, n_mistakes, n_queries, loss=loss
+        )
         return inclusion
+
+
+@dataclass(frozen=True)
+class _NotNegative:
+    """Keep rounding from making gains negative; travels to workers.
+
+    A sum of float32 probabilities may exceed 1 by rounding.
+    """
+
+    gain: Callable
+
+    def __call__(self, proba):
+        return np.maximum(self.gain(proba), 0.0)
 
 
 class MarginSampler(ScoreStrategy):

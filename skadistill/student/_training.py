@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 from skadistill.student._assembly import AssembledNet
 from skadistill.student._batches import Rows, TableDataset, as_is
 from skadistill.student._checks import one_hot
+from skadistill.student._device_blocks import memory_of, overlapped, rows_of_a_block
 from skadistill.student._seeding import seeded
 
 __all__ = ["TrainableNet"]
@@ -270,8 +271,7 @@ class TrainableNet(AssembledNet):
                     getattr(self, "batch_size_", 128), max(1, len(dataset))
                 )
             elif ours:
-                block = PREDICT_BLOCK_BYTES // table.rows.bytes_per_row
-                kwargs["batch_size"] = max(32, min(8192, block))
+                kwargs["batch_size"] = self._rows_of_a_block(table.rows)
             else:
                 kwargs["batch_size"] = 1024
         if kwargs.get("batch_size") == -1:
@@ -542,9 +542,18 @@ class TrainableNet(AssembledNet):
         output : torch.Tensor or tuple
             Output for one block of rows.
         """
-        dataset = self.get_dataset(X)
-        for batch in self.get_iterator(dataset, training=False):
+        batches = self.get_iterator(self.get_dataset(X), training=False)
+        for batch in overlapped(batches, self._data_device()):
             yield to_device(self.evaluation_step(batch, training), device=device)
+
+    def _rows_of_a_block(self, rows):
+        """Count rows of a block: what suits a CPU's cache, or fits on a GPU."""
+        memory = memory_of(self._data_device())
+        if memory is None:
+            return max(32, min(8192, PREDICT_BLOCK_BYTES // rows.bytes_per_row))
+        return rows_of_a_block(
+            lambda block: self.evaluation_step((block,)), rows, memory
+        )
 
     def evaluation_step(self, batch, training=False):
         """Apply the module to one block, without gradients unless training.

@@ -11,6 +11,7 @@ from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
 from skadistill.teachers._label_ledger import LabelLedger
 from skadistill.teachers._ledger import BaseLedger, LedgerCopyWarning, MemoryLedger
+from skadistill.teachers._parallel import ParallelTeacher
 from skadistill.teachers._postgres_ledger import PostgresLedger
 from skadistill.teachers._purchase import Purchase, buy_labels
 from skadistill.teachers._rows import row_keys, take_rows
@@ -30,6 +31,7 @@ __all__ = [
     "LabelLedger",
     "LedgerCopyWarning",
     "MemoryLedger",
+    "ParallelTeacher",
     "Part",
     "PostgresLedger",
     "Purchase",
