@@ -65,4 +65,8 @@ def test_it_points_to_what_is_there(readme):
     declared = pyproject.partition("[project.optional-dependencies]")[2].partition(
         "[tool"
     )[0]
-    assert extras == set(re.findall(r"^(\w+) = \[", declared, re.M)) - {"docs", "tests"}
+    assert extras == set(re.findall(r"^(\w+) = \[", declared, re.M)) - {
+        "benchmarks",
+        "docs",
+        "tests",
+    }

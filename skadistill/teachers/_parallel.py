@@ -14,6 +14,7 @@ from sklearn.base import clone
 from skadistill.exceptions import TeacherError, TeacherWorkerError
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher, Part
+from skadistill.teachers._interrupts import held_interrupts
 from skadistill.teachers._rows import count_rows, take_rows
 
 __all__ = ["ParallelTeacher"]
@@ -248,39 +249,46 @@ class _Errand:
         self.classes = classes
         self.numbers = numbers
         self.with_embeddings = with_embeddings
-        self.end: Any = None
+        self.stopped = self.interrupted = False
+        self.fault: Any = None
         self.cost = 0.0
 
     def run(self, workers, batches):
         """Yield a part for each batch answered, then raise the fault, if any."""
+        try:
+            # Batches in flight are paid for: take them home before leaving.
+            with held_interrupts(self._interrupt):
+                yield from self._parts(workers, batches)
+        except KeyboardInterrupt as error:
+            error.cost = self.cost  # type: ignore[attr-defined] # read by buy_labels
+            raise
+
+    def _parts(self, workers, batches):
+        """Yield parts, then raise the fault, if any."""
         left = iter(batches)
         flying: dict[futures.Future, np.ndarray] = {}
         clock = time.perf_counter()
         while True:
-            try:
-                self._send(workers, left, flying)
-                if not flying:
-                    break
-                done = futures.wait(flying, return_when=futures.FIRST_COMPLETED).done
-            except KeyboardInterrupt as error:
-                # Batches in flight are paid for: take them home before leaving.
-                if isinstance(self.end, KeyboardInterrupt):
-                    raise
-                self.end = error
-                continue
+            self._send(workers, left, flying)
+            if not flying:
+                break
+            done = futures.wait(flying, return_when=futures.FIRST_COMPLETED).done
             for future in done:
                 answer = self._answer(future, flying.pop(future))
                 if answer is not None:
                     now = time.perf_counter()
                     yield self._part(answer, now - clock)
                     clock = now
-        if self.end is not None:
-            self.end.cost = self.cost
-            raise self.end
+        if self.fault is not None and not self.interrupted:
+            self.fault.cost = self.cost
+            raise self.fault
+
+    def _interrupt(self):
+        self.stopped = self.interrupted = True
 
     def _send(self, workers, left, flying):
         """Keep the workers busy, unless something went wrong."""
-        while self.end is None and len(flying) < workers.width:
+        while not self.stopped and len(flying) < workers.width:
             rows = next(left, None)
             if rows is None:
                 return
@@ -293,8 +301,9 @@ class _Errand:
             return rows, *future.result()
         except Exception as error:
             self.cost += len(rows) * (self.teacher.price or 0.0)
-            if self.end is None:
-                self.end = self._named(error, rows)
+            self.stopped = True
+            if self.fault is None:
+                self.fault = self._named(error, rows)
             return None
 
     def _part(self, answer, seconds):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from skadistill.teachers import (
     ParallelTeacher,
     as_teacher,
     buy_labels,
+    row_keys,
 )
 from skadistill.testing import check_teacher
 
@@ -215,3 +217,32 @@ def test_what_cannot_be_asked_is_refused_before_it_costs():
     with pytest.raises(TeacherClassesError):
         buy_labels(other, X, classes=CLASSES)
     assert calls == []
+
+
+def test_ctrl_c_takes_the_batches_in_flight_home(ctrl_c):
+    """No new batch is sent; those with the workers are waited for and recorded."""
+    asked = []
+
+    def answer(rows):
+        asked.extend(rows[:, 0].tolist())
+        time.sleep(0.02)
+        return np.full((len(rows), 2), 0.5)
+
+    class Busy(MemoryLedger):
+        def _store(self, *what):
+            if not len(self):
+                ctrl_c()
+            super()._store(*what)
+
+    ledger = Busy()
+    teacher = FunctionTeacher(answer, name="t", cost_per_row=0.5)
+    teacher = ParallelTeacher(teacher, rows_per_call=2, n_jobs=2)
+    with (
+        parallel_config("threading"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    known, _ = ledger.lookup(row_keys(X), teacher.identity, CLASSES)
+    assert X[known, 0].tolist() == sorted(asked)
+    assert 2 <= len(asked) < 20
+    assert ledger.summary()["cost"] == 0.5 * len(asked)
