@@ -9,15 +9,15 @@ from skadistill.query._base import (
     top_rows,
 )
 from skadistill.query._blocks import RowBlocks
+from skadistill.query._capped import capped_distribution
 from skadistill.query._draw import fixed_size_sample
 from skadistill.query._game import (
     GameSolution,
-    capped_distribution,
-    regret_distribution,
     robust_distribution,
-    water_level,
     worst_case_value,
 )
+from skadistill.query._inclusion import regret_distribution
+from skadistill.query._level import water_level
 from skadistill.query._samplers import (
     EntropySampler,
     LeastConfidentSampler,

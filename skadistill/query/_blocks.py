@@ -4,7 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["BLOCK_ROWS", "RowBlocks", "aligned_bounds", "aligned_pieces"]
+__all__ = [
+    "BLOCK_ROWS",
+    "RowBlocks",
+    "aligned_bounds",
+    "aligned_pieces",
+    "stretches",
+]
 
 # Sums are taken over so many rows at a time, wherever the rows are, and added in the
 # pool's order. Blocks begin at multiples of it, so that no result depends on them.
@@ -191,3 +197,20 @@ def aligned_pieces(bounds, first, last):
             yield block, first - start, min(last, stop) - start
             first = stop
         block += 1
+
+
+def stretches(values):
+    """Cut an array into views of `BLOCK_ROWS` rows, the last perhaps shorter.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+        One number a row.
+
+    Yields
+    ------
+    stretch : ndarray
+        A view.
+    """
+    for start in range(0, values.shape[0], BLOCK_ROWS):
+        yield values[start : start + BLOCK_ROWS]

@@ -8,7 +8,7 @@ import numpy as np
 
 from skadistill.query._base import QueryStrategy, ScoreStrategy, summarize_gains
 from skadistill.query._draw import draw_rows
-from skadistill.query._game import regret_inclusion, robust_inclusion
+from skadistill.query._inclusion import regret_inclusion, robust_inclusion
 
 __all__ = [
     "EntropySampler",

@@ -18,8 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query._base import QueryStrategy
+from skadistill.query._capped import capped_distribution
 from skadistill.query._draw import fixed_size_sample
-from skadistill.query._game import capped_distribution, regret_distribution
+from skadistill.query._inclusion import regret_distribution
 from skadistill.query._samplers import margin_gain
 
 # RobustQueryStrategy is public too; __getattr__ at the end of the file builds it.

@@ -14,7 +14,7 @@ from skadistill.query._blocks import (
     aligned_pieces,
 )
 from skadistill.query._draw import draw_rows
-from skadistill.query._game import regret_inclusion, robust_inclusion
+from skadistill.query._inclusion import regret_inclusion, robust_inclusion
 
 N_ROWS = 9 * BLOCK_ROWS + 1_234
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from skadistill.query import _game as game_module
+from skadistill.query import _level as level_module
 from skadistill.query import (
     capped_distribution,
     regret_distribution,
@@ -251,7 +251,7 @@ def make_gains(shape, n, rng):
         return rng.random(n) * (np.arange(n) % 20 == 7)
     if shape == "nine decades":
         return 10.0 ** rng.uniform(-7, 2, n)
-    stride = max(1, n // game_module._SAMPLE)
+    stride = max(1, n // level_module._SAMPLE)
     high, low = (0.9, 0.1) if shape == "sample too high" else (0.1, 0.9)
     return np.where(np.arange(n) % stride == 0, high, low) * rng.uniform(0.9, 1.1, n)
 
@@ -307,9 +307,9 @@ def test_water_level_falls_back_where_the_subsample_misleads(shape, n, monkeypat
         k = np.searchsorted(-ranked, -0.6)  # rows above 0.6: the level is 0.6
         mass = k - 0.6 * np.sum(1 / ranked[:k])
     passes = []
-    tally = game_module._tally
+    tally = level_module._tally
     monkeypatch.setattr(
-        game_module, "_tally", lambda *args: passes.append(args) or tally(*args)
+        level_module, "_tally", lambda *args: passes.append(args) or tally(*args)
     )
     level = water_level(gains, mass)
     assert len(passes) > 1
@@ -323,9 +323,9 @@ def test_water_level_takes_one_pass_where_the_subsample_is_fair(shape, monkeypat
     """On ordinary pools the bracket holds: one pass over the gains."""
     gains = make_gains(shape, 300_000, np.random.default_rng(1))
     passes = []
-    tally = game_module._tally
+    tally = level_module._tally
     monkeypatch.setattr(
-        game_module, "_tally", lambda *args: passes.append(args) or tally(*args)
+        level_module, "_tally", lambda *args: passes.append(args) or tally(*args)
     )
     water_level(gains, 0.2 * 300_000)
     assert len(passes) == 1
