@@ -29,19 +29,6 @@ def held_interrupts(at_first=lambda: None):
     ------
     KeyboardInterrupt
         At the end, if one came; at once, if a second came.
-
-    Examples
-    --------
-    >>> import signal
-    >>> from skadistill.teachers._interrupts import held_interrupts
-    >>> try:
-    ...     with held_interrupts():
-    ...         signal.raise_signal(signal.SIGINT)
-    ...         print("recorded")
-    ... except KeyboardInterrupt:
-    ...     print("left")
-    recorded
-    left
     """
     usual = signal.getsignal(signal.SIGINT)
     here = threading.current_thread() is threading.main_thread()
