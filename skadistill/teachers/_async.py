@@ -24,9 +24,9 @@ from skadistill.teachers._call_faults import (
     status_of,
 )
 from skadistill.teachers._embeddings import raise_without_embeddings
+from skadistill.teachers._errand import Errand
 from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._identity import classes_suffix, function_identity
-from skadistill.teachers._interrupts import held_interrupts
 from skadistill.teachers._rows import count_rows, take_rows
 
 __all__ = ["Answer", "AsyncTeacher"]
@@ -284,44 +284,25 @@ class AsyncTeacher(CalledTeacher):
         classes = np.asarray(classes).tolist()
         self._check_classes(classes)
         engine = _engine_of(self)
-        n_rows = count_rows(X)
-        numbers = np.arange(n_rows) if row_numbers is None else np.asarray(row_numbers)
-        calls = [
-            np.arange(start, min(start + self.rows_per_call, n_rows))
-            for start in range(0, n_rows, self.rows_per_call)
-        ]
-        errand = _Errand(self, X, classes, numbers, calls)
+        errand = _AsyncErrand(self, X, classes, row_numbers, self.rows_per_call)
         yield from errand.run(engine)
 
 
-class _Errand:
+class _AsyncErrand(Errand):
     """One question to an AsyncTeacher: its calls, and the answers so far."""
 
-    def __init__(self, teacher, X, classes, numbers, calls):
-        self.teacher = teacher
-        self.X = X
-        self.classes = classes
-        self.numbers = numbers
-        self.calls = iter(calls)
-        self.stopped = self.interrupted = False
+    def __init__(self, *question):
+        super().__init__(*question)
         self.answers: queue.SimpleQueue = queue.SimpleQueue()
-        self.fault: Any = None
-        self.fault_cost = 0.0
         self.said_slow = False
         self.wasted: list[float] = []
 
     def run(self, engine):
         """Yield parts, here, while the calls are made in the engine's thread."""
-        try:
-            # Calls in flight are paid for: take them home before leaving.
-            with held_interrupts(self._interrupt):
-                yield from self._parts(engine)
-        except KeyboardInterrupt as error:
-            error.cost = self.fault_cost  # type: ignore[attr-defined] # read by buy_labels
-            raise
+        return self.bring_home(self._parts(engine))
 
     def _parts(self, engine):
-        """Yield parts, then raise the fault, if any."""
+        """Yield answers as they come."""
         work = asyncio.run_coroutine_threadsafe(self._work(engine), engine.loop)
         clock = time.perf_counter()
         try:
@@ -334,13 +315,6 @@ class _Errand:
             self.stopped = True
             work.cancel()
             self._warn_of_waste()
-        if self.fault is not None and not self.interrupted:
-            # Rows that nobody was asked about cost nothing.
-            self.fault.cost = self.fault_cost
-            raise self.fault
-
-    def _interrupt(self):
-        self.stopped = self.interrupted = True
 
     def _ready(self):
         """Wait for an answer; return all there are, None at the end."""
@@ -380,10 +354,8 @@ class _Errand:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # an interrupt must not kill the loop
-            self.stopped = True
-            self.fault_cost += sum(spent)
-            if self.fault is None:
-                self.fault = self._named(error, rows, n_tries=len(spent))
+            fault = self._named(error, rows, n_tries=len(spent))
+            self.fail(fault, cost=sum(spent))
         else:
             known = self.teacher.cost_per_row is not None or any(spent)
             self.answers.put(Part(rows, labels, sum(spent) if known else None))

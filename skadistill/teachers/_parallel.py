@@ -3,7 +3,6 @@
 import time
 from concurrent import futures
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -14,8 +13,8 @@ from sklearn.base import clone
 from skadistill.exceptions import TeacherError, TeacherWorkerError
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher, Part
-from skadistill.teachers._interrupts import held_interrupts
-from skadistill.teachers._rows import count_rows, take_rows
+from skadistill.teachers._errand import Errand
+from skadistill.teachers._rows import take_rows
 
 __all__ = ["ParallelTeacher"]
 
@@ -230,46 +229,24 @@ class ParallelTeacher(BaseTeacher):
             raise error
         teacher = self._inner
         teacher._check_classes(np.asarray(classes).tolist())
-        numbers = np.arange(count_rows(X)) if row_numbers is None else row_numbers
-        errand = _Errand(teacher, X, classes, np.asarray(numbers), with_embeddings)
-        batches = np.split(
-            np.arange(count_rows(X)),
-            np.arange(self.rows_per_call, count_rows(X), self.rows_per_call),
-        )
+        errand = _ParallelErrand(teacher, X, classes, row_numbers, self.rows_per_call)
         with _open_workers(self.n_jobs, teacher, self.repeatable) as workers:
-            yield from errand.run(workers, [rows for rows in batches if len(rows)])
+            yield from errand.run(workers, with_embeddings)
 
 
-class _Errand:
-    """One question: batches in flight, and the first fault."""
+class _ParallelErrand(Errand):
+    """One question to a ParallelTeacher: batches in flight."""
 
-    def __init__(self, teacher, X, classes, numbers, with_embeddings):
-        self.teacher = teacher
-        self.X = X
-        self.classes = classes
-        self.numbers = numbers
-        self.with_embeddings = with_embeddings
-        self.stopped = self.interrupted = False
-        self.fault: Any = None
-        self.cost = 0.0
-
-    def run(self, workers, batches):
+    def run(self, workers, with_embeddings):
         """Yield a part for each batch answered, then raise the fault, if any."""
-        try:
-            # Batches in flight are paid for: take them home before leaving.
-            with held_interrupts(self._interrupt):
-                yield from self._parts(workers, batches)
-        except KeyboardInterrupt as error:
-            error.cost = self.cost  # type: ignore[attr-defined] # read by buy_labels
-            raise
+        return self.bring_home(self._parts(workers, with_embeddings))
 
-    def _parts(self, workers, batches):
-        """Yield parts, then raise the fault, if any."""
-        left = iter(batches)
+    def _parts(self, workers, with_embeddings):
+        """Yield answers as they come."""
         flying: dict[futures.Future, np.ndarray] = {}
         clock = time.perf_counter()
         while True:
-            self._send(workers, left, flying)
+            self._send(workers, flying, with_embeddings)
             if not flying:
                 break
             done = futures.wait(flying, return_when=futures.FIRST_COMPLETED).done
@@ -279,31 +256,23 @@ class _Errand:
                     now = time.perf_counter()
                     yield self._part(answer, now - clock)
                     clock = now
-        if self.fault is not None and not self.interrupted:
-            self.fault.cost = self.cost
-            raise self.fault
 
-    def _interrupt(self):
-        self.stopped = self.interrupted = True
-
-    def _send(self, workers, left, flying):
+    def _send(self, workers, flying, with_embeddings):
         """Keep the workers busy, unless something went wrong."""
         while not self.stopped and len(flying) < workers.width:
-            rows = next(left, None)
+            rows = next(self.calls, None)
             if rows is None:
                 return
             question = take_rows(self.X, rows), self.classes, self.numbers[rows]
-            flying[workers.submit(*question, self.with_embeddings)] = rows
+            flying[workers.submit(*question, with_embeddings)] = rows
 
     def _answer(self, future, rows):
         """Return what a batch brought; None for a fault, which is remembered."""
         try:
             return rows, *future.result()
         except Exception as error:
-            self.cost += len(rows) * (self.teacher.price or 0.0)
-            self.stopped = True
-            if self.fault is None:
-                self.fault = self._named(error, rows)
+            cost = len(rows) * (self.teacher.price or 0.0)
+            self.fail(self._named(error, rows), cost)
             return None
 
     def _part(self, answer, seconds):
