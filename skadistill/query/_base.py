@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill.exceptions import QueryStrategyError
-from skadistill.query._blocks import RowBlocks
+from skadistill.query._blocks import RowBlocks, first_row
 
 __all__ = [
     "QueryPool",
@@ -299,18 +299,16 @@ def _sum_and_max(block):
 
 def _refuse_not_finite(scores, pool, function):
     """Return the scores, if all are finite."""
-    found = zip(scores.map(_first_not_finite), scores.bounds, strict=False)
-    for bad, first in found:
-        if bad is not None:
-            row, value = first + bad[0], bad[1]
-            shape = (pool.n_rows,)
-            raise _bad_scores(function, pool, shape, f"{value} for row {row}", "with")
+    bad = first_row(scores, _is_not_finite)
+    if bad is not None:
+        row, value = bad
+        shape = (pool.n_rows,)
+        raise _bad_scores(function, pool, shape, f"{value} for row {row}", "with")
     return scores
 
 
-def _first_not_finite(block):
-    bad = np.flatnonzero(~np.isfinite(block))
-    return (int(bad[0]), block[bad[0]]) if bad.size else None
+def _is_not_finite(block):
+    return ~np.isfinite(block)
 
 
 def _bad_scores(function, pool, shape, fault, word="of"):

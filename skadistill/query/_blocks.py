@@ -9,6 +9,7 @@ __all__ = [
     "RowBlocks",
     "aligned_bounds",
     "aligned_pieces",
+    "first_row",
     "stretches",
 ]
 
@@ -197,6 +198,38 @@ def aligned_pieces(bounds, first, last):
             yield block, first - start, min(last, stop) - start
             first = stop
         block += 1
+
+
+def first_row(values, is_wanted):
+    """Find the first row whose number is wanted.
+
+    Parameters
+    ----------
+    values : RowBlocks
+        One number a row.
+    is_wanted : callable
+        Takes a block, returns a mask; travels to where the numbers are.
+
+    Returns
+    -------
+    found : (int, number) or None
+        The row and its number; None where no row has one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query._blocks import RowBlocks, first_row
+    >>> values = RowBlocks([np.array([1, 2]), np.array([7])])
+    >>> first_row(values, lambda block: block > 5)
+    (2, np.int64(7))
+    """
+    found = zip(values.map(_first_in_block, is_wanted), values.bounds, strict=False)
+    return next(((int(first) + f[0], f[1]) for f, first in found if f), None)
+
+
+def _first_in_block(block, is_wanted):
+    rows = np.flatnonzero(is_wanted(block))
+    return (int(rows[0]), block[rows[0]]) if rows.size else None
 
 
 def stretches(values):

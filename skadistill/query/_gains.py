@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skadistill.query._blocks import RowBlocks
+from skadistill.query._blocks import RowBlocks, first_row
 
 __all__ = [
     "as_gains",
@@ -75,8 +75,7 @@ def check_gains(gains):
     ranges = np.array(gains.map(_min_and_max))
     low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
     if not (low >= 0 and np.isfinite(high)):
-        faults = zip(gains.map(_first_fault), gains.bounds, strict=False)
-        row, bad = next((first + f[0], f[1]) for f, first in faults if f)
+        row, bad = first_row(gains, _is_no_gain)
         raise ValueError(
             f"gains must be finite and not negative, got {bad} for row {row}; "
             "use a score such as 1 - margin, which lies in [0, 1]."
@@ -88,10 +87,8 @@ def _min_and_max(block):
     return float(block.min()), float(block.max())
 
 
-def _first_fault(block):
-    """Return the first position that holds no gain, and what it holds."""
-    bad = np.flatnonzero(~(np.isfinite(block) & (block >= 0)))
-    return (int(bad[0]), block[bad[0]]) if bad.size else None
+def _is_no_gain(block):
+    return ~(np.isfinite(block) & (block >= 0))
 
 
 def check_losses(losses, gains):
