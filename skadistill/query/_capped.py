@@ -10,7 +10,7 @@ from skadistill.query._gains import (
 )
 from skadistill.query._game import GameSolution, fits_cap, robust_distribution
 
-__all__ = ["capped_distribution"]
+__all__ = ["capped_distribution", "solve_capped"]
 
 _DUST = 1e-14  # mass that rounding leaves over, not worth a row
 
@@ -69,6 +69,29 @@ def capped_distribution(gains, n_mistakes, n_queries, *, losses=None):
         return GameSolution(p, free.value, free.n_support)
     if losses is not None:
         return _capped_costly(gains, n_mistakes, cap, check_losses(losses, gains))
+    return solve_capped(gains, high, n_mistakes, n_queries)
+
+
+def solve_capped(gains, high, n_mistakes, n_queries):
+    """Solve the game where the cap is known to bind and wrong labels cost nothing.
+
+    Parameters
+    ----------
+    gains : ndarray of shape (n_rows,)
+        Checked gains.
+    high : float
+        The largest of them, not 0.
+    n_mistakes : float
+        m in [0, n_rows).
+    n_queries : int
+        b in [1, n_rows].
+
+    Returns
+    -------
+    solution : GameSolution
+        As from `capped_distribution`.
+    """
+    n, cap = gains.shape[0], 1.0 / n_queries
     order = np.argsort(-gains.astype(np.float64), kind="stable")
     ranked = gains[order].astype(np.float64)
     n_positive = int(np.count_nonzero(ranked))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skadistill.query._blocks import BLOCK_ROWS, RowBlocks, stretches
-from skadistill.query._capped import capped_distribution
+from skadistill.query._capped import capped_distribution, solve_capped
 from skadistill.query._gains import (
     as_gains,
     check_gains,
@@ -44,19 +44,23 @@ def robust_inclusion(gains, n_mistakes, n_queries, *, loss=0.0):
     n_support : int
         Number of rows with positive probability.
     """
-    n_mistakes = check_mistakes(n_mistakes, gains.n_rows)
+    n_rows = gains.n_rows
+    n_mistakes = check_mistakes(n_mistakes, n_rows)
     low, high = check_gains(gains)
     if high == 0 and not loss:
-        even = gains.dtype.type(1 / gains.n_rows) * gains.dtype.type(n_queries)
-        return gains.transform(_Even(even)), 0.0, gains.n_rows
+        even = gains.dtype.type(1 / n_rows) * gains.dtype.type(n_queries)
+        return gains.transform(_Even(even)), 0.0, n_rows
     if not loss:
         level, bound, count, inverse_sum = solve_level(gains, low, high, n_mistakes)
         play = _RobustPlay(bound, 1.0 / inverse_sum, n_queries)
         if play.fits_cap(gains):
             return gains.transform(play), level, count
-    values = gains.gather()
-    losses = np.full_like(values, loss) if loss else None
-    game = capped_distribution(values, n_mistakes, n_queries, losses=losses)
+        values, _, high = as_gains(gains.gather())
+        game = solve_capped(values, high, n_mistakes, check_queries(n_queries, n_rows))
+    else:
+        values = gains.gather()
+        losses = np.full_like(values, loss)
+        game = capped_distribution(values, n_mistakes, n_queries, losses=losses)
     p = np.multiply(game.p, game.p.dtype.type(n_queries), out=game.p)
     return RowBlocks([p]), game.value, game.n_support
 
