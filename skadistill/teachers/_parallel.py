@@ -315,7 +315,10 @@ def _open_workers(n_jobs, teacher, repeatable):
     if backend == "LokyBackend":
         from joblib.externals.loky import get_reusable_executor
 
-        return _Workers(get_reusable_executor(width), 2 * width, teacher, shared=True)
+        # joblib's own patience. A worker that leaves just as work comes makes loky
+        # warn, and where warnings are errors its thread dies and nobody answers.
+        processes = get_reusable_executor(width, timeout=300)
+        return _Workers(processes, 2 * width, teacher, shared=True)
     raise TeacherError(
         f"A teacher cannot be asked through joblib's {backend}; use "
         'joblib.parallel_config("dask"), "loky" or "threading".'
