@@ -8,6 +8,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
 from skadistill.exceptions import TeacherClassesError
+from skadistill.model_selection._deal import deal_folds
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._purchase import buy_labels
 from skadistill.teachers._rows import count_rows, take_rows
@@ -241,13 +242,8 @@ def _folds(X, y, truth, cv, rng):
         )
     if n_rows == 0:
         return
-    # StratifiedKFold warns about classes with fewer rows than folds and fails when
-    # all are; dealing the rows, sorted by class, like cards does neither.
-    order = rng.permutation(n_rows)
-    order = order[np.argsort(truth[order], kind="stable")]
     n_folds = min(int(cv), n_rows)
-    fold = np.empty(n_rows, dtype=np.intp)
-    fold[order] = np.arange(n_rows) % n_folds
+    fold = deal_folds(truth, n_folds, rng)
     for k in range(n_folds):
         yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
