@@ -9,6 +9,7 @@ from skadistill.student._any import (
 from skadistill.student._batches import TableLoader
 from skadistill.student._module import SoftCrossEntropy, Standardize, StudentMLP
 from skadistill.student._net import StudentNet
+from skadistill.student._out_of_fold import predict_out_of_fold
 
 __all__ = [
     "SoftCrossEntropy",
@@ -20,4 +21,5 @@ __all__ = [
     "default_student",
     "expand_soft_labels",
     "fit_student",
+    "predict_out_of_fold",
 ]

@@ -1,0 +1,79 @@
+"""What students say of rows that they were not trained on."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing
+
+from skadistill.model_selection._deal import deal_folds
+from skadistill.student._any import fit_student
+
+__all__ = ["predict_out_of_fold"]
+
+# Probability that every row gives every class, so that no fold lacks one.
+TRACE = 1e-6
+
+
+def predict_out_of_fold(
+    student, X, targets, *, classes, given, n_folds=3, seed=0, fit_params=None
+):
+    """Predict each row by a student that was trained on other rows.
+
+    Parameters
+    ----------
+    student : classifier or Pipeline
+        Cloned for every fold; whatever :func:`fit_student` can fit.
+    X : array-like, sparse matrix, frame or list of length n_rows
+        Rows.
+    targets : ndarray of shape (n_rows, n_classes)
+        What the students are to match; rows sum to 1.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of the columns.
+    given : ndarray of bool of shape (n_rows,)
+        Rows whose true label is known: these, and the others, are spread over the
+        folds evenly, class by class.
+    n_folds : int, default=3
+        Folds, and students trained, each on the rows of all folds but one.
+    seed : int, default=0
+        Deals the folds.
+    fit_params : callable or None, default=None
+        Takes positions of rows and returns the keyword arguments of a student's
+        ``fit`` on them. None: there are none.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_rows, n_classes)
+        Probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill.student import predict_out_of_fold
+    >>> X, y = np.arange(-6.0, 6.0)[:, None], np.repeat([0, 1], 6)
+    >>> y[2] = 1  # wrong, as the other rows tell
+    >>> given = np.zeros(12, dtype=bool)
+    >>> proba = predict_out_of_fold(
+    ...     LogisticRegression(), X, np.eye(2)[y], classes=[0, 1], given=given
+    ... )
+    >>> int(proba[2].argmax())
+    0
+    """
+    n_rows, n_classes = targets.shape
+    groups = targets.argmax(axis=1) + n_classes * given
+    fold = deal_folds(groups, n_folds, np.random.default_rng(seed))
+    targets = (targets + TRACE) / (1 + n_classes * TRACE)
+    proba = np.empty((n_rows, n_classes))
+    for k in range(n_folds):
+        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        if not len(test):
+            continue
+        own = {} if fit_params is None else fit_params(train)
+        learner = fit_student(
+            clone(student),
+            _safe_indexing(X, train),
+            targets[train],
+            classes=classes,
+            **own,
+        )
+        proba[test] = learner.predict_proba(_safe_indexing(X, test))
+    return proba
