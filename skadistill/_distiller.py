@@ -90,12 +90,12 @@ class ActiveDistiller(
         like with like, whatever was paid before.
     n_rounds : int, default=5
         Rounds over which the budget is split evenly.
-    objective : {"soft", "slam", "debiased", "lelp"} or object, default="soft"
-        What the student must match, an instance of
-        :class:`skadistill.objectives.Objective` or the name of one. "soft": the
-        teacher's soft labels, by cross-entropy. "slam" and "debiased" take the
-        teacher's mistakes into account and look, as `teacher_error` does, at its
-        answers on labelled rows. "lelp" needs a teacher that gives embeddings, see
+    objective : str or object, default="soft"
+        What the student must match: "soft", "corrected", "slam", "debiased", "lelp",
+        or an instance of :class:`skadistill.objectives.Objective`. "soft": the
+        teacher's soft labels, by cross-entropy. "corrected", "slam" and "debiased"
+        take the teacher's mistakes into account and look, as `teacher_error` does, at
+        its answers on labelled rows. "lelp" needs a teacher that gives embeddings, see
         ``embedding`` in :func:`skadistill.teachers.as_teacher`; labelled rows have
         one only where the teacher is fitted here.
     ledger : object or None, default=None
@@ -538,6 +538,7 @@ class ActiveDistiller(
             pool=pool,
             rows=labeled,
             targets=np.eye(len(self.classes_))[codes],
+            classes=self.classes_,
             schedule=split_budget(n_queries, self.n_rounds),
             student=self._first_student(int(seeds[0])),
             cut_metadata=extend_metadata(routed.student.fit, table),
@@ -600,7 +601,9 @@ class ActiveDistiller(
             if self._estimates_error():
                 state.teacher_error = estimate.rate
             if estimate.proba is not None:
-                state.validation = Validation(estimate.rows, estimate.proba)
+                state.validation = Validation(
+                    estimate.rows, estimate.proba, independent=not teacher.needs_fit
+                )
             self.n_teacher_rows_validation_ = estimate.n_paid
             self.teacher_error_estimate_ = replace(estimate, proba=None)
             logger.info(

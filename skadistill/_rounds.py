@@ -8,6 +8,7 @@ import numpy as np
 from skadistill._table import RowTable
 from skadistill.objectives import Evidence, Objective, Validation
 from skadistill.query import QueryPool
+from skadistill.student import predict_out_of_fold
 
 __all__ = ["FitState", "view_pool"]
 
@@ -26,6 +27,8 @@ class FitState:
         Rows with a label, given ones first, then in the order of asking.
     targets : ndarray of shape (n_labeled, n_classes)
         Their labels as probabilities.
+    classes : ndarray of shape (n_classes,)
+        Labels of the columns of `targets`.
     schedule : tuple of int
         Rows to ask for in each round.
     student : estimator
@@ -61,6 +64,7 @@ class FitState:
     pool: np.ndarray
     rows: np.ndarray
     targets: np.ndarray
+    classes: np.ndarray
     schedule: tuple
     student: Any
     cut_metadata: Any
@@ -96,17 +100,36 @@ class FitState:
         self.labeled_round[rows] = round_
         self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
 
+    @property
+    def given(self):
+        """Which of the labelled rows were given their label."""
+        return self.labeled_round[self.rows] == 0
+
     def lesson(self):
         """Ask the objective what the student is to be taught with what is known."""
         evidence = Evidence(
             self.targets,
-            self.labeled_round[self.rows] == 0,
+            self.given,
             validation=self.validation,
             embeddings=self.embeddings,
             output_weights=getattr(self.teacher, "output_weights", None),
+            out_of_fold=self.predict_out_of_fold,
             seed=self.objective_seed,
         )
         return self.objective.lesson(evidence)
+
+    def predict_out_of_fold(self, targets, n_folds, seed):
+        """Let students trained on other folds judge the labelled rows."""
+        return predict_out_of_fold(
+            self.student,
+            self.table.take(self.rows),
+            targets,
+            classes=self.classes,
+            given=self.given,
+            n_folds=n_folds,
+            seed=seed,
+            fit_params=lambda positions: self.cut_metadata(self.rows[positions]),
+        )
 
     def record(self, round_, **what):
         """Leave the evidence of one round; every key is present in every record."""

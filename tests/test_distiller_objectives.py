@@ -10,9 +10,11 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 
 from skadistill import ActiveDistiller, MemoryLedger, StudentNet
+from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
     LELP,
+    Corrected,
     Debiased,
     Lesson,
     Objective,
@@ -86,6 +88,7 @@ def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
         assert len(rows) == 40
         np.testing.assert_array_equal(evidence.validation_truth, y[rows])
         np.testing.assert_allclose(evidence.validation.proba, teacher(X[rows]))
+        assert evidence.validation.independent
         np.testing.assert_allclose(evidence.targets[60:].max(axis=1), 0.8)
     assert model.n_teacher_rows_validation_ == 40
     assert first.seed == third.seed
@@ -101,6 +104,8 @@ def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witnes
     np.testing.assert_array_equal(validation.rows, np.arange(60))
     seen = model.teacher_.predict_proba(X[:60])
     assert not np.allclose(validation.proba, seen)
+    # It was fitted on them all, then, and its answers on other rows carry their truth.
+    assert not validation.independent
 
 
 def test_an_error_rate_given_stays_also_where_the_objective_validates(problem, witness):
@@ -146,6 +151,8 @@ def test_a_student_that_cannot_follow_is_found_before_anything_is_paid(
     [
         ("soft", LogisticRegression(max_iter=500)),
         ("debiased", LogisticRegression(max_iter=500)),
+        ("corrected", LogisticRegression(max_iter=500)),
+        ("corrected", StudentNet(max_epochs=15, random_state=0)),
         ("slam", StudentNet(max_epochs=15, random_state=0)),
         ("debiased", StudentNet(max_epochs=15, random_state=0)),
         (Debiased(over=SLaM()), StudentNet(max_epochs=15, random_state=0)),
@@ -172,6 +179,72 @@ def test_same_seed_same_student_with_an_objective(problem):
     one, two = clone(model).fit(X, partly), clone(model).fit(X, partly)
     np.testing.assert_array_equal(one.labeled_round_, two.labeled_round_)
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+class Pupil(LogisticRegression):
+    """A student that tells how much its rows weighed."""
+
+    weighed: list = []
+
+    def fit(self, X, y, sample_weight=None):
+        self.weighed.append((len(X), float(np.sum(sample_weight))))
+        return super().fit(X, y, sample_weight)
+
+
+class AskStudents(Objective):
+    """Hand out plain lessons and remember what students of other folds say."""
+
+    uses_out_of_fold = True
+    said: list = []
+
+    def change(self, lesson, evidence):
+        self.said.append(evidence.out_of_fold(lesson.targets, 3, 0))
+        return lesson
+
+
+def test_an_objective_may_ask_students_that_were_trained_on_other_rows(
+    problem, metadata_routing
+):
+    """Fitted like the student, with its metadata; the student itself is not touched."""
+    X, _, partly, teacher = problem
+    AskStudents.said.clear(), Pupil.weighed.clear()
+    student = Pupil(max_iter=500).set_fit_request(sample_weight=True)
+    model = distiller(teacher, objective=AskStudents(), student=student)
+    model.fit(X, partly, sample_weight=np.full(300, 2.0))
+    assert [len(proba) for proba in AskStudents.said] == [60, 85, 110]
+    weights = [weight for _, weight in Pupil.weighed]
+    np.testing.assert_allclose(weights[:4], [80, 80, 80, 120], rtol=1e-5)
+    np.testing.assert_allclose(sum(weights[-4:-1]), 2 * weights[-1], rtol=1e-5)
+
+
+def test_corrected_labels_make_a_better_student_of_a_wrong_teacher():
+    """A third of its answers are wrong; a perfect one is distilled as it is."""
+    for error_rate in (0.35, 0.0):
+        problem = make_noisy_teacher_problem(
+            200, 1500, 2000, teacher_error=error_rate, random_state=0
+        )
+        X, y = problem.partially_labeled()
+        soft, corrected = (
+            distiller(
+                problem.teacher,
+                student=StudentNet(max_epochs=30, random_state=0),
+                objective=objective,
+                budget=600,
+            )
+            .fit(X, y)
+            .score(problem.X_test, problem.y_test)
+            for objective in ("soft", Corrected(n_passes=1))
+        )
+        assert corrected > soft + 0.02 if error_rate else corrected == soft
+
+
+def test_a_teacher_fitted_here_is_not_corrected(problem):
+    X, _, partly, _ = problem
+    soft, corrected = (
+        distiller(GaussianNB(), objective=objective).fit(X, partly)
+        for objective in ("soft", "corrected")
+    )
+    np.testing.assert_array_equal(soft.predict_proba(X), corrected.predict_proba(X))
 
 
 def test_a_search_reaches_the_objectives_parameters(problem):

@@ -12,6 +12,7 @@ from skadistill.objectives._calibration import (
     TeacherReliability,
     teacher_reliability,
 )
+from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
 from skadistill.objectives._loss import LessonLoss
@@ -20,6 +21,7 @@ from skadistill.objectives._soft import SoftTarget
 
 __all__ = [
     "LELP",
+    "Corrected",
     "Debiased",
     "Evidence",
     "Lesson",

@@ -2,6 +2,7 @@
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective
+from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
 from skadistill.objectives._slam import SLaM
@@ -9,7 +10,13 @@ from skadistill.objectives._soft import SoftTarget
 
 __all__ = ["OBJECTIVES", "as_objective"]
 
-OBJECTIVES = {"soft": SoftTarget, "slam": SLaM, "debiased": Debiased, "lelp": LELP}
+OBJECTIVES = {
+    "soft": SoftTarget,
+    "corrected": Corrected,
+    "slam": SLaM,
+    "debiased": Debiased,
+    "lelp": LELP,
+}
 
 
 def as_objective(objective):
@@ -17,7 +24,7 @@ def as_objective(objective):
 
     Parameters
     ----------
-    objective : {"soft", "slam", "debiased", "lelp"} or Objective
+    objective : {"soft", "corrected", "slam", "debiased", "lelp"} or Objective
         A name stands for the class with its defaults.
 
     Returns

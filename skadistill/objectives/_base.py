@@ -47,10 +47,15 @@ class Validation:
     proba : ndarray of shape (n_validation, n_classes)
         The teacher's answers: cross-fitted ones, or those of a teacher that was
         trained on other rows.
+    independent : bool, default=True
+        Whether the teacher that labelled the other training rows had not seen the
+        truth of these. That of a cross-fitted teacher has: it was fitted on all of
+        them, so its answers on the other rows carry their truth to any student.
     """
 
     rows: np.ndarray
     proba: np.ndarray
+    independent: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,11 @@ class Evidence:
     output_weights : ndarray of shape (n_classes, n_dimensions) or None, default=None
         The weights of the teacher's last layer, which turn an embedding into
         logits.
+    out_of_fold : callable or None, default=None
+        Takes targets, of shape (n_rows, n_classes), a number of folds and a seed,
+        and returns the probabilities, of shape (n_rows, n_classes), that students
+        trained on the targets of the other folds give each row:
+        :func:`skadistill.student.predict_out_of_fold` with all else filled in.
     seed : int, default=0
         For objectives that draw random numbers and have no seed of their own.
     """
@@ -80,6 +90,7 @@ class Evidence:
     validation: Validation | None = None
     embeddings: np.ndarray | None = None
     output_weights: np.ndarray | None = None
+    out_of_fold: Callable | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -200,7 +211,8 @@ class Objective(BaseEstimator, ABC):
     reaches ``objective__over__n_subclasses``.
 
     Subclasses write `change`, store `over` and, where they use them, say so by
-    ``uses_validation = True`` or ``uses_embeddings = True``.
+    ``uses_validation = True``, ``uses_embeddings = True`` or
+    ``uses_out_of_fold = True``.
 
     See Also
     --------
@@ -232,6 +244,11 @@ class Objective(BaseEstimator, ABC):
     @property
     def uses_embeddings(self):
         """Whether this objective itself reads the evidence's embeddings."""
+        return False
+
+    @property
+    def uses_out_of_fold(self):
+        """Whether this objective itself trains students on folds of the rows."""
         return False
 
     @abstractmethod
@@ -289,6 +306,12 @@ class Objective(BaseEstimator, ABC):
         below = self.over is not None and self.over.needs_embeddings
         return self.uses_embeddings or below
 
+    @property
+    def needs_out_of_fold(self):
+        """Whether students trained on folds of the rows are needed."""
+        below = self.over is not None and self.over.needs_out_of_fold
+        return self.uses_out_of_fold or below
+
     def _refuse_without(self, evidence):
         """Ask for evidence by name before computing anything."""
         if hasattr(self, "_parameter_constraints"):
@@ -311,4 +334,10 @@ class Objective(BaseEstimator, ABC):
             raise ObjectiveError(
                 f"{type(self).__name__} needs the teacher's embeddings, and got none; "
                 "use a teacher that gives them, or another objective."
+            )
+        if self.uses_out_of_fold and evidence.out_of_fold is None:
+            raise ObjectiveError(
+                f"{type(self).__name__} asks students that were trained on other rows, "
+                "and evidence.out_of_fold is None; pass a function that does so, made "
+                "of skadistill.student.predict_out_of_fold, or use another objective."
             )

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def check_objective(objective, *, evidence=None):
     evidence : Evidence or None, default=None
         What to show it, for objectives that cannot read any evidence: those with a
         parameter of one entry per row, say. None: made up, with four classes,
-        validation rows and embeddings.
+        validation rows, embeddings and students for folds.
 
     Raises
     ------
@@ -96,8 +97,14 @@ def make_evidence(seed=0):
         validation=Validation(np.arange(N_VALIDATION), proba[:N_VALIDATION]),
         embeddings=proba @ weights + rng.normal(size=(N_ROWS, N_DIMENSIONS)),
         output_weights=weights,
+        out_of_fold=partial(_lean_to, np.eye(N_CLASSES)[truth]),
         seed=seed,
     )
+
+
+def _lean_to(truth, targets, n_folds, seed):
+    """Answer as students would who have learnt a little of the truth."""
+    return 0.5 * truth + 0.3 * targets + 0.2 / truth.shape[1]
 
 
 def check_constructor(objective):
@@ -205,6 +212,7 @@ def check_missing_evidence(objective, evidence):
     for need, missing in [
         ("validation", objective.needs_validation),
         ("embeddings", objective.needs_embeddings),
+        ("out_of_fold", objective.needs_out_of_fold),
     ]:
         try:
             objective.lesson(replace(evidence, **{need: None}))
@@ -313,14 +321,17 @@ def _permuted_lesson(lesson, order):
 def _permute(evidence, order):
     """Put the rows of evidence in another order."""
     embeddings, validation = evidence.embeddings, evidence.validation
+    out_of_fold, back = evidence.out_of_fold, np.argsort(order)
     if validation is not None:
-        validation = replace(validation, rows=np.argsort(order)[validation.rows])
+        validation = replace(validation, rows=back[validation.rows])
     return replace(
         evidence,
         targets=evidence.targets[order],
         given=evidence.given[order],
         embeddings=None if embeddings is None else embeddings[order],
         validation=validation,
+        out_of_fold=out_of_fold
+        and (lambda targets, *args: out_of_fold(targets[back], *args)[order]),
     )
 
 

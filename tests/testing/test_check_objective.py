@@ -7,6 +7,7 @@ import torch
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
     LELP,
+    Corrected,
     Debiased,
     Evidence,
     LessonLoss,
@@ -29,6 +30,9 @@ OBJECTIVES = [
     Debiased("ratio", n_neighbors=5),
     Debiased(withheld=0.5),
     Debiased(over=SLaM()),
+    Corrected(),
+    Corrected(n_passes=1, over=SoftTarget(temperature=2.0)),
+    LELP(over=Corrected()),
     LELP(n_subclasses=3),
     LELP(over=SLaM()),
     SLaM(over=LELP(n_subclasses=2)),
