@@ -1,8 +1,9 @@
 """What the student should match when the teacher is often wrong.
 
-Soft targets, hard targets, SLaM, debiased weights and both together, on rows asked
-at random and by the robust sampler, for teachers trained on few labelled rows,
-teachers with injected class-dependent mistakes, and perfect ones. Outsiders:
+Soft targets, hard targets, SLaM, debiased weights, both together and corrected
+labels, on rows asked at random and by the robust sampler, for teachers trained on the
+labelled rows, teachers trained on as many other rows, teachers with injected
+class-dependent mistakes, and perfect ones. Outsiders:
 cleanlab's CleanLearning on the same teacher labels, and SelfTrainingClassifier,
 which needs no teacher.
 
@@ -47,13 +48,13 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 
 from skadistill import ActiveDistiller
 from skadistill.datasets import NoisyTeacher
-from skadistill.objectives import Debiased, SLaM, SoftTarget
+from skadistill.objectives import Corrected, Debiased, SLaM, SoftTarget
 from skadistill.student import StudentNet
 
 RESULTS = Path(__file__).resolve().parent / "results"
 QUERIES = ("random", "robust")
 BASELINE = "soft"
-RECOMMENDED = "both relative"
+RECOMMENDED = "corrected"
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,13 @@ class Setting:
     n_queries: int = 1200
     n_rounds: int = 2
     injected: float | None = None  # None: the teacher is trained on the labelled rows
+    elsewhere: bool = False  # ... or on as many others
 
     @property
     def name(self):
         """What the table calls it."""
+        if self.elsewhere:
+            return f"{self.data}, trained on {self.n_labeled} others"
         if self.injected is None:
             return f"{self.data}, {self.n_labeled} labelled"
         if self.injected == 0:
@@ -77,6 +81,13 @@ class Setting:
         return f"{self.data}, injected {100 * self.injected:.0f} %"
 
 
+# Data sets with two kinds of teacher beside those trained on the labelled rows.
+SMALL = (
+    ("letter", 500),
+    ("covtype20k", 300),
+    ("banking77_minilm", 400),
+    ("fashion_mnist", 200),
+)
 SETTINGS = [
     Setting("letter", 500),
     Setting("letter", 1500),
@@ -91,13 +102,9 @@ SETTINGS = [
     *(
         Setting(name, n_labeled, injected=rate)
         for rate in (0.2, 0.4, 0.0)
-        for name, n_labeled in (
-            ("letter", 500),
-            ("covtype20k", 300),
-            ("banking77_minilm", 400),
-            ("fashion_mnist", 200),
-        )
+        for name, n_labeled in SMALL
     ),
+    *(Setting(name, n_labeled, elsewhere=True) for name, n_labeled in SMALL),
 ]
 
 OBJECTIVES = {
@@ -108,6 +115,7 @@ OBJECTIVES = {
     "debiased": Debiased(),
     "both": Debiased(over=SLaM(alpha="absolute")),
     "both relative": Debiased(over=SLaM(alpha="relative")),
+    "corrected": Corrected(),
 }
 OUTSIDERS = ("cleanlab", "self-training")
 METHODS = [(o, q) for q in QUERIES for o in OBJECTIVES]
@@ -123,6 +131,8 @@ def make_student(name, seed):
 
 def make_teacher(setting, seed, labeled, pool):
     """Return a teacher: unfitted where it is to learn from the labelled rows."""
+    if setting.elsewhere:
+        return train_elsewhere(setting, seed, labeled, pool)
     if setting.data == "cifar10":
         return Remembered(ConvEnsemble(max_epochs=8, random_state=seed))
     if setting.injected is None:
@@ -141,6 +151,23 @@ def make_teacher(setting, seed, labeled, pool):
         classes=np.unique(y),
         random_state=seed,
     )
+
+
+def train_elsewhere(setting, seed, labeled, pool):
+    """Return a function: a teacher trained on rows that nobody else sees."""
+    X, y, _, _ = data(setting.data)
+    others = np.setdiff1d(np.arange(len(X)), np.concatenate([labeled, pool]))
+    others = np.random.default_rng(seed).permutation(others)[: setting.n_labeled]
+    model = make_ensemble(setting.data, seed).fit(X[others], y[others])
+    classes = np.unique(y)
+    known = np.searchsorted(classes, model.classes_)
+
+    def teacher(X):
+        proba = np.zeros((len(X), len(classes)))  # a class it never met is ruled out
+        proba[:, known] = model.predict_proba(X)
+        return proba
+
+    return teacher
 
 
 class Remembered(ClassifierMixin, BaseEstimator):
@@ -192,7 +219,7 @@ def run_job(setting, seed, methods, path):
     y_given = np.concatenate([y[labeled], np.full(len(pool), -1)])
     teacher = make_teacher(setting, seed, labeled, pool)
     ask = teacher
-    if setting.injected is None:
+    if setting.injected is None and not setting.elsewhere:
         ask = make_teacher(setting, seed, labeled, pool)
         ask = ask.fit(X[labeled], y[labeled]).predict_proba
     wrong = float(np.mean(ask(X[pool]).argmax(axis=1) != y[pool]))
@@ -248,15 +275,14 @@ def fit_outsider(name, student, labeled, asked, rows, y_given, ask, setting):
 
 def read(path):
     """Read the records of the settings as they are now, by setting and seed."""
-    known = {astuple(s): s for s in SETTINGS}
     records = {}
     for line in path.read_text(encoding="utf8").splitlines() if path.exists() else ():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue  # torn by an interruption
-        setting = known.get(tuple(record["setting"]))
-        if setting is not None:
+        setting = Setting(*record["setting"])
+        if setting in SETTINGS:
             method = (record["objective"], record["query"])
             records.setdefault((setting, record["seed"]), {})[method] = record
     return records
@@ -367,16 +393,20 @@ def difference(records, settings, objective, query):
 def verdict(records, done):
     """Average over the settings that the bar speaks of."""
     # Rounded: rates of 20 % are exact only up to a row in each class.
-    often = [s for s in done if round(teacher_wrong(records, s)) >= 20]
+    often = [
+        s for s in done if round(teacher_wrong(records, s)) >= 20 and not s.elsewhere
+    ]
+    elsewhere = [s for s in done if s.elsewhere]
     trained = [s for s in often if s.injected is None]
     injected = [s for s in often if s.injected]
     perfect = [s for s in done if s.injected == 0]
-    rarely = [s for s in done if s not in often and s not in perfect]
+    rarely = [s for s in done if s not in [*often, *perfect, *elsewhere]]
     groups = [
         ("wrong on 20 % or more", often),
         ("... of these, trained", trained),
         ("... of these, injected", injected),
-        ("wrong on less", rarely),
+        ("wrong on less, trained", rarely),
+        ("trained on other rows", elsewhere),
         ("perfect", perfect),
     ]
     others = [o for o in OBJECTIVES if o != BASELINE]
@@ -440,9 +470,11 @@ def notes():
         f"Pools of {SETTINGS[0].n_pool} rows, {SETTINGS[0].n_queries} asked in "
         f"{SETTINGS[0].n_rounds} rounds. Trained teachers: soft vote of extra trees "
         "and an MLP, with a logistic regression for embeddings; three wider CNNs for "
-        "cifar10. Injected: NoisyTeacher with class-dependent error rates, half of the "
-        "classes three times as often as the other half, the truth among the first "
-        "three choices. Students: one hidden layer of 128, 30 epochs; for cifar10 a "
+        "cifar10. Those trained on other rows come fitted and were added after the bar "
+        "was set, so that its means are without them. Injected: NoisyTeacher with "
+        "class-dependent error rates, half of the classes three times as often as the "
+        "other half, the truth among the first three choices. Students: one hidden "
+        "layer of 128, 30 epochs; for cifar10 a "
         "CNN of 25,000 weights, 12 epochs. `both` is Debiased(over=SLaM()); "
         "`relative` is SLaM with alpha='relative' (its default), else it is "
         "'absolute', the paper's. cleanlab: "
