@@ -64,8 +64,9 @@ def check_inputs(estimator, X, y, X_unlabeled):
     classes = np.unique(given)
     if classes.shape[0] < 2:
         raise SingleClassError(
-            f"the {labeled.size} labelled rows hold one class only, {classes[0]!r}; a "
-            "classifier needs labelled rows of at least two classes."
+            f"the {labeled.size} labelled rows hold one class only, "
+            f"{classes.tolist()[0]!r}; a classifier needs labelled rows of at least "
+            "two classes."
         )
     if X_unlabeled is not None:
         X_unlabeled = _check_second_door(estimator, X, X_unlabeled)

@@ -658,7 +658,7 @@ def test_error_one_class(problem):
     X, _, partly, teacher = problem
     _error(
         SingleClassError,
-        "the 60 labelled rows hold one class only, np.int64(1); a classifier needs "
+        "the 60 labelled rows hold one class only, 1; a classifier needs "
         "labelled rows of at least two classes.",
         distiller(teacher),
         X,
