@@ -5,12 +5,12 @@ Learn from a teacher that is wrong on every third row
 How much better than its teacher can a student be, and does it help to look where the
 teacher errs? One is right on 70 % of the rows and answers with hard labels. A student
 of our 300 labelled rows alone reaches 87.8 %, with 1000 answers of the teacher 89.4 %;
-with SLaM, which learns from the 300 rows how the teacher errs, 90.7 % (+1.3 +- 0.3 over 3
-seeds), with debiased weights 90.5 % and with corrected labels 90.2 %.
+with SLaM, which learns from the 300 rows how the teacher errs, 90.7 % (+1.3 +- 0.3 over
+3 seeds), with debiased weights 90.5 % and with corrected labels 90.2 %.
 
 The weakness: where answers are soft and mistakes lie near the borders, the answers say
-already what there is to doubt. Plain soft targets reach 92.1 %, corrected labels 92.0 %,
-debiased weights 91.8 % and SLaM 91.6 %.
+already what there is to doubt. Plain soft targets reach 92.1 %, corrected labels
+92.0 %, debiased weights 91.8 % and SLaM 91.6 %.
 """
 
 # %%
@@ -42,9 +42,9 @@ def make_problem(seed, **teacher):
 # %%
 # The same labels, four objectives. ``"soft"`` matches the answers as they are,
 # ``"slam"`` what a teacher with these mistakes would have answered, ``"debiased"``
-# weighs rows by how likely they are mistaken, ``"corrected"`` moves labels that students
-# trained on other rows contradict. The last three ask about our 300 labelled rows as
-# well.
+# weighs rows by how likely they are mistaken, ``"corrected"`` moves labels that
+# students trained on other rows contradict. The last three ask about our 300 labelled
+# rows as well.
 
 
 def run(seed, **teacher):
