@@ -81,7 +81,8 @@ STRATEGIES = [
     theirs.ContrastiveAL(),
     theirs.DiscriminativeAL(),
     theirs.DiscriminativeAL(greedy_selection=True),
-    theirs.MaxHerding(),
+    # Since 1.0.
+    *(getattr(theirs, name)() for name in ("MaxHerding",) if hasattr(theirs, name)),
     theirs.Quire(classes=[0, 1, 2]),
     theirs.RandomSampling(),
     theirs.SubSamplingWrapper(theirs.Badge(), max_candidates=0.5),
