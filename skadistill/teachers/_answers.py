@@ -290,7 +290,7 @@ def _check_shape(table, n_rows, who, kind):
     """Refuse an answer with the wrong number of rows or dimensions."""
     if table.ndim == 0:
         raise TeacherShapeError(
-            f"{who} answered a single value, {table[()]!r:.80}, when asked about "
+            f"{who} answered a single value, {table.tolist()!r:.80}, when asked about "
             f"{n_rows} rows; return one row of probabilities or one label per row."
         )
     if table.shape[0] != n_rows:
@@ -336,7 +336,7 @@ def _as_probabilities(table, own, who, row_numbers):
         except (TypeError, ValueError):
             numeric = False
     if not numeric:
-        value = table.flat[0] if table.size else None
+        value = table.item(0) if table.size else None
         raise TeacherProbabilityError(
             f"{who} answered {table.dtype} values such as {value!r:.80} where "
             "probabilities were expected; return real numbers, or one label per row."

@@ -157,8 +157,8 @@ def row_keys(X):
         return _list_keys(X.to_list())
     if array.ndim == 0:
         raise LedgerError(
-            f"X holds a single value, {X!r}, where rows were expected; pass an "
-            "array or a list with one entry per row."
+            f"X holds a single value, {array.tolist()!r}, where rows were expected; "
+            "pass an array or a list with one entry per row."
         )
     return _array_keys(array)
 

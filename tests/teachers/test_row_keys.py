@@ -283,7 +283,7 @@ def test_complex_and_times_in_arrays():
     [
         (
             np.float64(3.0),
-            "X holds a single value, np.float64(3.0), where rows were expected; pass "
+            "X holds a single value, 3.0, where rows were expected; pass "
             "an array or a list with one entry per row.",
         ),
         (

@@ -72,7 +72,7 @@ FAULTS = {
     "one value": (
         0.5,
         TeacherShapeError,
-        "the teacher 'judge' answered a single value, np.float64(0.5), when asked "
+        "the teacher 'judge' answered a single value, 0.5, when asked "
         "about 3 rows; return one row of probabilities or one label per row.",
     ),
     "a text": (
@@ -138,7 +138,7 @@ FAULTS = {
     "texts for numbers": (
         [["0.5", "0.5"]] * 3,
         TeacherProbabilityError,
-        "the teacher 'judge' answered <U3 values such as np.str_('0.5') where "
+        "the teacher 'judge' answered <U3 values such as '0.5' where "
         "probabilities were expected; return real numbers, or one label per row.",
     ),
     "texts among numbers": (
@@ -151,7 +151,7 @@ FAULTS = {
         np.array(GOOD) + 0j,
         TeacherProbabilityError,
         "the teacher 'judge' answered complex128 values such as "
-        "np.complex128(0.25+0j) where probabilities were expected; return real "
+        "(0.25+0j) where probabilities were expected; return real "
         "numbers, or one label per row.",
     ),
     "unknown label": (
