@@ -69,7 +69,8 @@ class Corrected(Objective):
 
     It changes targets only, so that any student can follow. A round trains
     ``n_passes * n_folds`` students more, on ``1 - 1 / n_folds`` of the rows: five
-    times the training with the defaults. Nothing more is asked of the teacher.
+    times the training with the defaults. The teacher is asked about the validation
+    rows and about nothing else.
 
     A teacher that is right on all validation rows is left alone. So is one that was
     fitted on the given rows, as :class:`~skadistill.ActiveDistiller` fits it: the
@@ -77,10 +78,11 @@ class Corrected(Objective):
     those seem to know what they do not know elsewhere. Such a teacher's mistakes
     cannot be told this way, and its soft labels mostly admit them.
 
-    When not to use it: where the teacher errs as a simpler model of the same
-    features would, so that students repeat its mistakes, there is little to find. A
-    fitted teacher handed over together with the rows it was fitted on looks
-    independent and is not; hand it over unfitted.
+    When not to use it: with hard labels ``Debiased(over=SLaM())`` gained more. Where
+    the teacher errs as a simpler model of the same features would, so that students
+    repeat its mistakes, there is little to find. A fitted teacher handed over
+    together with the rows it was fitted on looks independent and is not; hand it
+    over unfitted.
 
     References
     ----------
