@@ -140,6 +140,13 @@ class Evidence:
         rows = np.array([], int) if self.validation is None else self.validation.rows
         return self.targets[rows].argmax(axis=1)
 
+    @property
+    def validation_right(self):
+        """Where the teacher's likeliest class of the validation rows is the truth."""
+        if self.validation is None:
+            return np.array([], bool)
+        return self.validation.proba.argmax(axis=1) == self.validation_truth
+
 
 @dataclass(frozen=True, eq=False)
 class Lesson:

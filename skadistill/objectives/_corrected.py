@@ -3,13 +3,13 @@
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill._compat import Interval
 from skadistill.objectives._base import Objective, margin
-from skadistill.objectives._calibration import class_ranks
 
 __all__ = ["Corrected"]
 
@@ -132,32 +132,32 @@ class Corrected(Objective):
         """
         if evidence.given.all() or not evidence.validation.independent:
             return lesson
-        right = evidence.validation.proba.argmax(axis=1) == evidence.validation_truth
-        if right.all():
+        if evidence.validation_right.all():
             return lesson
         targets = corrected = lesson.targets
+        elsewhere = _where_else(evidence)
         for seed in range(evidence.seed, evidence.seed + self.n_passes):
             opinion = evidence.out_of_fold(corrected, self.n_folds, seed)
-            corrected = _correct(targets, evidence, right, opinion)
+            corrected = _correct(targets, evidence, opinion, elsewhere)
         # In this order given labels stay as they are to the last bit.
         return lesson.but(targets=targets + self.strength * (corrected - targets))
 
 
-def _correct(targets, evidence, right, opinion):
+def _correct(targets, evidence, opinion, elsewhere):
     """Move labels away from the teacher's choices as far as these are in doubt."""
     proba, rows = evidence.targets, np.arange(len(evidence.targets))
-    trust = _probability_right(evidence, right, opinion)
+    trust = _probability_right(evidence, opinion)
     kept = np.minimum(trust / proba.max(axis=1), 1.0)
     kept = np.where(evidence.given, 1.0, kept)[:, None]
-    others = (opinion + MIN_PROBA) * _where_else(evidence)
+    others = (opinion + MIN_PROBA) * elsewhere
     others[rows, proba.argmax(axis=1)] = 0.0
     others /= others.sum(axis=1, keepdims=True)
     return kept * targets + (1 - kept) * others
 
 
-def _probability_right(evidence, right, opinion):
+def _probability_right(evidence, opinion):
     """Estimate for each row how likely the teacher's first choice is right."""
-    validation = evidence.validation
+    validation, right = evidence.validation, evidence.validation_right
     if not right.any():
         return np.full(len(opinion), 1 / (len(right) + 2))
     model = make_pipeline(StandardScaler(), LogisticRegression())
@@ -203,13 +203,6 @@ def _where_else(evidence):
 
 def _rank_spans(proba):
     """Return the first and the last rank, from 0, of the classes as likely as each."""
-    ranks = class_ranks(proba)
-    falling = -np.sort(-proba, axis=1)
-    starts = np.pad(falling[:, 1:] != falling[:, :-1], ((0, 0), (1, 0)))
-    ends = np.pad(falling[:, 1:] != falling[:, :-1], ((0, 0), (0, 1)))
-    ends[:, -1] = True
-    position = np.arange(proba.shape[1])
-    low = np.maximum.accumulate(np.where(starts, position, 0), axis=1)
-    last = np.where(ends, position, proba.shape[1])[:, ::-1]
-    high = np.minimum.accumulate(last, axis=1)[:, ::-1]
-    return (np.take_along_axis(part, ranks, axis=1) for part in (low, high))
+    return (
+        rankdata(-proba, method=end, axis=1).astype(int) - 1 for end in ("min", "max")
+    )

@@ -184,8 +184,8 @@ class SLaM(Objective):
         alpha = self.alpha
         if isinstance(alpha, str):
             proba, asked = evidence.validation.proba, margin(evidence.targets)
-            right = proba.argmax(axis=1) == evidence.validation_truth
-            alpha = correctness_curve(margin(proba), right)(asked)
+            curve = correctness_curve(margin(proba), evidence.validation_right)
+            alpha = curve(asked)
             if self.alpha == "relative":
                 claimed = claim_curve(margin(proba), proba.max(axis=1))(asked)
                 alpha = np.minimum(alpha / claimed, 1.0)
