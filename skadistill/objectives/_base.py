@@ -304,20 +304,22 @@ class Objective(BaseEstimator, ABC):
     @property
     def needs_validation(self):
         """Whether the teacher's answers on rows with known labels are needed."""
-        below = self.over is not None and self.over.needs_validation
-        return self.uses_validation or below
+        return self._here_or_below("validation")
 
     @property
     def needs_embeddings(self):
         """Whether the teacher's embeddings are needed."""
-        below = self.over is not None and self.over.needs_embeddings
-        return self.uses_embeddings or below
+        return self._here_or_below("embeddings")
 
     @property
     def needs_out_of_fold(self):
         """Whether students trained on folds of the rows are needed."""
-        below = self.over is not None and self.over.needs_out_of_fold
-        return self.uses_out_of_fold or below
+        return self._here_or_below("out_of_fold")
+
+    def _here_or_below(self, what):
+        """Tell whether this objective uses something, or the one below needs it."""
+        below = self.over is not None and getattr(self.over, f"needs_{what}")
+        return getattr(self, f"uses_{what}") or below
 
     def _refuse_without(self, evidence):
         """Ask for evidence by name before computing anything."""
