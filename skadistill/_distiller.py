@@ -657,10 +657,11 @@ class ActiveDistiller(
         train_start = perf_counter()
         if not self.warm_start:
             state.student = clone(state.student)
+        X = state.table.take(state.rows)
         fit_student(
             state.student,
-            state.table.take(state.rows),
-            state.lesson(),
+            X,
+            state.lesson(X),
             classes=self.classes_,
             **state.cut_metadata(state.rows),
         )
@@ -680,10 +681,7 @@ class ActiveDistiller(
     def _choose(self, state, n_queries):
         """Ask the strategy for rows; decide whether to stop before paying."""
         scorer = PoolScorer(
-            state,
-            self.classes_,
-            keep_classes=self.stopping is not None,
-            n_jobs=self.n_jobs,
+            state, keep_classes=self.stopping is not None, n_jobs=self.n_jobs
         )
         view = view_pool(state, scorer)
         strategy = as_strategy(self.query_strategy)

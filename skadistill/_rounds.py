@@ -1,6 +1,7 @@
 """What one fit carries from round to round."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,24 +106,27 @@ class FitState:
         """Which of the labelled rows were given their label."""
         return self.labeled_round[self.rows] == 0
 
-    def lesson(self):
-        """Ask the objective what the student is to be taught with what is known."""
+    def lesson(self, X):
+        """Ask the objective what the student is to be taught with what is known.
+
+        X are the labelled rows, gathered.
+        """
         evidence = Evidence(
             self.targets,
             self.given,
             validation=self.validation,
             embeddings=self.embeddings,
             output_weights=getattr(self.teacher, "output_weights", None),
-            out_of_fold=self.predict_out_of_fold,
+            out_of_fold=partial(self._predict_out_of_fold, X),
             seed=self.objective_seed,
         )
         return self.objective.lesson(evidence)
 
-    def predict_out_of_fold(self, targets, n_folds, seed):
+    def _predict_out_of_fold(self, X, targets, n_folds, seed):
         """Let students trained on other folds judge the labelled rows."""
         return predict_out_of_fold(
             self.student,
-            self.table.take(self.rows),
+            X,
             targets,
             classes=self.classes,
             given=self.given,

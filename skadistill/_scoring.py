@@ -24,9 +24,7 @@ class PoolScorer:
     Parameters
     ----------
     state : FitState
-        Whose student and pool.
-    classes : ndarray of shape (n_classes,)
-        The classes.
+        Whose student, pool and classes.
     keep_classes : bool
         Whether to remember the predicted class of each row.
     n_jobs : int or None, default=None
@@ -38,11 +36,11 @@ class PoolScorer:
         Seconds spent waiting for scores, reading the rows included.
     """
 
-    def __init__(self, state, classes, *, keep_classes, n_jobs=None):
+    def __init__(self, state, *, keep_classes, n_jobs=None):
         self.student = state.student
         self.table = state.table
         self.pool = state.pool
-        self.classes = classes
+        self.classes = state.classes
         self.n_jobs = n_jobs
         self.seconds = 0.0
         self.keep_classes = keep_classes
