@@ -251,10 +251,10 @@ def standardize(X_train, X_test):
     """
     if X_train.dtype == np.uint8:
         return tuple(X.astype(np.float32) / np.float32(255) for X in (X_train, X_test))
-    centre = X_train.mean(axis=0, dtype=np.float64)
+    center = X_train.mean(axis=0, dtype=np.float64)
     spread = X_train.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1.0
-    return tuple(((X - centre) / spread).astype(np.float32) for X in (X_train, X_test))
+    return tuple(((X - center) / spread).astype(np.float32) for X in (X_train, X_test))
 
 
 def remembered(path, key, compute):

@@ -1,7 +1,7 @@
 """Which rows to pay for: the robust sampler against its rivals on real data.
 
 Nine data sets, two kinds of teacher, several seeds. For each of them the student
-learns from the same few labelled rows and from as many teacher labels as the
+learns from the same few labeled rows and from as many teacher labels as the
 budget allows; only the strategy that picks those rows differs. Reported: test
 accuracy, mean rank, the paired difference to random rows, and how often the
 teacher was right on the rows asked.
@@ -52,9 +52,9 @@ from torch import nn
 
 from skadistill import ActiveDistiller
 from skadistill.datasets import NoisyTeacher
+from skadistill.labeling import estimate_teacher_error
 from skadistill.query._skactiveml import SkactivemlStrategy
 from skadistill.student import StudentNet
-from skadistill.teachers import estimate_teacher_error
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETTINGS = ("trained", "stronger")
@@ -76,7 +76,7 @@ class Task:
     coreset: bool = True
 
 
-# Labelled rows: few enough that the student has something to gain. The stronger
+# Labeled rows: few enough that the student has something to gain. The stronger
 # teacher's error rate is set, not measured: about half of what a model trained on
 # some hundred rows gets wrong. BADGE stores rows x classes x features numbers and
 # CoreSet measures distances between raw features, hence where they are left out.
@@ -117,7 +117,7 @@ def data(name):
 
 
 def split(name, task, seed):
-    """Choose labelled rows, with every class among them, and a pool."""
+    """Choose labeled rows, with every class among them, and a pool."""
     _, y, _, _ = data(name)
     rows, _ = train_test_split(
         np.arange(len(y)),
@@ -199,7 +199,7 @@ class ConvEnsemble(ClassifierMixin, BaseEstimator):
 
 
 def make_ensemble(name, seed, quick=False):
-    """Build the teacher that learns from the labelled rows."""
+    """Build the teacher that learns from the labeled rows."""
     if name == "cifar10":
         return ConvEnsemble(max_epochs=3 if quick else 20, random_state=seed)
     members = [
@@ -270,7 +270,7 @@ def make_strategy(name):
 
 
 def strategies_of(task):
-    """List what runs on a data set; "none" is the student on labelled rows only."""
+    """List what runs on a data set; "none" is the student on labeled rows only."""
     names = [*OURS, "none"]
     names += ["badge"] if task.badge else []
     names += ["coreset"] if task.coreset else []
@@ -423,7 +423,7 @@ def rank_rows(records, names, strategies):
 
 
 TITLES = {
-    "trained": "Teacher trained on the labelled rows",
+    "trained": "Teacher trained on the labeled rows",
     "stronger": "Stronger teacher, error rate known",
 }
 
@@ -440,8 +440,8 @@ def report(records, tasks):
     out = ["# Label efficiency", ""]
     out += [
         f"Test accuracy in %, mean over {len(seeds)} seeds ± half of the 95 % t "
-        "interval. Same labelled rows, teacher, budget and student for all strategies "
-        "of a seed; `student alone` learns from the labelled rows only. Pools are "
+        "interval. Same labeled rows, teacher, budget and student for all strategies "
+        "of a seed; `student alone` learns from the labeled rows only. Pools are "
         f"random subsets of the training rows, tests at most {N_TEST} rows. Strategies "
         "`badge` and `coreset` are scikit-activeml's, through SkactivemlStrategy, "
         "where they take seconds; an empty field: not run.",
@@ -515,7 +515,7 @@ def report(records, tasks):
     ]
     header = [
         "data",
-        "labelled",
+        "labeled",
         "pool",
         "budget",
         "rounds",
@@ -524,7 +524,7 @@ def report(records, tasks):
     ]
     out += [markdown_table(header, rows), ""]
     out += [
-        "Teacher trained on the labelled rows: soft vote of extra trees and an MLP, "
+        "Teacher trained on the labeled rows: soft vote of extra trees and an MLP, "
         "with a logistic regression for embeddings; three wider CNNs for cifar10. "
         "Stronger teacher: NoisyTeacher, wrong on an exact share of the pool, mostly "
         "where the truth has a small margin in an out-of-fold model with all labels.",

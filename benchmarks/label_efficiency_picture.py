@@ -18,7 +18,7 @@ RUNS = HERE / "results" / "label_efficiency.jsonl"
 PICTURE = HERE.parent / "docs" / "_static" / "label_efficiency.svg"
 
 TEACHERS = {
-    "trained": "teacher trained on the labelled rows",
+    "trained": "teacher trained on the labeled rows",
     "stronger": "stronger teacher",
 }
 STRATEGIES = {"random": ("o", "0.55"), "robust": ("D", "C0"), "margin": ("|", "C1")}
@@ -35,7 +35,7 @@ def mean_accuracies(runs):
 
 def gains(accuracies, teacher, strategy):
     """Map each data set to the points gained over the student alone."""
-    # Who learns from the labelled rows only needs no teacher, and was run once.
+    # Who learns from the labeled rows only needs no teacher, and was run once.
     alone = {d: v for (_, d, s), v in accuracies.items() if s == "none"}
     return {
         data: value - alone[data]

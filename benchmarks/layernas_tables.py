@@ -141,7 +141,7 @@ def run_random(space, trainer, count, seed):
 
 
 def run_evolution(space, trainer, count, seed):
-    """Regularised evolution (Real et al. 2019): the oldest leaves, a mutant enters.
+    """Regularized evolution (Real et al. 2019): the oldest leaves, a mutant enters.
 
     A mutant differs in one layer; one over the limit is drawn again.
     """
@@ -221,7 +221,7 @@ METHODS = {
     "LayerNAS": run_layernas,
     "LayerNAS as in the paper": partial(run_layernas, plain=True),
     "random search": run_random,
-    "regularised evolution": run_evolution,
+    "regularized evolution": run_evolution,
     "Optuna TPE, constrained": run_tpe,
     "successive halving": run_halving,
 }

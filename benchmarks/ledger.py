@@ -26,18 +26,18 @@ from pathlib import Path
 import numpy as np
 from _common import machine_lines, markdown_table, save_result
 
-from skadistill.teachers import LabelLedger, row_keys
+from skadistill.ledger import LabelLedger, row_keys
 
 BATCH = 10_000
 BAR = 10.0  # seconds to look up a million known rows
 
 
-def make_rows(n_rows, n_classes):
+def make_rows(n_samples, n_classes):
     """Draw keys and labels; nothing about them matters to a store."""
     rng = np.random.default_rng(0)
-    keys = row_keys(rng.normal(size=(n_rows, 2)))
-    labels = rng.random((n_rows, n_classes))
-    return keys, labels / labels.sum(axis=1, keepdims=True), rng.permutation(n_rows)
+    keys = row_keys(rng.normal(size=(n_samples, 2)))
+    labels = rng.random((n_samples, n_classes))
+    return keys, labels / labels.sum(axis=1, keepdims=True), rng.permutation(n_samples)
 
 
 class Ours:
@@ -113,17 +113,17 @@ class DiskCache:
         self.cache.close()
 
 
-def measure(make, n_rows, n_classes, limit):
+def measure(make, n_samples, n_classes, limit):
     """Write, close, open, read; return rows, bytes and seconds (by wall, of CPU)."""
-    keys, labels, order = make_rows(n_rows, n_classes)
+    keys, labels, order = make_rows(n_samples, n_classes)
     folder = Path(tempfile.mkdtemp())
     try:
         store = make(folder, n_classes)
         n_written, start, cpu = 0, time.perf_counter(), time.process_time()
-        while n_written < n_rows and time.perf_counter() - start < limit:
+        while n_written < n_samples and time.perf_counter() - start < limit:
             rows = slice(n_written, n_written + BATCH)
             store.write(keys[rows], labels[rows])
-            n_written = min(n_written + BATCH, n_rows)
+            n_written = min(n_written + BATCH, n_samples)
         writing = time.perf_counter() - start
         writing_cpu = time.process_time() - cpu
         store.close()
@@ -152,7 +152,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    n_rows, limit = (20_000, 60) if quick else (1_000_000, 240)
+    n_samples, limit = (20_000, 60) if quick else (1_000_000, 240)
     stores = {
         "LabelLedger": Ours,
         "LabelLedger, claim + record": lambda f, n: Ours(f, n, claims=True),
@@ -162,7 +162,7 @@ def main():
     rows, slowest = [], (0.0, 0.0)
     for n_classes in (10, 150):
         for name, make in stores.items():
-            took = measure(make, n_rows, n_classes, limit)
+            took = measure(make, n_samples, n_classes, limit)
             n = took["rows"]
             if make is Ours:
                 slowest = max(slowest, took["read"])
@@ -189,7 +189,7 @@ def main():
             "",
             table,
             "",
-            f"Bar: {n_rows:,} known rows looked up in at most {BAR:g} s: {verdict} "
+            f"Bar: {n_samples:,} known rows looked up in at most {BAR:g} s: {verdict} "
             f"({wall:.1f} s by the clock, {cpu:.1f} s of CPU).",
             "",
             *(f"- {line}" for line in machine_lines()),

@@ -48,9 +48,10 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.metrics import pairwise_distances_argmin
 from torch import nn
 
-from skadistill.objectives import LELP, Evidence, SoftTarget
+from skadistill.labeling import buy_labels
+from skadistill.objectives import LELP, Evidence, SoftTargets
 from skadistill.student import StudentNet
-from skadistill.teachers import as_teacher, buy_labels
+from skadistill.teachers import as_teacher
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SEEDS = range(5)
@@ -121,8 +122,8 @@ def halved(X):
 
 def split(task, seed):
     """Draw the teacher's rows, the student's rows and validation rows."""
-    n_rows = len(data(task.data).y)
-    order = np.random.default_rng(seed).permutation(n_rows)
+    n_samples = len(data(task.data).y)
+    order = np.random.default_rng(seed).permutation(n_samples)
     ends = np.cumsum([task.n_teacher, task.n_transfer])
     return np.split(order, ends)
 
@@ -233,19 +234,19 @@ def make_lesson(name, seed, method, n_subclasses, temperature):
     task, (found, _) = TASKS[name], evidence(name, seed)
     if method == "lelp":
         return LELP(n_subclasses, temperature).lesson(found)
-    lesson = SoftTarget().lesson(found)
+    lesson = SoftTargets().lesson(found)
     if method == "vanilla":
         return lesson
     if method == "oracle":
         ours = split(task, seed)[1]
         fine = data(task.data).y[ours]
-        return lesson.but(subclasses=true_subclasses(fine, task.n_groups))
+        return lesson.replace(subclasses=true_subclasses(fine, task.n_groups))
     if method == "kmeans":
         model = KMeans(n_subclasses, n_init=3, random_state=seed)
     else:
         model = AgglomerativeClustering(n_subclasses)
     subclasses = clusters(found, model.fit_predict, n_subclasses)
-    return lesson.but(subclasses=subclasses)
+    return lesson.replace(subclasses=subclasses)
 
 
 # -------------------------------------------------------------------------- runs

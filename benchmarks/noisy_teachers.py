@@ -2,7 +2,7 @@
 
 Soft targets, hard targets, SLaM, debiased weights, both together and corrected
 labels, on rows asked at random and by the robust sampler, for teachers trained on the
-labelled rows, teachers trained on as many other rows, teachers with injected
+labeled rows, teachers trained on as many other rows, teachers with injected
 class-dependent mistakes, and perfect ones. Outsiders:
 cleanlab's CleanLearning on the same teacher labels, and SelfTrainingClassifier,
 which needs no teacher.
@@ -48,7 +48,7 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 
 from skadistill import ActiveDistiller
 from skadistill.datasets import NoisyTeacher
-from skadistill.objectives import Corrected, Debiased, SLaM, SoftTarget
+from skadistill.objectives import Corrected, Debiased, SLaM, SoftTargets
 from skadistill.student import StudentNet
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -66,7 +66,7 @@ class Setting:
     n_pool: int = 5000
     n_queries: int = 1200
     n_rounds: int = 2
-    injected: float | None = None  # None: the teacher is trained on the labelled rows
+    injected: float | None = None  # None: the teacher is trained on the labeled rows
     elsewhere: bool = False  # ... or on as many others
 
     @property
@@ -75,13 +75,13 @@ class Setting:
         if self.elsewhere:
             return f"{self.data}, trained on {self.n_labeled} others"
         if self.injected is None:
-            return f"{self.data}, {self.n_labeled} labelled"
+            return f"{self.data}, {self.n_labeled} labeled"
         if self.injected == 0:
             return f"{self.data}, perfect teacher"
         return f"{self.data}, injected {100 * self.injected:.0f} %"
 
 
-# Data sets with two kinds of teacher beside those trained on the labelled rows.
+# Data sets with two kinds of teacher beside those trained on the labeled rows.
 SMALL = (
     ("letter", 500),
     ("covtype20k", 300),
@@ -108,13 +108,13 @@ SETTINGS = [
 ]
 
 OBJECTIVES = {
-    "soft": SoftTarget(),
-    "hard": SoftTarget(),  # of a teacher that gives labels instead of probabilities
+    "soft": SoftTargets(),
+    "hard": SoftTargets(),  # of a teacher that gives labels instead of probabilities
     "slam": SLaM(alpha="absolute"),
     "slam relative": SLaM(alpha="relative"),
     "debiased": Debiased(),
-    "both": Debiased(over=SLaM(alpha="absolute")),
-    "both relative": Debiased(over=SLaM(alpha="relative")),
+    "both": Debiased(base=SLaM(alpha="absolute")),
+    "both relative": Debiased(base=SLaM(alpha="relative")),
     "corrected": Corrected(),
 }
 OUTSIDERS = ("cleanlab", "self-training")
@@ -130,7 +130,7 @@ def make_student(name, seed):
 
 
 def make_teacher(setting, seed, labeled, pool):
-    """Return a teacher: unfitted where it is to learn from the labelled rows."""
+    """Return a teacher: unfitted where it is to learn from the labeled rows."""
     if setting.elsewhere:
         return train_elsewhere(setting, seed, labeled, pool)
     if setting.data == "cifar10":
@@ -240,7 +240,7 @@ def run_job(setting, seed, methods, path):
                 budget=setting.n_queries,
                 n_rounds=setting.n_rounds,
                 objective=OBJECTIVES[objective],
-                n_validation_rows=None,
+                n_teacher_checks=None,
                 random_state=seed,
             ).fit(X[rows], y_given)
         record = {
@@ -322,7 +322,7 @@ def report(records):
     out += [
         "Test accuracy in %, mean over seeds ± half of the 95 % t interval "
         f"({' or '.join(map(str, counts))} seeds). All methods of a seed have the same "
-        "labelled rows, teacher, budget and student. `wrong`: share of the pool on "
+        "labeled rows, teacher, budget and student. `wrong`: share of the pool on "
         "which the teacher's first choice is wrong, in %.",
         "",
     ]
@@ -475,10 +475,10 @@ def notes():
         "class-dependent error rates, half of the classes three times as often as the "
         "other half, the truth among the first three choices. Students: one hidden "
         "layer of 128, 30 epochs; for cifar10 a "
-        "CNN of 25,000 weights, 12 epochs. `both` is Debiased(over=SLaM()); "
+        "CNN of 25,000 weights, 12 epochs. `both` is Debiased(base=SLaM()); "
         "`relative` is SLaM with alpha='relative' (its default), else it is "
         "'absolute', the paper's. cleanlab: "
-        "CleanLearning over the same student, labelled rows and first choices of the "
+        "CleanLearning over the same student, labeled rows and first choices of the "
         "teacher on rows asked at random. self-training: no teacher at all.",
     ]
 

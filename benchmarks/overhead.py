@@ -39,9 +39,9 @@ PARTS = ("teacher", "student", "predict", "query")
 def make_rows(n_pool, seed):
     """Draw ten Gaussian clouds that overlap; the first rows carry labels."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(scale=0.5, size=(N_CLASSES, N_FEATURES))
+    centers = rng.normal(scale=0.5, size=(N_CLASSES, N_FEATURES))
     y = rng.integers(N_CLASSES, size=N_LABELED + n_pool)
-    X = (centres[y] + rng.normal(size=(len(y), N_FEATURES))).astype(np.float32)
+    X = (centers[y] + rng.normal(size=(len(y), N_FEATURES))).astype(np.float32)
     given = y.copy()
     given[N_LABELED:] = -1
     return X, y, given
@@ -114,7 +114,7 @@ def main():
         [
             "# Overhead of a fit",
             "",
-            f"Pool {n_pool:,} x {N_FEATURES}, {N_LABELED:,} labelled rows, "
+            f"Pool {n_pool:,} x {N_FEATURES}, {N_LABELED:,} labeled rows, "
             f"{N_CLASSES} classes, budget {n_pool // 10:,}, {N_ROUNDS} rounds, means "
             f"of {seeds} seeds, one thread. `outside` is the wall clock minus teacher, "
             "student fit and student predict; it holds `query`.",

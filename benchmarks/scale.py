@@ -36,35 +36,35 @@ BAR_TIME, BAR_MEMORY = 1.2, 2**30
 REPEATS = 3
 
 
-def centres():
+def centers():
     """Return the middles of the ten clouds that all rows come from."""
     return np.random.default_rng(0).normal(scale=0.4, size=(N_CLASSES, N_FEATURES))
 
 
-def draw(n_rows, seed):
-    """Draw labelled rows."""
+def draw(n_samples, seed):
+    """Draw labeled rows."""
     rng = np.random.default_rng(seed)
-    y = rng.integers(N_CLASSES, size=n_rows)
-    noise = rng.standard_normal((n_rows, N_FEATURES), dtype=np.float32)
-    return (centres()[y] + noise).astype(np.float32), y
+    y = rng.integers(N_CLASSES, size=n_samples)
+    noise = rng.standard_normal((n_samples, N_FEATURES), dtype=np.float32)
+    return (centers()[y] + noise).astype(np.float32), y
 
 
-def make_pool(folder, n_rows):
+def make_pool(folder, n_samples):
     """Write the pool block by block and open it without reading it."""
-    path = folder / f"pool_{n_rows}.npy"
+    path = folder / f"pool_{n_samples}.npy"
     pool = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.float32, shape=(n_rows, N_FEATURES)
+        path, mode="w+", dtype=np.float32, shape=(n_samples, N_FEATURES)
     )
-    for number, start in enumerate(range(0, n_rows, 500_000)):
-        stop = min(start + 500_000, n_rows)
+    for number, start in enumerate(range(0, n_samples, 500_000)):
+        stop = min(start + 500_000, n_samples)
         pool[start:stop] = draw(stop - start, 1 + number)[0]
     pool.flush()
     return np.load(path, mmap_mode="r")
 
 
 def teacher(X):
-    """Answer by the distance to the centres: cheap, and right where it can be."""
-    logits = X @ centres().T - 0.5 * (centres() ** 2).sum(axis=1)
+    """Answer by the distance to the centers: cheap, and right where it can be."""
+    logits = X @ centers().T - 0.5 * (centers() ** 2).sum(axis=1)
     logits = np.exp(logits - logits.max(axis=1, keepdims=True))
     return logits / logits.sum(axis=1, keepdims=True)
 
@@ -102,7 +102,7 @@ def anonymous_bytes():
 
 
 def fit(pool, n_jobs=None):
-    """Distil with one round; return the fitted distiller and seconds in all."""
+    """Distill with one round; return the fitted distiller and seconds in all."""
     X, y = draw(N_LABELED, 0)
     student = StudentNet(
         module__hidden_sizes=(128,), max_epochs=2, device="cpu", random_state=0
@@ -350,7 +350,7 @@ def report(measured, pool, options):
         "# Pools outside memory",
         "",
         f"A pool of n x {N_FEATURES} float32 rows in a file mapped into memory, "
-        f"{N_LABELED:,} labelled rows, {N_QUERIES:,} asked in one round, a network "
+        f"{N_LABELED:,} labeled rows, {N_QUERIES:,} asked in one round, a network "
         f"with one hidden layer of 128, one thread, means of {REPEATS} repeats. "
         "`scoring` is prediction and the choice of the rows; `bare loop` puts blocks "
         "of the same file through the same module and keeps the margins. `memory` is "

@@ -32,9 +32,9 @@ LR = 1e-3
 PREDICT_BLOCK = 4096
 
 
-def make_table(n_rows, n_columns, n_classes, seed=0):
+def make_table(n_samples, n_columns, n_classes, seed=0):
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n_rows, n_columns)).astype(np.float32)
+    X = rng.normal(size=(n_samples, n_columns)).astype(np.float32)
     y = (X @ rng.normal(size=(n_columns, n_classes))).argmax(axis=1)
     return X, y
 
@@ -124,8 +124,8 @@ def timed(function, *args):
 
 
 def one_repeat(shape, rng, with_skorch):
-    n_rows, n_columns, n_classes, *settings = shape
-    X, y = make_table(n_rows, n_columns, n_classes)
+    n_samples, n_columns, n_classes, *settings = shape
+    X, y = make_table(n_samples, n_columns, n_classes)
     seconds, predict = {}, {}
     names = [n for n in FIT if n != "skorch" or with_skorch]
     for name in rng.permutation(names):
@@ -135,7 +135,7 @@ def one_repeat(shape, rng, with_skorch):
         )
         predict[name](X[:10])
         seconds[name, "predict"] = 0.0
-    for _ in range(max(1, 20_000 // n_rows)):
+    for _ in range(max(1, 20_000 // n_samples)):
         for name in rng.permutation(names):
             seconds[name, "predict"] += timed(predict[name], X)[0]
     return seconds
@@ -167,13 +167,15 @@ def main(argv=None):
             one_repeat(shape, rng, with_skorch=i % options.skorch_every == 0)
             for i in range(options.repeats)
         ]
-        n_rows, n_columns, n_classes, batch_size, epochs, widths = shape
+        n_samples, n_columns, n_classes, batch_size, epochs, widths = shape
         label = (
-            f"{n_rows:,} x {n_columns}, C={n_classes}, batch {batch_size}, "
+            f"{n_samples:,} x {n_columns}, C={n_classes}, batch {batch_size}, "
             f"hidden {widths[0]}, {widths[1]}"
         )
         for part in ("fit", "predict"):
-            count = n_rows * (epochs if part == "fit" else max(1, 20_000 // n_rows))
+            count = n_samples * (
+                epochs if part == "fit" else max(1, 20_000 // n_samples)
+            )
             loop = np.median([count / r["loop", part] for r in runs])
             cells = [label, part, f"{loop:,.0f}"]
             for name in ("student", "skorch"):
@@ -186,7 +188,7 @@ def main(argv=None):
             print(*cells, sep=" | ", file=sys.stderr)
     header = [
         "Table",
-        "Part",
+        "LabeledBatch",
         "Loop, rows/s",
         "StudentNet / loop, time",
         "skorch / loop, time",

@@ -3,7 +3,7 @@
 Three ways to train the student of each round, on the same rows, teachers and seeds:
 afresh (the default), on from the last round's weights with as many epochs, and on from
 them with a third of the epochs. The teacher is a forest fitted on half of the training
-rows; labelled rows and pool come from the other half.
+rows; labeled rows and pool come from the other half.
 
     SKADISTILL_DATA=... python benchmarks/warm_start.py            # some minutes
     SKADISTILL_DATA=... python benchmarks/warm_start.py --quick    # not saved
@@ -45,7 +45,7 @@ ARMS = {
 
 
 def make_problem(name, seed):
-    """Split a data set in labelled rows, pool and test rows; fit the teacher."""
+    """Split a data set in labeled rows, pool and test rows; fit the teacher."""
     X_train, y_train, X_test, y_test = load(name)
     X_train, X_test = standardize(X_train, X_test)
     mine, theirs = train_test_split(
@@ -60,7 +60,7 @@ def make_problem(name, seed):
 
 
 def measure(problem, arm, seed):
-    """Distil once; return seconds of student training, of all, and accuracy."""
+    """Distill once; return seconds of student training, of all, and accuracy."""
     X, y, labeled, pool, teacher, X_test, y_test = problem
     settings = ARMS[arm]
     student = StudentNet(
@@ -142,7 +142,7 @@ def main():
         [
             "# Students that go on from the last round",
             "",
-            f"{N_LABELED} labelled rows, {N_QUERIES:,} asked in {N_ROUNDS} rounds, "
+            f"{N_LABELED} labeled rows, {N_QUERIES:,} asked in {N_ROUNDS} rounds, "
             f"{n_seeds} seeds, the default network with {EPOCHS} epochs a round, one "
             f"thread. `warm` goes on from the weights of the last round with {EPOCHS} "
             f"epochs, `warm, a third` with {EPOCHS // 3}. Differences are paired by "

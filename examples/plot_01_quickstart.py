@@ -1,15 +1,15 @@
 """
-Distil an ensemble into a small network, label by label
-=======================================================
+Distill an ensemble into a small network, label by label
+========================================================
 
 How much of a teacher's accuracy does a small student reach, and for how many paid
-labels? On scikit-learn's digits, with 50 labelled rows, a student reaches 82.6 % alone
+labels? On scikit-learn's digits, with 50 labeled rows, a student reaches 82.6 % alone
 and 95.9 % with 300 labels chosen by the robust sampler (94.9 % with random ones); the
 teacher has 97.6 %.
 
-The teacher is an ensemble, a support vector machine and 300 extremely randomised
+The teacher is an ensemble, a support vector machine and 300 extremely randomized
 trees, that somebody trained on data we do not have. It answers with probabilities, is
-sometimes wrong, and bills every row. We have a few labelled rows of our own and a
+sometimes wrong, and bills every row. We have a few labeled rows of our own and a
 pool without labels. The student is a network with one hidden layer of 64 units.
 """
 
@@ -63,9 +63,9 @@ def make_student(seed):
 
 # %%
 # One run: split the rows, ask, and keep the accuracy after every round. ``X_val`` and
-# ``y_val`` are looked at for nothing else; round 0 is the student on the labelled rows
+# ``y_val`` are looked at for nothing else; round 0 is the student on the labeled rows
 # alone. A fitted teacher is never copied or fitted again. To know how often it is
-# wrong the distiller asks it about our labelled rows, once: the ledger remembers.
+# wrong the distiller asks it about our labeled rows, once: the ledger remembers.
 
 
 def run(name, X, y, n_teacher, n_labeled, budget, n_test):
@@ -97,9 +97,9 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
             )
             curves[strategy].append([r["student_score"] for r in distiller.history_])
             scores[strategy].append(distiller.score(X[test], y[test]))
-            paid[strategy] = distiller.n_paid_ + distiller.n_teacher_rows_validation_
+            paid[strategy] = distiller.n_paid_ + distiller.n_teacher_checks_
         scores["student alone"].append(curves[strategy][-1][0])
-    print(f"\n{name}: {n_labeled} labelled rows, {len(pool)} in the pool")
+    print(f"\n{name}: {n_labeled} labeled rows, {len(pool)} in the pool")
     print(f"{'':16}{'labels paid':>12}{'test accuracy %':>20}{'(sd of 5 seeds)':>17}")
     for who, values in scores.items():
         mean, spread = 100 * np.mean(values), 100 * np.std(values, ddof=1)
@@ -109,7 +109,7 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
 
 
 # %%
-# The numbers. Labels paid are those of the pool and those of our own labelled rows
+# The numbers. Labels paid are those of the pool and those of our own labeled rows
 # that the teacher was asked about.
 results = [
     run("digits", *digits(), n_teacher=600, n_labeled=50, budget=300, n_test=500)

@@ -4,11 +4,11 @@ Cross-validate when most rows have no label
 
 What does cross-validation say when 1300 of 1400 rows have no label? The naive one takes
 "no label" for a class, and scores 6.8 % where the student is right on 93.0 % of new
-rows. Splitting the labelled rows alone gives 93.0 %. Keeping the unlabelled rows out of
+rows. Splitting the labeled rows alone gives 93.0 %. Keeping the unlabeled rows out of
 ``X`` leaves nothing to get wrong, and with a shared ledger a grid search of 16 fits
 pays for 885 labels instead of 4500.
 
-The weakness: a hundred labelled rows are few to judge by. The standard error of the
+The weakness: a hundred labeled rows are few to judge by. The standard error of the
 score over folds is 2.5 points, and the three candidates of the search lie within 3: the
 winner's 95.0 % is luck, for on new rows it is right on 93.0 %.
 """
@@ -36,7 +36,7 @@ from skadistill.teachers import FunctionTeacher
 
 
 def to_unit(X):
-    """Bring grey values from 0 to 16 into 0 to 1."""
+    """Bring gray values from 0 to 16 into 0 to 1."""
     return X / 16
 
 
@@ -48,7 +48,7 @@ teacher = ExtraTreesClassifier(100, random_state=0).fit(to_unit(X_theirs), y_the
 print(f"{(y_partial == -1).sum()} of {len(y_partial)} rows have no label")
 
 # %%
-# The first door: unlabelled rows are in ``X``, and ``y`` says -1. A plain splitter puts
+# The first door: unlabeled rows are in ``X``, and ``y`` says -1. A plain splitter puts
 # them into test folds, where -1 counts as a class that no student ever predicts. The
 # warning says so.
 
@@ -78,13 +78,13 @@ print(f"on {len(X_test)} test rows       {truth:.3f}")
 
 figure, ax = plt.subplots(figsize=(6, 2), layout="constrained")
 ax.barh(
-    ["new rows", "labelled rows split", "naive"], [truth, split.mean(), naive.mean()]
+    ["new rows", "labeled rows split", "naive"], [truth, split.mean(), naive.mean()]
 )
 ax.errorbar(split.mean(), 1, xerr=error, color="k", capsize=4)
 ax.set(xlabel="accuracy", xlim=(0, 1))
 
 # %%
-# The second door: unlabelled rows never enter ``X``. Metadata routing hands
+# The second door: unlabeled rows never enter ``X``. Metadata routing hands
 # ``X_unlabeled`` through search and pipeline, unsliced, and ``transform_input`` lets
 # every step before the distiller transform it too. No fold ever sees a row without
 # label, so that any splitter will do.
@@ -97,10 +97,10 @@ ax.set(xlabel="accuracy", xlim=(0, 1))
 
 def search(distiller):
     pipeline = Pipeline(
-        [("unit", FunctionTransformer(to_unit)), ("distil", distiller)],
+        [("unit", FunctionTransformer(to_unit)), ("distill", distiller)],
         transform_input=["X_unlabeled"],
     )
-    grid = {"distil__student__C": [0.1, 1.0, 10.0]}
+    grid = {"distill__student__C": [0.1, 1.0, 10.0]}
     labeled = y_partial != -1
     return GridSearchCV(pipeline, grid, cv=5).fit(
         X_train[labeled], y_partial[labeled], X_unlabeled=X_train[~labeled]

@@ -4,7 +4,7 @@ Learn from a teacher that is wrong on every third row
 
 How much better than its teacher can a student be, and does it help to look where the
 teacher errs? One is right on 70 % of the rows and answers with hard labels. A student
-of our 300 labelled rows alone reaches 87.8 %, with 1000 answers of the teacher 89.4 %;
+of our 300 labeled rows alone reaches 87.8 %, with 1000 answers of the teacher 89.4 %;
 with SLaM, which learns from the 300 rows how the teacher errs, 90.7 % (+1.3 +- 0.3 over
 3 seeds), with debiased weights 90.5 % and with corrected labels 90.2 %.
 
@@ -43,7 +43,7 @@ def make_problem(seed, **teacher):
 # The same labels, four objectives. ``"soft"`` matches the answers as they are,
 # ``"slam"`` what a teacher with these mistakes would have answered, ``"debiased"``
 # weighs rows by how likely they are mistaken, ``"corrected"`` moves labels that
-# students trained on other rows contradict. The last three ask about our 300 labelled
+# students trained on other rows contradict. The last three ask about our 300 labeled
 # rows as well.
 
 
@@ -57,7 +57,7 @@ def run(seed, **teacher):
             budget=None,
             n_rounds=1,
             objective=objective,
-            n_validation_rows=None,
+            n_teacher_checks=None,
             random_state=seed,
         )
         distiller.fit(

@@ -3,14 +3,14 @@ Label sentences through their embeddings
 ========================================
 
 How many answers of a large model does a classifier of sentences need, if it reads their
-embeddings? On made-up vectors of 20 topics a linear student of 80 labelled sentences is
+embeddings? On made-up vectors of 20 topics a linear student of 80 labeled sentences is
 right on 69.5 %. With 400 labels chosen by margin it reaches 95.4 %, 0.7 points below
 its teacher; random rows bring 93.7 %. On MiniLM vectors of 77 kinds of questions to a
 bank 770 labels chosen by margin bring 90.0 %, 1540 random ones 89.7 %, and the teacher
 has 90.2 %.
 
 The weakness: the robust sampler is no better here than margin sampling, 95.3 % for 480
-labels: it pays for 80 answers about our own labelled sentences, to learn how often the
+labels: it pays for 80 answers about our own labeled sentences, to learn how often the
 teacher is wrong, and this teacher is wrong on 4 % only.
 """
 
@@ -34,13 +34,13 @@ SEEDS = range(3)
 STRATEGIES = ("robust", "margin", "random")
 
 
-def make_sentences(n_rows=7000, n_topics=20, n_dims=96):
+def make_sentences(n_samples=7000, n_topics=20, n_dims=96):
     """Make unit vectors around topics, two of which share half of their direction."""
     rng = np.random.default_rng(0)
     theme = rng.normal(size=(n_topics // 2, n_dims)).repeat(2, axis=0)
     topic = theme + rng.normal(size=(n_topics, n_dims))
-    y = rng.integers(n_topics, size=n_rows)
-    X = topic[y] + 3.0 * rng.normal(size=(n_rows, n_dims))
+    y = rng.integers(n_topics, size=n_samples)
+    X = topic[y] + 3.0 * rng.normal(size=(n_samples, n_dims))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     return X.astype(np.float32), y
 
@@ -58,7 +58,7 @@ n_classes = len(np.unique(y))
 print(f"{len(X)} sentences, {X.shape[1]} dimensions, {n_classes} classes")
 
 # %%
-# The teacher was trained on 3000 labelled sentences that we do not have. The student
+# The teacher was trained on 3000 labeled sentences that we do not have. The student
 # reads the same vectors; with texts in ``X`` instead, a pipeline that embeds them would
 # be the student, and the teacher would read the texts.
 

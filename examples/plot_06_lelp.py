@@ -20,20 +20,21 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from skadistill import StudentNet
-from skadistill.objectives import LELP, Evidence, SoftTarget
-from skadistill.teachers import as_teacher, buy_labels
+from skadistill.labeling import buy_labels
+from skadistill.objectives import LELP, Evidence, SoftTargets
+from skadistill.teachers import as_teacher
 
 SEEDS = range(5)
 X, digit = load_digits(return_X_y=True)
 
 
-def parts(seed, n_rows):
+def parts(seed, n_samples):
     """Split into the teacher's rows, the student's, and test rows."""
     theirs, rest = train_test_split(
         np.arange(len(X)), train_size=800, stratify=digit, random_state=seed
     )
     ours, test = train_test_split(
-        rest, train_size=n_rows, stratify=digit[rest], random_state=seed
+        rest, train_size=n_samples, stratify=digit[rest], random_state=seed
     )
     return theirs, ours, test
 
@@ -49,9 +50,9 @@ def parts(seed, n_rows):
 # subclass, that neither the teacher nor we know.
 
 
-def run(seed, group, n_rows=150):
+def run(seed, group, n_samples=150):
     """Return the test accuracies of the students, and of the teacher."""
-    y, (theirs, ours, test) = group(digit), parts(seed, n_rows)
+    y, (theirs, ours, test) = group(digit), parts(seed, n_samples)
     wide = StudentNet(module__hidden_sizes=(256,), random_state=seed)
     teacher = as_teacher(wide.fit(X[theirs], y[theirs]))
     classes = np.unique(y)
@@ -64,10 +65,10 @@ def run(seed, group, n_rows=150):
         seed=seed,
     )
     lessons = {
-        "soft targets": SoftTarget().lesson(evidence),
+        "soft targets": SoftTargets().lesson(evidence),
         "LELP": LELP().lesson(evidence),
     }
-    lessons["true digits"] = lessons["soft targets"].but(
+    lessons["true digits"] = lessons["soft targets"].replace(
         subclasses=np.repeat(np.eye(10)[digit[ours]][:, None], len(classes), axis=1)
     )
     scores = {"teacher": wide.score(X[test], y[test])}

@@ -35,7 +35,8 @@ from sklearn.pipeline import make_pipeline
 
 from skadistill import ActiveDistiller
 from skadistill.exceptions import TeacherError
-from skadistill.teachers import Answer, AsyncTeacher, LabelLedger
+from skadistill.ledger import LabelLedger
+from skadistill.teachers import Answer, AsyncTeacher
 
 rng = np.random.default_rng(0)
 GOOD = [f"{a}{b}" for a in ("love", "fine", "warm", "fun") for b in ("ly", "ish", "er")]

@@ -50,7 +50,7 @@ distiller.fit(
 print(f"test accuracy {distiller.score(X_test, y_test):.3f}")
 
 # %%
-# ``to_onnx`` writes what predictions need, as one graph: here scaler, standardising
+# ``to_onnx`` writes what predictions need, as one graph: here scaler, standardizing
 # layer, network, softmax and labels. One row tells it the type of the input.
 graph = to_onnx(distiller, X_test[:1])
 folder = tempfile.TemporaryDirectory()

@@ -1,26 +1,21 @@
-"""Distil an expensive, sometimes wrong teacher into a small student.
-
-The front door: :class:`ActiveDistiller` and what most scripts need beside it.
-"""
+"""Distill an expensive, sometimes wrong teacher into a small student."""
 
 from skadistill._distiller import ActiveDistiller
-from skadistill._plan import Plan
-from skadistill._progress import TqdmProgress
-from skadistill._stopping import StudentStable
+from skadistill.ledger import LabelLedger, MemoryLedger
+from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.search import LayerNASSearchCV
 from skadistill.student import StudentNet
-from skadistill.teachers import LabelLedger, MemoryLedger
+from skadistill.teachers import AsyncTeacher
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ActiveDistiller",
+    "AsyncTeacher",
     "LabelLedger",
     "LayerNASSearchCV",
     "MemoryLedger",
-    "Plan",
+    "PartiallyLabeledSplit",
     "StudentNet",
-    "StudentStable",
-    "TqdmProgress",
     "__version__",
 ]

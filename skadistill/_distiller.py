@@ -30,23 +30,22 @@ from skadistill._compat import (
     fit_context,
     with_callbacks,
 )
-from skadistill._inputs import check_container, check_inputs, extend_metadata
-from skadistill._plan import KnownAnswers, Plan, resolve_budget, split_budget
-from skadistill._rounds import FitState, view_pool
-from skadistill._scoring import PoolScorer
+from skadistill._fit.inputs import check_container, check_inputs, extend_metadata
+from skadistill._fit.plan import KnownAnswers, Plan, resolve_budget, split_budget
+from skadistill._fit.pool import PoolScorer
+from skadistill._fit.state import FitState, view_pool
 from skadistill.exceptions import ObjectiveError
+from skadistill.labeling import buy_labels, estimate_teacher_error
+from skadistill.ledger import MemoryLedger
 from skadistill.model_selection import warn_if_unlabeled
-from skadistill.objectives import Validation, as_objective
+from skadistill.objectives import TeacherChecks, as_objective
 from skadistill.query import as_strategy, check_query
 from skadistill.student import as_student, fit_student
 from skadistill.teachers import (
     BaseTeacher,
     EstimatorTeacher,
     FunctionTeacher,
-    MemoryLedger,
     as_teacher,
-    buy_labels,
-    estimate_teacher_error,
 )
 
 __all__ = ["ActiveDistiller"]
@@ -57,10 +56,10 @@ logger = logging.getLogger(__name__)
 class ActiveDistiller(
     CallbackSupportMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
 ):
-    """Distil a costly teacher into a small student under a query budget.
+    """Distill a costly teacher into a small student under a query budget.
 
-    The student is first trained on the labelled rows. Then, for a few rounds, a
-    query strategy chooses unlabelled rows from the student's predictions, the
+    The student is first trained on the labeled rows. Then, for a few rounds, a
+    query strategy chooses unlabeled rows from the student's predictions, the
     teacher is paid for soft labels of exactly those, and the student is trained
     again on everything known. What comes out is the student alone: predictions
     never call the teacher.
@@ -68,11 +67,11 @@ class ActiveDistiller(
     Parameters
     ----------
     teacher : estimator or callable
-        Who is asked. An unfitted classifier is fitted on the labelled rows; a
+        Who is asked. An unfitted classifier is fitted on the labeled rows; a
         fitted one is used as it is and never copied, also not by
         :func:`sklearn.base.clone`; a callable takes rows and returns probabilities
-        of shape (n_rows, n_classes), columns in the order of the sorted classes, or
-        hard labels of shape (n_rows,). Classifiers with only ``decision_function``
+        of shape (n_samples, n_classes), columns in the order of the sorted classes, or
+        hard labels of shape (n_samples,). Classifiers with only ``decision_function``
         or only ``predict`` serve too. See :func:`skadistill.teachers.as_teacher`.
     student : classifier or None, default=None
         What is trained: a :class:`skadistill.student.StudentNet` (the default), or
@@ -95,13 +94,13 @@ class ActiveDistiller(
         or an instance of :class:`skadistill.objectives.Objective`. "soft": the
         teacher's soft labels, by cross-entropy. "corrected", "slam" and "debiased"
         take the teacher's mistakes into account and look, as `teacher_error` does, at
-        its answers on labelled rows. "lelp" needs a teacher that gives embeddings, see
-        ``embedding`` in :func:`skadistill.teachers.as_teacher`; labelled rows have
+        its answers on labeled rows. "lelp" needs a teacher that gives embeddings, see
+        ``embedding`` in :func:`skadistill.teachers.as_teacher`; labeled rows have
         one only where the teacher is fitted here.
     ledger : object or None, default=None
         Remembers every label ever paid for, and may limit what is spent. A
-        :class:`skadistill.teachers.MemoryLedger` shares labels between fits, clones
-        and searches of one process; a :class:`skadistill.teachers.LabelLedger` keeps
+        :class:`skadistill.ledger.MemoryLedger` shares labels between fits, clones
+        and searches of one process; a :class:`skadistill.ledger.LabelLedger` keeps
         them in a file, so that a fit that was killed goes on for free. None: a new
         one in memory for each fit, left in ``ledger_``.
     unlabeled_marker : int, str or None, default=-1
@@ -110,20 +109,20 @@ class ActiveDistiller(
     teacher_error : "auto", float or None, default="auto"
         Share of rows on which the teacher is wrong, for strategies that need it, as
         the robust sampler does. "auto": a teacher fitted here is cross-fitted on the
-        labelled rows; another is asked about labelled rows, which costs (see
-        `n_validation_rows`). A teacher that was trained on these very rows looks
+        labeled rows; another is asked about labeled rows, which costs (see
+        `n_teacher_checks`). A teacher that was trained on these very rows looks
         better than it is: give the share you believe. None: unknown, the sampler
         plays the regret game.
-    n_validation_rows : int or None, default=200
-        Labelled rows, drawn at random, that a fitted teacher or a callable is asked
+    n_teacher_checks : int or None, default=200
+        Labeled rows, drawn at random, that a fitted teacher or a callable is asked
         about to estimate its error, or for an objective; None: all of them. They are
-        paid for on top of `budget` and counted in ``n_teacher_rows_validation_``.
-    teacher_batch_size : int or None, default=None
+        paid for on top of `budget` and counted in ``n_teacher_checks_``.
+    batch_size : int or None, default=None
         Rows of one call to the teacher; None: a round is one call. Labels are kept
         batch by batch, so a fault costs at most the batch in flight.
     stopping : object or None, default=None
         Stops before the budget is spent, for example
-        :class:`skadistill.StudentStable`.
+        :class:`skadistill.stopping.StablePredictions`.
     warm_start : bool, default=False
         Whether the student goes on from the last round instead of starting afresh;
         the student must have a ``warm_start`` parameter. It takes less time, and
@@ -142,7 +141,7 @@ class ActiveDistiller(
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Classes of the labelled rows, sorted.
+        Classes of the labeled rows, sorted.
     n_features_in_ : int
         Features seen in `fit`; not there for texts.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -154,7 +153,7 @@ class ActiveDistiller(
     ledger_ : object
         The ledger with the labels paid for, also after a failed fit.
     history_ : list of dict
-        One record a round, 0 being the student on the labelled rows: ``round``,
+        One record a round, 0 being the student on the labeled rows: ``round``,
         ``n_labeled`` (rows trained on), ``n_pool`` (rows left), ``n_asked``,
         ``n_paid``,
         ``n_free`` (from the ledger), ``n_calls``, ``teacher_error``, ``gain_mean``,
@@ -166,46 +165,46 @@ class ActiveDistiller(
         in each part: ``seconds_teacher``, ``seconds_student`` (training),
         ``seconds_predict`` (scoring the pool), ``seconds_query``,
         ``seconds_total``.
-    transduction_ : ndarray of shape (n_rows,)
+    transduction_ : ndarray of shape (n_samples,)
         Labels used in the last training, for the rows of `X`, then those of
         `X_unlabeled`: given ones, the teacher's first choice for rows paid, the
         marker (or -1) for rows never asked.
-    labeled_round_ : ndarray of int of shape (n_rows,)
+    labeled_round_ : ndarray of int of shape (n_samples,)
         0: label given, r: asked in round r, -1: never asked.
     n_queries_ : int
         Rows of the pool asked for.
     n_paid_ : int
         Rows of the pool paid for; the rest of `n_queries_` came from the ledger or
         repeats another row.
-    n_teacher_rows_validation_ : int
-        Labelled rows paid for to estimate the teacher's error.
+    n_teacher_checks_ : int
+        Labeled rows paid for to estimate the teacher's error.
     teacher_error_ : float or None
         Estimated or given error rate of the teacher; None where nobody needed it.
     teacher_error_estimate_ : TeacherErrorEstimate or None
         On how many rows the teacher was held against given labels, how often it was
         wrong, and an interval for its rate, see
-        :class:`skadistill.teachers.TeacherErrorEstimate`; the answers themselves are
+        :class:`skadistill.labeling.TeacherErrorEstimate`; the answers themselves are
         left out. None where nobody needed it.
     n_rounds_ : int
         Rounds asked.
     termination_condition_ : str
-        Why the loop stopped: "no_pool" (nothing unlabelled), "budget" (spent),
+        Why the loop stopped: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to
-        gain), "student_stable" (`stopping`), "ledger_budget" (the ledger's
+        gain), "stable_predictions" (`stopping`), "ledger_budget" (the ledger's
         ``max_rows`` or ``max_cost`` is reached), "callback" (one asked to stop).
 
     See Also
     --------
-    sklearn.semi_supervised.SelfTrainingClassifier : Learns from unlabelled rows
+    sklearn.semi_supervised.SelfTrainingClassifier : Learns from unlabeled rows
         without a teacher.
     skadistill.model_selection.PartiallyLabeledSplit : Cross-validation with
-        unlabelled rows in ``X``.
+        unlabeled rows in ``X``.
     skadistill.export.to_onnx : Write the student as a graph that runs without Python.
     skadistill.export.model_card : Write down what it was made from.
 
     Notes
     -----
-    Under cross-validation either keep unlabelled rows out of ``X`` and pass them as
+    Under cross-validation either keep unlabeled rows out of ``X`` and pass them as
     ``X_unlabeled`` through metadata routing, or wrap the splitter in
     :class:`skadistill.model_selection.PartiallyLabeledSplit`. scikit-learn slices
     fit parameters that have as many rows as ``X``: an ``X_unlabeled`` of exactly
@@ -254,8 +253,8 @@ class ActiveDistiller(
             Interval(Real, 0, 1, closed="both"),
             None,
         ],
-        "n_validation_rows": [Interval(Integral, 1, None, closed="left"), None],
-        "teacher_batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "n_teacher_checks": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping": [HasMethods(["should_stop"]), None],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
@@ -275,8 +274,8 @@ class ActiveDistiller(
         ledger=None,
         unlabeled_marker=-1,
         teacher_error="auto",
-        n_validation_rows=200,
-        teacher_batch_size=None,
+        n_teacher_checks=200,
+        batch_size=None,
         stopping=None,
         warm_start=False,
         n_jobs=None,
@@ -292,8 +291,8 @@ class ActiveDistiller(
         self.ledger = ledger
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
-        self.n_validation_rows = n_validation_rows
-        self.teacher_batch_size = teacher_batch_size
+        self.n_teacher_checks = n_teacher_checks
+        self.batch_size = batch_size
         self.stopping = stopping
         self.warm_start = warm_start
         self.n_jobs = n_jobs
@@ -303,7 +302,7 @@ class ActiveDistiller(
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
     def fit(self, X, y, *, X_unlabeled=None, X_val=None, y_val=None, **params):
-        """Train the student on the labelled rows and on what the teacher answers.
+        """Train the student on the labeled rows and on what the teacher answers.
 
         Parameters
         ----------
@@ -318,7 +317,7 @@ class ActiveDistiller(
             arrays are scored in blocks of ``sklearn.config_context(
             working_memory=...)`` MiB, and only the rows asked are kept.
         X_val, y_val : like `X` and `y`, or None, default=None
-            Labelled rows kept out of everything but ``student_score`` in
+            Labeled rows kept out of everything but ``student_score`` in
             ``history_``, the student's accuracy on them after each round.
         **params : dict
             Metadata routed to the student's and the teacher's ``fit``; needs
@@ -334,7 +333,7 @@ class ActiveDistiller(
         Raises
         ------
         NoLabeledRowsError, SingleClassError
-            If the labelled rows cannot train a first student.
+            If the labeled rows cannot train a first student.
         EmptyPoolError, BudgetError
             If the budget cannot be spent.
         TeacherError
@@ -387,11 +386,11 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_validation_rows``, ``n_rows_to_pay``,
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``n_rows_to_pay``,
             ``cost`` and ``seconds``, all of them upper bounds: which rows will be
             asked is not known yet, and stopping rules make a fit cheaper.
             ``n_known`` and ``n_known_validation`` are the rows of the pool and the
-            labelled rows whose answers the ledger holds.
+            labeled rows whose answers the ledger holds.
 
         Examples
         --------
@@ -401,18 +400,18 @@ class ActiveDistiller(
         >>> X = np.random.default_rng(0).random((9, 2))
         >>> y = np.array([0, 1, 1] + [-1] * 6)
         >>> print(distiller.plan(X, y, cost_per_row=0.02))
-        3 of 6 pool rows in 2 rounds and 3 labelled rows for validation: at most 6 rows
+        3 of 6 pool rows in 2 rounds and 3 labeled rows for validation: at most 6 rows
         to pay, 0.12 in all
         """
         table, given, labeled = check_inputs(clone(self), X, y, X_unlabeled)
-        n_pool = table.n_rows - labeled.size
+        n_pool = table.n_samples - labeled.size
         rounds = split_budget(resolve_budget(self.budget, n_pool), self.n_rounds)
         n_validation = 0
         asks = self._needs_validation() and not as_teacher(self.teacher).needs_fit
         if rounds and asks:
-            n_validation = min(labeled.size, self.n_validation_rows or labeled.size)
+            n_validation = min(labeled.size, self.n_teacher_checks or labeled.size)
         known = KnownAnswers(as_teacher(self.teacher), self.ledger, np.unique(given))
-        pool = np.setdiff1d(np.arange(table.n_rows), labeled, assume_unique=True)
+        pool = np.setdiff1d(np.arange(table.n_samples), labeled, assume_unique=True)
         price = as_teacher(self.teacher).cost_per_row
         return Plan(
             labeled.size,
@@ -430,12 +429,12 @@ class ActiveDistiller(
 
         Parameters
         ----------
-        X : like `X` in `fit`, n_rows rows
+        X : like `X` in `fit`, n_samples rows
             Rows.
 
         Returns
         -------
-        y : ndarray of shape (n_rows,)
+        y : ndarray of shape (n_samples,)
             Classes.
         """
         X = self._check_new_rows(X)
@@ -447,12 +446,12 @@ class ActiveDistiller(
 
         Parameters
         ----------
-        X : like `X` in `fit`, n_rows rows
+        X : like `X` in `fit`, n_samples rows
             Rows.
 
         Returns
         -------
-        proba : ndarray of shape (n_rows, n_classes)
+        proba : ndarray of shape (n_samples, n_classes)
             Rows summing to 1, columns in the order of ``classes_``.
         """
         X = self._check_new_rows(X)
@@ -464,12 +463,12 @@ class ActiveDistiller(
 
         Parameters
         ----------
-        X : like `X` in `fit`, n_rows rows
+        X : like `X` in `fit`, n_samples rows
             Rows.
 
         Returns
         -------
-        scores : ndarray of shape (n_rows,) or (n_rows, n_classes)
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
             What the student returns.
         """
         X = self._check_new_rows(X)
@@ -480,11 +479,11 @@ class ActiveDistiller(
 
         Parameters
         ----------
-        X : like `X` in `fit`, n_rows rows
+        X : like `X` in `fit`, n_samples rows
             Rows.
-        y : array-like of shape (n_rows,)
-            True labels. Rows marked unlabelled count as wrong, with a warning.
-        sample_weight : array-like of shape (n_rows,) or None, default=None
+        y : array-like of shape (n_samples,)
+            True labels. Rows marked unlabeled count as wrong, with a warning.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights.
 
         Returns
@@ -522,7 +521,7 @@ class ActiveDistiller(
         table, given, labeled = check_inputs(self, X, y, X_unlabeled)
         self.classes_, codes = np.unique(given, return_inverse=True)
         self.ledger_ = MemoryLedger() if self.ledger is None else self.ledger
-        pool = np.setdiff1d(np.arange(table.n_rows), labeled, assume_unique=True)
+        pool = np.setdiff1d(np.arange(table.n_samples), labeled, assume_unique=True)
         n_queries = resolve_budget(self.budget, pool.size)
         as_strategy(self.query_strategy)  # an unknown name is an error right away
         objective = as_objective(self.objective)
@@ -549,7 +548,7 @@ class ActiveDistiller(
             objective_seed=int(seeds[3]),
             score=self._make_scorer(X_val, y_val),
         )
-        self.n_teacher_rows_validation_ = 0
+        self.n_teacher_checks_ = 0
         self.teacher_error_ = None
         self.teacher_error_estimate_ = None
         return state, routed.teacher.fit
@@ -593,23 +592,23 @@ class ActiveDistiller(
                 y,
                 classes=self.classes_,
                 ledger=self.ledger_,
-                n_rows=self.n_validation_rows,
-                batch_size=self.teacher_batch_size,
+                n_samples=self.n_teacher_checks,
+                batch_size=self.batch_size,
                 random_state=state.teacher_seed,
                 fit_params=params,
             )
             if self._estimates_error():
                 state.teacher_error = estimate.rate
             if estimate.proba is not None:
-                state.validation = Validation(
+                state.validation = TeacherChecks(
                     estimate.rows, estimate.proba, independent=not teacher.needs_fit
                 )
-            self.n_teacher_rows_validation_ = estimate.n_paid
+            self.n_teacher_checks_ = estimate.n_paid
             self.teacher_error_estimate_ = replace(estimate, proba=None)
             logger.info(
-                "the teacher is wrong on %d of %d labelled rows (%s)",
+                "the teacher is wrong on %d of %d labeled rows (%s)",
                 estimate.n_wrong,
-                estimate.n_rows,
+                estimate.n_samples,
                 estimate.method,
             )
         state.teacher = teacher
@@ -626,8 +625,8 @@ class ActiveDistiller(
         return isinstance(self.teacher_error, str)  # "auto"
 
     def _needs_validation(self):
-        """Tell whether the teacher is to be held against the labelled rows."""
-        if as_objective(self.objective).needs_validation:
+        """Tell whether the teacher is to be held against the labeled rows."""
+        if as_objective(self.objective).needs_teacher_checks:
             return True
         strategy = as_strategy(self.query_strategy)
         needed = getattr(strategy, "needs_teacher_error", False)
@@ -688,14 +687,14 @@ class ActiveDistiller(
         start = perf_counter()
         # A child generator a round: what one round draws moves no other round.
         positions = strategy.query(view, n_queries, state.random_state.spawn(1)[0])
-        positions = check_query(positions, view.n_rows, n_queries, strategy)
+        positions = check_query(positions, view.n_samples, n_queries, strategy)
         evidence = {
             "n_asked": n_queries,
             "seconds_query": perf_counter() - start - scorer.seconds,
         }
         stop = "no_gain" if view.report.get("gain_max", 1.0) <= 0 else None
         if self.stopping is not None and self._is_stable(state, scorer):
-            stop = "student_stable"
+            stop = "stable_predictions"
         if state.agreements:
             evidence["student_stability"] = state.agreements[-1]
         evidence["seconds_predict"] = scorer.seconds
@@ -703,7 +702,7 @@ class ActiveDistiller(
 
     def _is_stable(self, state, scorer):
         """Compare the student's classes on the pool with those of the last round."""
-        winners = np.full(state.table.n_rows, -1, dtype=np.int32)
+        winners = np.full(state.table.n_samples, -1, dtype=np.int32)
         winners[state.pool] = scorer.predicted_classes()
         if state.classes_before is not None:
             same = winners[state.pool] == state.classes_before[state.pool]
@@ -722,7 +721,7 @@ class ActiveDistiller(
             questions,
             classes=self.classes_,
             ledger=self.ledger_,
-            batch_size=self.teacher_batch_size,
+            batch_size=self.batch_size,
             identity=state.teacher_identity,
             with_embeddings=state.objective.needs_embeddings,
         )
@@ -764,13 +763,13 @@ class ActiveDistiller(
         for name, value in self._fitted_attributes(state).items():
             setattr(self, name, value)
         logger.info(
-            "stopped after round %d (%s): %d rows asked, %d paid, and %d labelled rows "
+            "stopped after round %d (%s): %d rows asked, %d paid, and %d labeled rows "
             "paid for validation",
             self.n_rounds_,
             self.termination_condition_,
             self.n_queries_,
             self.n_paid_,
-            self.n_teacher_rows_validation_,
+            self.n_teacher_checks_,
         )
 
     def _unwrapped(self, teacher):
@@ -787,7 +786,7 @@ class ActiveDistiller(
         dtype = np.result_type(self.classes_, np.asarray(marker))
         if dtype.kind not in "iuf" and not isinstance(marker, str):
             dtype = np.dtype(object)
-        labels = np.full(state.table.n_rows, marker, dtype=dtype)
+        labels = np.full(state.table.n_samples, marker, dtype=dtype)
         labels[state.rows] = self.classes_[state.targets.argmax(axis=1)]
         return labels
 
@@ -834,7 +833,7 @@ class ActiveDistiller(
 def _round_line(record):
     """Say in one line what a round did."""
     return (
-        f"round {record['round']}: {record['n_labeled']} labelled rows, "
+        f"round {record['round']}: {record['n_labeled']} labeled rows, "
         f"{record['n_asked']} asked, {record['n_paid']} paid, {record['n_free']} free, "
         f"{record['seconds_total']:.2f} s"
     )

@@ -1,4 +1,4 @@
-"""What "unlabelled" means, and the checks built on it."""
+"""What "unlabeled" means, and the checks built on it."""
 
 import numpy as np
 
@@ -10,15 +10,15 @@ def unlabeled_mask(y, marker):
 
     Parameters
     ----------
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
         Labels; strings need dtype object when the marker is not a string.
     marker : object or None
         The value that stands for "no label", usually -1. None: every row is
-        labelled.
+        labeled.
 
     Returns
     -------
-    mask : ndarray of bool of shape (n_rows,)
+    mask : ndarray of bool of shape (n_samples,)
         True where the row has no label.
 
     Raises

@@ -34,7 +34,7 @@ class BudgetError(SkadistillError, ValueError):
 
 
 class EmptyPoolError(BudgetError):
-    """There is a budget but no unlabelled row to spend it on."""
+    """There is a budget but no unlabeled row to spend it on."""
 
 
 class NoLabeledRowsError(SkadistillError, ValueError):
@@ -42,7 +42,7 @@ class NoLabeledRowsError(SkadistillError, ValueError):
 
 
 class SingleClassError(SkadistillError, ValueError):
-    """The labelled rows hold one class only."""
+    """The labeled rows hold one class only."""
 
 
 class QueryStrategyError(SkadistillError, ValueError):
@@ -85,7 +85,7 @@ class TeacherProbabilityError(TeacherError):
 
 
 class TeacherClassesError(TeacherError):
-    """The teacher's classes and the labelled rows' classes disagree."""
+    """The teacher's classes and the labeled rows' classes disagree."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):

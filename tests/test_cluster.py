@@ -90,8 +90,8 @@ def test_dask_rows_are_scored_by_the_workers(client, problem):
     assert sum("_take_of_partition" in key for key in keys) <= 2 * 4
 
 
-def rows_of_part(number, n_rows):
-    return np.random.default_rng(number).standard_normal((n_rows, 2))
+def rows_of_part(number, n_samples):
+    return np.random.default_rng(number).standard_normal((n_samples, 2))
 
 
 def large_pool():

@@ -8,13 +8,17 @@ import re
 import pytest
 
 import skadistill
+import skadistill.callbacks
 import skadistill.datasets
 import skadistill.export
+import skadistill.labeling
+import skadistill.ledger
 import skadistill.model_selection
 import skadistill.objectives
 import skadistill.plotting
 import skadistill.query
 import skadistill.search
+import skadistill.stopping
 import skadistill.student
 import skadistill.teachers
 import skadistill.testing
@@ -26,7 +30,11 @@ ROOMS = [
     skadistill.teachers,
     skadistill.model_selection,
     skadistill.datasets,
+    skadistill.callbacks,
     skadistill.export,
+    skadistill.labeling,
+    skadistill.ledger,
+    skadistill.stopping,
     skadistill.objectives,
     skadistill.search,
     skadistill.plotting,

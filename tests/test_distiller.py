@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skadistill import ActiveDistiller, MemoryLedger, StudentNet, StudentStable
+from skadistill import ActiveDistiller, MemoryLedger, StudentNet
 from skadistill.exceptions import (
     BudgetError,
     EmptyPoolError,
@@ -36,6 +36,7 @@ from skadistill.exceptions import (
     UnlabeledTestRowsWarning,
 )
 from skadistill.query import RobustSampler
+from skadistill.stopping import StablePredictions
 
 # A student that trains in milliseconds; the network has tests of its own.
 STUDENT = LogisticRegression(max_iter=500)
@@ -47,19 +48,19 @@ class CountingTeacher:
     def __init__(self, X, y, n_classes=3):
         self.truth = {row.tobytes(): label for row, label in zip(X, y, strict=True)}
         self.n_classes = n_classes
-        self.n_rows = 0
+        self.n_samples = 0
         self.calls = []
 
     def __call__(self, X):
         self.calls.append(len(X))
-        self.n_rows += len(X)
+        self.n_samples += len(X)
         codes = [self.truth[row.tobytes()] for row in np.asarray(X)]
         return np.eye(self.n_classes)[codes] * 0.9 + 0.1 / self.n_classes
 
 
 @pytest.fixture
 def problem():
-    """Sixty labelled rows of 300, three classes; a teacher that knows all."""
+    """Sixty labeled rows of 300, three classes; a teacher that knows all."""
     X, y = make_classification(
         300, n_features=6, n_informative=5, n_redundant=0, n_classes=3, random_state=0
     )
@@ -311,7 +312,7 @@ def test_texts():
         random_state=0,
     ).fit(texts, partly)
     assert fitted.score(texts, y) == 1.0
-    assert fitted.n_teacher_rows_validation_ > 0
+    assert fitted.n_teacher_checks_ > 0
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ def test_any_labels(problem, names):
     )
 
 
-def test_score_warns_of_unlabelled_rows(problem):
+def test_score_warns_of_unlabeled_rows(problem):
     """Rows without label count as wrong, in strings and numbers, with a warning."""
     X, y, partly, teacher = problem
     for names in (np.arange(3), np.array(["ant", "bee", "cow"], dtype=object)):
@@ -378,7 +379,7 @@ def test_the_ledger_makes_a_second_fit_free(problem):
     ledger = MemoryLedger()
     first = distiller(teacher, ledger=ledger).fit(X, partly)
     second = distiller(teacher, ledger=ledger).fit(X, partly)
-    assert teacher.n_rows == first.n_paid_ == 50
+    assert teacher.n_samples == first.n_paid_ == 50
     assert second.n_paid_ == 0
     assert second.n_queries_ == 50
     assert [r["n_free"] for r in second.history_[1:]] == [10] * 5
@@ -395,7 +396,7 @@ def test_a_fault_keeps_the_labels_paid_before_it(problem):
             raise ConnectionError("line dropped")
         return teacher(rows)
 
-    model = distiller(failing, n_rounds=2, teacher_batch_size=10)
+    model = distiller(failing, n_rounds=2, batch_size=10)
     with pytest.raises(TeacherCallError, match="line dropped"):
         model.fit(X, partly)
     assert len(model.ledger_) == 25
@@ -404,7 +405,7 @@ def test_a_fault_keeps_the_labels_paid_before_it(problem):
     again = model.set_params(ledger=model.ledger_).fit(X, partly)
     assert again.n_queries_ == 50
     assert again.n_paid_ == 25
-    assert teacher.n_rows == 50
+    assert teacher.n_samples == 50
 
 
 def test_interrupts_pass_through(problem):
@@ -423,14 +424,14 @@ def test_interrupts_pass_through(problem):
 
 
 def test_validation_rows_are_counted_apart(problem):
-    """A fitted teacher's error costs labelled rows, shown and limited."""
+    """A fitted teacher's error costs labeled rows, shown and limited."""
     X, _, partly, teacher = problem
-    model = distiller(teacher, teacher_error="auto", n_validation_rows=25)
+    model = distiller(teacher, teacher_error="auto", n_teacher_checks=25)
     plan = model.plan(X, partly, cost_per_row=0.5)
-    assert (plan.n_queries, plan.n_validation_rows, plan.cost) == (50, 25, 37.5)
+    assert (plan.n_queries, plan.n_teacher_checks, plan.cost) == (50, 25, 37.5)
     fitted = model.fit(X, partly)
-    assert fitted.n_teacher_rows_validation_ == 25
-    assert teacher.n_rows == fitted.n_paid_ + 25 == 75
+    assert fitted.n_teacher_checks_ == 25
+    assert teacher.n_samples == fitted.n_paid_ + 25 == 75
     assert fitted.teacher_error_ == pytest.approx(1 / 27)
 
 
@@ -439,14 +440,14 @@ def test_no_validation_rows_for_strategies_that_need_none(problem, strategy):
     """Only a strategy that reads the teacher's error makes us pay for it."""
     X, _, partly, teacher = problem
     model = distiller(teacher, teacher_error="auto", query_strategy=strategy)
-    assert model.plan(X, partly).n_validation_rows == 0
+    assert model.plan(X, partly).n_teacher_checks == 0
     fitted = model.fit(X, partly)
-    assert teacher.n_rows == fitted.n_paid_ == 50
+    assert teacher.n_samples == fitted.n_paid_ == 50
     assert fitted.teacher_error_ is None
     regret = distiller(
         teacher, teacher_error="auto", query_strategy=RobustSampler(n_mistakes=None)
     )
-    assert regret.plan(X, partly).n_validation_rows == 0
+    assert regret.plan(X, partly).n_teacher_checks == 0
 
 
 def test_plan_pays_nothing(problem):
@@ -459,7 +460,7 @@ def test_plan_pays_nothing(problem):
     assert teacher.calls == []
     assert not hasattr(model, "n_features_in_")
     assert str(plan) == (
-        "50 of 240 pool rows in 3 rounds and 0 labelled rows for validation: at most "
+        "50 of 240 pool rows in 3 rounds and 0 labeled rows for validation: at most "
         "50 rows to pay"
     )
 
@@ -485,7 +486,7 @@ def test_clones_share_the_ledger(problem):
     assert clone(distiller(lambda X: X, ledger=ledger)).ledger is ledger
 
 
-def test_an_unfitted_teacher_is_fitted_on_the_labelled_rows(problem):
+def test_an_unfitted_teacher_is_fitted_on_the_labeled_rows(problem):
     """The teacher is cloned, fitted on the labels and scored by cross-fitting."""
     X, y, partly, _ = problem
     model = distiller(
@@ -496,7 +497,7 @@ def test_an_unfitted_teacher_is_fitted_on_the_labelled_rows(problem):
         model.teacher_.predict_proba(X), expected.predict_proba(X)
     )
     assert 0 < model.teacher_error_ < 0.7
-    assert model.n_teacher_rows_validation_ == 0
+    assert model.n_teacher_checks_ == 0
     with pytest.raises(NotFittedError):
         model.teacher.predict(X)
 
@@ -533,14 +534,14 @@ def test_stops_when_the_student_is_stable(problem, strategy):
         teacher,
         query_strategy=strategy,
         n_rounds=10,
-        stopping=StudentStable(n_rounds=2, min_agreement=0.0),
+        stopping=StablePredictions(n_rounds=2, min_agreement=0.0),
     ).fit(X, partly)
-    assert fitted.termination_condition_ == "student_stable"
+    assert fitted.termination_condition_ == "stable_predictions"
     # Round 1 has nothing to compare with; rounds 1 and 2 change too little.
     assert fitted.n_rounds_ == 2
-    assert teacher.n_rows == 10
+    assert teacher.n_samples == 10
     never = distiller(
-        teacher, stopping=StudentStable(n_rounds=1, min_agreement=1.0), n_rounds=3
+        teacher, stopping=StablePredictions(n_rounds=1, min_agreement=1.0), n_rounds=3
     ).fit(X, partly)
     assert all(0 < r["student_stability"] <= 1 for r in never.history_[2:])
 
@@ -567,7 +568,7 @@ def test_stability_counts_rows_of_the_pool_only(problem):
 
     X, _, partly, teacher = problem
     fitted = distiller(
-        teacher, student=Fickle(), n_rounds=3, stopping=StudentStable()
+        teacher, student=Fickle(), n_rounds=3, stopping=StablePredictions()
     ).fit(X, partly)
     assert [r["student_stability"] for r in fitted.history_] == [None, None, 0.0, 0.0]
 
@@ -607,8 +608,8 @@ class Fixed:
         (
             [1, 240, 2],
             "the query strategy Fixed returned position 240, which is not an "
-            "unlabelled row: the pool has 240 rows; return positions in [0, 240), "
-            "labelled rows are not part of the pool.",
+            "unlabeled row: the pool has 240 rows; return positions in [0, 240), "
+            "labeled rows are not part of the pool.",
         ),
         (
             [1, 2],
@@ -658,8 +659,8 @@ def test_error_one_class(problem):
     X, _, partly, teacher = problem
     _error(
         SingleClassError,
-        "the 60 labelled rows hold one class only, 1; a classifier needs "
-        "labelled rows of at least two classes.",
+        "the 60 labeled rows hold one class only, 1; a classifier needs "
+        "labeled rows of at least two classes.",
         distiller(teacher),
         X,
         np.where(partly >= 0, 1, -1),
@@ -672,7 +673,7 @@ def test_error_empty_pool(problem):
     _error(
         EmptyPoolError,
         "budget=50 but the pool is empty: no row of y equals the unlabeled_marker and "
-        "X_unlabeled holds no row; mark unlabelled rows, pass X_unlabeled, or set "
+        "X_unlabeled holds no row; mark unlabeled rows, pass X_unlabeled, or set "
         "budget=0.",
         distiller(teacher),
         X,
@@ -685,7 +686,7 @@ def test_error_budget_larger_than_pool(problem):
     X, _, partly, teacher = problem
     _error(
         BudgetError,
-        "budget=241 is larger than the pool of 240 unlabelled rows; pass at most 240, "
+        "budget=241 is larger than the pool of 240 unlabeled rows; pass at most 240, "
         "a share such as 0.5, or None for the whole pool.",
         distiller(teacher, budget=241),
         X,
@@ -843,7 +844,7 @@ def test_sample_weight_reaches_the_student(problem):
 
 @pytest.mark.usefixtures("metadata_routing")
 def test_sample_weight_reaches_the_teacher(problem):
-    """The teacher is fitted with the weights of the labelled rows."""
+    """The teacher is fitted with the weights of the labeled rows."""
     X, y, partly, _ = problem
     weight = np.linspace(0.1, 2, 300)
     teacher = LogisticRegression(max_iter=500).set_fit_request(sample_weight=True)
@@ -892,7 +893,7 @@ def test_verbose_prints_a_line_a_round(problem, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert lines[1].startswith(
-        "[ActiveDistiller] round 1: 85 labelled rows, 25 asked, 25 paid, "
+        "[ActiveDistiller] round 1: 85 labeled rows, 25 asked, 25 paid, "
     )
 
 
@@ -921,7 +922,7 @@ class CountingStudent(LogisticRegression):
         return super().predict_proba(X)
 
 
-@pytest.mark.parametrize("stopping", [None, StudentStable(min_agreement=1.0)])
+@pytest.mark.parametrize("stopping", [None, StablePredictions(min_agreement=1.0)])
 def test_a_student_scores_the_pool_once(problem, stopping):
     """Every student is another one, and none looks at a row of the pool twice.
 

@@ -19,7 +19,7 @@ from skadistill.objectives import (
     Lesson,
     Objective,
     SLaM,
-    SoftTarget,
+    SoftTargets,
 )
 from skadistill.teachers import as_teacher
 
@@ -27,10 +27,10 @@ from skadistill.teachers import as_teacher
 class Witness(Objective):
     """Hand out plain lessons and remember the evidence they were made of."""
 
-    uses_validation = True
+    uses_teacher_checks = True
     seen: list = []
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         self.seen.append(evidence)
         return lesson
 
@@ -46,16 +46,16 @@ class Teacher:
 
     def __init__(self, X, y):
         self.truth = {row.tobytes(): label for row, label in zip(X, y, strict=True)}
-        self.n_rows = 0
+        self.n_samples = 0
 
     def __call__(self, X):
-        self.n_rows += len(X)
+        self.n_samples += len(X)
         return np.eye(3)[[self.truth[row.tobytes()] for row in X]] * 0.7 + 0.1
 
 
 @pytest.fixture
 def problem():
-    """Sixty labelled rows of 300, three classes; a teacher that knows all."""
+    """Sixty labeled rows of 300, three classes; a teacher that knows all."""
     X, y = make_classification(
         300, n_features=6, n_informative=5, n_redundant=0, n_classes=3, random_state=0
     )
@@ -77,7 +77,7 @@ def distiller(teacher, **params):
 
 def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
     X, y, partly, teacher = problem
-    model = distiller(teacher, objective=witness, n_validation_rows=40).fit(X, partly)
+    model = distiller(teacher, objective=witness, n_teacher_checks=40).fit(X, partly)
     first, second, third = witness.seen
     assert [len(e.targets) for e in witness.seen] == [60, 85, 110]
     assert first.given.all()
@@ -90,7 +90,7 @@ def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
         np.testing.assert_allclose(evidence.validation.proba, teacher(X[rows]))
         assert evidence.validation.independent
         np.testing.assert_allclose(evidence.targets[60:].max(axis=1), 0.8)
-    assert model.n_teacher_rows_validation_ == 40
+    assert model.n_teacher_checks_ == 40
     assert first.seed == third.seed
 
 
@@ -100,7 +100,7 @@ def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witnes
     teacher = GaussianNB()
     model = distiller(teacher, objective=witness).fit(X, partly)
     validation = witness.seen[-1].validation
-    assert model.n_teacher_rows_validation_ == 0
+    assert model.n_teacher_checks_ == 0
     np.testing.assert_array_equal(validation.rows, np.arange(60))
     seen = model.teacher_.predict_proba(X[:60])
     assert not np.allclose(validation.proba, seen)
@@ -112,20 +112,20 @@ def test_an_error_rate_given_stays_also_where_the_objective_validates(problem, w
     X, _, partly, teacher = problem
     model = distiller(teacher, objective=witness, teacher_error=0.25).fit(X, partly)
     assert model.teacher_error_ == 0.25
-    assert model.n_teacher_rows_validation_ == 60
+    assert model.n_teacher_checks_ == 60
 
 
 def test_plan_counts_the_rows_an_objective_is_validated_on(problem, witness):
     X, _, partly, teacher = problem
-    plan = distiller(teacher, objective=witness, n_validation_rows=30).plan(X, partly)
-    assert plan.n_validation_rows == 30
-    plain = distiller(teacher, n_validation_rows=30).plan(X, partly)
-    assert plain.n_validation_rows == 0
+    plan = distiller(teacher, objective=witness, n_teacher_checks=30).plan(X, partly)
+    assert plan.n_teacher_checks == 30
+    plain = distiller(teacher, n_teacher_checks=30).plan(X, partly)
+    assert plain.n_teacher_checks == 0
 
 
 @pytest.mark.parametrize(
     ("objective", "message"),
-    [("hard", "objective must be one of 'soft'"), (SoftTarget(-1.0), "temperature")],
+    [("hard", "objective must be one of 'soft'"), (SoftTargets(-1.0), "temperature")],
 )
 def test_an_objective_that_cannot_be_is_an_error_that_costs_nothing(
     problem, objective, message
@@ -133,17 +133,17 @@ def test_an_objective_that_cannot_be_is_an_error_that_costs_nothing(
     X, _, partly, teacher = problem
     with pytest.raises(ValueError, match=message):
         distiller(teacher, objective=objective).fit(X, partly)
-    assert teacher.n_rows == 0
+    assert teacher.n_samples == 0
 
 
-@pytest.mark.parametrize("objective", [SLaM(), SoftTarget(2.0)])
+@pytest.mark.parametrize("objective", [SLaM(), SoftTargets(2.0)])
 def test_a_student_that_cannot_follow_is_found_before_anything_is_paid(
     problem, objective
 ):
     X, _, partly, teacher = problem
     with pytest.raises(ObjectiveError, match="LogisticRegression cannot follow"):
         distiller(teacher, objective=objective).fit(X, partly)
-    assert teacher.n_rows == 0
+    assert teacher.n_samples == 0
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_student_that_cannot_follow_is_found_before_anything_is_paid(
         ("corrected", StudentNet(max_epochs=15, random_state=0)),
         ("slam", StudentNet(max_epochs=15, random_state=0)),
         ("debiased", StudentNet(max_epochs=15, random_state=0)),
-        (Debiased(over=SLaM()), StudentNet(max_epochs=15, random_state=0)),
+        (Debiased(base=SLaM()), StudentNet(max_epochs=15, random_state=0)),
     ],
 )
 def test_every_objective_trains_every_student_that_can_follow(
@@ -172,7 +172,7 @@ def test_same_seed_same_student_with_an_objective(problem):
     X, _, partly, teacher = problem
     model = distiller(
         teacher,
-        objective=Debiased(over=SLaM()),
+        objective=Debiased(base=SLaM()),
         student=StudentNet(max_epochs=5),
         query_strategy="robust",
     )
@@ -197,7 +197,7 @@ class AskStudents(Objective):
     uses_out_of_fold = True
     said: list = []
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         self.said.append(evidence.out_of_fold(lesson.targets, 3, 0))
         return lesson
 
@@ -251,14 +251,14 @@ def test_a_search_reaches_the_objectives_parameters(problem):
     X, y, _, teacher = problem
     model = distiller(
         teacher,
-        objective=SoftTarget(),
+        objective=SoftTargets(),
         student=StudentNet(max_epochs=2, random_state=0),
         ledger=MemoryLedger(),
         n_rounds=1,
     )
     search = GridSearchCV(
         model,
-        {"objective__temperature": [1.0, 2.0], "objective": [SoftTarget()]},
+        {"objective__temperature": [1.0, 2.0], "objective": [SoftTargets()]},
         cv=StratifiedKFold(2),
     )
     partly = np.where(np.arange(300) % 3 == 0, y, -1)
@@ -273,7 +273,7 @@ def test_a_lesson_of_ones_own_reaches_the_student(problem):
     """An objective that mutes the teacher leaves the student of the given rows."""
 
     class Mute(Objective):
-        def change(self, lesson, evidence):
+        def transform(self, lesson, evidence):
             return Lesson(lesson.targets, weights=evidence.given.astype(float))
 
     X, y, partly, teacher = problem
@@ -290,7 +290,7 @@ class Embedder(Objective):
     uses_embeddings = True
     seen: list = []
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         self.seen.append(evidence)
         return lesson
 
@@ -318,7 +318,7 @@ def test_embeddings_are_bought_with_the_labels(problem, embedder):
     np.testing.assert_allclose(
         np.sort(third[60:85], axis=0), np.sort(2 * X[rounds == 1], axis=0), rtol=1e-6
     )
-    assert teacher.n_rows == 50
+    assert teacher.n_samples == 50
 
 
 def test_a_teacher_fitted_here_embeds_the_given_rows_as_well(problem, embedder):
@@ -331,13 +331,13 @@ def test_a_teacher_fitted_here_embeds_the_given_rows_as_well(problem, embedder):
     np.testing.assert_allclose(last.output_weights, model.teacher_.coefs_[-1].T)
 
 
-def test_embeddings_paid_for_once_are_free_afterwards(problem, embedder):
+def test_embeddings_paid_for_once_are_free_afterward(problem, embedder):
     X, _, partly, teacher = problem
     both = as_teacher(teacher, embedding=lambda X: 2 * X)
     ledger = MemoryLedger()
     for _ in range(2):
         model = distiller(both, objective=embedder, ledger=ledger).fit(X, partly)
-    assert teacher.n_rows == 50
+    assert teacher.n_samples == 50
     assert model.n_paid_ == 0
     assert np.isfinite(embedder.seen[-1].embeddings[60:]).all()
 
@@ -346,10 +346,10 @@ def test_a_teacher_without_embeddings_is_refused_before_anything_is_paid(problem
     X, _, partly, teacher = problem
     with pytest.raises(ObjectiveError, match=r"objective LELP\(\) needs the teacher's"):
         distiller(teacher, objective="lelp", student=None).fit(X, partly)
-    assert teacher.n_rows == 0
+    assert teacher.n_samples == 0
 
 
-@pytest.mark.parametrize("objective", ["lelp", SLaM(over=LELP(n_subclasses=2))])
+@pytest.mark.parametrize("objective", ["lelp", SLaM(base=LELP(n_subclasses=2))])
 def test_lelp_through_the_loop(problem, objective):
     X, y, partly, teacher = problem
     student = StudentNet(max_epochs=15, random_state=0)

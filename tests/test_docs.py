@@ -14,8 +14,13 @@ ROOT = Path(skadistill.__file__).parent
 DOCS = ROOT.parent / "docs"
 EXAMPLES = ROOT.parent / "examples"
 ROOMS = [
-    *(f"skadistill.{path.parent.name}" for path in sorted(ROOT.glob("*/__init__.py"))),
+    *(
+        f"skadistill.{path.parent.name}"
+        for path in sorted(ROOT.glob("[!_]*/__init__.py"))
+    ),
+    "skadistill.callbacks",
     "skadistill.exceptions",
+    "skadistill.stopping",
 ]
 # Parts of pages, and what the build makes.
 NOT_PAGES = {

@@ -21,7 +21,7 @@ def _expected_failures(estimator):
         return {}
     return {
         "check_classifiers_classes": (
-            "its data has the classes -1 and 1, and here -1 marks unlabelled rows; "
+            "its data has the classes -1 and 1, and here -1 marks unlabeled rows; "
             "scikit-learn exempts its own semi-supervised classifiers by name"
         )
     }

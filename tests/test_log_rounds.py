@@ -71,7 +71,7 @@ def test_each_round_is_logged_once(shown, tracked, monkeypatch):
     assert [m["labels_paid"] for m in metrics] == [0, 80, 160, 240, 320, 400]
     scores = [record["student_score"] for record in distiller.history_]
     assert [m["student_score"] for m in metrics] == scores
-    # The error is learnt after round 0, and only if a row is to be paid for.
+    # The error is learned after round 0, and only if a row is to be paid for.
     assert "teacher_error" not in metrics[0]
     assert {m["teacher_error"] for m in metrics[1:]} == {distiller.teacher_error_}
     assert tracked["params"]["budget"] == 400

@@ -8,7 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, LayerNASSearchCV, MemoryLedger
-from skadistill.teachers import AsyncTeacher, FunctionTeacher, buy_labels
+from skadistill.labeling import buy_labels
+from skadistill.teachers import AsyncTeacher, FunctionTeacher
 
 SECRET = "sk-this-must-not-be-anywhere"
 ROW = 1234.5678
@@ -54,14 +55,14 @@ def test_a_fit_tells_its_rounds_and_why_it_stopped(lines, problem):
     assert {level for level, _, _ in new} == {"INFO"}
     told = [without_seconds(text) for _, _, text in new]
     assert told[:2] == [
-        "round 0: 40 labelled rows, 0 asked, 0 paid, 0 free, _ s",
-        "the teacher is wrong on 0 of 40 labelled rows (asked)",
+        "round 0: 40 labeled rows, 0 asked, 0 paid, 0 free, _ s",
+        "the teacher is wrong on 0 of 40 labeled rows (asked)",
     ]
     paid = int(re.search(r"(\d+) paid", told[2])[1])
     assert 10 <= paid < 20
     assert told[2:] == [
-        f"round 1: 60 labelled rows, 20 asked, {paid} paid, {20 - paid} free, _ s",
-        f"stopped after round 1 (budget): 20 rows asked, {paid} paid, and 40 labelled "
+        f"round 1: 60 labeled rows, 20 asked, {paid} paid, {20 - paid} free, _ s",
+        f"stopped after round 1 (budget): 20 rows asked, {paid} paid, and 40 labeled "
         "rows paid for validation",
     ]
 
@@ -71,7 +72,7 @@ def test_a_purchase_tells_what_it_took(lines):
     X = np.array([[1.0], [-1.0], [1.0]])
     buy_labels(teacher, X, classes=[0, 1], ledger=MemoryLedger(max_rows=1))
     buy_labels(teacher, X[:0], classes=[0, 1])
-    (told,) = messages(lines, "teachers")
+    (told,) = messages(lines, "labeling")
     assert without_seconds(told) == (
         "the teacher 'teacher': rows paid 1, free 1, beyond the ledger's "
         "budget 1; calls 1, cost 0, _ s"
@@ -113,7 +114,7 @@ def failing(*faults):
 def ask(*faults, **options):
     options = {"name": "model", "backoff": 1e-3, "max_tries": 3} | options
     X = np.array([[ROW], [-ROW]])
-    remote = AsyncTeacher(failing(*faults), rows_per_call=2, **options)
+    remote = AsyncTeacher(failing(*faults), batch_size=2, **options)
     return buy_labels(remote, X, classes=["down", "up"], ledger=MemoryLedger())
 
 

@@ -26,18 +26,18 @@ class CountingTeacher:
 
     def __init__(self, X, y):
         self.model = KNeighborsClassifier(3).fit(X, y)
-        self.n_rows = 0
+        self.n_samples = 0
         self.seen = set()
 
     def __call__(self, X):
-        self.n_rows += len(X)
+        self.n_samples += len(X)
         self.seen |= {row.tobytes() for row in np.asarray(X)}
         return self.model.predict_proba(X)
 
 
 @pytest.fixture(scope="module")
 def digits():
-    """200 labelled and 600 unlabelled digits, the truth and 900 held-out rows."""
+    """200 labeled and 600 unlabeled digits, the truth and 900 held-out rows."""
     X, y = load_digits(return_X_y=True)
     X = X / 16
     order = np.random.default_rng(0).permutation(len(X))
@@ -67,7 +67,7 @@ def test_marked_rows_through_the_splitter(digits):
 
 
 def test_the_naive_way_is_told_apart(digits):
-    """Unlabelled rows in a test fold score far too low, and a warning says so."""
+    """Unlabeled rows in a test fold score far too low, and a warning says so."""
     X, y, partly, X_test, y_test = digits
     model = _model(CountingTeacher(X, y), budget=0.2)
     with pytest.warns(UnlabeledTestRowsWarning):
@@ -78,7 +78,7 @@ def test_the_naive_way_is_told_apart(digits):
 
 @pytest.mark.usefixtures("metadata_routing")
 def test_unlabeled_rows_through_routing(digits):
-    """X_unlabeled reaches every fit whole, and no fold holds an unlabelled row."""
+    """X_unlabeled reaches every fit whole, and no fold holds an unlabeled row."""
     X, y, _, X_test, y_test = digits
     model = _model(CountingTeacher(X, y)).set_fit_request(X_unlabeled=True)
     result = cross_validate(
@@ -105,7 +105,7 @@ def test_unlabeled_rows_through_a_pipeline(digits):
         [
             ("scale", scaler),
             (
-                "distil",
+                "distill",
                 _model(CountingTeacher(scaled, y)).set_fit_request(X_unlabeled=True),
             ),
         ],
@@ -189,8 +189,8 @@ def test_a_search_pays_each_distinct_row_once(digits):
     search = GridSearchCV(
         model, {"query_strategy": ["robust", "margin", "random"]}, cv=5
     ).fit(X[:200], y[:200], X_unlabeled=X[200:])
-    assert teacher.n_rows == len(teacher.seen) == len(ledger)
-    assert teacher.n_rows < 16 * 60
+    assert teacher.n_samples == len(teacher.seen) == len(ledger)
+    assert teacher.n_samples < 16 * 60
     again = clone(search.best_estimator_).fit(X[:200], y[:200], X_unlabeled=X[200:])
     assert again.n_paid_ == 0
 
@@ -205,7 +205,7 @@ def test_a_search_over_marked_rows_pays_once(digits):
         {"query_strategy": ["robust", "margin", "random"]},
         cv=PartiallyLabeledSplit(5),
     ).fit(X, partly)
-    assert teacher.n_rows == len(teacher.seen)
+    assert teacher.n_samples == len(teacher.seen)
 
 
 def test_folds_of_a_fitted_teacher_never_share_labels(digits):

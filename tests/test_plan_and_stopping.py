@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skadistill import StudentStable
-from skadistill._plan import resolve_budget, split_budget
+from skadistill._fit.plan import resolve_budget, split_budget
 from skadistill._validation import unlabeled_mask
 from skadistill.exceptions import BudgetError, EmptyPoolError
+from skadistill.stopping import StablePredictions
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,16 @@ def test_split_budget(n_queries, n_rounds):
 )
 def test_student_stable(agreements, stop):
     """Two rounds in a row, both at or above the bar."""
-    assert StudentStable(n_rounds=2, min_agreement=0.99).should_stop(agreements) == stop
+    assert (
+        StablePredictions(n_rounds=2, min_agreement=0.99).should_stop(agreements)
+        == stop
+    )
 
 
 def test_student_stable_checks_its_parameters():
     """Zero rounds make no rule."""
     with pytest.raises(ValueError, match="n_rounds"):
-        StudentStable(n_rounds=0).should_stop([])
+        StablePredictions(n_rounds=0).should_stop([])
 
 
 @pytest.mark.parametrize(

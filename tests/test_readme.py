@@ -21,7 +21,7 @@ def readme():
 
 
 def test_its_lines_run(readme):
-    """The one block of Python buys what it says, and the student has learnt."""
+    """The one block of Python buys what it says, and the student has learned."""
     (block,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     names: dict = {}
     exec(block, names)

@@ -97,15 +97,15 @@ def test_the_sdist_holds_what_a_build_needs(release):
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(release):
-    """No tests, no benchmarks, no examples; the licence, the marker of types."""
+    """No tests, no benchmarks, no examples; the license, the marker of types."""
     with zipfile.ZipFile(release.wheel) as archive:
         names = set(archive.namelist())
         info = f"skadistill-{skadistill.__version__}.dist-info/"
-        licence = archive.read(f"{info}licenses/LICENSE")
+        license = archive.read(f"{info}licenses/LICENSE")
     ours = {name for name in names if not name.startswith(info)}
     assert ours == sources(ROOT)
     assert "skadistill/py.typed" in ours
-    assert licence == (ROOT / "LICENSE").read_bytes()
+    assert license == (ROOT / "LICENSE").read_bytes()
 
 
 def requirements_of(distribution, found):

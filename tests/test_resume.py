@@ -19,8 +19,9 @@ from skadistill.exceptions import (
     TeacherProbabilityError,
     TeacherShapeError,
 )
+from skadistill.ledger import LabelLedger, row_keys
 from skadistill.model_selection import PartiallyLabeledSplit
-from skadistill.teachers import FunctionTeacher, LabelLedger, row_keys
+from skadistill.teachers import FunctionTeacher
 
 FORK = multiprocessing.get_context("fork")
 BATCH = 6
@@ -62,12 +63,12 @@ def problem():
 
 
 def distiller(teacher, ledger=None, **options):
-    options = {"budget": 36, "n_rounds": 3, "n_validation_rows": 6} | options
+    options = {"budget": 36, "n_rounds": 3, "n_teacher_checks": 6} | options
     return ActiveDistiller(
         FunctionTeacher(teacher, name="server", cost_per_row=0.01),
         LogisticRegression(),
         ledger=ledger,
-        teacher_batch_size=BATCH,
+        batch_size=BATCH,
         random_state=0,
         **options,
     )
@@ -170,7 +171,7 @@ def test_an_interrupted_fit_goes_on(tmp_path, problem, new_ledger, call):
     assert len(ledger) == len(server.asked()) == call * BATCH
     model = distiller(server, ledger).fit(*problem)
     assert set(server.asked().values()) == {1}
-    assert model.n_paid_ + model.n_teacher_rows_validation_ == 42 - call * BATCH
+    assert model.n_paid_ + model.n_teacher_checks_ == 42 - call * BATCH
     reference = distiller(Server(tmp_path / "reference")).fit(*problem)
     X = problem[0]
     assert (model.predict_proba(X) == reference.predict_proba(X)).all()
@@ -335,7 +336,7 @@ def test_plan_knows_the_ledger(tmp_path, problem):
     per_row = ledger.summary()["seconds"] / 42
     assert plan.seconds == pytest.approx(42 * per_row)
     assert "at most 42 rows to pay and at least 0, 42 being paid, 0.42 in" in str(plan)
-    everything = model.set_params(budget=None, n_validation_rows=None)
+    everything = model.set_params(budget=None, n_teacher_checks=None)
     plan = everything.plan(*problem)
     assert plan.n_rows_to_pay == plan.n_rows_to_pay_at_least == 220 - 42
     assert len(ledger) == 42

@@ -1,4 +1,4 @@
-"""Turn a labelled table into a partially labelled one."""
+"""Turn a labeled table into a partially labeled one."""
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -9,14 +9,14 @@ __all__ = ["hide_labels"]
 
 
 def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
-    """Replace all labels but a few by the unlabelled marker.
+    """Replace all labels but a few by the unlabeled marker.
 
     The rows that keep their label are drawn at random; where `n_labeled` allows
     it, every class keeps at least one.
 
     Parameters
     ----------
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
         Labels of all rows.
     n_labeled : int or float
         Rows that keep their label: a number of rows, at least 1, or a share of
@@ -28,7 +28,7 @@ def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
 
     Returns
     -------
-    y_partial : ndarray of shape (n_rows,)
+    y_partial : ndarray of shape (n_samples,)
         A copy; of dtype object when `y` holds strings and the marker is none, so
         that the marker stays what it is.
 

@@ -42,14 +42,14 @@ class NoisyTeacher:
 
     Parameters
     ----------
-    X : array-like of shape (n_rows, ...)
+    X : array-like of shape (n_samples, ...)
         The rows that will be asked about: numbers, in any number of dimensions.
-        Rows are recognised by their content rounded to float32, so float64 and
+        Rows are recognized by their content rounded to float32, so float64 and
         float32 copies of a row are one row.
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
         The true label of every row.
     error_rate : float, default=0.2
-        Share of wrong rows, in [0, 1]; ``round(error_rate * n_rows)`` rows are
+        Share of wrong rows, in [0, 1]; ``round(error_rate * n_samples)`` rows are
         wrong, no more and no fewer. Not used when `error_kind` is "class".
     error_kind : {"uniform", "margin", "class"}, default="uniform"
         Where the mistakes sit.
@@ -67,7 +67,7 @@ class NoisyTeacher:
         P(answer = column | truth = row). Each class gets ``round(rate *
         n_rows_of_class)`` wrong rows, split among the wrong answers by largest
         remainder.
-    proba : array-like of shape (n_rows, n_classes), default=None
+    proba : array-like of shape (n_samples, n_classes), default=None
         Class probabilities that tell hard rows from easy ones: the true
         posterior, or out-of-fold predictions of any model.
     concentration : float, default=5.0
@@ -81,7 +81,7 @@ class NoisyTeacher:
         Mean margin of right answers, in (0, 1).
     wrong_confidence : float, default=None
         Mean margin of wrong answers, in (0, 1); None is ``confidence / 2``.
-    strata : array-like of shape (n_rows,), default=None
+    strata : array-like of shape (n_samples,), default=None
         Parts of the table, for example training and test rows: the rate is exact
         within each.
     classes : array-like of shape (n_classes,), default=None
@@ -93,13 +93,13 @@ class NoisyTeacher:
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels of the answer's columns.
-    wrong_ : ndarray of bool of shape (n_rows,)
+    wrong_ : ndarray of bool of shape (n_samples,)
         Which rows of the table are answered wrongly.
-    answers_ : ndarray of shape (n_rows,)
+    answers_ : ndarray of shape (n_samples,)
         The label that the teacher holds most likely.
     error_rate_ : float
         Share of wrong rows in the table.
-    n_calls, n_rows : int
+    n_calls, n_samples : int
         Calls and rows answered so far, repeats counted.
     n_distinct_rows : int
         Rows of different content answered so far.
@@ -134,7 +134,7 @@ class NoisyTeacher:
     >>> answer = teacher(X)
     >>> answer.shape, int((answer.argmax(axis=1) != y).sum())
     ((100, 2), 10)
-    >>> teacher.n_calls, teacher.n_rows
+    >>> teacher.n_calls, teacher.n_samples
     (1, 100)
     """
 
@@ -239,7 +239,7 @@ class NoisyTeacher:
             rows[i] = row
         with self._lock:
             self.n_calls += 1
-            self.n_rows += len(rows)
+            self.n_samples += len(rows)
             np.add.at(self._times_asked, rows, 1)
         return self._proba[rows]
 
@@ -249,10 +249,10 @@ class NoisyTeacher:
         return int(np.count_nonzero(self._times_asked))
 
     def reset_counts(self):
-        """Set `n_calls`, `n_rows` and `n_distinct_rows` back to zero."""
+        """Set `n_calls`, `n_samples` and `n_distinct_rows` back to zero."""
         with self._lock:
             self.n_calls = 0
-            self.n_rows = 0
+            self.n_samples = 0
             self._times_asked[:] = 0
 
     def __sklearn_clone__(self):
@@ -266,9 +266,9 @@ class NoisyTeacher:
 
     def __getstate__(self):
         # Without the counters, equal teachers have equal pickles before and after
-        # they were asked, which is how a ledger recognises them.
+        # they were asked, which is how a ledger recognizes them.
         state = self.__dict__.copy()
-        for name in ("_lock", "_times_asked", "n_calls", "n_rows"):
+        for name in ("_lock", "_times_asked", "n_calls", "n_samples"):
             del state[name]
         state["_row_of"] = b"".join(self._row_of)
         return state
@@ -286,7 +286,7 @@ class NoisyTeacher:
         self._lock = threading.Lock()
         self._times_asked = np.zeros(len(self._proba), dtype=np.int64)
         self.n_calls = 0
-        self.n_rows = 0
+        self.n_samples = 0
 
     def __repr__(self):
         return (
@@ -347,14 +347,14 @@ def _row_keys(X):
     return [blake2b(row.tobytes(), digest_size=_KEY_BYTES).digest() for row in X]
 
 
-def _encode(y, classes, n_rows):
+def _encode(y, classes, n_samples):
     """Turn labels into positions in `classes`."""
     y = np.asarray(y)
-    if y.shape != (n_rows,):
+    if y.shape != (n_samples,):
         raise ValueError(
-            f"y has shape {y.shape} and X {n_rows} rows; pass one label per row."
+            f"y has shape {y.shape} and X {n_samples} rows; pass one label per row."
         )
-    if n_rows == 0:
+    if n_samples == 0:
         raise ValueError("X has 0 rows; pass at least one.")
     try:
         seen = np.unique(y)
@@ -381,13 +381,13 @@ def _encode(y, classes, n_rows):
     return classes, np.array([position[label] for label in y.tolist()], dtype=np.intp)
 
 
-def _encode_strata(strata, n_rows):
+def _encode_strata(strata, n_samples):
     if strata is None:
-        return np.zeros(n_rows, dtype=np.intp)
+        return np.zeros(n_samples, dtype=np.intp)
     strata = np.asarray(strata)
-    if strata.shape != (n_rows,):
+    if strata.shape != (n_samples,):
         raise ValueError(
-            f"strata has shape {strata.shape} and X {n_rows} rows; pass one entry "
+            f"strata has shape {strata.shape} and X {n_samples} rows; pass one entry "
             "per row."
         )
     return np.unique(strata, return_inverse=True)[1]

@@ -60,7 +60,7 @@ class NoisyTeacherProblem:
     classes: np.ndarray
 
     def partially_labeled(self, marker=-1):
-        """Stack labelled and pool rows, the latter with the marker as label.
+        """Stack labeled and pool rows, the latter with the marker as label.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class NoisyTeacherProblem:
         Returns
         -------
         X : ndarray of float32 of shape (n_labeled + n_pool, n_features)
-            Labelled rows first, then the pool in its order.
+            Labeled rows first, then the pool in its order.
         y : ndarray of shape (n_labeled + n_pool,)
             Of dtype object when strings and another kind of marker meet.
         """
@@ -105,7 +105,7 @@ def make_noisy_teacher_problem(
 ):
     """Make a problem with a teacher whose errors are known exactly.
 
-    Rows come from Gaussian clusters of unit variance whose centres are drawn with
+    Rows come from Gaussian clusters of unit variance whose centers are drawn with
     standard deviation `class_sep` per feature; every class owns several clusters.
     The truth of a row is its most probable class under that mixture, so nothing
     about it is random: a student with enough right labels can approach accuracy
@@ -127,7 +127,7 @@ def make_noisy_teacher_problem(
     n_clusters_per_class : int, default=3
         Clusters of each class; with one a linear model comes close.
     class_sep : float, default=1.0
-        Spread of the centres relative to the clusters; larger is easier.
+        Spread of the centers relative to the clusters; larger is easier.
     class_names : sequence of n_classes labels, default=None
         Labels to use, sorted before use; None: 0 to n_classes - 1.
     teacher_error : float, default=0.2
@@ -175,7 +175,7 @@ def make_noisy_teacher_problem(
     if n_classes < 2 or n_labeled < n_classes:
         raise ValueError(
             f"n_labeled={n_labeled} and n_classes={n_classes} cannot be had together; "
-            "pass at least two classes and one labelled row for each."
+            "pass at least two classes and one labeled row for each."
         )
     if n_pool < 1 or n_test < 1:
         raise ValueError(
@@ -234,13 +234,13 @@ def make_noisy_teacher_problem(
 def _draw_mixture(n, n_features, n_classes, n_clusters, class_sep, n_labeled, rng):
     """Draw rows and their class posterior; the first `n_labeled` hold every class."""
     for _ in range(20):
-        centres = class_sep * rng.standard_normal((n_classes * n_clusters, n_features))
+        centers = class_sep * rng.standard_normal((n_classes * n_clusters, n_features))
         owner = np.repeat(np.arange(n_classes), n_clusters)
         cluster = rng.permutation(np.arange(n) % len(owner))
-        X = centres[cluster] + rng.standard_normal((n, n_features))
+        X = centers[cluster] + rng.standard_normal((n, n_features))
         X = (X / np.sqrt(1.0 + class_sep**2)).astype(np.float32)
         posterior = _posterior(
-            X.astype(np.float64) * np.sqrt(1.0 + class_sep**2), centres, owner
+            X.astype(np.float64) * np.sqrt(1.0 + class_sep**2), centers, owner
         )
         truth = posterior.argmax(axis=1)
         first = np.unique(truth, return_index=True)[1]
@@ -254,10 +254,10 @@ def _draw_mixture(n, n_features, n_classes, n_clusters, class_sep, n_labeled, rn
     )
 
 
-def _posterior(X, centres, owner):
+def _posterior(X, centers, owner):
     """Return the class posterior under equally likely unit-variance clusters."""
     log_density = -0.5 * (
-        (X**2).sum(axis=1)[:, None] - 2.0 * X @ centres.T + (centres**2).sum(axis=1)
+        (X**2).sum(axis=1)[:, None] - 2.0 * X @ centers.T + (centers**2).sum(axis=1)
     )
     by_class = np.column_stack(
         [logsumexp(log_density[:, owner == c], axis=1) for c in np.unique(owner)]

@@ -18,11 +18,11 @@ __all__ = ["model_card"]
 
 PACKAGES = ("skadistill", "numpy", "scikit-learn", "torch", "skorch")
 ENDINGS = {
-    "no_pool": "there was nothing unlabelled",
+    "no_pool": "there was nothing unlabeled",
     "budget": "the budget was spent",
     "pool_empty": "every row was asked",
     "no_gain": "the strategy saw nothing to gain",
-    "student_stable": "the student no longer changed",
+    "stable_predictions": "the student no longer changed",
     "ledger_budget": "the ledger's limit was reached",
     "callback": "a callback asked to stop",
 }
@@ -128,7 +128,7 @@ def _module_name(net):
     """Name the class of the module, which "auto" and functions do not tell."""
     module = net.module_
     if isinstance(module, nn.Sequential) and isinstance(module[0], Standardize):
-        return f"{type(module[1]).__name__}, inputs standardised"
+        return f"{type(module[1]).__name__}, inputs standardized"
     return type(module).__name__
 
 
@@ -137,13 +137,13 @@ def _about_labels(distiller):
     n_free = sum(record["n_free"] for record in distiller.history_)
     return {
         "Rows with a given label": int((rounds == 0).sum()),
-        "Rows labelled by the teacher": int((rounds > 0).sum()),
+        "Rows labeled by the teacher": int((rounds > 0).sum()),
         "Rows without a label": int((rounds < 0).sum()),
         "Budget": distiller.budget,
         "Rows asked for": distiller.n_queries_,
         "Rows paid for": distiller.n_paid_,
         "Rows known to the ledger": n_free,
-        "Rows paid for to judge the teacher": distiller.n_teacher_rows_validation_,
+        "Rows paid for to judge the teacher": distiller.n_teacher_checks_,
         "Cost": _cost(distiller),
         "Query strategy": _name(as_strategy(distiller.query_strategy)),
         "Objective": _name(as_objective(distiller.objective)),
@@ -173,7 +173,7 @@ def _about_teacher(distiller):
         facts["Error rate"] = f"{rate:.3f}, 95 % interval {low:.3f} to {high:.3f}"
     if estimate is not None:
         facts["Seen wrong"] = (
-            f"on {estimate.n_wrong} of {estimate.n_rows} rows with given labels "
+            f"on {estimate.n_wrong} of {estimate.n_samples} rows with given labels "
             f"({estimate.method})"
         )
     return facts

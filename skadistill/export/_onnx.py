@@ -17,7 +17,7 @@ def to_onnx(model, X, *, opset=18):
     """Write a fitted student, with all that its predictions need, as an ONNX graph.
 
     The graph answers what ``predict`` and ``predict_proba`` answer, in float32 to
-    about 1e-6, and runs without Python: the standardising layer of the default
+    about 1e-6, and runs without Python: the standardizing layer of the default
     student, pseudo-subclasses, class names and the steps of a pipeline are part of
     it. Teacher and ledger are not.
 
@@ -27,7 +27,7 @@ def to_onnx(model, X, *, opset=18):
         A fitted :class:`~skadistill.student.StudentNet`,
         :class:`~skadistill.ActiveDistiller` or search, any classifier that skl2onnx
         converts, or a pipeline of its transformers that ends in one of these.
-    X : array-like of shape (n_rows, n_features, ...), DataFrame or list of texts
+    X : array-like of shape (n_samples, n_features, ...), DataFrame or list of texts
         Rows as the model will get them, one is enough: they tell shape and type of
         the input. From float32 rows comes a graph that takes float32.
     opset : int, default=18
@@ -38,8 +38,8 @@ def to_onnx(model, X, *, opset=18):
     graph : onnx.ModelProto
         Its input is called ``X``, with any number of rows; where a
         `ColumnTransformer` picks columns by name there is one input for each
-        column. Outputs are ``label`` of shape (n_rows,), int64 or string, and
-        ``probabilities`` of shape (n_rows, n_classes), columns in the order of
+        column. Outputs are ``label`` of shape (n_samples,), int64 or string, and
+        ``probabilities`` of shape (n_samples, n_classes), columns in the order of
         ``classes_``.
 
     Raises

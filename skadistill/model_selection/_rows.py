@@ -4,7 +4,7 @@ import numpy as np
 
 from skadistill._validation import unlabeled_mask
 
-__all__ = ["aligned", "as_labels", "labeled_values", "mask_of"]
+__all__ = ["as_labels", "labeled_values", "mask_of"]
 
 
 def as_labels(y):
@@ -33,13 +33,3 @@ def labeled_values(y):
     of strings unlike others; once the marker is gone neither is needed.
     """
     return np.array(y.tolist()) if y.dtype == object else y
-
-
-def aligned(value, n_rows):
-    """Tell whether a value holds one entry per row, as sample weights do."""
-    if value is None or isinstance(value, str | bytes | dict):
-        return False
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return len(shape) > 0 and shape[0] == n_rows
-    return hasattr(value, "__len__") and len(value) == n_rows

@@ -13,14 +13,15 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
+from skadistill._rows._containers import aligned
 from skadistill.exceptions import NoLabeledRowsError, UnlabeledTestRowsWarning
-from skadistill.model_selection._rows import aligned, labeled_values, mask_of
+from skadistill.model_selection._rows import labeled_values, mask_of
 
 __all__ = ["LabeledRowsScorer", "ignore_unlabeled", "warn_if_unlabeled"]
 
 
 def ignore_unlabeled(scoring="accuracy", *, unlabeled_marker=-1):
-    """Make scorers that score labelled rows only.
+    """Make scorers that score labeled rows only.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def ignore_unlabeled(scoring="accuracy", *, unlabeled_marker=-1):
 
 
 class LabeledRowsScorer:
-    """Score the labelled rows with any scorer.
+    """Score the labeled rows with any scorer.
 
     Rows that carry the marker are taken out of ``X``, ``y`` and every metadata
     value with one entry per row, such as sample weights; the wrapped scorer sees
@@ -92,7 +93,7 @@ class LabeledRowsScorer:
 
     See Also
     --------
-    PartiallyLabeledSplit : Keeps unlabelled rows out of test folds altogether.
+    PartiallyLabeledSplit : Keeps unlabeled rows out of test folds altogether.
 
     Notes
     -----
@@ -112,18 +113,18 @@ class LabeledRowsScorer:
         self.unlabeled_marker = unlabeled_marker
 
     def __call__(self, estimator, X, y_true, **params):
-        """Return the wrapped scorer's score on the labelled rows.
+        """Return the wrapped scorer's score on the labeled rows.
 
         Parameters
         ----------
         estimator : object
             Fitted estimator.
-        X : array-like of shape (n_rows, n_features)
+        X : array-like of shape (n_samples, n_features)
             Rows.
-        y_true : array-like of shape (n_rows,)
+        y_true : array-like of shape (n_samples,)
             Labels, the marker where there is none.
         **params : dict
-            Metadata, such as ``sample_weight`` of shape (n_rows,).
+            Metadata, such as ``sample_weight`` of shape (n_samples,).
 
         Returns
         -------
@@ -201,7 +202,7 @@ def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
 
     Parameters
     ----------
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
         Labels to score against.
     marker : object, default=-1
         The value that stands for "no label". None: nothing to warn about.

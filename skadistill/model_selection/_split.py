@@ -18,37 +18,38 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.multiclass import type_of_target
 
+from skadistill._rows._containers import aligned
 from skadistill.exceptions import NoLabeledRowsError
-from skadistill.model_selection._rows import aligned, labeled_values, mask_of
+from skadistill.model_selection._rows import labeled_values, mask_of
 
 __all__ = ["PartiallyLabeledSplit"]
 
 
 class PartiallyLabeledSplit(BaseCrossValidator):
-    """Split labelled rows with any splitter; train on every unlabelled one.
+    """Split labeled rows with any splitter; train on every unlabeled one.
 
     A row without a label cannot be scored: in a test fold its marker counts as a
     class that no good model predicts, and stratification spends effort on
-    spreading it. Here the wrapped splitter sees the labelled rows alone (their
-    ``X``, ``y``, groups and other row-aligned metadata), and all unlabelled rows
+    spreading it. Here the wrapped splitter sees the labeled rows alone (their
+    ``X``, ``y``, groups and other row-aligned metadata), and all unlabeled rows
     join the training side of every fold.
 
     Parameters
     ----------
     cv : int, splitter or iterable, default=5
-        How labelled rows are split.
+        How labeled rows are split.
 
         - int: that many folds; :class:`~sklearn.model_selection.StratifiedKFold`
           when the labels are classes,
           :class:`~sklearn.model_selection.KFold` when they are continuous.
         - splitter: an object with ``split`` and ``get_n_splits``. It is handed
-          the labelled rows and nothing else.
+          the labeled rows and nothing else.
         - iterable of (train, test) row numbers, or a
           :class:`~sklearn.model_selection.PredefinedSplit`: these count all rows,
-          because whoever wrote them had all rows in hand. Unlabelled rows are
+          because whoever wrote them had all rows in hand. Unlabeled rows are
           taken out of the test sides and added to the training sides.
     unlabeled_marker : object, default=-1
-        The value that stands for "no label". None: every row is labelled.
+        The value that stands for "no label". None: every row is labeled.
     shuffle : bool, default=False
         Whether to shuffle before splitting; for int `cv` only.
     random_state : int, RandomState instance or None, default=None
@@ -98,32 +99,32 @@ class PartiallyLabeledSplit(BaseCrossValidator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features)
+        X : array-like of shape (n_samples, n_features)
             Rows; handed to the wrapped splitter, which mostly counts them.
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_samples,)
             Labels, the marker where there is none: a list, an array, a pandas or
             a polars Series.
-        groups : array-like of shape (n_rows,), default=None
+        groups : array-like of shape (n_samples,), default=None
             Group of every row, for splitters that keep groups together. An
-            unlabelled row trains even where its group is tested: without a label
+            unlabeled row trains even where its group is tested: without a label
             it cannot leak one, though its features may be close.
         **params : dict
             Other metadata for the wrapped splitter; what has one entry per row
-            is cut to the labelled rows.
+            is cut to the labeled rows.
 
         Yields
         ------
         train : ndarray of int
-            Labelled training rows and every unlabelled row, sorted.
+            Labeled training rows and every unlabeled row, sorted.
         test : ndarray of int
-            Labelled rows only.
+            Labeled rows only.
 
         Raises
         ------
         NoLabeledRowsError
             If no row has a label, or none of a test side.
         ValueError
-            If `y` is missing or the wrapped splitter refuses the labelled rows.
+            If `y` is missing or the wrapped splitter refuses the labeled rows.
         """
         labels, unlabeled = self._read(y)
         labeled = np.flatnonzero(~unlabeled)
@@ -163,11 +164,11 @@ class PartiallyLabeledSplit(BaseCrossValidator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features), default=None
+        X : array-like of shape (n_samples, n_features), default=None
             Needed by some splitters, such as ``LeavePOut``.
-        y : array-like of shape (n_rows,), default=None
-            Labels; needed where the answer depends on the labelled rows.
-        groups : array-like of shape (n_rows,), default=None
+        y : array-like of shape (n_samples,), default=None
+            Labels; needed where the answer depends on the labeled rows.
+        groups : array-like of shape (n_samples,), default=None
             Needed by some splitters, such as ``LeaveOneGroupOut``.
         **params : dict
             Other metadata, as for :meth:`split`.
@@ -212,7 +213,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         """Return labels and mask, or say why there are none."""
         if y is None:
             raise ValueError(
-                "y is None, so labelled and unlabelled rows cannot be told apart; "
+                "y is None, so labeled and unlabeled rows cannot be told apart; "
                 "pass y with the marker "
                 f"{self.unlabeled_marker!r} where there is no label."
             )
@@ -230,7 +231,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         return isinstance(self.cv, list | PredefinedSplit)
 
     def _splitter(self, labels):
-        """Return the splitter for labelled rows."""
+        """Return the splitter for labeled rows."""
         if not isinstance(self.cv, Integral):
             return self.cv
         classes = type_of_target(labeled_values(labels)) in ("binary", "multiclass")
@@ -255,7 +256,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
             if len(kept) == 0:
                 raise NoLabeledRowsError(
                     f"none of the {len(test)} test rows of fold {number} has a label; "
-                    "leave that fold out or put labelled rows into it."
+                    "leave that fold out or put labeled rows into it."
                 )
             yield np.sort(np.concatenate([train[~unlabeled[train]], extra])), kept
 
@@ -264,7 +265,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         n_classes = len(set(labels[labeled].tolist()))
         reason = str(error).rstrip(".")
         return (
-            f"{type(inner).__name__} cannot split the {len(labeled)} labelled rows "
+            f"{type(inner).__name__} cannot split the {len(labeled)} labeled rows "
             f"of {len(labels)} ({n_classes} distinct labels): {reason}; label more "
             "rows or ask for fewer folds."
         )
@@ -274,16 +275,16 @@ def _is_splitter(cv):
     return hasattr(cv, "split") and not isinstance(cv, str)
 
 
-def _as_rows(side, n_rows):
+def _as_rows(side, n_samples):
     """Return one side of a fold as row numbers; masks are accepted too."""
     side = np.asarray(side)
     if side.dtype == bool:
         side = np.flatnonzero(side)
     side = side.astype(np.intp)
-    if side.size and (side.max() >= n_rows or side.min() < -n_rows):
+    if side.size and (side.max() >= n_samples or side.min() < -n_samples):
         worst = side[np.argmax(np.abs(side))]
         raise ValueError(
-            f"a fold names row {worst} and there are {n_rows}; give folds as "
-            "numbers of rows of the whole table, unlabelled ones counted."
+            f"a fold names row {worst} and there are {n_samples}; give folds as "
+            "numbers of rows of the whole table, unlabeled ones counted."
         )
-    return side % n_rows
+    return side % n_samples

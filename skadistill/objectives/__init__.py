@@ -5,7 +5,7 @@ from skadistill.objectives._base import (
     Evidence,
     Lesson,
     Objective,
-    Validation,
+    TeacherChecks,
     margin,
 )
 from skadistill.objectives._calibration import (
@@ -17,7 +17,7 @@ from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
 from skadistill.objectives._loss import LessonLoss
 from skadistill.objectives._slam import SLaM
-from skadistill.objectives._soft import SoftTarget
+from skadistill.objectives._soft import SoftTargets
 
 __all__ = [
     "LELP",
@@ -28,9 +28,9 @@ __all__ = [
     "LessonLoss",
     "Objective",
     "SLaM",
-    "SoftTarget",
+    "SoftTargets",
+    "TeacherChecks",
     "TeacherReliability",
-    "Validation",
     "as_objective",
     "margin",
     "teacher_reliability",

@@ -6,12 +6,12 @@ from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
 from skadistill.objectives._slam import SLaM
-from skadistill.objectives._soft import SoftTarget
+from skadistill.objectives._soft import SoftTargets
 
 __all__ = ["OBJECTIVES", "as_objective"]
 
 OBJECTIVES = {
-    "soft": SoftTarget,
+    "soft": SoftTargets,
     "corrected": Corrected,
     "slam": SLaM,
     "debiased": Debiased,
@@ -41,7 +41,7 @@ def as_objective(objective):
     --------
     >>> from skadistill.objectives import as_objective
     >>> as_objective("soft")
-    SoftTarget()
+    SoftTargets()
     """
     if isinstance(objective, Objective):
         return objective

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 
 from skadistill.exceptions import ObjectiveError
 
-__all__ = ["Evidence", "Lesson", "Objective", "Validation", "margin"]
+__all__ = ["Evidence", "Lesson", "Objective", "TeacherChecks", "margin"]
 
 
 def margin(proba):
@@ -17,12 +17,12 @@ def margin(proba):
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Probabilities, at least two columns.
 
     Returns
     -------
-    margin : ndarray of shape (n_rows,)
+    margin : ndarray of shape (n_samples,)
         Largest minus second largest entry of each row.
 
     Examples
@@ -37,7 +37,7 @@ def margin(proba):
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
+class TeacherChecks:
     """Pair rows of known label with the answers of a teacher that had not seen them.
 
     Parameters
@@ -48,7 +48,7 @@ class Validation:
         The teacher's answers: cross-fitted ones, or those of a teacher that was
         trained on other rows.
     independent : bool, default=True
-        Whether the teacher that labelled the other training rows had not seen the
+        Whether the teacher that labeled the other training rows had not seen the
         truth of these. That of a cross-fitted teacher has: it was fitted on all of
         them, so its answers on the other rows carry their truth to any student.
     """
@@ -64,21 +64,21 @@ class Evidence:
 
     Parameters
     ----------
-    targets : ndarray of shape (n_rows, n_classes)
+    targets : ndarray of shape (n_samples, n_classes)
         Labels of the training rows: one-hot where given, the teacher's
         probabilities elsewhere.
-    given : ndarray of bool of shape (n_rows,)
+    given : ndarray of bool of shape (n_samples,)
         Rows whose true label is known.
-    validation : Validation or None, default=None
+    validation : TeacherChecks or None, default=None
         The teacher's answers on some given rows.
-    embeddings : ndarray of shape (n_rows, n_dimensions) or None, default=None
+    embeddings : ndarray of shape (n_samples, n_dimensions) or None, default=None
         The teacher's embeddings; a row of NaN where it was not asked.
     output_weights : ndarray of shape (n_classes, n_dimensions) or None, default=None
         The weights of the teacher's last layer, which turn an embedding into
         logits.
     out_of_fold : callable or None, default=None
-        Takes targets, of shape (n_rows, n_classes), a number of folds and a seed,
-        and returns the probabilities, of shape (n_rows, n_classes), that students
+        Takes targets, of shape (n_samples, n_classes), a number of folds and a seed,
+        and returns the probabilities, of shape (n_samples, n_classes), that students
         trained on the targets of the other folds give each row:
         :func:`skadistill.student.predict_out_of_fold` with all else filled in.
     seed : int, default=0
@@ -87,29 +87,29 @@ class Evidence:
 
     targets: np.ndarray
     given: np.ndarray
-    validation: Validation | None = None
+    validation: TeacherChecks | None = None
     embeddings: np.ndarray | None = None
     output_weights: np.ndarray | None = None
     out_of_fold: Callable | None = None
     seed: int = 0
 
     def __post_init__(self):
-        n_rows = len(self.targets)
-        if self.given.shape != (n_rows,) or self.given.dtype != bool:
+        n_samples = len(self.targets)
+        if self.given.shape != (n_samples,) or self.given.dtype != bool:
             raise ObjectiveError(
-                f"given must be a mask of {n_rows} rows, got {self.given.dtype} of "
+                f"given must be a mask of {n_samples} rows, got {self.given.dtype} of "
                 f"shape {self.given.shape}; say of each row of targets whether its "
                 "label is known."
             )
         if self.validation is not None:
-            self._check_validation(self.validation, n_rows)
-        if self.embeddings is not None and len(self.embeddings) != n_rows:
+            self._check_validation(self.validation, n_samples)
+        if self.embeddings is not None and len(self.embeddings) != n_samples:
             raise ObjectiveError(
                 f"embeddings have {len(self.embeddings)} rows where targets have "
-                f"{n_rows}; pass one row each, NaN where there is none."
+                f"{n_samples}; pass one row each, NaN where there is none."
             )
 
-    def _check_validation(self, validation, n_rows):
+    def _check_validation(self, validation, n_samples):
         """Refuse validation rows that are no given training rows."""
         rows, proba = validation.rows, validation.proba
         if proba.shape != (len(rows), self.targets.shape[1]):
@@ -118,10 +118,10 @@ class Evidence:
                 f"and {self.targets.shape[1]} classes; pass one row of probabilities "
                 "for each."
             )
-        if len(rows) and (rows.min() < 0 or rows.max() >= n_rows):
+        if len(rows) and (rows.min() < 0 or rows.max() >= n_samples):
             raise ObjectiveError(
                 f"validation rows lie between {rows.min()} and {rows.max()} where "
-                f"there are {n_rows} training rows; pass their positions."
+                f"there are {n_samples} training rows; pass their positions."
             )
         if not self.given[rows].all():
             raise ObjectiveError(
@@ -163,25 +163,25 @@ class Lesson:
 
     Parameters
     ----------
-    targets : ndarray of shape (n_rows, n_classes)
+    targets : ndarray of shape (n_samples, n_classes)
         :math:`t`; rows sum to 1.
-    temperature : ndarray of shape (n_rows,) or None, default=None
+    temperature : ndarray of shape (n_samples,) or None, default=None
         :math:`T`. None: 1.
-    alpha : ndarray of shape (n_rows,) or None, default=None
+    alpha : ndarray of shape (n_samples,) or None, default=None
         :math:`\alpha`, in (0, 1]. None: 1.
-    spread : ndarray of shape (n_rows, n_classes) or None, default=None
+    spread : ndarray of shape (n_samples, n_classes) or None, default=None
         :math:`s`, in [0, 1]. None: 0.
     subclasses : ndarray or None, default=None
-        :math:`u`, of shape (n_rows, n_classes, n_subclasses): a distribution over the
-        pseudo-subclasses of each class; NaN in a row about which nothing is known: its
-        second sum is left out.
-    weights : ndarray of shape (n_rows,) or None, default=None
+        :math:`u`, of shape (n_samples, n_classes, n_subclasses): a distribution over
+        the pseudo-subclasses of each class; NaN in a row about which nothing is
+        known: its second sum is left out.
+    weights : ndarray of shape (n_samples,) or None, default=None
         Weights of the rows, not negative. None: 1.
     reweight : callable or None, default=None
         Takes the student's probabilities of all training rows, of shape
-        (n_rows, n_classes), and returns weights of shape (n_rows,), which multiply
-        `weights`. Nets call it before each epoch but the first, other students are
-        fitted a second time.
+        (n_samples, n_classes), and returns weights of shape (n_samples,), which
+        multiply `weights`. Nets call it before each epoch but the first, other
+        students are fitted a second time.
     """
 
     targets: np.ndarray
@@ -205,7 +205,7 @@ class Lesson:
             for part in (self.temperature, self.alpha, self.spread, self.subclasses)
         )
 
-    def but(self, **changes):
+    def replace(self, **changes):
         """Return this lesson with some of its parts replaced."""
         return replace(self, **changes)
 
@@ -213,12 +213,12 @@ class Lesson:
 class Objective(BaseEstimator, ABC):
     """Turn evidence about the teacher into a lesson for the student.
 
-    An objective changes the lesson of the one it lies `over`: ``SLaM(over=LELP())``
+    An objective changes the lesson of its `base`: ``SLaM(base=LELP())``
     mixes over pseudo-subclasses. Parameters are scikit-learn's, so that a search
     reaches ``objective__over__n_subclasses``.
 
-    Subclasses write `change`, store `over` and, where they use them, say so by
-    ``uses_validation = True``, ``uses_embeddings = True`` or
+    Subclasses write `transform`, store `base` and, where they use them, say so by
+    ``uses_teacher_checks = True``, ``uses_embeddings = True`` or
     ``uses_out_of_fold = True``.
 
     See Also
@@ -232,19 +232,19 @@ class Objective(BaseEstimator, ABC):
     >>> import numpy as np
     >>> from skadistill.objectives import Evidence, Objective, margin
     >>> class Confident(Objective):
-    ...     def change(self, lesson, evidence):
+    ...     def transform(self, lesson, evidence):
     ...         trust = np.where(evidence.given, 1.0, margin(evidence.targets))
-    ...         return lesson.but(weights=trust)
+    ...         return lesson.replace(weights=trust)
     >>> evidence = Evidence(np.array([[1.0, 0], [0.6, 0.4]]), np.array([True, False]))
     >>> Confident().lesson(evidence).weights
     array([1. , 0.2])
     """
 
-    def __init__(self, *, over=None):
-        self.over = over
+    def __init__(self, *, base=None):
+        self.base = base
 
     @property
-    def uses_validation(self):
+    def uses_teacher_checks(self):
         """Whether this objective itself reads the evidence's validation."""
         return False
 
@@ -259,7 +259,7 @@ class Objective(BaseEstimator, ABC):
         return False
 
     @abstractmethod
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         """Return the lesson of the objective below, changed.
 
         Parameters
@@ -295,16 +295,16 @@ class Objective(BaseEstimator, ABC):
             If the evidence lacks what the objective needs.
         """
         self._refuse_without(evidence)
-        if self.over is None:
+        if self.base is None:
             lesson = Lesson(np.asarray(evidence.targets, dtype=np.float64))
         else:
-            lesson = self.over.lesson(evidence)
-        return self.change(lesson, evidence)
+            lesson = self.base.lesson(evidence)
+        return self.transform(lesson, evidence)
 
     @property
-    def needs_validation(self):
+    def needs_teacher_checks(self):
         """Whether the teacher's answers on rows with known labels are needed."""
-        return self._here_or_below("validation")
+        return self._here_or_below("teacher_checks")
 
     @property
     def needs_embeddings(self):
@@ -318,22 +318,24 @@ class Objective(BaseEstimator, ABC):
 
     def _here_or_below(self, what):
         """Tell whether this objective uses something, or the one below needs it."""
-        below = self.over is not None and getattr(self.over, f"needs_{what}")
+        below = self.base is not None and getattr(self.base, f"needs_{what}")
         return getattr(self, f"uses_{what}") or below
 
     def _refuse_without(self, evidence):
         """Ask for evidence by name before computing anything."""
         if hasattr(self, "_parameter_constraints"):
             self._validate_params()
-        if self.over is not None and not isinstance(self.over, Objective):
+        if self.base is not None and not isinstance(self.base, Objective):
             raise ObjectiveError(
-                f"{type(self).__name__} got over={self.over!r}, which is no objective; "
-                "pass an instance such as SoftTarget() or None."
+                f"{type(self).__name__} got base={self.base!r}, which is no objective; "
+                "pass an instance such as SoftTargets() or None."
             )
         if evidence.given.all():
             return
         validation = evidence.validation
-        if self.uses_validation and (validation is None or not len(validation.rows)):
+        if self.uses_teacher_checks and (
+            validation is None or not len(validation.rows)
+        ):
             raise ObjectiveError(
                 f"{type(self).__name__} learns from the teacher's answers on rows "
                 "with known labels, and got none; pass validation, or give the "

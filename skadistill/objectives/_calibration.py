@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 # Strength, in rows, of the prior that pulls each level of the isotonic curve
-# towards the overall rate: that of the uniform Beta prior.
+# toward the overall rate: that of the uniform Beta prior.
 PRIOR_ROWS = 2.0
 LEVEL = 0.95
 ROWS_PER_BIN, MAX_BINS = 30, 10
@@ -32,12 +32,12 @@ def class_ranks(proba):
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Probabilities.
 
     Returns
     -------
-    ranks : ndarray of int of shape (n_rows, n_classes)
+    ranks : ndarray of int of shape (n_samples, n_classes)
         So ``ranks < k`` are the k likeliest classes, and exactly k.
     """
     order = np.argsort(-proba, axis=1, kind="stable")
@@ -49,9 +49,9 @@ def topk_coverage(proba, truth):
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         The teacher's answers.
-    truth : ndarray of int of shape (n_rows,)
+    truth : ndarray of int of shape (n_samples,)
         Positions of the true classes.
 
     Returns
@@ -66,7 +66,7 @@ def topk_coverage(proba, truth):
 def correctness_curve(margins, right):
     r"""Fit the probability of being right as a non-decreasing function of margins.
 
-    Isotonic regression, each level shrunk towards the overall rate by a Beta
+    Isotonic regression, each level shrunk toward the overall rate by a Beta
     prior: a level of :math:`r` right ones among :math:`n` rows becomes
     :math:`(r + 2 \bar a) / (n + 2)`, with :math:`\bar a` the posterior mean of the
     overall rate. Bare isotonic regression ends in levels of a few rows that claim
@@ -74,9 +74,9 @@ def correctness_curve(margins, right):
 
     Parameters
     ----------
-    margins : ndarray of shape (n_rows,)
+    margins : ndarray of shape (n_samples,)
         The teacher's margins.
-    right : ndarray of bool of shape (n_rows,)
+    right : ndarray of bool of shape (n_samples,)
         Where its likeliest class is the true one.
 
     Returns
@@ -90,9 +90,9 @@ def correctness_curve(margins, right):
     levels, block = np.unique(
         isotonic.fit(margins, right).predict(margins), return_inverse=True
     )
-    n_rows = np.bincount(block)
-    shrunk = (n_rows * levels + PRIOR_ROWS * overall) / (n_rows + PRIOR_ROWS)
-    # Small levels move further than their neighbours; a second pass restores order.
+    n_samples = np.bincount(block)
+    shrunk = (n_samples * levels + PRIOR_ROWS * overall) / (n_samples + PRIOR_ROWS)
+    # Small levels move further than their neighbors; a second pass restores order.
     return isotonic.fit(margins, shrunk[block]).predict
 
 
@@ -101,9 +101,9 @@ def claim_curve(margins, confidence):
 
     Parameters
     ----------
-    margins : ndarray of shape (n_rows,)
+    margins : ndarray of shape (n_samples,)
         The teacher's margins.
-    confidence : ndarray of shape (n_rows,)
+    confidence : ndarray of shape (n_samples,)
         The probability of its likeliest class.
 
     Returns
@@ -125,7 +125,7 @@ class TeacherReliability:
     ----------
     margin_low, margin_high : ndarray of shape (n_bins,)
         Smallest and largest margin in each bin.
-    n_rows : ndarray of int of shape (n_bins,)
+    n_samples : ndarray of int of shape (n_bins,)
         Rows in each bin.
     confidence : ndarray of shape (n_bins,)
         Mean probability of the likeliest class.
@@ -149,7 +149,7 @@ class TeacherReliability:
 
     margin_low: np.ndarray
     margin_high: np.ndarray
-    n_rows: np.ndarray
+    n_samples: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
     accuracy_low: np.ndarray
@@ -174,7 +174,7 @@ class TeacherReliability:
 
     def __str__(self):
         lines = [
-            f"{self.n_rows.sum()} rows, right on {self.overall_accuracy:.1%}, "
+            f"{self.n_samples.sum()} rows, right on {self.overall_accuracy:.1%}, "
             f"calibration error {self.calibration_error:.3f}",
             "margin         rows  confidence  accuracy  95 % interval",
         ]
@@ -202,9 +202,9 @@ def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
 
     Parameters
     ----------
-    proba : array-like of shape (n_rows, n_classes)
+    proba : array-like of shape (n_samples, n_classes)
         The teacher's answers on rows that it was not trained on; rows sum to 1.
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
         Their true labels.
     classes : array-like of shape (n_classes,) or None, default=None
         Labels of the columns. None: the sorted labels found in `y`.
@@ -238,18 +238,18 @@ def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
     proba, truth = _check_answers(proba, y, classes)
     margins, right = margin(proba), proba.argmax(axis=1) == truth
     bins = _bin_by_quantile(margins, n_bins)
-    n_rows = np.bincount(bins)
+    n_samples = np.bincount(bins)
 
     def mean(values):
-        return np.bincount(bins, weights=values) / n_rows
+        return np.bincount(bins, weights=values) / n_samples
 
     curve = correctness_curve(margins, right)
     accuracy, confidence = mean(right), mean(proba.max(axis=1))
-    low, high = _wilson_interval(accuracy, n_rows)
+    low, high = _wilson_interval(accuracy, n_samples)
     return TeacherReliability(
-        margin_low=np.array([margins[bins == b].min() for b in range(len(n_rows))]),
-        margin_high=np.array([margins[bins == b].max() for b in range(len(n_rows))]),
-        n_rows=n_rows,
+        margin_low=np.array([margins[bins == b].min() for b in range(len(n_samples))]),
+        margin_high=np.array([margins[bins == b].max() for b in range(len(n_samples))]),
+        n_samples=n_samples,
         confidence=confidence,
         accuracy=accuracy,
         accuracy_low=low,
@@ -257,7 +257,7 @@ def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
         expected=mean(curve(margins)),
         overall_accuracy=float(right.mean()),
         calibration_error=float(
-            np.average(np.abs(confidence - accuracy), weights=n_rows)
+            np.average(np.abs(confidence - accuracy), weights=n_samples)
         ),
         coverage=topk_coverage(proba, truth),
         curve=curve,

@@ -78,7 +78,7 @@ class Corrected(Objective):
     those seem to know what they do not know elsewhere. Such a teacher's mistakes
     cannot be told this way, and its soft labels mostly admit them.
 
-    When not to use it: with hard labels ``Debiased(over=SLaM())`` gained more. Where
+    When not to use it: with hard labels ``Debiased(base=SLaM())`` gained more. Where
     the teacher errs as a simpler model of the same features would, so that students
     repeat its mistakes, there is little to find. A fitted teacher handed over
     together with the rows it was fitted on looks independent and is not; hand it
@@ -94,14 +94,14 @@ class Corrected(Objective):
     The teacher is sure of both classes and once wrong; another student knows better:
 
     >>> import numpy as np
-    >>> from skadistill.objectives import Corrected, Evidence, Validation
+    >>> from skadistill.objectives import Corrected, Evidence, TeacherChecks
     >>> truth = np.array([0, 1, 0, 1, 0, 1])
     >>> teacher = np.eye(2)[[0, 1, 0, 0, 0, 0]] * 0.8 + 0.1
     >>> given = np.arange(6) < 4
     >>> evidence = Evidence(
     ...     np.where(given[:, None], np.eye(2)[truth], teacher),
     ...     given,
-    ...     Validation(np.arange(4), teacher[:4]),
+    ...     TeacherChecks(np.arange(4), teacher[:4]),
     ...     out_of_fold=lambda targets, n_folds, seed: np.eye(2)[truth] * 0.9 + 0.05,
     ... )
     >>> Corrected().lesson(evidence).targets[4:].round(2)
@@ -109,26 +109,26 @@ class Corrected(Objective):
            [0.47, 0.53]])
     """
 
-    uses_validation = True
+    uses_teacher_checks = True
     uses_out_of_fold = True
 
     _parameter_constraints: dict = {
         "n_folds": [Interval(Integral, 2, None, closed="left")],
         "n_passes": [Interval(Integral, 1, None, closed="left")],
         "strength": [Interval(Real, 0, 1, closed="right")],
-        "over": [Objective, None],
+        "base": [Objective, None],
     }
 
-    def __init__(self, n_folds=3, n_passes=2, strength=0.7, *, over=None):
+    def __init__(self, n_folds=3, n_passes=2, strength=0.7, *, base=None):
         self.n_folds = n_folds
         self.n_passes = n_passes
         self.strength = strength
-        self.over = over
+        self.base = base
 
-    def change(self, lesson, evidence):
-        """Correct the labels of the rows that the teacher labelled.
+    def transform(self, lesson, evidence):
+        """Correct the labels of the rows that the teacher labeled.
 
-        See :meth:`skadistill.objectives.Objective.change`.
+        See :meth:`skadistill.objectives.Objective.transform`.
         """
         if evidence.given.all() or not evidence.validation.independent:
             return lesson
@@ -140,7 +140,7 @@ class Corrected(Objective):
             opinion = evidence.out_of_fold(corrected, self.n_folds, seed)
             corrected = _correct(targets, evidence, opinion, elsewhere)
         # In this order given labels stay as they are to the last bit.
-        return lesson.but(targets=targets + self.strength * (corrected - targets))
+        return lesson.replace(targets=targets + self.strength * (corrected - targets))
 
 
 def _correct(targets, evidence, opinion, elsewhere):

@@ -25,7 +25,7 @@ class Debiased(Objective):
     A wrong label distorts the student's loss; how much can be seen on rows whose
     true label is known, and is much the same on other rows at which teacher and
     student are as sure of themselves. The loss of each row that the teacher
-    labelled is multiplied by [1]_
+    labeled is multiplied by [1]_
 
     .. math:: w_f(x) = \frac{1}{1 + p(x) \, (D_f(x) - 1)}, \qquad
               D_f(x) = \frac{\ell(f, \text{wrong label})}{\ell(f, \text{truth})},
@@ -39,12 +39,12 @@ class Debiased(Objective):
     Parameters
     ----------
     estimator : {"sum", "ratio"}, default="sum"
-        "ratio" averages :math:`D_f` as it is written, over the neighbours on which
-        the teacher is wrong. "sum" divides the neighbours' summed losses on the
+        "ratio" averages :math:`D_f` as it is written, over the neighbors on which
+        the teacher is wrong. "sum" divides the neighbors' summed losses on the
         truth by those on the teacher's label, which estimates the same weight and
         has no ratio of single losses in it, whose tails are heavy.
     n_neighbors : {"sqrt"} or int, default="sqrt"
-        Neighbours per row; "sqrt" is the square root of the number of validation
+        Neighbors per row; "sqrt" is the square root of the number of validation
         rows, rounded.
     withheld : float, default=0.0
         Share of the validation rows whose truth is withheld from the student: it
@@ -60,7 +60,7 @@ class Debiased(Objective):
     the teacher holds likeliest. A teacher whose first choice is always right has
     weights of exactly 1, however unsure it is. The weights lie in
     :math:`(0, (n + 2) / (r + 1)]`, with :math:`r` right ones among :math:`n`
-    neighbours: a posterior mean of the bound :math:`1 / (1 - p)`, which :math:`D_f
+    neighbors: a posterior mean of the bound :math:`1 / (1 - p)`, which :math:`D_f
     \geq 0` implies.
 
     The identity asks for validation rows that the student has not been shown. With
@@ -70,7 +70,7 @@ class Debiased(Objective):
 
     Weights move emphasis between rows and change no target. Networks refresh them
     before each epoch but the first; other students are fitted twice. Put it
-    outermost, ``Debiased(over=SLaM())``, so that it can withhold rows from what
+    outermost, ``Debiased(base=SLaM())``, so that it can withhold rows from what
     lies below.
 
     When not to use it: with few validation rows (tens) the weights are noise, and
@@ -84,9 +84,9 @@ class Debiased(Objective):
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.objectives import Debiased, Evidence, Validation
+    >>> from skadistill.objectives import Debiased, Evidence, TeacherChecks
     >>> targets = np.array([[1.0, 0.0], [0.0, 1.0], [0.7, 0.3]])
-    >>> wrong_once = Validation(np.array([0, 1]), np.array([[0.4, 0.6], [0.1, 0.9]]))
+    >>> wrong_once = TeacherChecks(np.array([0, 1]), np.array([[0.4, 0.6], [0.1, 0.9]]))
     >>> evidence = Evidence(targets, np.array([True, True, False]), wrong_once)
     >>> lesson = Debiased(n_neighbors=2).lesson(evidence)
     >>> student_proba = np.array([[0.8, 0.2], [0.2, 0.8], [0.6, 0.4]])
@@ -94,7 +94,7 @@ class Debiased(Objective):
     array([1.   , 1.   , 0.244])
     """
 
-    uses_validation = True
+    uses_teacher_checks = True
 
     _parameter_constraints: dict = {
         "estimator": [StrOptions({"sum", "ratio"})],
@@ -103,14 +103,14 @@ class Debiased(Objective):
             Interval(Integral, 1, None, closed="left"),
         ],
         "withheld": [Interval(Real, 0, 1, closed="both")],
-        "over": [Objective, None],
+        "base": [Objective, None],
     }
 
-    def __init__(self, estimator="sum", n_neighbors="sqrt", withheld=0.0, *, over=None):
+    def __init__(self, estimator="sum", n_neighbors="sqrt", withheld=0.0, *, base=None):
         self.estimator = estimator
         self.n_neighbors = n_neighbors
         self.withheld = withheld
-        self.over = over
+        self.base = base
 
     def lesson(self, evidence):
         """Say what the student is asked to match.
@@ -120,17 +120,17 @@ class Debiased(Objective):
         Raises
         ------
         ObjectiveError
-            If there are rows that the teacher labelled, and no validation.
+            If there are rows that the teacher labeled, and no validation.
         """
         self._refuse_without(evidence)
         if not evidence.given.all():
             evidence = _withhold(evidence, self.withheld)
         return super().lesson(evidence)
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         """Let the weights follow the student.
 
-        See :meth:`skadistill.objectives.Objective.change`.
+        See :meth:`skadistill.objectives.Objective.transform`.
         """
         if evidence.given.all():
             return lesson
@@ -141,7 +141,7 @@ class Debiased(Objective):
         n_neighbors = self.n_neighbors
         if n_neighbors == "sqrt":
             n_neighbors = round(np.sqrt(used.sum()))
-        return lesson.but(
+        return lesson.replace(
             reweight=_Reweight(
                 estimator=self.estimator,
                 n_neighbors=n_neighbors,
@@ -163,14 +163,14 @@ def debiasing_weights(loss_true, loss_teacher, wrong, neighbors, estimator="sum"
         The student's losses on the truth and on the teacher's label.
     wrong : ndarray of bool of shape (n_validation,)
         Where these labels differ.
-    neighbors : ndarray of int of shape (n_rows, n_neighbors)
+    neighbors : ndarray of int of shape (n_samples, n_neighbors)
         Positions among the validation rows.
     estimator : {"sum", "ratio"}, default="sum"
         See :class:`Debiased`.
 
     Returns
     -------
-    weights : ndarray of shape (n_rows,)
+    weights : ndarray of shape (n_samples,)
         Positive, at most ``(n_neighbors + 2) / (n_right + 1)``.
 
     Examples
@@ -188,7 +188,7 @@ def debiasing_weights(loss_true, loss_teacher, wrong, neighbors, estimator="sum"
         weights = loss_true[neighbors].sum(axis=1) / loss_teacher[neighbors].sum(axis=1)
     else:
         excess = np.where(wrong, loss_teacher / loss_true - 1, 0.0)
-        # p (D - 1): the mean over the wrong neighbours, times their share.
+        # p (D - 1): the mean over the wrong neighbors, times their share.
         weights = 1 / (1 + excess[neighbors].mean(axis=1))
     return np.minimum(weights, (n_neighbors + 2) / (n_neighbors - n_wrong + 1))
 
@@ -233,11 +233,11 @@ def _log_loss(proba):
 
 @dataclass(frozen=True, eq=False)
 class _WithholdingEvidence(Evidence):
-    """Show some validation rows as if the teacher had labelled them."""
+    """Show some validation rows as if the teacher had labeled them."""
 
     truth: np.ndarray | None = None
 
-    def _check_validation(self, validation, n_rows):
+    def _check_validation(self, validation, n_samples):
         """Accept what was checked before some truth was withheld."""
 
     @property

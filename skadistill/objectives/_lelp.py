@@ -58,11 +58,11 @@ class LELP(Objective):
         rotation, so that each :math:`v_{c,i}` is expected to carry the mean of their
         variances. Without it, the first carries the most.
     random_state : int, RandomState instance or None, default=None
-        Determines rotations, and the randomised PCA of large embeddings. None: the
+        Determines rotations, and the randomized PCA of large embeddings. None: the
         seed of the evidence.
     over : Objective or None, default=None
         The objective whose lesson is changed. A teacher temperature is
-        ``SoftTarget(temperature=...)`` here. None: the bare targets.
+        ``SoftTargets(temperature=...)`` here. None: the bare targets.
 
     See Also
     --------
@@ -70,7 +70,7 @@ class LELP(Objective):
 
     Notes
     -----
-    Rows without an embedding (NaN), such as labelled rows that the teacher was not
+    Rows without an embedding (NaN), such as labeled rows that the teacher was not
     asked about, teach their class alone. While every row is given (the first round)
     all do; the student has its :math:`S \times C` outputs from the start.
 
@@ -84,7 +84,7 @@ class LELP(Objective):
     (``benchmarks/results/lelp.md``).
 
     The directions cost :math:`O(n_c D^2 + D^3)` once per class, for :math:`n_c` rows
-    and :math:`D` dimensions; where both are large scikit-learn's randomised PCA is
+    and :math:`D` dimensions; where both are large scikit-learn's randomized PCA is
     used, and no :math:`D \times D` matrix is formed.
 
     Assumes that the teacher's embedding separates kinds of rows within a class. There
@@ -125,7 +125,7 @@ class LELP(Objective):
         "null_space": ["boolean"],
         "rotate": ["boolean"],
         "random_state": ["random_state"],
-        "over": [Objective, None],
+        "base": [Objective, None],
     }
 
     def __init__(
@@ -136,19 +136,19 @@ class LELP(Objective):
         null_space=True,
         rotate=True,
         random_state=None,
-        over=None,
+        base=None,
     ):
         self.n_subclasses = n_subclasses
         self.temperature = temperature
         self.null_space = null_space
         self.rotate = rotate
         self.random_state = random_state
-        self.over = over
+        self.base = base
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         """Add pseudo-subclasses on the rows whose embedding is known.
 
-        See :meth:`skadistill.objectives.Objective.change`.
+        See :meth:`skadistill.objectives.Objective.transform`.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class LELP(Objective):
                     lesson.targets[known].argmax(axis=1),
                     evidence,
                 )
-        return lesson.but(subclasses=subclasses)
+        return lesson.replace(subclasses=subclasses)
 
     def _subclasses(self, embeddings, likeliest, evidence):
         """Return the distribution over subclasses of rows, in every class."""
@@ -178,9 +178,9 @@ class LELP(Objective):
         for c in range(evidence.n_classes):
             rows = embeddings[likeliest == c].astype(np.float64)
             rotation = self._rotation(rng)
-            weight, centre = class_projections(rows, rotation, said, rng)
+            weight, center = class_projections(rows, rotation, said, rng)
             weights.append(weight)
-            offsets.append(centre @ weight)
+            offsets.append(center @ weight)
         weight, offset = np.hstack(weights), np.hstack(offsets)
         shape = (-1, evidence.n_classes, self.n_subclasses)
         subclasses = np.empty((len(embeddings), *shape[1:]), dtype=np.float32)
@@ -233,42 +233,42 @@ def class_projections(rows, rotation, said, rng):
 
     Parameters
     ----------
-    rows : ndarray of float64 of shape (n_rows, n_dimensions)
+    rows : ndarray of float64 of shape (n_samples, n_dimensions)
         Embeddings of the class.
     rotation : ndarray of shape (n_subclasses, n_subclasses)
         Orthonormal.
     said : ndarray of shape (n_dimensions, rank) or None
         An orthonormal basis of the directions to leave out.
     rng : RandomState
-        For the randomised PCA of large embeddings.
+        For the randomized PCA of large embeddings.
 
     Returns
     -------
     weight : ndarray of shape (n_dimensions, n_subclasses)
         What an embedding, once centred, is multiplied with.
-    centre : ndarray of shape (n_dimensions,)
+    center : ndarray of shape (n_dimensions,)
         Mean embedding.
     """
-    n_rows, n_dimensions = rows.shape
+    n_samples, n_dimensions = rows.shape
     weight = np.zeros((n_dimensions, len(rotation)))
-    if n_rows < 2:
+    if n_samples < 2:
         return weight, np.zeros(n_dimensions)
-    centre = rows.mean(axis=0)
+    center = rows.mean(axis=0)
     smallest = ROUNDING * np.sqrt(np.mean(np.sum(rows**2, axis=1)))
-    rows = rows - centre
+    rows = rows - center
     if said is not None:
         rows -= (rows @ said) @ said.T
-    if np.sqrt(np.sum(rows**2) / n_rows) <= smallest:
-        return weight, centre
-    n_directions = min(len(rotation), n_rows, n_dimensions)
+    if np.sqrt(np.sum(rows**2) / n_samples) <= smallest:
+        return weight, center
+    n_directions = min(len(rotation), n_samples, n_dimensions)
     pca = PCA(n_directions, random_state=rng).fit(rows)
-    variance = pca.singular_values_**2 / n_rows
+    variance = pca.singular_values_**2 / n_samples
     kept = np.sqrt(variance) > smallest
     turn = rotation[:, :n_directions][:, kept]
     spread = np.sqrt(turn**2 @ variance[kept])
     used = spread > 0
     weight[:, used] = (turn[used] / spread[used, None] @ pca.components_[kept]).T
-    return weight, centre
+    return weight, center
 
 
 def tempered_softmax(z, temperature):

@@ -45,7 +45,7 @@ class LessonLoss(nn.Module):
 
         Returns
         -------
-        packed : ndarray of float32 of shape (n_rows, n_columns)
+        packed : ndarray of float32 of shape (n_samples, n_columns)
             The targets first.
         """
         parts = [part for _, part in _columns(lesson) if part is not None]
@@ -56,7 +56,7 @@ class LessonLoss(nn.Module):
 
         Parameters
         ----------
-        packed : torch.Tensor of shape (n_rows, n_columns)
+        packed : torch.Tensor of shape (n_samples, n_columns)
             Rows of a packed lesson.
 
         Returns
@@ -74,14 +74,14 @@ class LessonLoss(nn.Module):
 
         Parameters
         ----------
-        output : torch.Tensor of shape (n_rows, n_classes * n_subclasses)
+        output : torch.Tensor of shape (n_samples, n_classes * n_subclasses)
             Logits; the subclasses of a class lie next to each other.
-        packed : torch.Tensor of shape (n_rows, n_columns)
+        packed : torch.Tensor of shape (n_samples, n_columns)
             Rows of a packed lesson.
 
         Returns
         -------
-        loss : torch.Tensor of shape (n_rows,)
+        loss : torch.Tensor of shape (n_samples,)
             Losses in nats.
         """
         parts: dict[str, Any] = self.unpack(packed)

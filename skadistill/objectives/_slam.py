@@ -60,7 +60,7 @@ class SLaM(Objective):
         False: as the paper ran its experiments (its remark B.1).
     lower_bound : {"auto"} or float, default="auto"
         Smaller :math:`\alpha` are raised to it. At :math:`1/k` (:math:`1/2` without
-        normalisation) a hard label teaches nothing and below it the contrary of
+        normalization) a hard label teaches nothing and below it the contrary of
         what it says. "auto" lies just above: the slope in the student's probability
         is at least a hundredth of the plain one.
     coverage : float, default=0.95
@@ -71,7 +71,7 @@ class SLaM(Objective):
     Notes
     -----
     At :math:`k = 2` both forms are the same, with :math:`\alpha = 1` both are the
-    plain cross-entropy. With hard labels the form without normalisation does not
+    plain cross-entropy. With hard labels the form without normalization does not
     depend on :math:`k`.
 
     When not to use it: the model knows one kind of mistake, the truth a little
@@ -117,7 +117,7 @@ class SLaM(Objective):
         "normalized": ["boolean"],
         "lower_bound": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "coverage": [Interval(Real, 0, 1, closed="right")],
-        "over": [Objective, None],
+        "base": [Objective, None],
     }
 
     def __init__(
@@ -128,29 +128,29 @@ class SLaM(Objective):
         lower_bound="auto",
         coverage=0.95,
         *,
-        over=None,
+        base=None,
     ):
         self.alpha = alpha
         self.k = k
         self.normalized = normalized
         self.lower_bound = lower_bound
         self.coverage = coverage
-        self.over = over
+        self.base = base
 
     @property
-    def uses_validation(self):
+    def uses_teacher_checks(self):
         """Whether something is left to estimate."""
         return isinstance(self.alpha, str) or isinstance(self.k, str)
 
-    def change(self, lesson, evidence):
-        """Mix on the rows that the teacher labelled.
+    def transform(self, lesson, evidence):
+        """Mix on the rows that the teacher labeled.
 
-        See :meth:`skadistill.objectives.Objective.change`.
+        See :meth:`skadistill.objectives.Objective.transform`.
         """
         if evidence.given.all():
             # Plain, but with a loss of its own: a student that cannot follow it is
             # found out by the first training, before the teacher is paid.
-            return lesson.but(alpha=np.ones(len(evidence.given)))
+            return lesson.replace(alpha=np.ones(len(evidence.given)))
         k = self._choose_k(evidence)
         alpha = np.maximum(self._choose_alpha(evidence), self._floor(k))
         # The likeliest class alone leaves no room for another truth.
@@ -160,7 +160,7 @@ class SLaM(Objective):
             return lesson
         share = (1 - alpha) / (np.maximum(k - 1, 1) if self.normalized else 1)
         top = class_ranks(evidence.targets) < k[:, None]
-        return lesson.but(alpha=alpha, spread=share[:, None] * top)
+        return lesson.replace(alpha=alpha, spread=share[:, None] * top)
 
     def _choose_k(self, evidence):
         """Return k of each row."""
@@ -207,12 +207,12 @@ class SLaM(Objective):
         return useless + MIN_SLOPE * (1 - useless)
 
 
-def _per_row(name, values, n_rows):
+def _per_row(name, values, n_samples):
     """Spread one number over the rows; refuse arrays of another length."""
     values = np.asarray(values)
-    if values.shape not in ((), (n_rows,)):
+    if values.shape not in ((), (n_samples,)):
         raise ObjectiveError(
-            f"{name} has shape {values.shape} where there are {n_rows} training rows; "
-            "pass one number, or one for each row."
+            f"{name} has shape {values.shape} where there are {n_samples} training "
+            "rows; pass one number, or one for each row."
         )
-    return np.broadcast_to(values, (n_rows,))
+    return np.broadcast_to(values, (n_samples,))

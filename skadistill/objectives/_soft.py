@@ -1,4 +1,4 @@
-"""SoftTarget: plain distillation, with temperature and hard labels mixed in."""
+"""SoftTargets: plain distillation, with temperature and hard labels mixed in."""
 
 from numbers import Real
 
@@ -7,13 +7,13 @@ import numpy as np
 from skadistill._compat import Interval
 from skadistill.objectives._base import Objective
 
-__all__ = ["SoftTarget"]
+__all__ = ["SoftTargets"]
 
 
-class SoftTarget(Objective):
+class SoftTargets(Objective):
     r"""Match the teacher's probabilities, by cross-entropy.
 
-    On a row that the teacher labelled, with :math:`y_T^{(\tau)} \propto
+    On a row that the teacher labeled, with :math:`y_T^{(\tau)} \propto
     y_T^{1/\tau}` and :math:`f^{(\tau)}` the student's softmax of logits over
     :math:`\tau`, the loss is
 
@@ -38,7 +38,7 @@ class SoftTarget(Objective):
     Notes
     -----
     The cross-entropy is the Kullback-Leibler divergence plus the entropy of the
-    target, which no student changes: minimising one is minimising the other, and
+    target, which no student changes: minimizing one is minimizing the other, and
     there is no option.
 
     When not to use it: where the teacher is often wrong and its margins tell when,
@@ -52,27 +52,27 @@ class SoftTarget(Objective):
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.objectives import Evidence, SoftTarget
+    >>> from skadistill.objectives import Evidence, SoftTargets
     >>> evidence = Evidence(np.array([[0.9, 0.1]]), np.array([False]))
-    >>> SoftTarget(temperature=2.0).lesson(evidence).targets
+    >>> SoftTargets(temperature=2.0).lesson(evidence).targets
     array([[0.75, 0.25]])
     """
 
     _parameter_constraints: dict = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "hard_weight": [Interval(Real, 0, 1, closed="both")],
-        "over": [Objective, None],
+        "base": [Objective, None],
     }
 
-    def __init__(self, temperature=1.0, hard_weight=1.0, *, over=None):
+    def __init__(self, temperature=1.0, hard_weight=1.0, *, base=None):
         self.temperature = temperature
         self.hard_weight = hard_weight
-        self.over = over
+        self.base = base
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         """Soften the teacher's targets; mix its answers into given labels.
 
-        See :meth:`skadistill.objectives.Objective.change`.
+        See :meth:`skadistill.objectives.Objective.transform`.
         """
         targets = lesson.targets.copy()
         if self.temperature != 1:
@@ -84,24 +84,24 @@ class SoftTarget(Objective):
             targets[rows] *= self.hard_weight
             targets[rows] += (1 - self.hard_weight) * evidence.validation.proba
         if self.temperature == 1:
-            return lesson.but(targets=targets)
+            return lesson.replace(targets=targets)
         temperature = np.where(evidence.given, 1.0, self.temperature)
-        return lesson.but(targets=targets, temperature=temperature)
+        return lesson.replace(targets=targets, temperature=temperature)
 
 
 def soften(proba, temperature):
-    """Raise probabilities to the power 1 / temperature and renormalise.
+    """Raise probabilities to the power 1 / temperature and renormalize.
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Probabilities; rows sum to 1.
     temperature : float
         Positive.
 
     Returns
     -------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Rows that sum to 1.
     """
     # Relative to the largest entry, which no power can make vanish.

@@ -42,7 +42,7 @@ class LearningCurveDisplay(Display):
     See Also
     --------
     sklearn.model_selection.LearningCurveDisplay : Scores against rows, all of them
-        labelled, by fitting again and again.
+        labeled, by fitting again and again.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class LearningCurveDisplay(Display):
             its name, and one distiller or a list of them, fitted with different
             seeds.
         count : {"paid", "asked"}, default="paid"
-            "paid": rows of the pool paid for, and the labelled rows paid for to
+            "paid": rows of the pool paid for, and the labeled rows paid for to
             estimate the teacher's error, which are there from round 1 on. "asked":
             rows of the pool asked for, whoever paid for them before.
         references : dict of str to float or None, default=None
@@ -196,7 +196,7 @@ def _count_labels(distiller, count):
     column = "n_asked" if count == "asked" else "n_paid"
     labels = np.cumsum([record[column] for record in distiller.history_])
     if count == "paid":
-        labels[1:] += distiller.n_teacher_rows_validation_
+        labels[1:] += distiller.n_teacher_checks_
     return labels
 
 

@@ -10,16 +10,16 @@ __all__ = ["QueryRoundsDisplay"]
 
 
 class QueryRoundsDisplay(Display):
-    """Show who was asked when: the rows in a plane, coloured by round.
+    """Show who was asked when: the rows in a plane, colored by round.
 
     Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
     holds the same numbers as a table.
 
     Parameters
     ----------
-    points : array-like of shape (n_rows, 2)
+    points : array-like of shape (n_samples, 2)
         Where the rows lie in the drawing.
-    rounds : array-like of int of shape (n_rows,)
+    rounds : array-like of int of shape (n_samples,)
         0: label given, r: asked in round r, -1: never asked.
     axis_names : sequence of two str, default=("x1", "x2")
         What the axes are called.
@@ -97,7 +97,7 @@ class QueryRoundsDisplay(Display):
         )
 
     def _draw(self, ax):
-        """Draw never asked rows in grey, given ones as crosses, asked ones by round."""
+        """Draw never asked rows in gray, given ones as crosses, asked ones by round."""
         self.scatters_ = {}
         found = np.unique(self.rounds).tolist()
         n_rounds = max(found, default=0)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from skadistill.labeling import buy_labels
 from skadistill.objectives import teacher_reliability
 from skadistill.plotting._drawing import Display, make_frame
-from skadistill.teachers import buy_labels
 
 __all__ = ["TeacherReliabilityDisplay"]
 
@@ -61,9 +61,9 @@ class TeacherReliabilityDisplay(Display):
 
         Parameters
         ----------
-        proba : array-like of shape (n_rows, n_classes)
+        proba : array-like of shape (n_samples, n_classes)
             Its answers about rows that it was not trained on.
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_samples,)
             Their true labels.
         classes : array-like of shape (n_classes,) or None, default=None
             Labels of the columns. None: the sorted labels found in `y`.
@@ -105,9 +105,9 @@ class TeacherReliabilityDisplay(Display):
         ----------
         teacher : estimator, callable or BaseTeacher
             Fitted, on other rows than these.
-        X : container of n_rows rows
+        X : container of n_samples rows
             The rows, in the container the teacher wants.
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_samples,)
             Their true labels.
         classes : array-like of shape (n_classes,) or None, default=None
             The teacher's classes. None: the sorted labels found in `y`.

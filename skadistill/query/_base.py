@@ -20,15 +20,15 @@ __all__ = [
 
 
 class QueryPool:
-    """Show a strategy the rows still unlabelled, and what is known of them.
+    """Show a strategy the rows still unlabeled, and what is known of them.
 
     The loop builds one for each round. Everything costly is computed on first
     access, so a strategy pays only for what it reads.
 
     Parameters
     ----------
-    n_rows : int
-        Unlabelled rows still in the pool.
+    n_samples : int
+        Unlabeled rows still in the pool.
     classes : ndarray of shape (n_classes,)
         The student's classes, in the order of the probability columns.
     iter_proba : callable
@@ -48,7 +48,7 @@ class QueryPool:
         Estimated share of rows on which the teacher is wrong; None: unknown, or the
         strategy does not say that it needs it.
     gather_pool, gather_labeled : callable or None, default=None
-        Return the unlabelled rows, and the rows labelled so far with their
+        Return the unlabeled rows, and the rows labeled so far with their
         labels of shape (n_labeled, n_classes).
 
     Attributes
@@ -60,7 +60,7 @@ class QueryPool:
 
     def __init__(
         self,
-        n_rows,
+        n_samples,
         classes,
         iter_proba,
         *,
@@ -71,7 +71,7 @@ class QueryPool:
         gather_pool=None,
         gather_labeled=None,
     ):
-        self.n_rows = n_rows
+        self.n_samples = n_samples
         self.classes = classes
         self.student = student
         self.teacher_error = teacher_error
@@ -92,7 +92,7 @@ class QueryPool:
 
     @property
     def X(self):
-        """The unlabelled rows, in pool order and in the user's container."""
+        """The unlabeled rows, in pool order and in the user's container."""
         if "X" not in self._cache:
             self._cache["X"] = self._gather_pool()
         return self._cache["X"]
@@ -117,7 +117,7 @@ class QueryPool:
 
         Returns
         -------
-        proba : ndarray of shape (n_rows, n_classes)
+        proba : ndarray of shape (n_samples, n_classes)
             A table in memory; use `map_blocks` where one number a row is enough.
         """
         if "proba" not in self._cache:
@@ -139,10 +139,10 @@ class QueryPool:
 
         Returns
         -------
-        values : ndarray of shape (n_rows,)
+        values : ndarray of shape (n_samples,)
             One value a row.
         """
-        values = np.empty(self.n_rows, dtype=dtype)
+        values = np.empty(self.n_samples, dtype=dtype)
         start = 0
         if "proba" in self._cache:
             results = iter([function(self._cache["proba"])])
@@ -151,9 +151,9 @@ class QueryPool:
         for block in results:
             values[start : start + len(block)] = block
             start += len(block)
-        if start != self.n_rows:
+        if start != self.n_samples:
             raise ValueError(
-                f"iter_proba must cover the pool's {self.n_rows} rows, got {start} "
+                f"iter_proba must cover the pool's {self.n_samples} rows, got {start} "
                 "rows in all; yield every block of probabilities once, in order."
             )
         return values
@@ -174,7 +174,7 @@ class QueryPool:
         Returns
         -------
         values : RowBlocks
-            With ``n_rows``; ``map(function)`` returns what a function makes of each
+            With ``n_samples``; ``map(function)`` returns what a function makes of each
             block, ``gather()`` brings all values here, in float32.
         """
         values = None
@@ -184,7 +184,7 @@ class QueryPool:
 
 
 class QueryStrategy(BaseEstimator):
-    """Choose which unlabelled rows to ask the teacher about.
+    """Choose which unlabeled rows to ask the teacher about.
 
     Subclasses implement `query`. A strategy only ranks: it never sees the teacher
     and never pays. Its constructor stores parameters as scikit-learn estimators
@@ -210,16 +210,16 @@ class QueryStrategy(BaseEstimator):
         Parameters
         ----------
         pool : QueryPool
-            The unlabelled rows and what is known of them.
+            The unlabeled rows and what is known of them.
         n_queries : int
-            Rows to choose, at most ``pool.n_rows``.
+            Rows to choose, at most ``pool.n_samples``.
         random_state : numpy.random.Generator
             The only source of randomness to use.
 
         Returns
         -------
         positions : ndarray of int of shape (n_queries,)
-            Distinct positions in ``[0, pool.n_rows)``.
+            Distinct positions in ``[0, pool.n_samples)``.
         """
 
 
@@ -229,8 +229,8 @@ class ScoreStrategy(QueryStrategy):
     Parameters
     ----------
     score : callable
-        ``score(proba) -> (n_rows,)``: takes the student's probabilities of shape
-        (n_rows, n_classes), returns one score a row; higher means ask sooner.
+        ``score(proba) -> (n_samples,)``: takes the student's probabilities of shape
+        (n_samples, n_classes), returns one score a row; higher means ask sooner.
     per_row : bool, default=False
         Whether a row's score depends on that row alone; then the pool is scored
         in blocks and its probabilities are never all in memory.
@@ -264,7 +264,7 @@ class ScoreStrategy(QueryStrategy):
         if self.per_row:
             return self._row_scores(pool, self.score)
         scores = np.asarray(self.score(pool.predict_proba()))
-        if scores.shape != (pool.n_rows,) or scores.dtype.kind not in "fiub":
+        if scores.shape != (pool.n_samples,) or scores.dtype.kind not in "fiub":
             raise _bad_scores(self.score, pool, scores.shape, f"dtype {scores.dtype}")
         return _refuse_not_finite(RowBlocks([scores]), pool, self.score)
 
@@ -288,7 +288,7 @@ def summarize_gains(gains):
     """
     summaries = gains.map(_sum_and_max)
     return {
-        "gain_mean": float(sum(s for s, _ in summaries) / gains.n_rows),
+        "gain_mean": float(sum(s for s, _ in summaries) / gains.n_samples),
         "gain_max": float(max(m for _, m in summaries)),
     }
 
@@ -302,7 +302,7 @@ def _refuse_not_finite(scores, pool, function):
     bad = first_row(scores, _is_not_finite)
     if bad is not None:
         row, value = bad
-        shape = (pool.n_rows,)
+        shape = (pool.n_samples,)
         raise _bad_scores(function, pool, shape, f"{value} for row {row}", "with")
     return scores
 
@@ -314,9 +314,9 @@ def _is_not_finite(block):
 def _bad_scores(function, pool, shape, fault, word="of"):
     return QueryStrategyError(
         f"the query strategy {_name_of(function)} must return one finite "
-        f"score for each of the {pool.n_rows} rows of the pool, got shape "
+        f"score for each of the {pool.n_samples} rows of the pool, got shape "
         f"{shape} {word} {fault}; return an array of shape "
-        "(n_rows,), higher meaning ask sooner."
+        "(n_samples,), higher meaning ask sooner."
     )
 
 
@@ -329,10 +329,10 @@ def top_rows(scores, n_queries, random_state):
 
     Parameters
     ----------
-    scores : ndarray of shape (n_rows,)
+    scores : ndarray of shape (n_samples,)
         Finite scores.
     n_queries : int
-        Rows to choose, in [1, n_rows].
+        Rows to choose, in [1, n_samples].
     random_state : numpy.random.Generator
         Breaks ties.
 
@@ -353,8 +353,8 @@ def top_rows(scores, n_queries, random_state):
 
 def _top_of_blocks(scores, n_queries, random_state):
     """Choose as `top_rows` does: the best of each block compete."""
-    if n_queries >= scores.n_rows:
-        return np.arange(scores.n_rows)
+    if n_queries >= scores.n_samples:
+        return np.arange(scores.n_samples)
     best = np.concatenate(scores.map(_largest, n_queries))
     border = _largest(best, n_queries).min()
     found = scores.map(_above_and_ties, border)
@@ -388,14 +388,14 @@ def _ties_at(block, border, ranks):
     return np.flatnonzero(block == border)[ranks]
 
 
-def check_query(positions, n_rows, n_queries, strategy):
+def check_query(positions, n_samples, n_queries, strategy):
     """Hold a strategy's answer against its contract.
 
     Parameters
     ----------
     positions : array-like of int of shape (n_queries,)
         What the strategy returned.
-    n_rows : int
+    n_samples : int
         Rows in the pool it was shown.
     n_queries : int
         Rows it was asked for.
@@ -410,7 +410,7 @@ def check_query(positions, n_rows, n_queries, strategy):
     Raises
     ------
     QueryStrategyError
-        If positions repeat, lie outside the pool (for example labelled rows, which
+        If positions repeat, lie outside the pool (for example labeled rows, which
         are no part of it), are not integers, or are not `n_queries` many.
     """
     name = type(strategy).__name__
@@ -422,12 +422,12 @@ def check_query(positions, n_rows, n_queries, strategy):
             "return positions in the pool it was shown."
         )
     positions = positions.astype(np.int64)
-    outside = positions[(positions < 0) | (positions >= n_rows)]
+    outside = positions[(positions < 0) | (positions >= n_samples)]
     if outside.size:
         raise QueryStrategyError(
             f"the query strategy {name} returned position {outside[0]}, which is not "
-            f"an unlabelled row: the pool has {n_rows} rows; return positions in "
-            f"[0, {n_rows}), labelled rows are not part of the pool."
+            f"an unlabeled row: the pool has {n_samples} rows; return positions in "
+            f"[0, {n_samples}), labeled rows are not part of the pool."
         )
     values, counts = np.unique(positions, return_counts=True)
     if counts.size and counts.max() > 1:

@@ -43,7 +43,7 @@ class RowBlocks:
     >>> import numpy as np
     >>> from skadistill.query import RowBlocks
     >>> blocks = RowBlocks([np.array([1.0, 3.0])])
-    >>> blocks.n_rows, blocks.map(np.sum), blocks.transform(np.negative).gather()
+    >>> blocks.n_samples, blocks.map(np.sum), blocks.transform(np.negative).gather()
     (2, [np.float64(4.0)], array([-1., -3.]))
     """
 
@@ -56,7 +56,7 @@ class RowBlocks:
         self.dtype = blocks[0].dtype if blocks else np.dtype(np.float32)
 
     @property
-    def n_rows(self):
+    def n_samples(self):
         """Number of rows."""
         return int(self.bounds[-1])
 
@@ -119,7 +119,7 @@ class RowBlocks:
 
         Returns
         -------
-        values : ndarray of shape (n_rows,)
+        values : ndarray of shape (n_samples,)
             In the pool's order; no copy where they are one block already.
         """
         if len(self.blocks) == 1:
@@ -165,8 +165,8 @@ def aligned_bounds(bounds, unit=None):
     array([ 0,  4,  8, 11])
     """
     unit = unit or BLOCK_ROWS
-    n_rows = bounds[-1]
-    return np.unique(np.minimum(-(-np.asarray(bounds) // unit) * unit, n_rows))
+    n_samples = bounds[-1]
+    return np.unique(np.minimum(-(-np.asarray(bounds) // unit) * unit, n_samples))
 
 
 def aligned_pieces(bounds, first, last):
@@ -237,7 +237,7 @@ def stretches(values):
 
     Parameters
     ----------
-    values : ndarray of shape (n_rows,)
+    values : ndarray of shape (n_samples,)
         One number a row.
 
     Yields

@@ -25,13 +25,13 @@ def capped_distribution(gains, n_mistakes, n_queries, *, losses=None):
 
     Parameters
     ----------
-    gains : array-like of shape (n_rows,)
+    gains : array-like of shape (n_samples,)
         What a right label of each row is worth; finite, not negative.
     n_mistakes : float
-        m in [0, n_rows).
+        m in [0, n_samples).
     n_queries : int
-        b in [1, n_rows], the rows to draw; the cap is 1/b.
-    losses : array-like of shape (n_rows,) or None, default=None
+        b in [1, n_samples], the rows to draw; the cap is 1/b.
+    losses : array-like of shape (n_samples,) or None, default=None
         What a wrong label of each row costs, not negative. None: it costs
         nothing.
 
@@ -77,14 +77,14 @@ def solve_capped(gains, high, n_mistakes, n_queries):
 
     Parameters
     ----------
-    gains : ndarray of shape (n_rows,)
+    gains : ndarray of shape (n_samples,)
         Checked gains.
     high : float
         The largest of them, not 0.
     n_mistakes : float
-        m in [0, n_rows).
+        m in [0, n_samples).
     n_queries : int
-        b in [1, n_rows].
+        b in [1, n_samples].
 
     Returns
     -------
@@ -196,7 +196,7 @@ def _fill_up(room, mass):
 
 
 def _golden_section(function, low, high, n_steps=80):
-    """Maximise a concave function on [low, high]."""
+    """Maximize a concave function on [low, high]."""
     ratio = (np.sqrt(5.0) - 1) / 2
     a, b = high - ratio * (high - low), low + ratio * (high - low)
     value_a, value_b = function(a), function(b)

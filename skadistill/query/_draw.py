@@ -20,14 +20,14 @@ def fixed_size_sample(inclusion, random_state=None):
     probabilities end to end in random order and take every row that a comb with
     teeth one apart and a random start falls on. The size is fixed and the
     marginals are exact, which ``Generator.choice(replace=False, p=...)`` does not
-    give. The permutation shuffles chunks of at most ``n_rows / 8192`` rows, and
+    give. The permutation shuffles chunks of at most ``n_samples / 8192`` rows, and
     the rows inside a chunk only where a tooth falls on it, so a draw from 1e8 rows
     costs one pass and little memory. Where there are that many rows, two rows of
     one chunk are drawn together only if the chunk expects more than one draw.
 
     Parameters
     ----------
-    inclusion : array-like of shape (n_rows,)
+    inclusion : array-like of shape (n_samples,)
         Inclusion probabilities in [0, 1] whose sum is a whole number.
     random_state : None, int, numpy.random.Generator, default=None
         Source of randomness, passed through :func:`numpy.random.default_rng`.
@@ -78,10 +78,10 @@ def draw_rows(inclusion, random_state):
     rows : ndarray of int64 of shape (n_drawn,)
         Positions, ascending. Which they are does not depend on the blocks.
     """
-    n_rows = inclusion.n_rows
-    if n_rows == 0:
+    n_samples = inclusion.n_samples
+    if n_samples == 0:
         return np.empty(0, dtype=np.int64)
-    chunk = _rows_of_a_chunk(n_rows)
+    chunk = _rows_of_a_chunk(n_samples)
     low, high = _extremes(inclusion)
     # Rounding may have lifted rows above 1; they count as 1.
     n_ones, _, sums = _sum_chunks(inclusion, chunk, 1.0 if high > 1 else np.inf)
@@ -90,7 +90,7 @@ def draw_rows(inclusion, random_state):
     if n_drawn == 0:
         return np.empty(0, dtype=np.int64)
     # At most n_drawn rows can be this close to 1, whatever their number.
-    margin = min(_CERTAIN, 0.25 / n_rows)
+    margin = min(_CERTAIN, 0.25 / n_samples)
     # Rows from here on are drawn without a lot: a row as long as the gap between
     # two teeth could be hit twice.
     certain, n_certain = np.inf, 0
@@ -110,9 +110,9 @@ def draw_rows(inclusion, random_state):
     return np.sort(np.concatenate(rows))
 
 
-def _rows_of_a_chunk(n_rows):
+def _rows_of_a_chunk(n_samples):
     """Choose a power of two, so that chunks divide the blocks wherever they are."""
-    wanted = -(-n_rows // _N_CHUNKS)
+    wanted = -(-n_samples // _N_CHUNKS)
     return min(1 << (wanted - 1).bit_length(), _SLAB)
 
 

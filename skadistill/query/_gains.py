@@ -21,12 +21,12 @@ def as_gains(gains):
 
     Parameters
     ----------
-    gains : array-like of shape (n_rows,)
+    gains : array-like of shape (n_samples,)
         Gains; float32 and float64 are not copied.
 
     Returns
     -------
-    gains : ndarray of float32 or float64 of shape (n_rows,)
+    gains : ndarray of float32 or float64 of shape (n_samples,)
         The same; those whose inverse could overflow are 0.
     low, high : float
         The least and the largest gain.
@@ -96,14 +96,14 @@ def check_losses(losses, gains):
 
     Parameters
     ----------
-    losses : array-like of shape (n_rows,)
+    losses : array-like of shape (n_samples,)
         What a wrong label of each row costs.
-    gains : ndarray of shape (n_rows,)
+    gains : ndarray of shape (n_samples,)
         Gains.
 
     Returns
     -------
-    losses : ndarray of float64 of shape (n_rows,)
+    losses : ndarray of float64 of shape (n_samples,)
         The same.
 
     Raises
@@ -121,14 +121,14 @@ def check_losses(losses, gains):
     return losses
 
 
-def check_mistakes(n_mistakes, n_rows):
-    """Return the number of wrong labels as a float in [0, n_rows).
+def check_mistakes(n_mistakes, n_samples):
+    """Return the number of wrong labels as a float in [0, n_samples).
 
     Parameters
     ----------
     n_mistakes : float
         Number of rows on which the teacher may be wrong.
-    n_rows : int
+    n_samples : int
         Rows of the pool.
 
     Returns
@@ -142,22 +142,22 @@ def check_mistakes(n_mistakes, n_rows):
         If it is out of range.
     """
     n_mistakes = float(n_mistakes)
-    if not 0 <= n_mistakes < n_rows:
+    if not 0 <= n_mistakes < n_samples:
         raise ValueError(
-            f"n_mistakes must lie in [0, n_rows), got {n_mistakes} for {n_rows} rows; "
-            "it is the number of rows on which the teacher may be wrong."
+            f"n_mistakes must lie in [0, n_samples), got {n_mistakes} for {n_samples} "
+            "rows; it is the number of rows on which the teacher may be wrong."
         )
     return n_mistakes
 
 
-def check_queries(n_queries, n_rows):
-    """Return the number of rows to ask for as an int in [1, n_rows].
+def check_queries(n_queries, n_samples):
+    """Return the number of rows to ask for as an int in [1, n_samples].
 
     Parameters
     ----------
     n_queries : int
         Rows to ask for.
-    n_rows : int
+    n_samples : int
         Rows of the pool.
 
     Returns
@@ -170,10 +170,10 @@ def check_queries(n_queries, n_rows):
     ValueError
         If it is out of range or no whole number.
     """
-    if not (1 <= n_queries <= n_rows and n_queries == int(n_queries)):
+    if not (1 <= n_queries <= n_samples and n_queries == int(n_queries)):
         raise ValueError(
-            f"n_queries must be a whole number in [1, n_rows], got {n_queries} for "
-            f"{n_rows} rows; ask for at most as many rows as there are."
+            f"n_queries must be a whole number in [1, n_samples], got {n_queries} for "
+            f"{n_samples} rows; ask for at most as many rows as there are."
         )
     return int(n_queries)
 
@@ -183,7 +183,7 @@ def count_positive(block):
 
     Parameters
     ----------
-    block : ndarray of shape (n_rows,)
+    block : ndarray of shape (n_samples,)
         Checked gains.
 
     Returns

@@ -23,7 +23,7 @@ class GameSolution:
 
     Parameters
     ----------
-    p : ndarray of shape (n_rows,)
+    p : ndarray of shape (n_samples,)
         Probability of each row, summing to 1; same dtype as the gains.
     value : float
         What p guarantees in expectation for one draw, in units of the gains.
@@ -54,13 +54,13 @@ def robust_distribution(gains, n_mistakes, *, losses=None):
 
     Parameters
     ----------
-    gains : array-like of shape (n_rows,)
+    gains : array-like of shape (n_samples,)
         What a right label of each row is worth; finite, not negative.
     n_mistakes : float
-        m in [0, n_rows), real. 0 puts all mass on the largest gain (ties share
-        it); m towards the number of positive gains spreads p over all of them in
+        m in [0, n_samples), real. 0 puts all mass on the largest gain (ties share
+        it); m toward the number of positive gains spreads p over all of them in
         proportion to 1/g.
-    losses : array-like of shape (n_rows,) or None, default=None
+    losses : array-like of shape (n_samples,) or None, default=None
         What a wrong label of each row costs, not negative. None: it costs
         nothing. With losses the gains are sorted, so this form takes
         O(n log n) time and O(n) memory.
@@ -161,13 +161,13 @@ def worst_case_value(p, gains, n_mistakes, *, losses=None):
 
     Parameters
     ----------
-    p : array-like of shape (n_rows,)
+    p : array-like of shape (n_samples,)
         Probability of drawing each row.
-    gains : array-like of shape (n_rows,)
+    gains : array-like of shape (n_samples,)
         What a right label of each row is worth.
     n_mistakes : float
-        m in [0, n_rows]; a fractional part corrupts one row partly.
-    losses : array-like of shape (n_rows,) or None, default=None
+        m in [0, n_samples]; a fractional part corrupts one row partly.
+    losses : array-like of shape (n_samples,) or None, default=None
         What a wrong label of each row costs; None: nothing.
 
     Returns

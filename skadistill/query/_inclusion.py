@@ -27,9 +27,9 @@ def robust_inclusion(gains, n_mistakes, n_queries, *, loss=0.0):
     gains : RowBlocks
         Checked gains.
     n_mistakes : float
-        m in [0, n_rows).
+        m in [0, n_samples).
     n_queries : int
-        b in [1, n_rows].
+        b in [1, n_samples].
     loss : float, default=0.0
         What a wrong label of any row costs.
 
@@ -44,19 +44,21 @@ def robust_inclusion(gains, n_mistakes, n_queries, *, loss=0.0):
     n_support : int
         Number of rows with positive probability.
     """
-    n_rows = gains.n_rows
-    n_mistakes = check_mistakes(n_mistakes, n_rows)
+    n_samples = gains.n_samples
+    n_mistakes = check_mistakes(n_mistakes, n_samples)
     low, high = check_gains(gains)
     if high == 0 and not loss:
-        even = gains.dtype.type(1 / n_rows) * gains.dtype.type(n_queries)
-        return gains.transform(_Even(even)), 0.0, n_rows
+        even = gains.dtype.type(1 / n_samples) * gains.dtype.type(n_queries)
+        return gains.transform(_Even(even)), 0.0, n_samples
     if not loss:
         level, bound, count, inverse_sum = solve_level(gains, low, high, n_mistakes)
         play = _RobustPlay(bound, 1.0 / inverse_sum, n_queries)
         if play.fits_cap(gains):
             return gains.transform(play), level, count
         values, _, high = as_gains(gains.gather())
-        game = solve_capped(values, high, n_mistakes, check_queries(n_queries, n_rows))
+        game = solve_capped(
+            values, high, n_mistakes, check_queries(n_queries, n_samples)
+        )
     else:
         values = gains.gather()
         losses = np.full_like(values, loss)
@@ -68,20 +70,20 @@ def robust_inclusion(gains, n_mistakes, n_queries, *, loss=0.0):
 def regret_distribution(gains, n_queries):
     """Solve the regret game, which needs no estimate of the teacher's errors.
 
-    Choose inclusion probabilities q with sum b that minimise the largest gain
+    Choose inclusion probabilities q with sum b that minimize the largest gain
     left behind, max_i g_i (1 - q_i). The optimum is q_i = max(0, 1 - v / g_i)
     with v the water level for mass b.
 
     Parameters
     ----------
-    gains : array-like of shape (n_rows,)
+    gains : array-like of shape (n_samples,)
         What a right label of each row is worth; finite, not negative.
     n_queries : int
-        b in [1, n_rows].
+        b in [1, n_samples].
 
     Returns
     -------
-    inclusion : ndarray of shape (n_rows,)
+    inclusion : ndarray of shape (n_samples,)
         Inclusion probabilities in [0, 1] that sum to b; dtype of the gains. Where
         b exceeds the number of positive gains the rest is spread evenly over the
         rows without gain.
@@ -104,21 +106,21 @@ def regret_inclusion(gains, n_queries):
     gains : RowBlocks
         Checked gains.
     n_queries : int
-        b in [1, n_rows].
+        b in [1, n_samples].
 
     Returns
     -------
     inclusion : RowBlocks
         Inclusion probabilities that sum to b.
     """
-    n_rows = gains.n_rows
-    n_queries = check_queries(n_queries, n_rows)
+    n_samples = gains.n_samples
+    n_queries = check_queries(n_queries, n_samples)
     low, high = check_gains(gains)
-    if n_queries == n_rows:
+    if n_queries == n_samples:
         return gains.transform(_Even(gains.dtype.type(1)))
-    n_positive = n_rows if low > 0 else sum(gains.map(count_positive))
+    n_positive = n_samples if low > 0 else sum(gains.map(count_positive))
     if n_queries >= n_positive:
-        rest = (n_queries - n_positive) / (n_rows - n_positive)
+        rest = (n_queries - n_positive) / (n_samples - n_positive)
         return gains.transform(_GainsFirst(rest))
     level = solve_level(gains, low, high, float(n_queries))[0]
     return gains.transform(_RegretPlay(level))

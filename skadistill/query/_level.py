@@ -35,10 +35,10 @@ def water_level(gains, mass):
 
     Parameters
     ----------
-    gains : array-like of shape (n_rows,)
+    gains : array-like of shape (n_samples,)
         Finite, not negative. float32 and float64 are read in place, in blocks.
     mass : float
-        In [0, n_rows). At 0 the level is the largest gain; at or above the number
+        In [0, n_samples). At 0 the level is the largest gain; at or above the number
         of positive gains it is 0.
 
     Returns
@@ -77,7 +77,7 @@ def solve_level(gains, low, high, mass):
     low, high : float
         The least and the largest of them.
     mass : float
-        In [0, n_rows).
+        In [0, n_samples).
 
     Returns
     -------
@@ -96,12 +96,12 @@ def solve_level(gains, low, high, mass):
         n_top = sum(gains.map(_count_equal, high))
         below = _just_below(gains.dtype, high)
         return high, below, n_top, n_top / high if high else np.inf
-    n_positive = gains.n_rows if low > 0 else sum(gains.map(count_positive))
+    n_positive = gains.n_samples if low > 0 else sum(gains.map(count_positive))
     if mass >= n_positive:
         tally = _tally(gains, 0.0, 0.0, 0)
         return 0.0, 0.0, tally.count, tally.inverse_sum
     left, right = (_round_down(gains.dtype, v) for v in _bracket(gains, high, mass))
-    limit = max(4 * _SAMPLE, gains.n_rows // _COLLECT_SHARE)
+    limit = max(4 * _SAMPLE, gains.n_samples // _COLLECT_SHARE)
     tally = _tally(gains, left, right, limit)
     is_below = tally.count - right * tally.inverse_sum <= mass
     if is_below and tally.n_between <= limit:
@@ -119,7 +119,7 @@ def _bracket(gains, high, mass):
     and moving the mass by four standard errors, and four of the largest terms,
     either way almost always brackets the level.
     """
-    n = gains.n_rows
+    n = gains.n_samples
     if n <= 4 * _SAMPLE:
         return 0.0, high
     stride = n // _SAMPLE
@@ -197,7 +197,7 @@ def _newton(gains, bound, mass):
 
 
 def _best_level(count, inverse_sum, near, mass):
-    """Maximise (k - mass) / H_k where the k-th gain is one of `near`.
+    """Maximize (k - mass) / H_k where the k-th gain is one of `near`.
 
     `near` is ascending; `count` and `inverse_sum` belong to the gains above all
     of it. Returns the level and how many of `near` its support takes.
@@ -346,7 +346,7 @@ def inverse_above(gains, bound, scale):
 
     Parameters
     ----------
-    gains : ndarray of shape (n_rows,)
+    gains : ndarray of shape (n_samples,)
         Checked gains.
     bound : float
         At least 0; exact in the dtype of the gains.
@@ -355,7 +355,7 @@ def inverse_above(gains, bound, scale):
 
     Returns
     -------
-    scaled : ndarray of shape (n_rows,)
+    scaled : ndarray of shape (n_samples,)
         In the dtype of the gains.
     """
     out = np.empty_like(gains, order="C")

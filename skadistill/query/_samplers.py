@@ -27,12 +27,12 @@ def margin_gain(proba):
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Rows of probabilities, at least two classes.
 
     Returns
     -------
-    gain : ndarray of shape (n_rows,)
+    gain : ndarray of shape (n_samples,)
         In [0, 1]; 1 where the two first classes tie.
 
     Examples
@@ -61,12 +61,12 @@ def entropy_gain(proba):
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Rows of probabilities.
 
     Returns
     -------
-    gain : ndarray of shape (n_rows,)
+    gain : ndarray of shape (n_samples,)
         In [0, log(n_classes)].
 
     Examples
@@ -85,12 +85,12 @@ def least_confident_gain(proba):
 
     Parameters
     ----------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Rows of probabilities.
 
     Returns
     -------
-    gain : ndarray of shape (n_rows,)
+    gain : ndarray of shape (n_samples,)
         In [0, 1 - 1 / n_classes].
 
     Examples
@@ -111,7 +111,7 @@ _GAINS = {
 
 
 class RobustSampler(QueryStrategy):
-    """Draw rows that are informative and likely to be labelled rightly.
+    """Draw rows that are informative and likely to be labeled rightly.
 
     The sampler and an adversary play a game: the adversary makes the teacher wrong
     on m rows of the pool, the sampler chooses with which probability to ask for
@@ -184,8 +184,8 @@ class RobustSampler(QueryStrategy):
                 "pass what a wrong label costs in units of the largest gain."
             )
         pool.report |= summarize_gains(gains) | {"n_mistakes": n_mistakes}
-        if n_queries >= pool.n_rows:
-            return np.arange(pool.n_rows)
+        if n_queries >= pool.n_samples:
+            return np.arange(pool.n_samples)
         inclusion = self._inclusion(gains, n_mistakes, n_queries, pool.report)
         return draw_rows(inclusion, random_state)
 
@@ -208,7 +208,7 @@ class RobustSampler(QueryStrategy):
                     f"n_mistakes must not be negative, got {self.n_mistakes}; pass the "
                     'number of rows the teacher may get wrong, "auto" or None.'
                 )
-            return min(float(self.n_mistakes), np.nextafter(pool.n_rows, 0))
+            return min(float(self.n_mistakes), np.nextafter(pool.n_samples, 0))
         if self.n_mistakes != "auto":
             raise ValueError(
                 f'n_mistakes must be "auto", a number or None, got '
@@ -217,7 +217,7 @@ class RobustSampler(QueryStrategy):
             )
         if pool.teacher_error is None:
             return None
-        return min(pool.teacher_error * pool.n_rows, np.nextafter(pool.n_rows, 0))
+        return min(pool.teacher_error * pool.n_samples, np.nextafter(pool.n_samples, 0))
 
     def _inclusion(self, gains, n_mistakes, n_queries, report):
         """Turn the game's play into inclusion probabilities summing to n_queries."""
@@ -331,4 +331,4 @@ class RandomSampler(QueryStrategy):
     """
 
     def query(self, pool, n_queries, random_state):
-        return np.sort(random_state.choice(pool.n_rows, n_queries, replace=False))
+        return np.sort(random_state.choice(pool.n_samples, n_queries, replace=False))

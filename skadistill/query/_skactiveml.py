@@ -34,10 +34,10 @@ _MODEL_ARGUMENTS = {"clf": "fit_clf", "estimator": "fit_estimator"}
 class SkactivemlStrategy(QueryStrategy):
     """Ask the rows that a scikit-activeml pool strategy picks.
 
-    The strategy sees one table: the labelled rows first, with the most probable
+    The strategy sees one table: the labeled rows first, with the most probable
     class of each label (its position in ``classes``) as y, then the pool, with y
     missing. Where it wants a classifier it gets the student, frozen; where it
-    wants a discriminator it gets a standardised logistic regression. Each call
+    wants a discriminator it gets a standardized logistic regression. Each call
     works on a clone, so nothing is carried from one round to the next.
 
     Parameters
@@ -56,7 +56,7 @@ class SkactivemlStrategy(QueryStrategy):
     QueryStrategyError
         On `query`: if the strategy is not an instance of a single-annotator pool
         strategy, needs an argument that neither side gives, wants to refit the
-        student, picks a labelled row, or if the rows are sparse or not numeric.
+        student, picks a labeled row, or if the rows are sparse or not numeric.
     ImportError
         On `query`: if scikit-activeml is not installed.
 
@@ -88,7 +88,7 @@ class SkactivemlStrategy(QueryStrategy):
         pool : QueryPool
             What the loop shows to a strategy.
         n_queries : int
-            Rows to pick, at most ``pool.n_rows``.
+            Rows to pick, at most ``pool.n_samples``.
         random_state : numpy.random.Generator
             Seeds the strategy.
 
@@ -102,7 +102,7 @@ class SkactivemlStrategy(QueryStrategy):
         seed = int(random_state.integers(2**31 - 1))
         strategy = _seeded_clone(self.strategy, seed)
         X, restore = _stack(pool.X_labeled, pool.X)
-        n_labeled = X.shape[0] - pool.n_rows
+        n_labeled = X.shape[0] - pool.n_samples
         y = np.full(X.shape[0], np.nan)
         y[:n_labeled] = np.argmax(pool.y_labeled, axis=1)
         model = _frozen_student_class()(pool.student, pool.classes, restore)
@@ -112,7 +112,7 @@ class SkactivemlStrategy(QueryStrategy):
         if rows.size and rows.min() < 0:
             raise QueryStrategyError(
                 f"{type(strategy).__name__} picked row {rows.min() + n_labeled} of its "
-                f"table, but the first {n_labeled} rows are labelled already; pass a "
+                f"table, but the first {n_labeled} rows are labeled already; pass a "
                 "strategy that picks only rows whose y is missing."
             )
         return rows
@@ -230,7 +230,7 @@ def _seeded_clone(strategy, seed):
 
 
 def _stack(X_labeled, X_pool):
-    """Put labelled and pool rows into one dense table, with the way back."""
+    """Put labeled and pool rows into one dense table, with the way back."""
     labeled, _ = _as_table(X_labeled)
     pool, restore = _as_table(X_pool)
     return np.concatenate([labeled, pool]), restore
@@ -241,7 +241,7 @@ def _as_table(X):
 
     Returns
     -------
-    table : ndarray of float32 or float64 of shape (n_rows, n_values)
+    table : ndarray of float32 or float64 of shape (n_samples, n_values)
         The rows, flattened where they had more than one dimension.
     restore : callable
         Turns such a table into the container and dtypes that X had.
@@ -390,7 +390,7 @@ def _robust_query_strategy_class():
             Parameters
             ----------
             X : array-like of shape (n_samples, n_features)
-                Labelled and unlabelled rows.
+                Labeled and unlabeled rows.
             y : array-like of shape (n_samples,)
                 Labels, `missing_label` where there is none.
             clf : skactiveml.base.SkactivemlClassifier

@@ -36,11 +36,11 @@ def count_params(estimator, X, y=None):
         ``MLPClassifier`` or ``MLPRegressor``, a ``Pipeline`` that ends in one, or an
         ``ActiveDistiller`` whose student is one: then the student is what is
         counted.
-    X : array-like of shape (n_rows, n_features, ...)
+    X : array-like of shape (n_samples, n_features, ...)
         Rows it would be trained on. The leading steps of a pipeline are fitted on
         them, since they decide how many columns the network sees; where that is
         slow, ``Pipeline(memory=...)`` does it once.
-    y : array-like of shape (n_rows,), default=None
+    y : array-like of shape (n_samples,), default=None
         Labels, for the number of classes.
 
     Returns
@@ -66,15 +66,15 @@ def count_macs(estimator, X, y=None):
     """Count the multiplications with a weight that predicting one row takes.
 
     Linear and convolutional layers are counted, whatever the module calls them;
-    biases, activations, pooling and normalisation are not.
+    biases, activations, pooling and normalization are not.
 
     Parameters
     ----------
     estimator : estimator
         As in :func:`count_params`.
-    X : array-like of shape (n_rows, n_features, ...)
+    X : array-like of shape (n_samples, n_features, ...)
         Rows it would be trained on; the first one is predicted.
-    y : array-like of shape (n_rows,), default=None
+    y : array-like of shape (n_samples,), default=None
         Labels, for the number of classes.
 
     Returns
@@ -124,9 +124,9 @@ def measure_latency(estimator, X, y=None, *, batch=None, n_repeats=15):
     estimator : estimator
         As in :func:`count_params`. Of a pipeline all steps are timed, of an
         ``ActiveDistiller`` the student.
-    X : array-like of shape (n_rows, n_features, ...)
+    X : array-like of shape (n_samples, n_features, ...)
         Rows it would be trained on.
-    y : array-like of shape (n_rows,), default=None
+    y : array-like of shape (n_samples,), default=None
         Labels, for the number of classes.
     batch : array-like of shape (n_batch_rows, n_features, ...) or None, default=None
         The rows to predict. None: `X`.
@@ -186,8 +186,10 @@ class CostMeter:
         self.X, self.y = X, y
         self.options: dict = {}
         if cost == "latency":
-            n_rows = _num_samples(X)
-            rows = check_random_state(random_state).permutation(n_rows)[:LATENCY_ROWS]
+            n_samples = _num_samples(X)
+            rows = check_random_state(random_state).permutation(n_samples)[
+                :LATENCY_ROWS
+            ]
             self.options["batch"] = _safe_indexing(X, rows)
 
     def __call__(self, params):
@@ -216,9 +218,9 @@ def build_untrained(estimator, X, y=None):
     ----------
     estimator : estimator
         As in :func:`count_params`.
-    X : array-like of shape (n_rows, n_features, ...)
+    X : array-like of shape (n_samples, n_features, ...)
         Rows it would be trained on.
-    y : array-like of shape (n_rows,), default=None
+    y : array-like of shape (n_samples,), default=None
         Labels.
 
     Returns
@@ -274,10 +276,10 @@ def _build_student(net, X, y):
     sized = (
         net.module == "auto"
         if isinstance(net.module, str)
-        else ("n_rows" in parameter_names(net.module))
+        else ("n_samples" in parameter_names(net.module))
     )
-    if sized and "module__n_rows" not in net.get_params():
-        net.set_params(module__n_rows=_num_samples(X))
+    if sized and "module__n_samples" not in net.get_params():
+        net.set_params(module__n_samples=_num_samples(X))
     rows = _few_rows(y)
     try:
         return net.fit(_safe_indexing(X, rows), _safe_indexing(y, rows))

@@ -562,9 +562,9 @@ class _Search:
             open_ = [c for c in self._affordable() if c not in refined]
             if not open_:
                 break
-            centre = min(open_, key=self._rank)
-            refined.add(centre)
-            step += self._score(self._neighbours(centre), step)
+            center = min(open_, key=self._rank)
+            refined.add(center)
+            step += self._score(self._neighbors(center), step)
 
     def result(self, n_buckets):
         """Collect what was seen."""
@@ -616,14 +616,14 @@ class _Search:
                 kept.append(i)
         return [prefixes[i] for i in sorted(kept)]
 
-    def _neighbours(self, centre):
+    def _neighbors(self, center):
         """List the affordable choices that differ in one layer, layer by layer."""
         return [
             choice
             for layer, size in enumerate(self.space.sizes)
             for i in range(size)
-            if i != centre[layer]
-            and self.costs(choice := (*centre[:layer], i, *centre[layer + 1 :]))
+            if i != center[layer]
+            and self.costs(choice := (*center[:layer], i, *center[layer + 1 :]))
             <= self.limit
         ]
 

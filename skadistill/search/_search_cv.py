@@ -12,6 +12,7 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
 from skadistill._compat import Interval, StrOptions
+from skadistill.ledger import MemoryLedger
 from skadistill.search._cost import COSTS, CostMeter
 from skadistill.search._known import KnownResults
 from skadistill.search._layernas import (
@@ -20,7 +21,6 @@ from skadistill.search._layernas import (
     estimate_evaluations,
     layernas,
 )
-from skadistill.teachers import MemoryLedger
 
 __all__ = ["LayerNASSearchCV"]
 
@@ -216,9 +216,9 @@ feature_names_in_
 
         Parameters
         ----------
-        X : array-like, sparse matrix, DataFrame or list of length n_rows
+        X : array-like, sparse matrix, DataFrame or list of length n_samples
             Rows.
-        y : array-like of shape (n_rows,) or None, default=None
+        y : array-like of shape (n_samples,) or None, default=None
             Labels.
         **params : dict
             As in ``GridSearchCV``: passed to the estimator's ``fit``, the splitter

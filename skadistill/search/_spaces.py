@@ -53,7 +53,7 @@ class LayeredMLP(StudentMLP):
 class LayeredCNN(nn.Sequential):
     """Stack convolutional blocks, each of whose widths and kernels is a parameter.
 
-    A block is a convolution, batch normalisation, a rectifier and, while there is
+    A block is a convolution, batch normalization, a rectifier and, while there is
     more than one pixel, pooling by two. The mean over pixels goes into a linear layer.
 
     Parameters

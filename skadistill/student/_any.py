@@ -16,22 +16,22 @@ __all__ = ["as_student", "default_student", "expand_soft_labels", "fit_student"]
 
 
 def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-3):
-    """Turn rows with probabilities into labelled rows with weights.
+    """Turn rows with probabilities into labeled rows with weights.
 
     A row with weight :math:`w_i` and target :math:`t_i` becomes one copy per
-    class, labelled :math:`c` and weighing :math:`w_i t_{ic}`. For every learner
+    class, labeled :math:`c` and weighing :math:`w_i t_{ic}`. For every learner
     whose loss is a weighted sum over rows, training on the copies is training on
     the cross-entropy with soft targets.
 
     Parameters
     ----------
-    X : array-like, sparse matrix, frame or list of length n_rows
+    X : array-like, sparse matrix, frame or list of length n_samples
         Rows of any kind that can be indexed.
-    targets : array-like of shape (n_rows, n_classes)
+    targets : array-like of shape (n_samples, n_classes)
         Probabilities; rows sum to 1.
     classes : array-like of shape (n_classes,)
         Sorted labels of the columns.
-    sample_weight : array-like of shape (n_rows,) or None, default=None
+    sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of the rows; None means 1.
     threshold : float, default=1e-3
         Copies for classes less likely than this are left out and the row's other
@@ -57,11 +57,11 @@ def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-
     """
     _, classes = check_soft_targets(targets, classes)
     targets = np.asarray(targets, dtype=np.float64)
-    n_rows = len(targets)
-    if _num_samples(X) != n_rows:
+    n_samples = len(targets)
+    if _num_samples(X) != n_samples:
         raise ValueError(
             f"X and targets must have one row each per sample, got {_num_samples(X)} "
-            f"rows of X and {n_rows} of targets; pass the same rows."
+            f"rows of X and {n_samples} of targets; pass the same rows."
         )
     if not 0 <= threshold < 1:
         raise ValueError(
@@ -93,15 +93,15 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
         with a method `fit_soft` the probabilities as they are; the steps of a
         `Pipeline` are fitted in turn; any other classifier whose `fit` takes
         `sample_weight` gets the rows that :func:`expand_soft_labels` makes.
-    X : array-like, sparse matrix, frame or list of length n_rows
+    X : array-like, sparse matrix, frame or list of length n_samples
         Training rows.
-    targets : array-like of shape (n_rows, n_classes) or Lesson
+    targets : array-like of shape (n_samples, n_classes) or Lesson
         Probabilities; rows sum to 1. Or what an objective makes of them: a lesson
         whose weights depend on the student fits other students than nets twice,
         one that brings a loss of its own needs a net.
     classes : array-like of shape (n_classes,)
         Sorted labels of the columns.
-    sample_weight : array-like of shape (n_rows,) or None, default=None
+    sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of the rows.
     **fit_params : dict
         Passed to the estimator's fitting method; for a `Pipeline` with the step's
@@ -159,7 +159,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
 
 
 def _is_weighted_classifier(estimator):
-    """Tell whether labelled, weighted rows can be handed to an estimator."""
+    """Tell whether labeled, weighted rows can be handed to an estimator."""
     if not hasattr(estimator, "fit"):
         return False
     try:

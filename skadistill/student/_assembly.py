@@ -45,7 +45,7 @@ class AssembledNet(NeuralNet):
     skorch checks parameters in its constructor and needs a device from the start;
     here the constructor only stores, and what is looked at is looked at in `fit`.
     Module, criterion and optimizer are made when the data have told their sizes:
-    whoever fits sets `classes_`, `n_subclasses_`, `_input_shape`, `_n_rows`,
+    whoever fits sets `classes_`, `n_subclasses_`, `_input_shape`, `_n_samples`,
     `_moments` and `seed_` before `initialize`.
     """
 
@@ -230,7 +230,7 @@ class AssembledNet(NeuralNet):
         return super().torch_compile(module, name) if name in self._modules else module
 
     def initialize_module(self):
-        """Create the module, behind a standardising layer where there is one."""
+        """Create the module, behind a standardizing layer where there is one."""
         module = self._make_module()
         moments = getattr(self, "_moments", None)
         if moments is not None:
@@ -268,7 +268,7 @@ class AssembledNet(NeuralNet):
         return bool(self.standardize)
 
     def _measure(self, rows, weights):
-        """Compute what the standardising layer subtracts and divides by."""
+        """Compute what the standardizing layer subtracts and divides by."""
         self._moments = None
         if self._standardizes():
             self._moments = column_moments(rows, weights, channels=True)
@@ -279,7 +279,7 @@ class AssembledNet(NeuralNet):
         if hasattr(self, "_input_shape"):
             sizes["input_shape"] = self._input_shape
             sizes["n_features"] = self._input_shape[0]
-            sizes["n_rows"] = self._n_rows
+            sizes["n_samples"] = self._n_samples
         if hasattr(self, "classes_"):
             sizes["n_classes"] = len(self.classes_) * self.n_subclasses_
         return sizes
@@ -307,10 +307,10 @@ class AssembledNet(NeuralNet):
         if (
             self.optimizer is torch.optim.AdamW
             and "weight_decay" not in kwargs
-            and hasattr(self, "_n_rows")
+            and hasattr(self, "_n_samples")
         ):
             # The learning rates of a cosine sum to about half of lr times steps.
-            steps = max(1, self.max_epochs_) * -(-self._n_rows // self.batch_size_)
+            steps = max(1, self.max_epochs_) * -(-self._n_samples // self.batch_size_)
             kwargs["weight_decay"] = min(1.0, 2 * IDLE_DECAY / (kwargs["lr"] * steps))
         implementations = {"fused", "foreach", "capturable", "differentiable"}
         if "fused" in parameter_names(self.optimizer) and not (

@@ -22,7 +22,7 @@ class Rows:
 
     Parameters
     ----------
-    X : ndarray, csr matrix or csr array of shape (n_rows, ...)
+    X : ndarray, csr matrix or csr array of shape (n_samples, ...)
         The table. Arrays in memory become one tensor; read-only arrays and
         files mapped into memory are read batch by batch; sparse rows are made
         dense batch by batch.
@@ -124,9 +124,9 @@ def column_moments(rows, weights=None, channels=False):
 
     Parameters
     ----------
-    rows : Rows of shape (n_rows, n_columns, ...)
+    rows : Rows of shape (n_samples, n_columns, ...)
         The training rows.
-    weights : ndarray of shape (n_rows,) or None, default=None
+    weights : ndarray of shape (n_samples,) or None, default=None
         Positive weights of the rows.
     channels : bool, default=False
         Share one mean and one deviation among all positions of a channel (the
@@ -161,9 +161,9 @@ def column_moments(rows, weights=None, channels=False):
     variance = square / total
     if channels and len(shape) > 1:
         axes = tuple(range(1, len(shape)))
-        centre = mean.mean(dim=axes, keepdim=True)
-        variance = (variance + (mean - centre) ** 2).mean(dim=axes, keepdim=True)
-        mean = centre
+        center = mean.mean(dim=axes, keepdim=True)
+        variance = (variance + (mean - center) ** 2).mean(dim=axes, keepdim=True)
+        mean = center
     scale = variance.sqrt()
     # A column that float32 cannot tell from a constant counts as one.
     constant = scale <= 1e-7 * mean.abs()
@@ -178,10 +178,10 @@ class TableDataset(Dataset):
     ----------
     rows : Rows
         The inputs.
-    targets : torch.Tensor of shape (n_rows,) or (n_rows, n_columns), or None
+    targets : torch.Tensor of shape (n_samples,) or (n_samples, n_columns), or None
         Positions of classes, or probabilities, followed by whatever else the loss
         reads. None for prediction.
-    weights : torch.Tensor of shape (n_rows,) or None
+    weights : torch.Tensor of shape (n_samples,) or None
         Weights of the rows with mean 1; None where all are equal.
     X : array-like or None
         The table as it was validated, for scoring callbacks.
@@ -296,12 +296,12 @@ class TableLoader(DataLoader):
         super().__init__(dataset, batch_size=batch_size, shuffle=shuffle, **kwargs)
         self._shuffle = shuffle
 
-    def _bounds(self, n_rows):
+    def _bounds(self, n_samples):
         size = self.batch_size or 1
         if self.drop_last:
-            return [i * size for i in range(n_rows // size + 1)]
-        n_batches = -(-n_rows // size)
-        return [i * n_rows // n_batches for i in range(n_batches + 1)]
+            return [i * size for i in range(n_samples // size + 1)]
+        n_batches = -(-n_samples // size)
+        return [i * n_samples // n_batches for i in range(n_batches + 1)]
 
     def __iter__(self):
         table, index = self.dataset, None
@@ -313,10 +313,10 @@ class TableLoader(DataLoader):
         return self._batches(table, index)
 
     def _batches(self, table, index):
-        n_rows = len(table) if index is None else len(index)
-        bounds = self._bounds(n_rows)
+        n_samples = len(table) if index is None else len(index)
+        bounds = self._bounds(n_samples)
         if self._shuffle:
-            order = torch.randperm(n_rows, generator=self.generator)
+            order = torch.randperm(n_samples, generator=self.generator)
             index = order if index is None else index[order]
         if index is not None and table.rows.nbytes <= SHUFFLE_WHOLE_BYTES:
             table, index = table.take(index), None

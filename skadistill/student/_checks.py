@@ -24,14 +24,14 @@ def check_soft_targets(targets, classes):
 
     Parameters
     ----------
-    targets : array-like of shape (n_rows, n_classes)
+    targets : array-like of shape (n_samples, n_classes)
         Probabilities.
     classes : array-like of shape (n_classes,)
         Sorted, distinct labels.
 
     Returns
     -------
-    targets : ndarray of float32 of shape (n_rows, n_classes)
+    targets : ndarray of float32 of shape (n_samples, n_classes)
         Rows that sum to 1.
     classes : ndarray of shape (n_classes,)
         The labels as an array.
@@ -70,7 +70,7 @@ def check_soft_targets(targets, classes):
 
 
 def check_same_classes(classes, known, remedy):
-    """Refuse to go on training towards other classes than before."""
+    """Refuse to go on training toward other classes than before."""
     if not np.array_equal(classes, known):
         raise ValueError(
             "classes must stay the same when training continues, got "
@@ -79,7 +79,7 @@ def check_same_classes(classes, known, remedy):
 
 
 def check_same_subclasses(lesson, n_subclasses):
-    """Refuse to go on training towards another number of outputs per class."""
+    """Refuse to go on training toward another number of outputs per class."""
     if lesson is None and n_subclasses > 1:
         raise ValueError(
             f"the module has {n_subclasses} outputs per class, which labels alone "

@@ -30,7 +30,7 @@ def rows_that_fit(free_bytes, bytes_per_row, *, least=32, most=_MOST_ROWS):
 
     Returns
     -------
-    n_rows : int
+    n_samples : int
         Rows of a block.
 
     Examples
@@ -56,16 +56,16 @@ def rows_of_a_block(forward, rows, memory):
 
     Returns
     -------
-    n_rows : int
+    n_samples : int
         Rows of a block, such that three inputs (one computed on, one on its way, one
         being read) and the computation on one of them fit in half of the free memory.
     """
-    n_rows = min(_PROBE_ROWS, len(rows))
-    if len(rows) <= n_rows:
-        return max(1, n_rows)
-    block = rows.block(0, n_rows)
+    n_samples = min(_PROBE_ROWS, len(rows))
+    if len(rows) <= n_samples:
+        return max(1, n_samples)
+    block = rows.block(0, n_samples)
     taken = memory.taken_by(lambda: forward(block))
-    return rows_that_fit(memory.free(), taken / n_rows + 3 * rows.bytes_per_row)
+    return rows_that_fit(memory.free(), taken / n_samples + 3 * rows.bytes_per_row)
 
 
 def memory_of(device):

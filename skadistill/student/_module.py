@@ -38,14 +38,14 @@ class SoftCrossEntropy(nn.Module):
 
         Parameters
         ----------
-        output : torch.Tensor of shape (n_rows, n_classes)
+        output : torch.Tensor of shape (n_samples, n_classes)
             Logits.
-        targets : torch.Tensor of shape (n_rows, n_classes) or (n_rows,)
+        targets : torch.Tensor of shape (n_samples, n_classes) or (n_samples,)
             Probabilities, or positions of classes.
 
         Returns
         -------
-        loss : torch.Tensor of shape (n_rows,)
+        loss : torch.Tensor of shape (n_samples,)
             Cross-entropies in nats.
         """
         return nn.functional.cross_entropy(
@@ -65,7 +65,7 @@ class Standardize(nn.Module):
     scale : torch.Tensor
         What to divide by, same shape as `shift`.
     limit : float, default=8.0
-        Standardised values are cut to ``[-limit, limit]``, so that a rare column
+        Standardized values are cut to ``[-limit, limit]``, so that a rare column
         or a misplaced decimal point cannot drown the others.
 
     Examples
@@ -85,11 +85,11 @@ class Standardize(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, X):
-        """Return the standardised batch.
+        """Return the standardized batch.
 
         Parameters
         ----------
-        X : torch.Tensor of shape (n_rows, n_features, ...)
+        X : torch.Tensor of shape (n_samples, n_features, ...)
             Raw inputs.
 
         Returns
@@ -101,7 +101,7 @@ class Standardize(nn.Module):
         return Z.clamp_(-self.limit, self.limit)
 
 
-def auto_hidden_sizes(n_rows):
+def auto_hidden_sizes(n_samples):
     """Choose the widths of the hidden layers from the number of training rows.
 
     Two hidden layers are enough for tables and embeddings. Their width grows
@@ -111,7 +111,7 @@ def auto_hidden_sizes(n_rows):
 
     Parameters
     ----------
-    n_rows : int
+    n_samples : int
         Number of training rows.
 
     Returns
@@ -126,7 +126,7 @@ def auto_hidden_sizes(n_rows):
     [64, 256, 256, 256]
     """
     width = 64
-    while width < 256 and width < 5 * n_rows**0.5:
+    while width < 256 and width < 5 * n_samples**0.5:
         width *= 2
     return (width, width)
 
@@ -140,7 +140,7 @@ class StudentMLP(nn.Sequential):
         Number of columns.
     n_classes : int
         Number of outputs (logits).
-    n_rows : int, default=1000
+    n_samples : int, default=1000
         Number of training rows, for ``hidden_sizes="auto"``.
     hidden_sizes : "auto" or sequence of int, default="auto"
         Widths of the hidden layers; an empty sequence is a linear student.
@@ -159,7 +159,7 @@ class StudentMLP(nn.Sequential):
     """
 
     def __init__(
-        self, n_features, n_classes, n_rows=1000, hidden_sizes="auto", dropout=0.0
+        self, n_features, n_classes, n_samples=1000, hidden_sizes="auto", dropout=0.0
     ):
         if isinstance(hidden_sizes, str):
             if hidden_sizes != "auto":
@@ -167,7 +167,7 @@ class StudentMLP(nn.Sequential):
                     "hidden_sizes must be 'auto' or a sequence of widths, got "
                     f"{hidden_sizes!r}; pass for example (128, 128)."
                 )
-            hidden_sizes = auto_hidden_sizes(n_rows)
+            hidden_sizes = auto_hidden_sizes(n_samples)
         layers: list[Any] = []
         width_in = n_features
         for width in hidden_sizes:
@@ -181,7 +181,7 @@ class StudentMLP(nn.Sequential):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        # Start near the uniform distribution: the first steps then move towards
+        # Start near the uniform distribution: the first steps then move toward
         # the targets instead of undoing confident noise.
         with torch.no_grad():
             layers[-1].weight.mul_(0.1)

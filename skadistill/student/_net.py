@@ -48,7 +48,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
     scikit-learn classifier as well, learns from soft targets with one weight per
     row, and fits and predicts about as fast as a loop written by hand.
 
-    For targets :math:`t_i` and weights :math:`w_i` it minimises
+    For targets :math:`t_i` and weights :math:`w_i` it minimizes
 
     .. math:: \\frac{1}{\\sum_i w_i} \\sum_i w_i \\, \\ell(f(x_i), t_i)
 
@@ -60,13 +60,13 @@ class StudentNet(ClassifierMixin, TrainableNet):
     module : "auto", class, function or torch.nn.Module, default="auto"
         The network. "auto" is a :class:`StudentMLP` sized from the data. A class
         or function is called with ``module__*`` parameters and with those of
-        `n_features`, `n_classes`, `n_rows` and `input_shape` that its signature
+        `n_features`, `n_classes`, `n_samples` and `input_shape` that its signature
         names; it returns a module with one output (a logit) per class. A module
         that already exists is copied at each fit, which starts from its weights:
         neither the original nor a clone is ever trained.
     criterion : class or function, default=SoftCrossEntropy
         The loss. It is called with the module's output and with targets of shape
-        (n_rows, n_classes), and should return one loss per row; a criterion with
+        (n_samples, n_classes), and should return one loss per row; a criterion with
         a `reduction` parameter is created with ``reduction="none"``.
     optimizer : class, default=torch.optim.AdamW
         The optimizer; its fused kernels are used where they exist. Unless
@@ -96,7 +96,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
         computes in double precision as well.
     predict_nonlinearity : "auto", None or callable, default="auto"
         How outputs become probabilities. "auto" is the softmax, right for logits
-        and for log-probabilities, and normalised sigmoids for
+        and for log-probabilities, and normalized sigmoids for
         ``BCEWithLogitsLoss``. None: the module returns probabilities.
     device : "auto", str, torch.device or None, default="auto"
         "auto" is CUDA when there is one, otherwise the CPU. None leaves modules
@@ -136,7 +136,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, where `X` had some.
     module_, criterion_, optimizer_ : objects
-        The trained network (with its standardising layer), loss and optimizer.
+        The trained network (with its standardizing layer), loss and optimizer.
     history_ : skorch.history.History
         One record per epoch. The batches of an epoch are kept only where a
         callback listens to batches; otherwise one entry holds their mean.
@@ -271,12 +271,12 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features) or, for a \
-                module of your own, (n_rows, n_features, ...)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features) or, for a \
+                module of your own, (n_samples, n_features, ...)
             Training rows.
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_samples,)
             Class labels of any sortable type.
-        sample_weight : array-like of shape (n_rows,) or None, default=None
+        sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, not negative.
         **fit_params : dict
             Passed to the module's ``forward`` and to `train_split`.
@@ -295,14 +295,14 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features) or, for a \
-                module of your own, (n_rows, n_features, ...)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features) or, for a \
+                module of your own, (n_samples, n_features, ...)
             Training rows.
-        targets : array-like of shape (n_rows, n_classes)
+        targets : array-like of shape (n_samples, n_classes)
             Probabilities; rows sum to 1 within 1e-3 and are rescaled to do so.
         classes : array-like of shape (n_classes,)
             What the columns of `targets` stand for, sorted and distinct.
-        sample_weight : array-like of shape (n_rows,) or None, default=None
+        sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, not negative.
         **fit_params : dict
             Passed to the module's ``forward`` and to `train_split`.
@@ -339,8 +339,8 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features) or, for a \
-                module of your own, (n_rows, n_features, ...)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features) or, for a \
+                module of your own, (n_samples, n_features, ...)
             Training rows.
         lesson : skadistill.objectives.Lesson
             Targets, loss and weights, row by row. A lesson with a loss of its own
@@ -348,7 +348,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
             module for so many outputs per class, which `predict_proba` adds up.
         classes : array-like of shape (n_classes,)
             What the columns of the targets stand for, sorted and distinct.
-        sample_weight : array-like of shape (n_rows,) or None, default=None
+        sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, not negative; they multiply those of the lesson.
         **fit_params : dict
             Passed to the module's ``forward`` and to `train_split`.
@@ -368,12 +368,12 @@ class StudentNet(ClassifierMixin, TrainableNet):
         Examples
         --------
         >>> import numpy as np
-        >>> from skadistill.objectives import Evidence, SoftTarget
+        >>> from skadistill.objectives import Evidence, SoftTargets
         >>> from skadistill.student import StudentNet
         >>> X = np.linspace(-1, 1, 40)[:, None]
         >>> p = 1 / (1 + np.exp(-4 * X[:, 0]))
         >>> evidence = Evidence(np.c_[1 - p, p], given=np.zeros(40, dtype=bool))
-        >>> lesson = SoftTarget(temperature=2.0).lesson(evidence)
+        >>> lesson = SoftTargets(temperature=2.0).lesson(evidence)
         >>> net = StudentNet(random_state=0, max_epochs=50)
         >>> net.fit_lesson(X, lesson, classes=[0, 1]).predict([[-0.8], [0.8]])
         array([0, 1])
@@ -397,7 +397,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
             sample_weight = lesson.weights * given
         if lesson.has_own_loss:
             self._lesson_loss = LessonLoss(lesson)
-            targets = LessonLoss.pack(lesson.but(targets=targets))
+            targets = LessonLoss.pack(lesson.replace(targets=targets))
         try:
             return self._fit_targets(
                 X,
@@ -415,14 +415,14 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features, ...)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features, ...)
             Training rows.
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_samples,)
             Class labels.
         classes : array-like of shape (n_classes,) or None, default=None
             All classes that will ever be seen, for the first call. None: those
-            in `y`. The standardising layer is fixed by the first call's rows.
-        sample_weight : array-like of shape (n_rows,) or None, default=None
+            in `y`. The standardizing layer is fixed by the first call's rows.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, not negative.
         **fit_params : dict
             Passed to the module's ``forward`` and to `train_split`.
@@ -498,7 +498,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
         )
         if fresh:
             self._input_shape = tuple(X.shape[1:])
-            self._n_rows = X.shape[0]
+            self._n_samples = X.shape[0]
             self.n_subclasses_ = 1 if lesson is None else lesson.n_subclasses
         else:
             check_same_subclasses(lesson, self.n_subclasses_)
@@ -516,18 +516,20 @@ class StudentNet(ClassifierMixin, TrainableNet):
         finally:
             self.callbacks_.pop()
 
-    def _plan(self, n_rows):
+    def _plan(self, n_samples):
         """Settle the batch size and the number of epochs for this many rows."""
         batch_size = self.batch_size
         if isinstance(batch_size, str):
-            batch_size = min(256, max(32, 2 ** round(math.log2(max(n_rows, 1) / 16))))
+            batch_size = min(
+                256, max(32, 2 ** round(math.log2(max(n_samples, 1) / 16)))
+            )
         elif batch_size == -1:
-            batch_size = n_rows
-        self.batch_size_ = max(1, min(int(batch_size), n_rows))
+            batch_size = n_samples
+        self.batch_size_ = max(1, min(int(batch_size), n_samples))
         epochs = self.max_epochs
         if isinstance(epochs, str):
-            steps = -(-n_rows // self.batch_size_)
-            budget = 1000 * max(0.8, (n_rows / 1000) ** 0.4)
+            steps = -(-n_samples // self.batch_size_)
+            budget = 1000 * max(0.8, (n_samples / 1000) ** 0.4)
             epochs = max(5, math.ceil(budget / steps))
         self.max_epochs_ = int(epochs)
 
@@ -536,12 +538,12 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
         Parameters
         ----------
-        output : torch.Tensor of shape (n_rows, n_classes * `n_subclasses_`)
+        output : torch.Tensor of shape (n_samples, n_classes * `n_subclasses_`)
             Output of the module.
 
         Returns
         -------
-        proba : torch.Tensor of shape (n_rows, n_classes)
+        proba : torch.Tensor of shape (n_samples, n_classes)
             Rows that sum to 1, float32 (float64 from a module that uses it).
         """
         nonlinearity = self.predict_nonlinearity
@@ -573,12 +575,12 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features, ...)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features, ...)
             Rows.
 
         Returns
         -------
-        proba : ndarray of float32 of shape (n_rows, n_classes)
+        proba : ndarray of float32 of shape (n_samples, n_classes)
             Columns in the order of `classes_`; rows sum to 1. Float64 where
             `input_dtype` is.
         """
@@ -597,12 +599,12 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features, ...)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features, ...)
             Rows.
 
         Returns
         -------
-        labels : ndarray of shape (n_rows,)
+        labels : ndarray of shape (n_samples,)
             Entries of `classes_`.
         """
         proba = self.predict_proba(X)

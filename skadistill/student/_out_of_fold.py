@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
-from skadistill.model_selection._deal import deal_folds
+from skadistill._rows._folds import deal_folds
 from skadistill.student._any import fit_student
 
 __all__ = ["predict_out_of_fold"]
@@ -22,13 +22,13 @@ def predict_out_of_fold(
     ----------
     student : classifier or Pipeline
         Cloned for every fold; whatever :func:`fit_student` can fit.
-    X : array-like, sparse matrix, frame or list of length n_rows
+    X : array-like, sparse matrix, frame or list of length n_samples
         Rows.
-    targets : ndarray of shape (n_rows, n_classes)
+    targets : ndarray of shape (n_samples, n_classes)
         What the students are to match; rows sum to 1.
     classes : ndarray of shape (n_classes,)
         Sorted labels of the columns.
-    given : ndarray of bool of shape (n_rows,)
+    given : ndarray of bool of shape (n_samples,)
         Rows whose true label is known: these, and the others, are spread over the
         folds evenly, class by class.
     n_folds : int, default=3
@@ -41,7 +41,7 @@ def predict_out_of_fold(
 
     Returns
     -------
-    proba : ndarray of shape (n_rows, n_classes)
+    proba : ndarray of shape (n_samples, n_classes)
         Probabilities.
 
     Examples
@@ -58,11 +58,11 @@ def predict_out_of_fold(
     >>> int(proba[2].argmax())
     0
     """
-    n_rows, n_classes = targets.shape
+    n_samples, n_classes = targets.shape
     groups = targets.argmax(axis=1) + n_classes * given
     fold = deal_folds(groups, n_folds, np.random.default_rng(seed))
     targets = (targets + TRACE) / (1 + n_classes * TRACE)
-    proba = np.empty((n_rows, n_classes))
+    proba = np.empty((n_samples, n_classes))
     for k in range(n_folds):
         train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(test):

@@ -18,7 +18,7 @@ class Reweight(Callback):
         The training rows, whose weights are replaced.
     reweight : callable
         Takes the net's probabilities of all training rows, of shape
-        (n_rows, n_classes), and returns weights of shape (n_rows,).
+        (n_samples, n_classes), and returns weights of shape (n_samples,).
     """
 
     def __init__(self, table, reweight):
@@ -56,19 +56,19 @@ class Reweight(Callback):
         return torch.cat(blocks).numpy()
 
 
-def check_new_weights(weights, n_rows):
+def check_new_weights(weights, n_samples):
     """Refuse weights that a student cannot be trained with.
 
     Parameters
     ----------
     weights : ndarray
         What an objective returned.
-    n_rows : int
+    n_samples : int
         Number of training rows.
 
     Returns
     -------
-    weights : ndarray of shape (n_rows,)
+    weights : ndarray of shape (n_samples,)
         The same.
 
     Raises
@@ -76,13 +76,13 @@ def check_new_weights(weights, n_rows):
     ObjectiveError
         If they are not one finite number a row, none negative, some positive.
     """
-    fits = weights.shape == (n_rows,) and np.isfinite(weights).all()
+    fits = weights.shape == (n_samples,) and np.isfinite(weights).all()
     if fits and weights.min() >= 0 and weights.max() > 0:
         return weights
     got = f"shape {weights.shape}"
     if fits:
         got = f"values from {weights.min():g} to {weights.max():g}"
     raise ObjectiveError(
-        f"reweight must return {n_rows} finite weights, none negative and some "
+        f"reweight must return {n_samples} finite weights, none negative and some "
         f"positive, got {got}; mend the objective."
     )

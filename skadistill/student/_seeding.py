@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 __all__ = ["draw_seed", "seeded"]
 
 # Held while torch's shared generators are swapped, so that two threads that
-# initialise students at the same time do not draw from each other's seed.
+# initialize students at the same time do not draw from each other's seed.
 _LOCK = threading.RLock()
 
 

@@ -318,7 +318,7 @@ class TrainableNet(AssembledNet):
         for batch in iterator:
             losses.append(step_fn(batch, **fit_params)["loss"].detach())
             sizes.append(len(batch[0]))
-        # One synchronisation with the device per epoch.
+        # One synchronization with the device per epoch.
         loss = float(np.average(torch.stack(losses).tolist(), weights=sizes))
         self.history.new_batch()
         self.history.record_batch(prefix + "_loss", loss)
@@ -502,14 +502,14 @@ class TrainableNet(AssembledNet):
 
         Parameters
         ----------
-        y_pred : torch.Tensor of shape (n_rows, n_outputs) or tuple
+        y_pred : torch.Tensor of shape (n_samples, n_outputs) or tuple
             Output of the module; of a tuple the first entry is compared.
-        targets : torch.Tensor of shape (n_rows, n_columns)
+        targets : torch.Tensor of shape (n_samples, n_columns)
             Probabilities, and what else a lesson's loss reads.
 
         Returns
         -------
-        losses : torch.Tensor of shape (n_rows,) or ()
+        losses : torch.Tensor of shape (n_samples,) or ()
             One loss per row, or one number where the criterion reduces.
         """
         output = y_pred[0] if isinstance(y_pred, tuple) else y_pred

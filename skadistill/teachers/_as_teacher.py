@@ -35,14 +35,14 @@ def as_teacher(
         Whether the teacher may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
         Whether the teacher may know more classes; their share is dropped and the
-        row renormalised.
+        row renormalized.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: derived.
     embedding : None, str or callable, default=None
         Where embeddings come from, for objectives such as
         :class:`~skadistill.objectives.LELP`: the name of a method, such as
         "transform"; a function of rows that returns an array of shape
-        (n_rows, n_dims); or "pair", for a function that returns answers and
+        (n_samples, n_dims); or "pair", for a function that returns answers and
         embeddings at once. None: the last hidden layer of an
         :class:`~sklearn.neural_network.MLPClassifier` or a skorch net, otherwise
         nowhere. A derived identity holds the embedding's: give a `name` to keep labels

@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from skadistill._rows._containers import count_rows, take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._base import Part
-from skadistill.teachers._call_faults import (
+from skadistill.teachers._base import LabeledBatch
+from skadistill.teachers._embeddings import raise_without_embeddings
+from skadistill.teachers._function import CalledTeacher
+from skadistill.teachers._identity import classes_suffix, function_identity
+from skadistill.teachers._request import Request
+from skadistill.teachers._retries import (
     is_retryable,
     may_be_billed,
     retry_after,
     status_of,
 )
-from skadistill.teachers._embeddings import raise_without_embeddings
-from skadistill.teachers._errand import Errand
-from skadistill.teachers._function import CalledTeacher
-from skadistill.teachers._identity import classes_suffix, function_identity
-from skadistill.teachers._rows import count_rows, take_rows
 
 __all__ = ["Answer", "AsyncTeacher"]
 
@@ -43,7 +43,7 @@ class Answer:
 
     Parameters
     ----------
-    labels : array-like of shape (n_rows, n_classes) or (n_rows,)
+    labels : array-like of shape (n_samples, n_classes) or (n_samples,)
         Probabilities, or hard labels.
     cost : float or None, default=None
         What this call cost, in the user's money, for example from the ``usage`` that
@@ -63,7 +63,7 @@ class Answer:
 class AsyncTeacher(CalledTeacher):
     """Ask a function that calls an API: many calls at once, within limits.
 
-    The rows are put in calls of `rows_per_call`; up to `max_concurrency` of them run
+    The rows are put in calls of `batch_size`; up to `max_concurrency` of them run
     at a time. A call that fails in passing (too many requests, an overloaded server,
     a timeout, a dropped connection, unreadable JSON) is tried again after a wait that
     doubles; any other fault ends the asking. Calls in flight are then waited for, and
@@ -77,7 +77,7 @@ class AsyncTeacher(CalledTeacher):
     function : callable
         ``async def`` or ``def``; the latter runs in threads. Takes rows in the
         container the caller has and returns probabilities of shape
-        (n_rows, n_classes), hard labels of shape (n_rows,), or an `Answer` with
+        (n_samples, n_classes), hard labels of shape (n_samples,), or an `Answer` with
         either and the call's cost. Let it take its key from the environment: a
         parameter or a default value would become a part of what is stored.
     classes : array-like of shape (n_classes,) or None, default=None
@@ -86,7 +86,7 @@ class AsyncTeacher(CalledTeacher):
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: the function's
         module, name and code.
-    rows_per_call : int, default=1
+    batch_size : int, default=1
         Rows of one call. Unless the purchase says otherwise, rows are claimed from
         the ledger for ``10 * max_concurrency`` calls at a time: so many at most count
         as lost when the process is killed.
@@ -117,7 +117,7 @@ class AsyncTeacher(CalledTeacher):
         Whether the function may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
         Whether the function may know more classes; their share is dropped and the
-        row renormalised.
+        row renormalized.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class AsyncTeacher(CalledTeacher):
         name=None,
         version=None,
         *,
-        rows_per_call=1,
+        batch_size=1,
         max_concurrency=8,
         requests_per_minute=None,
         tokens_per_minute=None,
@@ -176,7 +176,7 @@ class AsyncTeacher(CalledTeacher):
         self.classes = classes
         self.name = name
         self.version = version
-        self.rows_per_call = rows_per_call
+        self.batch_size = batch_size
         self.max_concurrency = max_concurrency
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
@@ -200,9 +200,9 @@ class AsyncTeacher(CalledTeacher):
         return None if self.cost_per_row is None else self.cost_per_row * self.max_tries
 
     @property
-    def rows_at_a_time(self):
+    def claim_size(self):
         """How many rows are bought together: enough for ten rounds of calls."""
-        return 10 * self.max_concurrency * self.rows_per_call
+        return 10 * self.max_concurrency * self.batch_size
 
     def derived_identity(self):
         """Return the function's module, name and a hash of its code.
@@ -220,12 +220,12 @@ class AsyncTeacher(CalledTeacher):
 
         Parameters
         ----------
-        X : container of n_rows rows
+        X : container of n_samples rows
             The rows, as the caller has them.
 
         Returns
         -------
-        answer : ndarray of float64 of shape (n_rows, n_classes)
+        answer : ndarray of float64 of shape (n_samples, n_classes)
             As from `ask`.
         """
         if self.classes is None:
@@ -244,7 +244,7 @@ class AsyncTeacher(CalledTeacher):
 
         Returns
         -------
-        labels : ndarray of float64 of shape (n_rows, n_classes)
+        labels : ndarray of float64 of shape (n_samples, n_classes)
             Probabilities, columns in the order of `classes`; each row sums to 1.
 
         Raises
@@ -270,7 +270,7 @@ class AsyncTeacher(CalledTeacher):
 
         Yields
         ------
-        part : Part
+        part : LabeledBatch
             One or more calls that were answered meanwhile.
 
         Raises
@@ -284,11 +284,11 @@ class AsyncTeacher(CalledTeacher):
         classes = np.asarray(classes).tolist()
         self._check_classes(classes)
         engine = _engine_of(self)
-        errand = _AsyncErrand(self, X, classes, row_numbers, self.rows_per_call)
+        errand = _AsyncRequest(self, X, classes, row_numbers, self.batch_size)
         yield from errand.run(engine)
 
 
-class _AsyncErrand(Errand):
+class _AsyncRequest(Request):
     """One question to an AsyncTeacher: its calls, and the answers so far."""
 
     def __init__(self, *question):
@@ -358,7 +358,7 @@ class _AsyncErrand(Errand):
             self.fail(fault, cost=sum(spent))
         else:
             known = self.teacher.cost_per_row is not None or any(spent)
-            self.answers.put(Part(rows, labels, sum(spent) if known else None))
+            self.answers.put(LabeledBatch(rows, labels, sum(spent) if known else None))
 
     async def _tries(self, engine, rows, spent):
         """Try until there is an answer; append to `spent` what each try cost."""
@@ -390,7 +390,7 @@ class _AsyncErrand(Errand):
         fault = TeacherCallError(
             f"{self.teacher.label} raised {type(error).__name__}: "
             f"{str(error).rstrip('.')}, when asked about {self._numbered(rows)} "
-            f"(try {n_tries} of at most {self.teacher.max_tries}); mend the teacher or "
+            f"(try {n_tries} of at most {self.teacher.max_tries}); fix the teacher or "
             "its input and ask again."
         )
         fault.__cause__ = error
@@ -443,7 +443,7 @@ class _AsyncErrand(Errand):
         )
 
 
-class _Engine:
+class _EventLoopThread:
     """A loop in a thread, and the limits that all questions to a teacher share."""
 
     def __init__(self, teacher, settings):
@@ -496,7 +496,7 @@ class _Engine:
             if n_tokens > self.tokens.max_rate:
                 raise TeacherError(
                     f"a call has {n_tokens} tokens where tokens_per_minute is "
-                    f"{self.tokens.max_rate:g}; use fewer rows_per_call, or shorten "
+                    f"{self.tokens.max_rate:g}; use fewer batch_size, or shorten "
                     "the row."
                 )
             await self.tokens.acquire(n_tokens)
@@ -524,7 +524,7 @@ class _Engine:
             self.threads.shutdown(wait=False)
 
 
-_ENGINES: "weakref.WeakKeyDictionary[AsyncTeacher, _Engine]"
+_ENGINES: "weakref.WeakKeyDictionary[AsyncTeacher, _EventLoopThread]"
 _ENGINES = weakref.WeakKeyDictionary()
 _ENGINES_LOCK = threading.Lock()
 
@@ -538,7 +538,7 @@ def _engine_of(teacher):
             os.getpid(),
             settings,
         ):
-            engine = _Engine(teacher, settings)
+            engine = _EventLoopThread(teacher, settings)
             _ENGINES[teacher] = engine
             weakref.finalize(teacher, engine.close)
         return engine
@@ -546,7 +546,7 @@ def _engine_of(teacher):
 
 def _checked_settings(teacher):
     """Refuse limits that are none; return all that an engine is built from."""
-    smallest = {"rows_per_call": 1, "max_concurrency": 1, "max_tries": 1}
+    smallest = {"batch_size": 1, "max_concurrency": 1, "max_tries": 1}
     for name, least in smallest.items():
         value = getattr(teacher, name)
         if not isinstance(value, int | np.integer) or value < least:
@@ -603,7 +603,7 @@ def _run(loop):
 def _joined(parts, seconds):
     """Make one part of several."""
     costs = [part.cost for part in parts if part.cost is not None]
-    return Part(
+    return LabeledBatch(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.labels for part in parts]),
         sum(costs) if costs else None,

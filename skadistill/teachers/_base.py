@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skadistill._rows._containers import count_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._answers import check_classes, check_order, soft_labels
+from skadistill.teachers._checks import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
 from skadistill.teachers._identity import given_identity
-from skadistill.teachers._rows import count_rows
 
-__all__ = ["BaseTeacher", "Part"]
+__all__ = ["BaseTeacher", "LabeledBatch"]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class LabeledBatch:
     """Hold checked answers about some of the rows asked.
 
     Parameters
@@ -62,7 +62,7 @@ class BaseTeacher(BaseEstimator):
         Whether it must be fitted with `fitted_on` before it can answer.
     has_embeddings : bool
         Whether it can say where rows lie in its last layer, beside their labels.
-    embeds_alone : bool
+    can_embed_only : bool
         Whether it can do so without being asked for labels.
     output_weights : ndarray of shape (n_outputs, n_dims) or None
         Weights that turn embeddings into logits; None where they are not known.
@@ -70,7 +70,7 @@ class BaseTeacher(BaseEstimator):
         What one answer costs, in the user's money; None: not known.
     price : float or None
         What one row can cost at most, tries that fail included.
-    rows_at_a_time : int or None
+    claim_size : int or None
         How many rows are bought together where nobody says; None: all.
 
     See Also
@@ -104,12 +104,12 @@ class BaseTeacher(BaseEstimator):
 
         Parameters
         ----------
-        X : container of n_rows rows
+        X : container of n_samples rows
             The rows, in the container the caller has.
 
         Returns
         -------
-        answer : array-like of shape (n_rows, n_classes), (n_rows,) or (n_rows, 1)
+        answer : array-like of shape (n_samples, n_classes) or (n_samples,)
             Probabilities, or hard labels.
         """
         raise NotImplementedError
@@ -121,12 +121,12 @@ class BaseTeacher(BaseEstimator):
 
         Parameters
         ----------
-        X : container of n_rows rows
+        X : container of n_samples rows
             The rows, in the container the caller has.
 
         Returns
         -------
-        embeddings : array-like of shape (n_rows, n_dims)
+        embeddings : array-like of shape (n_samples, n_dims)
             Finite numbers, always of the same dimensions.
         """
         return raise_without_embeddings(self.label)
@@ -136,14 +136,14 @@ class BaseTeacher(BaseEstimator):
 
         Parameters
         ----------
-        X : container of n_rows rows
+        X : container of n_samples rows
             The rows, in the container the caller has.
 
         Returns
         -------
         answer : array-like
             As from `answer`.
-        embeddings : array-like of shape (n_rows, n_dims)
+        embeddings : array-like of shape (n_samples, n_dims)
             As from `answer_embeddings`.
         """
         return self.answer(X), self.answer_embeddings(X)
@@ -193,7 +193,7 @@ class BaseTeacher(BaseEstimator):
         return False
 
     @property
-    def embeds_alone(self):
+    def can_embed_only(self):
         """Whether it gives embeddings without being asked for labels."""
         return self.has_embeddings
 
@@ -208,7 +208,7 @@ class BaseTeacher(BaseEstimator):
         return self.cost_per_row
 
     @property
-    def rows_at_a_time(self):
+    def claim_size(self):
         """How many rows are bought together where nobody says; None: all."""
         return None
 
@@ -227,7 +227,7 @@ class BaseTeacher(BaseEstimator):
 
         Yields
         ------
-        part : Part
+        part : LabeledBatch
             Every row is in one part.
 
         Raises
@@ -241,16 +241,16 @@ class BaseTeacher(BaseEstimator):
         labels, embeddings = self._ask(X, classes, row_numbers, with_embeddings)
         cost = None if self.cost_per_row is None else self.cost_per_row * len(labels)
         seconds = time.perf_counter() - start
-        yield Part(np.arange(len(labels)), labels, cost, seconds, embeddings)
+        yield LabeledBatch(np.arange(len(labels)), labels, cost, seconds, embeddings)
 
     def fitted_on(self, X, y, **fit_params):
         """Return a teacher that can answer; one that can already is returned as is.
 
         Parameters
         ----------
-        X : container of n_rows rows
-            Labelled rows.
-        y : array-like of shape (n_rows,)
+        X : container of n_samples rows
+            Labeled rows.
+        y : array-like of shape (n_samples,)
             Their labels.
         **fit_params : dict
             Passed to the ``fit`` of a teacher that needs one.
@@ -267,16 +267,16 @@ class BaseTeacher(BaseEstimator):
 
         Parameters
         ----------
-        X : container of n_rows rows
+        X : container of n_samples rows
             Handed to the teacher as it is.
         classes : array-like of shape (n_classes,)
             The columns wanted.
-        row_numbers : array-like of int of shape (n_rows,) or None, default=None
+        row_numbers : array-like of int of shape (n_samples,) or None, default=None
             What messages call the rows. None: their position in `X`.
 
         Returns
         -------
-        labels : ndarray of float64 of shape (n_rows, n_classes)
+        labels : ndarray of float64 of shape (n_samples, n_classes)
             Probabilities, columns in the order of `classes`; each row sums to 1.
             No row, no call.
 
@@ -288,7 +288,7 @@ class BaseTeacher(BaseEstimator):
         TeacherClassesError
             If the teacher lacks classes or has more, unless allowed (a missing
             class gets probability 0; the share of an extra one is dropped and the
-            row renormalised), or if it answers a label that is no class.
+            row renormalized), or if it answers a label that is no class.
         TeacherShapeError
             If the answer has the wrong number of rows, columns or dimensions.
         TeacherProbabilityError
@@ -307,9 +307,9 @@ class BaseTeacher(BaseEstimator):
 
         Returns
         -------
-        labels : ndarray of float64 of shape (n_rows, n_classes)
+        labels : ndarray of float64 of shape (n_samples, n_classes)
             As from `ask`.
-        embeddings : ndarray of float32 of shape (n_rows, n_dims)
+        embeddings : ndarray of float32 of shape (n_samples, n_dims)
             As from `embed`.
 
         Raises
@@ -324,14 +324,14 @@ class BaseTeacher(BaseEstimator):
 
         Parameters
         ----------
-        X : container of n_rows rows
+        X : container of n_samples rows
             Handed to the teacher as it is.
-        row_numbers : array-like of int of shape (n_rows,) or None, default=None
+        row_numbers : array-like of int of shape (n_samples,) or None, default=None
             What messages call the rows. None: their position in `X`.
 
         Returns
         -------
-        embeddings : ndarray of float32 of shape (n_rows, n_dims)
+        embeddings : ndarray of float32 of shape (n_samples, n_dims)
             Finite. No row, no call, and no dimensions.
 
         Raises
@@ -343,33 +343,33 @@ class BaseTeacher(BaseEstimator):
         TeacherError
             If it gives no embeddings, or one that is not finite.
         """
-        n_rows = count_rows(X)
-        self._refuse_unfitted(n_rows)
-        if n_rows == 0:
+        n_samples = count_rows(X)
+        self._refuse_unfitted(n_samples)
+        if n_samples == 0:
             return np.empty((0, 0), dtype=np.float32)
-        embeddings = self._call(self.answer_embeddings, X, n_rows)
+        embeddings = self._call(self.answer_embeddings, X, n_samples)
         return check_embeddings(
-            embeddings, n_rows, who=self.label, row_numbers=row_numbers
+            embeddings, n_samples, who=self.label, row_numbers=row_numbers
         )
 
     def _ask(self, X, classes, row_numbers, with_embeddings):
         """Check what can be known before the call, call, check the answer."""
         classes = np.asarray(classes).tolist()
-        n_rows = count_rows(X)
-        self._refuse_unfitted(n_rows)
+        n_samples = count_rows(X)
+        self._refuse_unfitted(n_samples)
         self._check_classes(classes)
-        if n_rows == 0:
+        if n_samples == 0:
             return np.zeros((0, len(classes))), np.empty((0, 0), dtype=np.float32)
         embeddings = None
         if with_embeddings:
-            answer, embeddings = self._call(self.answer_both, X, n_rows)
+            answer, embeddings = self._call(self.answer_both, X, n_samples)
             embeddings = check_embeddings(
-                embeddings, n_rows, who=self.label, row_numbers=row_numbers
+                embeddings, n_samples, who=self.label, row_numbers=row_numbers
             )
         else:
-            answer = self._call(self.answer, X, n_rows)
+            answer = self._call(self.answer, X, n_samples)
         check_order(answer, X, who=self.label)
-        return self._check_answer(answer, n_rows, classes, row_numbers), embeddings
+        return self._check_answer(answer, n_samples, classes, row_numbers), embeddings
 
     def _check_classes(self, classes):
         """Refuse a mismatch that can be known: it is not worth paying for."""
@@ -379,11 +379,11 @@ class BaseTeacher(BaseEstimator):
             error.cost = 0.0
             raise
 
-    def _check_answer(self, answer, n_rows, classes, row_numbers):
+    def _check_answer(self, answer, n_samples, classes, row_numbers):
         """Make checked soft labels of an answer."""
         return soft_labels(
             answer,
-            n_rows,
+            n_samples,
             classes,
             own=self._own_list(),
             kind=self.answer_kind,
@@ -402,7 +402,7 @@ class BaseTeacher(BaseEstimator):
             "allow_extra": self.allow_extra_classes,
         }
 
-    def _call(self, method, X, n_rows):
+    def _call(self, method, X, n_samples):
         """Call the teacher; whatever it raises becomes a fault of the teacher."""
         try:
             return method(X)
@@ -411,15 +411,15 @@ class BaseTeacher(BaseEstimator):
         except Exception as error:
             raise TeacherCallError(
                 f"{self.label} raised {type(error).__name__}: "
-                f"{str(error).rstrip('.')}, when asked about {n_rows} rows; mend the "
-                "teacher or its input and ask again."
+                f"{str(error).rstrip('.')}, when asked about {n_samples} rows; fix "
+                "the teacher or its input and retry."
             ) from error
 
-    def _refuse_unfitted(self, n_rows):
+    def _refuse_unfitted(self, n_samples):
         """Say that the teacher has to be fitted first."""
         if self.needs_fit:
             raise TeacherCallError(
-                f"{self.label} was asked about {n_rows} rows before it was fitted; "
+                f"{self.label} was asked about {n_samples} rows before it was fitted; "
                 "call fitted_on(X, y) and ask the teacher it returns."
             )
 

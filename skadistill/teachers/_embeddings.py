@@ -32,23 +32,23 @@ _ACTIVATIONS = {
 }
 
 
-def check_embeddings(embeddings, n_rows, *, who, row_numbers=None):
+def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
     """Check what a teacher gave as embeddings.
 
     Parameters
     ----------
-    embeddings : array-like of shape (n_rows, n_dims)
+    embeddings : array-like of shape (n_samples, n_dims)
         Numbers, as an array, a list, a tensor or a frame.
-    n_rows : int
+    n_samples : int
         Rows asked about.
     who : str
         What messages call the teacher.
-    row_numbers : array-like of int of shape (n_rows,) or None, default=None
+    row_numbers : array-like of int of shape (n_samples,) or None, default=None
         What messages call the rows. None: their position.
 
     Returns
     -------
-    embeddings : ndarray of float32 of shape (n_rows, n_dims)
+    embeddings : ndarray of float32 of shape (n_samples, n_dims)
         All finite.
 
     Raises
@@ -72,12 +72,12 @@ def check_embeddings(embeddings, n_rows, *, who, row_numbers=None):
     except (TypeError, ValueError) as error:
         raise TeacherShapeError(
             f"{who} gave embeddings of type {type(embeddings).__name__}, which are no "
-            f"table of numbers ({error}); return an array of shape (n_rows, n_dims)."
+            f"table of numbers ({error}); return an array of shape (n_samples, n_dims)."
         ) from error
-    if found.ndim != 2 or len(found) != n_rows or found.shape[1] == 0:
+    if found.ndim != 2 or len(found) != n_samples or found.shape[1] == 0:
         raise TeacherShapeError(
-            f"{who} gave embeddings of shape {found.shape} for {n_rows} rows; return "
-            "one row of numbers for each."
+            f"{who} gave embeddings of shape {found.shape} for {n_samples} rows; "
+            "return one row of numbers for each."
         )
     wrong = np.argwhere(~np.isfinite(found))
     if len(wrong):
@@ -219,14 +219,14 @@ def estimator_embeddings(estimator, embedding, X, who):
         Fitted.
     embedding : None, str or callable
         Nothing, a method's name, or a function of rows.
-    X : container of n_rows rows
+    X : container of n_samples rows
         As the estimator takes them.
     who : str
         What messages call the teacher.
 
     Returns
     -------
-    embeddings : array-like of shape (n_rows, n_dims)
+    embeddings : array-like of shape (n_samples, n_dims)
         Unchecked.
     """
     if callable(embedding):

@@ -33,7 +33,7 @@ _METHODS = ("predict_proba", "decision_function", "predict")
 
 
 class EstimatorTeacher(BaseTeacher):
-    r"""Ask a classifier, fitted or to be fitted on the labelled rows.
+    r"""Ask a classifier, fitted or to be fitted on the labeled rows.
 
     The first of these that the classifier has is called: ``predict_proba``;
     ``decision_function``, whose scores :math:`s` become
@@ -56,11 +56,11 @@ class EstimatorTeacher(BaseTeacher):
         Whether the estimator may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
         Whether the estimator may know more classes; their share is dropped and the
-        row renormalised.
+        row renormalized.
     embedding : None, str or callable, default=None
         Where embeddings come from: the name of a method, such as "transform" (for a
         pipeline that ends in a classifier: of the steps before it), or a function
-        of rows that returns an array of shape (n_rows, n_dims). None: the last
+        of rows that returns an array of shape (n_samples, n_dims). None: the last
         hidden layer of an :class:`~sklearn.neural_network.MLPClassifier` or a skorch
         net (what its last ``torch.nn.Linear`` reads), also behind other steps of a
         pipeline; of other estimators, nowhere.
@@ -237,9 +237,9 @@ class EstimatorTeacher(BaseTeacher):
 
         Parameters
         ----------
-        X : container of n_rows rows
-            Labelled rows.
-        y : array-like of shape (n_rows,)
+        X : container of n_samples rows
+            Labeled rows.
+        y : array-like of shape (n_samples,)
             Their labels.
         **fit_params : dict
             Passed to the estimator's ``fit``.

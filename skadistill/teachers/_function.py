@@ -32,8 +32,8 @@ class FunctionTeacher(CalledTeacher):
     ----------
     function : callable
         Takes rows in the container the caller has and returns probabilities of
-        shape (n_rows, n_classes), or hard labels of shape (n_rows,) or
-        (n_rows, 1); as an array, a list, a tensor or a frame.
+        shape (n_samples, n_classes), or hard labels of shape (n_samples,) or
+        (n_samples, 1); as an array, a list, a tensor or a frame.
     classes : array-like of shape (n_classes,) or None, default=None
         What the columns mean, or which hard labels may come. None: a frame's
         column names where they are classes, else the classes asked for, in order
@@ -46,12 +46,12 @@ class FunctionTeacher(CalledTeacher):
         Whether the function may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
         Whether the function may know more classes; their share is dropped and the
-        row renormalised.
+        row renormalized.
     embedding : None, "pair", str or callable, default=None
         Where embeddings come from: "pair" says that `function` returns answers and
         embeddings at once; any other text names a method of the object that is
         `function`; a callable takes rows and returns an array of shape
-        (n_rows, n_dims). None: nowhere.
+        (n_samples, n_dims). None: nowhere.
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
@@ -62,7 +62,7 @@ class FunctionTeacher(CalledTeacher):
         Under which a ledger files the answers.
     has_embeddings : bool
         Whether `embedding` is given.
-    embeds_alone : bool
+    can_embed_only : bool
         Whether embeddings can be had without labels: not with "pair".
 
     Notes
@@ -114,7 +114,7 @@ class FunctionTeacher(CalledTeacher):
         return self.embedding is not None
 
     @property
-    def embeds_alone(self):
+    def can_embed_only(self):
         """Whether embeddings can be had without labels: not with "pair"."""
         return self.has_embeddings and not self._gives_pairs
 

@@ -13,7 +13,7 @@ from hashlib import blake2b
 import joblib
 import numpy as np
 
-from skadistill.teachers._rows import row_keys
+from skadistill._rows._keys import row_keys
 
 __all__ = [
     "classes_suffix",
@@ -208,9 +208,9 @@ def training_identity(estimator, X, y, fit_params):
     ----------
     estimator : estimator
         Unfitted.
-    X : container of n_rows rows
+    X : container of n_samples rows
         Training rows.
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
         Training labels.
     fit_params : dict
         What else is passed to its ``fit``.

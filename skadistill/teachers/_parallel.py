@@ -10,11 +10,11 @@ from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.base import clone
 
+from skadistill._rows._containers import take_rows
 from skadistill.exceptions import TeacherError, TeacherWorkerError
 from skadistill.teachers._as_teacher import as_teacher
-from skadistill.teachers._base import BaseTeacher, Part
-from skadistill.teachers._errand import Errand
-from skadistill.teachers._rows import take_rows
+from skadistill.teachers._base import BaseTeacher, LabeledBatch
+from skadistill.teachers._request import Request
 
 __all__ = ["ParallelTeacher"]
 
@@ -32,7 +32,7 @@ class ParallelTeacher(BaseTeacher):
     teacher : BaseTeacher, estimator or callable
         Who answers. It travels to the workers, so it must be picklable, except with
         threads.
-    rows_per_call : int, default=1000
+    batch_size : int, default=1000
         Rows of one batch.
     n_jobs : int or None, default=None
         Batches asked about at a time, as joblib counts: None means 1 unless in a
@@ -59,15 +59,15 @@ class ParallelTeacher(BaseTeacher):
     >>> from skadistill.teachers import ParallelTeacher
     >>> def sign(X):
     ...     return np.where(X[:, 0] > 0, "up", "down")
-    >>> teacher = ParallelTeacher(sign, rows_per_call=1)
+    >>> teacher = ParallelTeacher(sign, batch_size=1)
     >>> teacher.ask(np.array([[2.0], [-1.0]]), ["down", "up"])
     array([[0., 1.],
            [1., 0.]])
     """
 
-    def __init__(self, teacher, rows_per_call=1000, n_jobs=None, *, repeatable=False):
+    def __init__(self, teacher, batch_size=1000, n_jobs=None, *, repeatable=False):
         self.teacher = teacher
-        self.rows_per_call = rows_per_call
+        self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.repeatable = repeatable
 
@@ -120,9 +120,9 @@ class ParallelTeacher(BaseTeacher):
         return self._inner.has_embeddings
 
     @property
-    def embeds_alone(self):
+    def can_embed_only(self):
         """Whether `teacher` gives embeddings without being asked for labels."""
-        return self._inner.embeds_alone
+        return self._inner.can_embed_only
 
     @property
     def output_weights(self):
@@ -140,9 +140,9 @@ class ParallelTeacher(BaseTeacher):
         return self._inner.price
 
     @property
-    def rows_at_a_time(self):
+    def claim_size(self):
         """How many rows are bought together: enough for ten rounds of calls."""
-        return 10 * effective_n_jobs(self.n_jobs) * self.rows_per_call
+        return 10 * effective_n_jobs(self.n_jobs) * self.batch_size
 
     @property  # type: ignore[override]
     def allow_missing_classes(self):
@@ -159,7 +159,7 @@ class ParallelTeacher(BaseTeacher):
         Parameters
         ----------
         X, y, **fit_params : as in `BaseTeacher.fitted_on`
-            Labelled rows.
+            Labeled rows.
 
         Returns
         -------
@@ -209,7 +209,7 @@ class ParallelTeacher(BaseTeacher):
 
         Yields
         ------
-        part : Part
+        part : LabeledBatch
             One batch.
 
         Raises
@@ -220,21 +220,20 @@ class ParallelTeacher(BaseTeacher):
             After the first batch that fails, once those in flight have come back and
             were yielded. Its ``cost`` is that of the batches that failed.
         """
-        if not isinstance(self.rows_per_call, int) or self.rows_per_call < 1:
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
             error = TeacherError(
-                f"rows_per_call is {self.rows_per_call!r}; pass an integer of at "
-                "least 1."
+                f"batch_size is {self.batch_size!r}; pass an integer of at least 1."
             )
             error.cost = 0.0
             raise error
         teacher = self._inner
         teacher._check_classes(np.asarray(classes).tolist())
-        errand = _ParallelErrand(teacher, X, classes, row_numbers, self.rows_per_call)
+        errand = _ParallelRequest(teacher, X, classes, row_numbers, self.batch_size)
         with _open_workers(self.n_jobs, teacher, self.repeatable) as workers:
             yield from errand.run(workers, with_embeddings)
 
 
-class _ParallelErrand(Errand):
+class _ParallelRequest(Request):
     """One question to a ParallelTeacher: batches in flight."""
 
     def run(self, workers, with_embeddings):
@@ -279,7 +278,7 @@ class _ParallelErrand(Errand):
         rows, labels, embeddings = answer
         price = self.teacher.cost_per_row
         cost = None if price is None else price * len(rows)
-        return Part(rows, labels, cost, seconds, embeddings)
+        return LabeledBatch(rows, labels, cost, seconds, embeddings)
 
     def _named(self, error, rows):
         """Make a fault of the teacher of what was lost with a worker."""
@@ -309,7 +308,7 @@ def _open_workers(n_jobs, teacher, repeatable):
     if backend == "DaskDistributedBackend":
         return _DaskWorkers(get_active_backend()[0].client, width, teacher, repeatable)
     if width == 1:
-        return _Workers(_Here(), 1, teacher)
+        return _Workers(_InlineExecutor(), 1, teacher)
     if backend == "ThreadingBackend":
         return _Workers(futures.ThreadPoolExecutor(width), 2 * width, teacher)
     if backend == "LokyBackend":
@@ -325,7 +324,7 @@ def _open_workers(n_jobs, teacher, repeatable):
     )
 
 
-class _Here:
+class _InlineExecutor:
     """An executor that answers at once, here."""
 
     def submit(self, function, *args):
@@ -393,7 +392,7 @@ class _DaskWorkers(_Workers):
         if not self.repeatable:
             from distributed import Queue
 
-            ticket = _Ticket(f"skadistill-{uuid4().hex}")
+            ticket = _OnceGuard(f"skadistill-{uuid4().hex}")
             self.tickets.append(Queue(ticket.name, client=self.client))
             self.tickets[-1].put(None)
         return self.executor.submit(_answer_batch, self.teacher, *question, ticket)
@@ -405,12 +404,12 @@ class _DaskWorkers(_Workers):
 
 
 @dataclass(frozen=True)
-class _Ticket:
+class _OnceGuard:
     """Let a batch be asked about once; travels to the worker."""
 
     name: str
 
-    def use(self, label, n_rows):
+    def use(self, label, n_samples):
         """Use up the ticket, or say that somebody has."""
         from distributed import Queue, TimeoutError
 
@@ -418,7 +417,7 @@ class _Ticket:
             Queue(self.name).get(timeout=1)
         except TimeoutError:
             raise TeacherWorkerError(
-                f"{label} was asked about {n_rows} rows by a worker that was lost; "
+                f"{label} was asked about {n_samples} rows by a worker that was lost; "
                 "they may have been paid for and were not asked about again; mend the "
                 "worker and fit again: labels that have arrived are in the ledger. "
                 "Where asking again is free, say repeatable=True."

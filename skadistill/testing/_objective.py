@@ -14,8 +14,8 @@ from skadistill.objectives import (
     Lesson,
     LessonLoss,
     Objective,
-    SoftTarget,
-    Validation,
+    SoftTargets,
+    TeacherChecks,
 )
 from skadistill.testing._require import require
 
@@ -37,7 +37,7 @@ def check_objective(objective, *, evidence=None):
       needed.
     - Repetition: the same evidence gives the same lesson, and is left unchanged.
     - Missing evidence: what it says it needs it asks for, by an `ObjectiveError`.
-    - Composition: it may lie over and under :class:`~skadistill.objectives.SoftTarget`
+    - Composition: it may lie over and under :class:`~skadistill.objectives.SoftTargets`
       with its defaults, which changes nothing.
     - Loss: its gradient is finite, for one-hot students too, and agrees with finite
       differences.
@@ -58,9 +58,9 @@ def check_objective(objective, *, evidence=None):
 
     Examples
     --------
-    >>> from skadistill.objectives import SLaM, SoftTarget
+    >>> from skadistill.objectives import SLaM, SoftTargets
     >>> from skadistill.testing import check_objective
-    >>> check_objective(SLaM(over=SoftTarget(temperature=2.0)))
+    >>> check_objective(SLaM(base=SoftTargets(temperature=2.0)))
     """
     require(
         isinstance(objective, Objective),
@@ -94,7 +94,7 @@ def make_evidence(seed=0):
     return Evidence(
         targets=np.where(given[:, None], np.eye(N_CLASSES)[truth], proba),
         given=given,
-        validation=Validation(np.arange(N_VALIDATION), proba[:N_VALIDATION]),
+        validation=TeacherChecks(np.arange(N_VALIDATION), proba[:N_VALIDATION]),
         embeddings=proba @ weights + rng.normal(size=(N_ROWS, N_DIMENSIONS)),
         output_weights=weights,
         out_of_fold=partial(_lean_to, np.eye(N_CLASSES)[truth]),
@@ -103,7 +103,7 @@ def make_evidence(seed=0):
 
 
 def _lean_to(truth, targets, n_folds, seed):
-    """Answer as students would who have learnt a little of the truth."""
+    """Answer as students would who have learned a little of the truth."""
     return 0.5 * truth + 0.3 * targets + 0.2 / truth.shape[1]
 
 
@@ -120,15 +120,15 @@ def check_constructor(objective):
 def check_lesson(objective, evidence):
     """Require that the lesson's parts have their shapes and lie where they must."""
     lesson = objective.lesson(evidence)
-    n_rows, n_classes = evidence.targets.shape
+    n_samples, n_classes = evidence.targets.shape
     require(isinstance(lesson, Lesson), f"lesson returned {type(lesson).__name__}")
     shapes = {
-        "targets": (n_rows, n_classes),
-        "temperature": (n_rows,),
-        "alpha": (n_rows,),
-        "spread": (n_rows, n_classes),
-        "subclasses": (n_rows, n_classes, lesson.n_subclasses),
-        "weights": (n_rows,),
+        "targets": (n_samples, n_classes),
+        "temperature": (n_samples,),
+        "alpha": (n_samples,),
+        "spread": (n_samples, n_classes),
+        "subclasses": (n_samples, n_classes, lesson.n_subclasses),
+        "weights": (n_samples,),
     }
     for name, shape in shapes.items():
         part = getattr(lesson, name)
@@ -142,7 +142,9 @@ def check_lesson(objective, evidence):
         _distribution("subclasses", lesson.subclasses[known])
     if lesson.reweight is not None:
         weights = np.asarray(lesson.reweight(_student_proba(evidence)))
-        require(weights.shape == (n_rows,), f"reweight returned shape {weights.shape}")
+        require(
+            weights.shape == (n_samples,), f"reweight returned shape {weights.shape}"
+        )
         _within("reweight's weights", weights, *RANGES["weights"])
         require(weights.any(), "reweight returned nothing but zeros")
 
@@ -165,23 +167,23 @@ def check_repetition(objective, evidence):
 
 def check_given_rows_alone(objective, evidence):
     """Require that without a row from the teacher, this is learning from labels."""
-    n_rows = int(evidence.given.sum())
+    n_samples = int(evidence.given.sum())
     labels = evidence.targets[evidence.given]
-    lesson = objective.lesson(Evidence(labels, np.ones(n_rows, dtype=bool)))
+    lesson = objective.lesson(Evidence(labels, np.ones(n_samples, dtype=bool)))
     require(
         np.array_equal(lesson.targets, labels),
         "the targets of given rows are changed though no row came from the teacher",
     )
-    log_f = torch.log_softmax(_logits(n_rows, labels.shape[1]), dim=1)
+    log_f = torch.log_softmax(_logits(n_samples, labels.shape[1]), dim=1)
     # The classes alone: what is said within them takes nothing away.
-    plain = lesson.but(subclasses=None)
+    plain = lesson.replace(subclasses=None)
     loss = LessonLoss(plain)(log_f, torch.from_numpy(LessonLoss.pack(plain)))
     expected = -(torch.from_numpy(labels) * log_f).sum(dim=1)
     require(
         torch.allclose(loss.double(), expected, atol=1e-6),
         "the loss of given rows is not the cross-entropy with their labels",
     )
-    weights = np.ones(n_rows) if lesson.weights is None else lesson.weights
+    weights = np.ones(n_samples) if lesson.weights is None else lesson.weights
     if lesson.reweight is not None:
         weights = weights * lesson.reweight(log_f.exp().numpy())
     require(np.ptp(weights) == 0, "given rows do not weigh alike")
@@ -210,7 +212,7 @@ def check_rows_may_be_permuted(objective, evidence):
 def check_missing_evidence(objective, evidence):
     """Require that what is needed is asked for, by an error of its own class."""
     for need, missing in [
-        ("validation", objective.needs_validation),
+        ("validation", objective.needs_teacher_checks),
         ("embeddings", objective.needs_embeddings),
         ("out_of_fold", objective.needs_out_of_fold),
     ]:
@@ -225,14 +227,14 @@ def check_missing_evidence(objective, evidence):
 def check_composition(objective, evidence):
     """Require that it may lie over and under another objective."""
     lesson = objective.lesson(evidence)
-    above = SoftTarget(over=clone(objective)).lesson(evidence)
-    _same_lesson(lesson, above, "SoftTarget over it changes")
+    above = SoftTargets(base=clone(objective)).lesson(evidence)
+    _same_lesson(lesson, above, "SoftTargets over it changes")
     bottom = objective
-    while bottom.over is not None:
-        bottom = bottom.over
-    bottom.set_params(over=SoftTarget())
+    while bottom.base is not None:
+        bottom = bottom.base
+    bottom.set_params(base=SoftTargets())
     _same_lesson(
-        lesson, objective.lesson(evidence), "SoftTarget with defaults under it changes"
+        lesson, objective.lesson(evidence), "SoftTargets with defaults under it changes"
     )
 
 
@@ -315,7 +317,7 @@ def _same_lesson(one, other, message):
 
 def _permuted_lesson(lesson, order):
     arrays = {name: part[order] for name, part in _arrays(lesson).items()}
-    return lesson.but(**arrays)
+    return lesson.replace(**arrays)
 
 
 def _permute(evidence, order):
@@ -344,9 +346,9 @@ def _arrays(parts):
     return {name: part for name, part in found.items() if isinstance(part, np.ndarray)}
 
 
-def _logits(n_rows, n_outputs):
+def _logits(n_samples, n_outputs):
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(n_rows, n_outputs, generator=generator, dtype=torch.float64)
+    return torch.randn(n_samples, n_outputs, generator=generator, dtype=torch.float64)
 
 
 def _student_proba(evidence):

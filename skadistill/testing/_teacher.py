@@ -3,8 +3,9 @@
 import numpy as np
 from sklearn.base import clone
 
-from skadistill.teachers import as_teacher, row_keys, take_rows
-from skadistill.teachers._rows import count_rows
+from skadistill._rows._containers import count_rows, take_rows
+from skadistill.ledger import row_keys
+from skadistill.teachers import as_teacher
 from skadistill.testing._require import require
 
 __all__ = ["check_teacher"]
@@ -30,7 +31,7 @@ def check_teacher(teacher, X, classes):
     ----------
     teacher : estimator, callable or BaseTeacher
         Fitted, or needing no fit.
-    X : container of n_rows rows
+    X : container of n_samples rows
         Two rows or more, not all alike.
     classes : array-like of shape (n_classes,)
         The classes, sorted.
@@ -50,8 +51,8 @@ def check_teacher(teacher, X, classes):
     ...     return np.c_[X[:, 0] < 0, X[:, 0] >= 0].astype(float)
     >>> check_teacher(teacher, np.array([[-1.0], [0.5], [2.0]]), classes=[0, 1])
     """
-    teacher, n_rows = as_teacher(teacher), count_rows(X)
-    keys, order = list(row_keys(X)), np.arange(n_rows)[::-1]
+    teacher, n_samples = as_teacher(teacher), count_rows(X)
+    keys, order = list(row_keys(X)), np.arange(n_samples)[::-1]
     identity = teacher.identity
     require(isinstance(identity, str) and identity, "its identity is no text")
     labels = teacher.ask(X, classes)
@@ -62,10 +63,10 @@ def check_teacher(teacher, X, classes):
         ),
         "it answers otherwise when the rows come in another order",
     )
-    half = n_rows // 2
+    half = n_samples // 2
     parts = [
         teacher.ask(take_rows(X, rows), classes)
-        for rows in (np.arange(half), np.arange(half, n_rows))
+        for rows in (np.arange(half), np.arange(half, n_samples))
     ]
     require(
         np.allclose(labels, np.concatenate(parts), atol=ROUNDING),

@@ -27,7 +27,7 @@ def test_the_asked_number_keeps_its_label_and_no_class_is_lost(y, data, seed):
 
 
 def test_a_share_is_a_number_of_rows():
-    """A float keeps round(share * n_rows) labels."""
+    """A float keeps round(share * n_samples) labels."""
     assert (hide_labels(np.arange(50) % 2, 0.3, random_state=0) != -1).sum() == 15
 
 

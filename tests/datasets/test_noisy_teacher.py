@@ -265,12 +265,12 @@ def test_counters_count_calls_rows_and_distinct_rows():
     teacher = NoisyTeacher(X, y, random_state=0)
     teacher(X[:10])
     teacher(X[[0, 0, 11]])
-    assert (teacher.n_calls, teacher.n_rows, teacher.n_distinct_rows) == (2, 13, 11)
+    assert (teacher.n_calls, teacher.n_samples, teacher.n_distinct_rows) == (2, 13, 11)
     with pytest.raises(TeacherError):
         teacher(X[:5] + 1)
-    assert (teacher.n_calls, teacher.n_rows, teacher.n_distinct_rows) == (2, 13, 11)
+    assert (teacher.n_calls, teacher.n_samples, teacher.n_distinct_rows) == (2, 13, 11)
     teacher.reset_counts()
-    assert (teacher.n_calls, teacher.n_rows, teacher.n_distinct_rows) == (0, 0, 0)
+    assert (teacher.n_calls, teacher.n_samples, teacher.n_distinct_rows) == (0, 0, 0)
 
 
 def test_counting_survives_threads():
@@ -279,7 +279,7 @@ def test_counting_survives_threads():
     teacher = NoisyTeacher(X, y, random_state=0)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: teacher(X[i : i + 1]), list(range(200)) * 5))
-    assert (teacher.n_calls, teacher.n_rows, teacher.n_distinct_rows) == (
+    assert (teacher.n_calls, teacher.n_samples, teacher.n_distinct_rows) == (
         1000,
         1000,
         200,

@@ -52,8 +52,8 @@ def test_shapes_types_and_classes():
     assert problem.teacher(problem.X_test).shape == (50, 3)
 
 
-def test_every_class_has_a_labelled_row_even_with_one_row_each():
-    """n_labeled == n_classes gives one labelled row per class, for any seed."""
+def test_every_class_has_a_labeled_row_even_with_one_row_each():
+    """n_labeled == n_classes gives one labeled row per class, for any seed."""
     for seed in range(20):
         problem = make_noisy_teacher_problem(7, 60, 5, n_classes=7, random_state=seed)
         assert sorted(problem.y_labeled.tolist()) == list(range(7))
@@ -100,7 +100,7 @@ def test_names_change_labels_and_nothing_else():
 
 @pytest.mark.parametrize("marker", [-1, -99, "none"])
 def test_stacking_puts_the_marker_on_pool_rows(marker):
-    """Labelled rows come first, pool rows carry the marker."""
+    """Labeled rows come first, pool rows carry the marker."""
     problem = make_noisy_teacher_problem(20, 30, 10, random_state=0)
     X, y = problem.partially_labeled(marker)
     stacked = np.concatenate([problem.X_labeled, problem.X_pool])
@@ -110,7 +110,7 @@ def test_stacking_puts_the_marker_on_pool_rows(marker):
 
 
 def test_more_right_labels_make_a_better_student():
-    """The pool's truth lifts an MLP far above the labelled rows alone."""
+    """The pool's truth lifts an MLP far above the labeled rows alone."""
     few, many = [], []
     for seed in range(3):
         problem = make_noisy_teacher_problem(random_state=seed)
@@ -132,7 +132,7 @@ def test_more_right_labels_make_a_better_student():
         (
             {"n_labeled": 3},
             "n_labeled=3 and n_classes=4 cannot be had together; pass at least two "
-            "classes and one labelled row for each.",
+            "classes and one labeled row for each.",
         ),
         (
             {"n_pool": 0},

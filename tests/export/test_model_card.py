@@ -16,9 +16,10 @@ from torch import nn
 from skadistill import ActiveDistiller
 from skadistill.export import model_card
 from skadistill.export._card import ENDINGS
+from skadistill.ledger import MemoryLedger
 from skadistill.objectives import Debiased
 from skadistill.student import StudentNet
-from skadistill.teachers import MemoryLedger, as_teacher
+from skadistill.teachers import as_teacher
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -59,12 +60,10 @@ def test_labels_are_counted_as_the_fit_did():
     again = distiller(teacher, ledger=ledger).fit(X, PARTLY)
     told = facts(first)["Labels"]
     assert told["Rows with a given label"] == "70"
-    assert told["Rows labelled by the teacher"] == told["Rows asked for"] == "8"
+    assert told["Rows labeled by the teacher"] == told["Rows asked for"] == "8"
     assert told["Rows without a label"] == "72"
     assert told["Rows paid for"] == str(first.n_paid_)
-    assert told["Rows paid for to judge the teacher"] == str(
-        first.n_teacher_rows_validation_
-    )
+    assert told["Rows paid for to judge the teacher"] == str(first.n_teacher_checks_)
     assert told["Budget"] == "8"
     assert told["Query strategy"] == "RobustSampler()"
     assert told["Ended because"] == "the budget was spent"
@@ -137,7 +136,7 @@ def test_nets_state_their_size():
     """Weights are counted, and "auto" is told as the module it became."""
     student = StudentNet(max_epochs=2, module__hidden_sizes=(8,), random_state=0)
     told = facts(distiller(student=student).fit(X, PARTLY))["Student"]
-    assert told["Module"] == "StudentMLP, inputs standardised"
+    assert told["Module"] == "StudentMLP, inputs standardized"
     assert told["Weights"] == str((4 + 1) * 8 + (8 + 1) * 3)
     own = StudentNet(
         nn.Linear, module__in_features=4, module__out_features=3, max_epochs=2

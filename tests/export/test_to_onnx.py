@@ -121,7 +121,7 @@ def assert_same_answers(model, rows, inputs=None, graph=None):
     ids=["float64", "own module", "sigmoids", "CNN"],
 )
 def test_nets(kwargs, rows):
-    """Standardising layer, nonlinearity and labels are part of the graph."""
+    """Standardizing layer, nonlinearity and labels are part of the graph."""
     assert_same_answers(net(**kwargs).fit(rows, Y[-len(rows) :] + 3), rows)
 
 

@@ -51,7 +51,7 @@ def fitted():
     ids=["accuracy", "roc_auc", "neg_log_loss", "f1_macro", "scorer", "function"],
 )
 def test_hiding_labels_equals_dropping_rows(fitted, scoring):
-    """The score is the wrapped scorer's on the labelled rows, weights cut alike."""
+    """The score is the wrapped scorer's on the labeled rows, weights cut alike."""
     model, X, y, weight = fitted
     inner = get_scorer(scoring)
     labeled = y != -1
@@ -66,7 +66,7 @@ def test_hiding_labels_equals_dropping_rows(fitted, scoring):
 
 
 def test_nothing_hidden_is_the_wrapped_scorer(fitted):
-    """Without unlabelled rows, or with marker None, nothing changes."""
+    """Without unlabeled rows, or with marker None, nothing changes."""
     model, X, y, _ = fitted
     truth = model.predict(X)
     assert ignore_unlabeled()(model, X, truth) == 1.0
@@ -127,7 +127,7 @@ def test_metrics_of_labels_become_scorers_and_others_are_refused(fitted):
 
 
 def test_a_table_without_labels_cannot_be_scored(fitted):
-    """No labelled row is an error with a sentence, not a score."""
+    """No labeled row is an error with a sentence, not a score."""
     model, X, _, _ = fitted
     sentence = (
         "none of the 80 rows to score has a label, all are -1; score other rows, or "
@@ -181,7 +181,7 @@ def test_only_metadata_with_one_entry_per_row_is_cut():
 
 @pytest.mark.parametrize("multiple", [False, True])
 def test_sample_weight_is_routed_to_the_wrapped_scorer(fitted, multiple):
-    """With routing on, requested weights reach the scorer cut to labelled rows."""
+    """With routing on, requested weights reach the scorer cut to labeled rows."""
     model, X, y, weight = fitted
     labeled = y != -1
     cv = [(np.arange(40), np.arange(40, 80))]
@@ -220,7 +220,7 @@ def test_a_grid_search_accepts_one_scorer_and_several(fitted):
 
 
 class FitOnLabelled(LogisticRegression):
-    """Logistic regression that leaves unlabelled rows out of training."""
+    """Logistic regression that leaves unlabeled rows out of training."""
 
     def fit(self, X, y):
         return super().fit(X[y != -1], y[y != -1])
@@ -241,7 +241,7 @@ class FitOnLabelled(LogisticRegression):
         ),
     ],
 )
-def test_scoring_unlabelled_rows_warns_with_their_number(y, count, words):
+def test_scoring_unlabeled_rows_warns_with_their_number(y, count, words):
     """The warning counts the rows, names the tools and points at the caller."""
     sentence = (
         f"{words}; leave them out, or split with PartiallyLabeledSplit and score with "
@@ -262,8 +262,8 @@ def test_scoring_unlabelled_rows_warns_with_their_number(y, count, words):
 @pytest.mark.parametrize(
     ("y", "marker"), [([0, 1], -1), ([0, -1], None), (np.array(["a", "b"]), -1)]
 )
-def test_labelled_rows_do_not_warn(y, marker):
-    """Fully labelled rows, and marker None, are scored in silence."""
+def test_labeled_rows_do_not_warn(y, marker):
+    """Fully labeled rows, and marker None, are scored in silence."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert warn_if_unlabeled(y, marker) == 0

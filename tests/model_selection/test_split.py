@@ -62,8 +62,8 @@ def folds(splitter, *args, **kwargs):
 
 
 @pytest.mark.parametrize("cv", SPLITTERS, ids=repr)
-def test_unlabelled_rows_always_train_and_never_test(cv):
-    """Every unlabelled row is in every training side and in no test side."""
+def test_unlabeled_rows_always_train_and_never_test(cv):
+    """Every unlabeled row is in every training side and in no test side."""
     X, y, groups = partially_labeled_table()
     unlabeled = set(np.flatnonzero(y == -1).tolist())
     seen = folds(PartiallyLabeledSplit(cv), X, y, groups_for(cv, groups))
@@ -75,8 +75,8 @@ def test_unlabelled_rows_always_train_and_never_test(cv):
 
 
 @pytest.mark.parametrize("cv", SPLITTERS[1:], ids=repr)
-def test_labelled_rows_are_split_as_the_wrapped_splitter_splits_them_alone(cv):
-    """On the labelled rows the folds are the wrapped splitter's own."""
+def test_labeled_rows_are_split_as_the_wrapped_splitter_splits_them_alone(cv):
+    """On the labeled rows the folds are the wrapped splitter's own."""
     X, y, groups = partially_labeled_table()
     labeled = np.flatnonzero(y != -1)
     got = folds(PartiallyLabeledSplit(cv), X, y, groups_for(cv, groups))
@@ -89,8 +89,8 @@ def test_labelled_rows_are_split_as_the_wrapped_splitter_splits_them_alone(cv):
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_test_folds_partition_the_labelled_rows(data):
-    """With a k-fold, every labelled row is tested exactly once."""
+def test_test_folds_partition_the_labeled_rows(data):
+    """With a k-fold, every labeled row is tested exactly once."""
     n = data.draw(st.integers(8, 60))
     labeled = data.draw(st.sets(st.integers(0, n - 1), min_size=4))
     y = np.full(n, -1)
@@ -103,7 +103,7 @@ def test_test_folds_partition_the_labelled_rows(data):
     assert all(len(train) + len(test) == n for train, test in seen)
 
 
-def test_an_int_stratifies_the_labelled_rows():
+def test_an_int_stratifies_the_labeled_rows():
     """Every fold of an int split holds every class in equal numbers."""
     X, y, _ = partially_labeled_table(n=300, share=0.3)
     y[y != -1] = np.sort(np.arange((y != -1).sum()) % 3)
@@ -132,7 +132,7 @@ def test_shuffle_and_seed_reach_the_int_splitter():
     assert one != plain
 
 
-def test_moving_unlabelled_rows_leaves_the_folds_alone():
+def test_moving_unlabeled_rows_leaves_the_folds_alone():
     """Interleaving the pool differently does not change who is tested with whom."""
     X, y, _ = partially_labeled_table()
     labeled, pool = np.flatnonzero(y != -1), np.flatnonzero(y == -1)
@@ -181,7 +181,7 @@ def test_tables_with_names_are_split_too(frame):
 
 
 def test_other_markers_are_understood():
-    """A marker other than -1 marks; None makes every row labelled."""
+    """A marker other than -1 marks; None makes every row labeled."""
     X = np.zeros((8, 1))
     y = np.array(["", "a", "", "b", "a", "", "b", ""])
     tests = [
@@ -192,8 +192,8 @@ def test_other_markers_are_understood():
     assert [t.tolist() for _, t in every.split(X, y)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_groups_of_labelled_rows_stay_together():
-    """No group has labelled rows on both sides; groups are cut to labelled rows."""
+def test_groups_of_labeled_rows_stay_together():
+    """No group has labeled rows on both sides; groups are cut to labeled rows."""
     X, y, groups = partially_labeled_table()
     splitter = PartiallyLabeledSplit(GroupKFold(3))
     for train, test in splitter.split(X, y, groups=groups):
@@ -215,7 +215,7 @@ def test_the_announced_number_of_folds_is_the_number_of_folds(cv):
 
 
 def test_iterables_name_rows_of_the_whole_table_and_may_be_generators():
-    """Folds given by row number are cleaned of unlabelled rows, again and again."""
+    """Folds given by row number are cleaned of unlabeled rows, again and again."""
     X = np.zeros((6, 1))
     y = np.array([0, -1, 1, 0, -1, 1])
     given = [([0, 2], [3, 4, 5]), (np.array([-1, 3, 4]), np.array([0, 1, 2]))]
@@ -229,7 +229,7 @@ def test_iterables_name_rows_of_the_whole_table_and_may_be_generators():
 
 
 def test_a_predefined_split_counts_all_rows():
-    """PredefinedSplit's folds keep their rows, less the unlabelled ones."""
+    """PredefinedSplit's folds keep their rows, less the unlabeled ones."""
     X = np.zeros((6, 1))
     y = np.array([0, -1, 1, 0, -1, 1])
     splitter = PartiallyLabeledSplit(PredefinedSplit([0, 0, 0, 1, 1, -1]))
@@ -237,8 +237,8 @@ def test_a_predefined_split_counts_all_rows():
     assert folds(splitter, X, y) == [({1, 3, 4, 5}, [0, 2]), ({0, 1, 2, 4, 5}, [3])]
 
 
-def test_a_splitter_with_its_own_metadata_gets_the_labelled_part():
-    """Row-aligned extras are cut to labelled rows, other extras pass untouched."""
+def test_a_splitter_with_its_own_metadata_gets_the_labeled_part():
+    """Row-aligned extras are cut to labeled rows, other extras pass untouched."""
 
     class ByTime:
         def split(self, X, y, time, window):
@@ -280,7 +280,7 @@ ERRORS = [
         3,
         [0, 1, 0, -1],
         ValueError,
-        "StratifiedKFold cannot split the 3 labelled rows of 4 (2 distinct labels): "
+        "StratifiedKFold cannot split the 3 labeled rows of 4 (2 distinct labels): "
         "n_splits=3 cannot be greater than the number of members in each class; "
         "label more rows or ask for fewer folds.",
     ),
@@ -295,7 +295,7 @@ ERRORS = [
         2,
         None,
         ValueError,
-        "y is None, so labelled and unlabelled rows cannot be told apart; pass y "
+        "y is None, so labeled and unlabeled rows cannot be told apart; pass y "
         "with the marker -1 where there is no label.",
     ),
     (
@@ -303,14 +303,14 @@ ERRORS = [
         [0, -1, -1],
         NoLabeledRowsError,
         "none of the 2 test rows of fold 0 has a label; leave that fold out or put "
-        "labelled rows into it.",
+        "labeled rows into it.",
     ),
     (
         [([0], [3])],
         [0, 1, -1],
         ValueError,
         "a fold names row 3 and there are 3; give folds as numbers of rows of the "
-        "whole table, unlabelled ones counted.",
+        "whole table, unlabeled ones counted.",
     ),
 ]
 
@@ -349,7 +349,7 @@ def digits_with_few_labels(kind):
 
 @pytest.mark.parametrize("kind", ["int", "str"])
 def test_cross_validation_of_self_training_comes_close_to_the_truth(kind):
-    """With 90 % unlabelled, naive folds report nonsense and these folds the truth."""
+    """With 90 % unlabeled, naive folds report nonsense and these folds the truth."""
     X, y, X_new, y_new = digits_with_few_labels(kind)
     model = SelfTrainingClassifier(LogisticRegression(max_iter=200), max_iter=2)
     truth = np.mean(model.fit(X, y).predict(X_new) == y_new)
@@ -368,8 +368,8 @@ def test_cross_validation_of_self_training_comes_close_to_the_truth(kind):
 
 
 @pytest.mark.parametrize("kind", ["int", "str"])
-def test_a_grid_search_in_two_processes_ranks_by_labelled_rows(kind):
-    """GridSearchCV(n_jobs=2) scores labelled rows and picks the better model."""
+def test_a_grid_search_in_two_processes_ranks_by_labeled_rows(kind):
+    """GridSearchCV(n_jobs=2) scores labeled rows and picks the better model."""
     X, y, X_new, y_new = digits_with_few_labels(kind)
     search = GridSearchCV(
         SelfTrainingClassifier(LogisticRegression(max_iter=200), max_iter=2),
@@ -405,7 +405,7 @@ def test_groups_reach_the_wrapped_splitter_through_cross_validate(routing):
 
 
 def test_renamed_metadata_is_routed_under_the_splitter_s_own_name():
-    """A request such as groups="site" is honoured through the wrapper."""
+    """A request such as groups="site" is honored through the wrapper."""
     X, y, groups = partially_labeled_table()
     with config_context(enable_metadata_routing=True):
         inner = GroupKFold(3).set_split_request(groups="site")

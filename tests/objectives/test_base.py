@@ -6,8 +6,8 @@ from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
     Evidence,
     Objective,
-    SoftTarget,
-    Validation,
+    SoftTargets,
+    TeacherChecks,
     as_objective,
     margin,
 )
@@ -19,36 +19,36 @@ GIVEN = np.array([True, True, False])
 class Halve(Objective):
     """Halve the weights of the teacher's rows, for tests."""
 
-    uses_validation = True
+    uses_teacher_checks = True
     uses_embeddings = True
 
-    def change(self, lesson, evidence):
-        return lesson.but(weights=np.where(evidence.given, 1.0, 0.5))
+    def transform(self, lesson, evidence):
+        return lesson.replace(weights=np.where(evidence.given, 1.0, 0.5))
 
 
 def test_an_objective_changes_the_lesson_it_lies_over():
     evidence = Evidence(
         TARGETS,
         GIVEN,
-        validation=Validation(np.array([0]), np.array([[0.9, 0.1]])),
+        validation=TeacherChecks(np.array([0]), np.array([[0.9, 0.1]])),
         embeddings=np.zeros((3, 2)),
     )
-    lesson = Halve(over=SoftTarget(temperature=2.0)).lesson(evidence)
+    lesson = Halve(base=SoftTargets(temperature=2.0)).lesson(evidence)
     np.testing.assert_array_equal(lesson.weights, [1, 1, 0.5])
     np.testing.assert_array_equal(lesson.temperature, [1, 1, 2])
 
 
 def test_needs_are_those_of_the_whole_chain():
-    outer = SoftTarget(over=Halve())
-    assert outer.needs_validation
+    outer = SoftTargets(base=Halve())
+    assert outer.needs_teacher_checks
     assert outer.needs_embeddings
-    assert not SoftTarget().needs_validation
-    assert not SoftTarget().needs_embeddings
+    assert not SoftTargets().needs_teacher_checks
+    assert not SoftTargets().needs_embeddings
 
 
 def test_parameters_of_the_objective_below_are_within_reach_of_a_search():
-    objective = Halve(over=SoftTarget()).set_params(over__temperature=3.0)
-    assert clone(objective).over.temperature == 3.0
+    objective = Halve(base=SoftTargets()).set_params(base__temperature=3.0)
+    assert clone(objective).base.temperature == 3.0
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_parameters_of_the_objective_below_are_within_reach_of_a_search():
             "got none; pass validation, or give the quantities it estimates yourself.",
         ),
         (
-            {"validation": Validation(np.array([0]), np.array([[0.9, 0.1]]))},
+            {"validation": TeacherChecks(np.array([0]), np.array([[0.9, 0.1]]))},
             "Halve needs the teacher's embeddings, and got none; use a teacher that "
             "gives them, or another objective.",
         ),
@@ -86,17 +86,17 @@ def test_where_every_row_is_given_nothing_is_missing():
             "of targets whether its label is known.",
         ),
         (
-            {"validation": Validation(np.array([0, 1]), np.array([[0.9, 0.1]]))},
+            {"validation": TeacherChecks(np.array([0, 1]), np.array([[0.9, 0.1]]))},
             "the validation's proba has shape (1, 2) for 2 rows and 2 classes; pass "
             "one row of probabilities for each.",
         ),
         (
-            {"validation": Validation(np.array([3]), np.array([[0.9, 0.1]]))},
+            {"validation": TeacherChecks(np.array([3]), np.array([[0.9, 0.1]]))},
             "validation rows lie between 3 and 3 where there are 3 training rows; "
             "pass their positions.",
         ),
         (
-            {"validation": Validation(np.array([2]), np.array([[0.9, 0.1]]))},
+            {"validation": TeacherChecks(np.array([2]), np.array([[0.9, 0.1]]))},
             "1 validation rows have no given label; pass rows whose true label is "
             "known.",
         ),
@@ -114,18 +114,18 @@ def test_evidence_that_does_not_fit_together_is_refused(parts, message):
 
 
 def test_only_an_objective_can_lie_below():
-    with pytest.raises(ObjectiveError, match="got over='soft', which is no objective"):
-        Halve(over="soft").lesson(Evidence(TARGETS, GIVEN))
+    with pytest.raises(ObjectiveError, match="got base='soft', which is no objective"):
+        Halve(base="soft").lesson(Evidence(TARGETS, GIVEN))
 
 
-@pytest.mark.parametrize("unknown", ["hard", None, SoftTarget])
+@pytest.mark.parametrize("unknown", ["hard", None, SoftTargets])
 def test_an_unknown_objective_is_refused(unknown):
     with pytest.raises(ObjectiveError, match=r"must be one of 'soft'.*; pass one"):
         as_objective(unknown)
 
 
 def test_an_objective_stays_the_object_it_is():
-    objective = SoftTarget(2.0)
+    objective = SoftTargets(2.0)
     assert as_objective(objective) is objective
 
 

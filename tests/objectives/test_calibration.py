@@ -76,7 +76,7 @@ def test_the_table_is_what_one_counts_by_hand():
     found = teacher_reliability(proba, y, n_bins=2)
     np.testing.assert_allclose(found.margin_low, [0.2, 0.8])
     np.testing.assert_allclose(found.margin_high, [0.2, 0.8])
-    np.testing.assert_array_equal(found.n_rows, [4, 4])
+    np.testing.assert_array_equal(found.n_samples, [4, 4])
     np.testing.assert_allclose(found.confidence, [0.6, 0.9])
     np.testing.assert_allclose(found.accuracy, [0.75, 1.0])
     np.testing.assert_allclose(found.calibration_error, (0.15 + 0.1) / 2)
@@ -92,7 +92,7 @@ def test_bins_count_by_their_rows(n_unsure):
     """A large tie on either side leaves the other rows a bin of their own."""
     proba = np.repeat([[0.6, 0.4], [0.9, 0.1]], [n_unsure, 8 - n_unsure], axis=0)
     found = teacher_reliability(proba, [0] * 8, classes=[0, 1], n_bins=2)
-    np.testing.assert_array_equal(found.n_rows, [n_unsure, 8 - n_unsure])
+    np.testing.assert_array_equal(found.n_samples, [n_unsure, 8 - n_unsure])
     gap = (0.4 * n_unsure + 0.1 * (8 - n_unsure)) / 8
     np.testing.assert_allclose(found.calibration_error, gap)
 
@@ -101,8 +101,8 @@ def test_the_interval_is_wilsons(rng):
     proba, truth = calibrated(rng, 90)
     found = teacher_reliability(proba, truth, n_bins=3)
     for b in range(3):
-        n_right = round(found.accuracy[b] * found.n_rows[b])
-        test = binomtest(n_right, int(found.n_rows[b]))
+        n_right = round(found.accuracy[b] * found.n_samples[b])
+        test = binomtest(n_right, int(found.n_samples[b]))
         low, high = test.proportion_ci(method="wilson")
         np.testing.assert_allclose(found.accuracy_low[b], low)
         np.testing.assert_allclose(found.accuracy_high[b], high)
@@ -119,12 +119,14 @@ def test_a_calibrated_teacher_has_no_error_and_a_boastful_one_has(rng):
     np.testing.assert_allclose(found.calibration_error, gap, atol=0.02)
 
 
-@pytest.mark.parametrize(("n_rows", "n_bins"), [(20, 1), (70, 2), (299, 9), (900, 10)])
-def test_bins_are_few_enough_to_count_in(rng, n_rows, n_bins):
-    found = teacher_reliability(*calibrated(rng, n_rows))
-    assert len(found.n_rows) == n_bins
-    assert found.n_rows.sum() == n_rows
-    assert np.ptp(found.n_rows) <= 1
+@pytest.mark.parametrize(
+    ("n_samples", "n_bins"), [(20, 1), (70, 2), (299, 9), (900, 10)]
+)
+def test_bins_are_few_enough_to_count_in(rng, n_samples, n_bins):
+    found = teacher_reliability(*calibrated(rng, n_samples))
+    assert len(found.n_samples) == n_bins
+    assert found.n_samples.sum() == n_samples
+    assert np.ptp(found.n_samples) <= 1
     assert (found.margin_low[1:] > found.margin_high[:-1]).all()
 
 
@@ -132,7 +134,7 @@ def test_rows_of_equal_margin_share_a_bin():
     """Hard labels have one margin, and so one bin."""
     truth = np.arange(100) % 2
     found = teacher_reliability(np.eye(2)[truth], truth, n_bins=5)
-    np.testing.assert_array_equal(found.n_rows, [100])
+    np.testing.assert_array_equal(found.n_samples, [100])
     np.testing.assert_array_equal(found.accuracy, [1.0])
 
 
@@ -155,7 +157,7 @@ def test_the_frame_has_a_row_per_bin(rng):
     found = teacher_reliability(proba, truth)
     frame = found.to_frame()
     assert list(frame.columns) == [
-        *("margin_low", "margin_high", "n_rows", "confidence", "accuracy"),
+        *("margin_low", "margin_high", "n_samples", "confidence", "accuracy"),
         *("accuracy_low", "accuracy_high", "expected"),
     ]
     np.testing.assert_array_equal(frame["accuracy"], found.accuracy)

@@ -9,7 +9,7 @@ from skadistill.objectives import (
     Corrected,
     Evidence,
     Objective,
-    Validation,
+    TeacherChecks,
 )
 
 
@@ -32,7 +32,7 @@ def noisy(rng, n_given=200, n_pool=1000, n_classes=5, wrong=0.4, **parts):
     evidence = Evidence(
         np.where(given[:, None], np.eye(n_classes)[truth], proba),
         given,
-        parts.pop("validation", Validation(np.arange(n_given), proba[:n_given])),
+        parts.pop("validation", TeacherChecks(np.arange(n_given), proba[:n_given])),
         out_of_fold=parts.pop("out_of_fold", lambda *args: students),
     )
     return evidence, truth
@@ -75,7 +75,7 @@ def test_the_names_of_classes_play_no_part_where_labels_are_hard(rng):
     """All classes but the label's are equally likely: the students alone decide."""
     evidence, _ = noisy(rng)
     hard = np.eye(5)[evidence.targets.argmax(axis=1)]
-    validation = Validation(
+    validation = TeacherChecks(
         evidence.validation.rows, np.eye(5)[evidence.validation.proba.argmax(axis=1)]
     )
     students = evidence.out_of_fold()
@@ -86,7 +86,7 @@ def test_the_names_of_classes_play_no_part_where_labels_are_hard(rng):
             Evidence(
                 hard[:, columns],
                 evidence.given,
-                Validation(validation.rows, validation.proba[:, columns]),
+                TeacherChecks(validation.rows, validation.proba[:, columns]),
                 out_of_fold=lambda *args: students[:, columns],
             )
         )
@@ -121,7 +121,7 @@ def test_a_teacher_right_on_all_validation_rows_is_left_alone(rng):
 
 def test_a_teacher_fitted_on_the_validation_rows_is_left_alone(rng):
     evidence, _ = noisy(rng, out_of_fold=never)
-    validation = Validation(
+    validation = TeacherChecks(
         evidence.validation.rows, evidence.validation.proba, independent=False
     )
     evidence = Evidence(evidence.targets, evidence.given, validation, out_of_fold=never)
@@ -180,8 +180,8 @@ def test_each_pass_trains_on_what_the_last_one_corrected(rng):
 class Hardened(Objective):
     """Make hard labels of soft ones."""
 
-    def change(self, lesson, evidence):
-        return lesson.but(targets=np.eye(5)[lesson.targets.argmax(axis=1)])
+    def transform(self, lesson, evidence):
+        return lesson.replace(targets=np.eye(5)[lesson.targets.argmax(axis=1)])
 
 
 def test_a_lesson_below_is_corrected_not_replaced(rng):
@@ -190,7 +190,7 @@ def test_a_lesson_below_is_corrected_not_replaced(rng):
     rows, first = np.arange(1200), evidence.targets.argmax(axis=1)
     plain = Corrected(n_passes=1).lesson(evidence).targets
     kept = plain[rows, first] / evidence.targets[rows, first]
-    lesson = Corrected(n_passes=1, over=Hardened()).lesson(evidence)
+    lesson = Corrected(n_passes=1, base=Hardened()).lesson(evidence)
     np.testing.assert_allclose(lesson.targets[rows, first], kept)
 
 
@@ -219,7 +219,7 @@ def test_it_is_worked_out_by_hand():
     evidence = Evidence(
         np.vstack([np.eye(4)[[1, 1, 2, 3]], pool]),
         np.arange(8) < 4,
-        Validation(np.arange(4), validation),
+        TeacherChecks(np.arange(4), validation),
         out_of_fold=lambda *args: np.full((8, 4), 0.25),
     )
     second, third, fourth = 17 / 6, 10 / 6, 7 / 12
@@ -248,7 +248,7 @@ def test_a_handful_of_validation_rows_is_enough_to_run(rng, n_validation):
     evidence = Evidence(
         evidence.targets,
         evidence.given,
-        Validation(few, proba[few]),
+        TeacherChecks(few, proba[few]),
         out_of_fold=evidence.out_of_fold,
     )
     targets = Corrected().lesson(evidence).targets
@@ -263,7 +263,7 @@ def test_students_are_asked_for_by_name(rng):
 
 
 @pytest.mark.parametrize(
-    "params", [{"n_folds": 1}, {"n_passes": 0}, {"strength": 0.0}, {"over": "soft"}]
+    "params", [{"n_folds": 1}, {"n_passes": 0}, {"strength": 0.0}, {"base": "soft"}]
 )
 def test_parameters_out_of_range_are_named(rng, params):
     evidence, _ = noisy(rng)

@@ -10,8 +10,8 @@ from skadistill.objectives import (
     Debiased,
     Evidence,
     SLaM,
-    SoftTarget,
-    Validation,
+    SoftTargets,
+    TeacherChecks,
     margin,
 )
 from skadistill.objectives._debiased import debiasing_weights
@@ -37,7 +37,7 @@ def noisy(rng, n_given, n_pool, right_when, n_classes=3):
     proba = answers(rng, truth, right_when, n_classes)
     given = np.arange(n_given + n_pool) < n_given
     targets = np.where(given[:, None], np.eye(n_classes)[truth], proba)
-    validation = Validation(np.arange(n_given), proba[:n_given])
+    validation = TeacherChecks(np.arange(n_given), proba[:n_given])
     return Evidence(targets, given, validation), truth
 
 
@@ -92,7 +92,7 @@ def test_the_weighted_loss_is_the_true_one_in_expectation(rng, leans_to_the_trut
             assert bias > 8 * error
 
 
-def test_the_ratio_needs_neighbours_of_one_ratio(rng):
+def test_the_ratio_needs_neighbors_of_one_ratio(rng):
     """Unbiased where the margins tell D (two classes, student right); else not."""
     evidence, truth = noisy(rng, 4000, 20_000, lambda m: 0.4 + 0.6 * m, n_classes=2)
     teacher, pool = evidence.targets.argmax(axis=1), ~evidence.given
@@ -124,7 +124,7 @@ def test_one_neighbourhood_is_weighed_by_the_formula(estimator):
         np.testing.assert_allclose(weights, [expected], rtol=1e-4)
 
 
-def test_the_ratio_is_averaged_over_wrong_neighbours_and_sums_are_divided():
+def test_the_ratio_is_averaged_over_wrong_neighbors_and_sums_are_divided():
     """Wrong labels cost 4 and 2 times the truth, at truths of 0.5 and 2."""
     loss_true, loss_teacher = np.array([0.5, 2, 1]), np.array([2.0, 4, 1])
     args = loss_true, loss_teacher, np.array([True, True, False]), np.arange(3)[None]
@@ -154,7 +154,7 @@ def test_weights_are_bounded_for_students_that_are_certain(rng, estimator, likes
         assert weights.max() <= 1
 
 
-def test_the_bound_counts_the_right_neighbours():
+def test_the_bound_counts_the_right_neighbors():
     """The student repeats the teacher's mistakes: one right of four, 6 / 2."""
     wrong = np.array([True, True, True, False])
     for estimator in ESTIMATORS:
@@ -168,7 +168,7 @@ def test_the_bound_counts_the_right_neighbours():
         np.testing.assert_array_equal(weights, [3.0])
 
 
-def test_rows_are_weighed_by_their_own_neighbours(rng):
+def test_rows_are_weighed_by_their_own_neighbors(rng):
     """Wrong below a margin of one half and right above: weights differ there."""
     evidence, truth = noisy(rng, 400, 400, lambda m: m > 0.5)
     weights = Debiased().lesson(evidence).reweight(student_of(rng, truth))
@@ -183,7 +183,7 @@ def test_the_students_margin_counts_as_well():
     proba = np.tile([0.7, 0.3], (4, 1))
     targets = np.vstack([np.eye(2)[[0, 1]], proba[:2]])
     evidence = Evidence(
-        targets, np.array([1, 1, 0, 0], bool), Validation(np.arange(2), proba[:2])
+        targets, np.array([1, 1, 0, 0], bool), TeacherChecks(np.arange(2), proba[:2])
     )
     # The teacher is wrong about the second, of which the student is sure.
     student = np.array([[0.55, 0.45], [0.1, 0.9], [0.5, 0.5], [0.05, 0.95]])
@@ -193,7 +193,7 @@ def test_the_students_margin_counts_as_well():
 
 
 @pytest.mark.parametrize(("n_neighbors", "n_used"), [("sqrt", 7), (3, 3), (999, 49)])
-def test_neighbours_are_as_many_as_asked(rng, n_neighbors, n_used):
+def test_neighbors_are_as_many_as_asked(rng, n_neighbors, n_used):
     """49 validation rows; wrong ones repeated show through the bound."""
     evidence, _ = noisy(rng, 49, 10, lambda m: np.zeros_like(m))
     said = np.r_[evidence.validation.proba, evidence.targets[49:]].argmax(axis=1)
@@ -269,7 +269,7 @@ def test_every_row_is_as_likely_to_be_withheld(rng):
 def test_what_lies_below_treats_withheld_rows_like_the_pool(rng):
     """SLaM mixes there, with the alpha that it estimates from all of them."""
     evidence, _ = noisy(rng, 200, 50, lambda m: 0.4 + 0.6 * m)
-    lesson = Debiased(withheld=0.5, over=SLaM("absolute", k=3)).lesson(evidence)
+    lesson = Debiased(withheld=0.5, base=SLaM("absolute", k=3)).lesson(evidence)
     hidden = (lesson.targets != evidence.targets).any(axis=1)
     assert (lesson.alpha[hidden] < 1).all()
     np.testing.assert_array_equal(lesson.alpha[evidence.given & ~hidden], 1)
@@ -281,7 +281,7 @@ def test_rows_without_a_teacher_have_no_weights(rng):
     """Where every row is given, nothing is withheld and nothing reweighed."""
     labels = np.eye(3)[rng.integers(3, size=20)]
     given = np.ones(20, dtype=bool)
-    evidence = Evidence(labels, given, Validation(np.arange(20), labels))
+    evidence = Evidence(labels, given, TeacherChecks(np.arange(20), labels))
     lesson = Debiased(withheld=0.5).lesson(evidence)
     assert lesson.reweight is None
     np.testing.assert_array_equal(lesson.targets, labels)
@@ -312,13 +312,13 @@ def test_students_of_a_teacher_that_is_often_wrong_learn_more():
     X = np.vstack([problem.X_labeled, problem.X_pool])
     given = np.arange(len(X)) < 300
     targets = problem.teacher(X)
-    validation = Validation(np.arange(300), targets[:300].copy())
+    validation = TeacherChecks(np.arange(300), targets[:300].copy())
     targets[:300] = np.eye(4)[problem.y_labeled]
     evidence = Evidence(targets, given, validation)
     soft, *others = (
         StudentNet(random_state=0, max_epochs=20)
         .fit_lesson(X, objective.lesson(evidence), classes=problem.classes)
         .score(problem.X_test, problem.y_test)
-        for objective in (SoftTarget(), Debiased(), SLaM(), Debiased(over=SLaM()))
+        for objective in (SoftTargets(), Debiased(), SLaM(), Debiased(base=SLaM()))
     )
     assert min(others) > soft + 0.02

@@ -14,19 +14,20 @@ from skadistill.objectives import (
     Evidence,
     Lesson,
     LessonLoss,
-    SoftTarget,
+    SoftTargets,
     as_objective,
 )
 from skadistill.objectives._lelp import class_projections, tempered_softmax
 from skadistill.student import StudentNet
 
 
-def make_evidence(n_rows=200, n_classes=3, n_dimensions=12, seed=0, **changes):
+def make_evidence(n_samples=200, n_classes=3, n_dimensions=12, seed=0, **changes):
     rng = np.random.default_rng(seed)
     parts = {
-        "targets": rng.dirichlet(np.ones(n_classes), size=n_rows),
-        "given": np.zeros(n_rows, dtype=bool),
-        "embeddings": rng.normal(size=(n_rows, n_dimensions)) * np.arange(n_dimensions),
+        "targets": rng.dirichlet(np.ones(n_classes), size=n_samples),
+        "given": np.zeros(n_samples, dtype=bool),
+        "embeddings": rng.normal(size=(n_samples, n_dimensions))
+        * np.arange(n_dimensions),
         "output_weights": rng.normal(size=(n_classes, n_dimensions)),
     }
     return Evidence(**{**parts, **changes})
@@ -148,8 +149,8 @@ def test_projections_have_mean_0_and_variance_1_within_the_class(rng):
     """Over the rows of the class; with and without rotation, in float32 too."""
     rows = rng.normal(size=(300, 10)) * np.arange(1, 11) + 100
     for rotation in (np.eye(4), LELP(4)._rotation(np.random.RandomState(1))):
-        weight, centre = directions_of(rows, rotation=rotation)
-        z = (rows - centre) @ weight
+        weight, center = directions_of(rows, rotation=rotation)
+        z = (rows - center) @ weight
         np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-9)
         np.testing.assert_allclose(z.var(axis=0), 1)
 
@@ -262,8 +263,8 @@ def test_no_rotation_leaves_the_principal_directions():
     rows = make_evidence().embeddings
     for rotate in (False, True):
         rotation = LELP(4, rotate=rotate)._rotation(np.random.RandomState(0))
-        weight, centre = directions_of(rows, rotation=rotation)
-        off_diagonal = np.corrcoef((rows - centre) @ weight, rowvar=False) - np.eye(4)
+        weight, center = directions_of(rows, rotation=rotation)
+        off_diagonal = np.corrcoef((rows - center) @ weight, rowvar=False) - np.eye(4)
         assert (np.abs(off_diagonal).max() < 1e-9) is not rotate
 
 
@@ -291,20 +292,20 @@ def test_a_class_of_few_rows_has_few_directions(rotate):
     """Three rows span two directions; S projections lie in them, all finite."""
     rows = np.random.default_rng(5).normal(size=(3, 12))
     rotation = LELP(6, rotate=rotate)._rotation(np.random.RandomState(0))
-    weight, centre = directions_of(rows, rotation=rotation)
+    weight, center = directions_of(rows, rotation=rotation)
     assert np.linalg.matrix_rank(weight, tol=1e-8) == 2
-    z = (rows - centre) @ weight
+    z = (rows - center) @ weight
     np.testing.assert_allclose(z.var(axis=0)[:2], 1)
     np.testing.assert_allclose(z.var(axis=0)[2:], 1 if rotate else 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_rows", [0, 1, 5])
-def test_a_class_without_two_distinct_rows_gets_equal_subclasses(n_rows):
+@pytest.mark.parametrize("n_samples", [0, 1, 5])
+def test_a_class_without_two_distinct_rows_gets_equal_subclasses(n_samples):
     """No row, one row, or copies of one: nothing is known, and nothing fails."""
     targets = np.tile([0.9, 0.1], (50, 1))
-    targets[:n_rows] = [0.2, 0.8]
+    targets[:n_samples] = [0.2, 0.8]
     evidence = make_evidence(50, 2, targets=targets, output_weights=None)
-    evidence.embeddings[:n_rows] = evidence.embeddings[0]
+    evidence.embeddings[:n_samples] = evidence.embeddings[0]
     subclasses = LELP(4).lesson(evidence).subclasses
     np.testing.assert_allclose(subclasses[:, 1], 0.25)
     assert np.ptp(subclasses[:, 0], axis=0).min() > 0.1
@@ -328,14 +329,14 @@ def test_many_dimensions_need_no_square_matrix(rng):
     assert peak < 0.1 * 8 * 6000**2
 
 
-def test_the_randomised_pca_finds_as_much_variance(rng):
+def test_the_randomized_pca_finds_as_much_variance(rng):
     """On 700 rows of 600 dimensions it misses less than 1 % of the exact one's."""
     scale = 1 / np.arange(1, 601)
     rows = rng.normal(size=(700, 600)) * scale
-    weight, centre = directions_of(rows)
+    weight, center = directions_of(rows)
     basis = np.linalg.qr(weight)[0]
-    found = np.sum(((rows - centre) @ basis) ** 2)
-    exact = np.linalg.svd(rows - centre, compute_uv=False)[:4]
+    found = np.sum(((rows - center) @ basis) ** 2)
+    exact = np.linalg.svd(rows - center, compute_uv=False)[:4]
     assert found > 0.99 * np.sum(exact**2)
 
 
@@ -343,15 +344,15 @@ def test_the_randomised_pca_finds_as_much_variance(rng):
 
 
 def test_what_lies_below_is_kept():
-    """A teacher temperature comes from SoftTarget, subclasses from its targets."""
+    """A teacher temperature comes from SoftTargets, subclasses from its targets."""
     evidence = make_evidence()
-    soft = SoftTarget(temperature=2.0)
-    lesson = LELP(4, over=soft).lesson(evidence)
+    soft = SoftTargets(temperature=2.0)
+    lesson = LELP(4, base=soft).lesson(evidence)
     np.testing.assert_array_equal(lesson.targets, soft.lesson(evidence).targets)
     np.testing.assert_array_equal(lesson.temperature, 2.0)
     assert lesson.n_subclasses == 4
-    assert SoftTarget(over=LELP()).needs_embeddings
-    assert clone(LELP(over=soft)).get_params()["over__temperature"] == 2.0
+    assert SoftTargets(base=LELP()).needs_embeddings
+    assert clone(LELP(base=soft)).get_params()["base__temperature"] == 2.0
 
 
 def test_the_name_stands_for_the_defaults():
@@ -380,7 +381,7 @@ def test_output_weights_must_fit(shape):
         {"n_subclasses": 2.0},
         {"temperature": 0},
         {"null_space": "yes"},
-        {"over": "soft"},
+        {"base": "soft"},
     ],
 )
 def test_parameters_are_checked(parameters):
@@ -410,7 +411,7 @@ def test_a_student_learns_more_from_subclasses_than_from_two_classes():
             StudentNet(random_state=seed, device="cpu", max_epochs=40)
             .fit_lesson(X[:300], objective.lesson(evidence), classes=[0, 1])
             .score(X[300:], y[300:])
-            for objective in (SoftTarget(), LELP(10, 0.3))
+            for objective in (SoftTargets(), LELP(10, 0.3))
         ]
         gains.append(scores[1] - scores[0])
     assert np.mean(gains) > 0.015, gains

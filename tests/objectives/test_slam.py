@@ -11,14 +11,14 @@ from skadistill.objectives import (
     Lesson,
     LessonLoss,
     SLaM,
-    SoftTarget,
-    Validation,
+    SoftTargets,
+    TeacherChecks,
     margin,
 )
 
 
 def pool(proba):
-    """Return evidence of rows that the teacher labelled, and no others."""
+    """Return evidence of rows that the teacher labeled, and no others."""
     return Evidence(proba, np.zeros(len(proba), dtype=bool))
 
 
@@ -41,7 +41,7 @@ def noisy_evidence(rng, n=4000, n_classes=5, k=3, alpha=lambda m: 0.5 + 0.5 * m)
     truth = order[np.arange(2 * n), rank]
     given = np.arange(2 * n) < n
     targets = np.where(given[:, None], one_hot(truth, n_classes), proba)
-    return Evidence(targets, given, Validation(np.arange(n), proba[:n])), truth
+    return Evidence(targets, given, TeacherChecks(np.arange(n), proba[:n])), truth
 
 
 def test_rows_of_a_sure_teacher_have_the_plain_loss(rng):
@@ -77,7 +77,7 @@ def test_a_perfect_teacher_is_distilled_plainly(rng, sure):
     proba = one_hot(truth, 3) if sure else 0.5 * one_hot(truth, 3) + 0.5 / 3
     given = np.arange(n) < 20
     targets = np.where(given[:, None], one_hot(truth, 3), proba)
-    evidence = Evidence(targets, given, Validation(np.arange(20), proba[:20]))
+    evidence = Evidence(targets, given, TeacherChecks(np.arange(20), proba[:20]))
     for alpha in ("relative", "absolute"):
         lesson = SLaM(alpha).lesson(evidence)
         assert not lesson.has_own_loss
@@ -96,7 +96,7 @@ def test_both_forms_are_one_at_two_classes(rng):
     np.testing.assert_array_equal(one.alpha, other.alpha)
 
 
-def test_hard_labels_do_not_see_k_without_normalisation(rng):
+def test_hard_labels_do_not_see_k_without_normalization(rng):
     evidence = pool(one_hot(rng.integers(5, size=20), 5))
     logits = rng.normal(size=(20, 5))
     per_k = [
@@ -129,7 +129,7 @@ def test_slopes_are_those_of_the_formulas(rng, alpha, k, normalized):
 
 
 def test_the_mixture_is_a_distribution_where_all_classes_are_possible(rng):
-    """At k = C the normalised one sums to 1; entries lie in [0, 1] for any k."""
+    """At k = C the normalized one sums to 1; entries lie in [0, 1] for any k."""
     proba, f = rng.dirichlet(np.ones(5), 50), rng.dirichlet(np.full(5, 0.1), 50)
     alpha = rng.uniform(0.25, 1, 50)
     for k in range(2, 6):
@@ -178,14 +178,14 @@ def calibrated_evidence(rng, n=4000):
     truth = np.minimum((proba.cumsum(axis=1) < rng.random((2 * n, 1))).sum(axis=1), 3)
     given = np.arange(2 * n) < n
     targets = np.where(given[:, None], one_hot(truth, 4), proba)
-    return Evidence(targets, given, Validation(np.arange(n), proba[:n]))
+    return Evidence(targets, given, TeacherChecks(np.arange(n), proba[:n]))
 
 
 def reworded(evidence, rewrite):
     """Let the same teacher say the same in other probabilities."""
     given = evidence.given[:, None]
     targets = np.where(given, evidence.targets, rewrite(evidence.targets))
-    validation = Validation(
+    validation = TeacherChecks(
         evidence.validation.rows, rewrite(evidence.validation.proba)
     )
     return Evidence(targets, evidence.given, validation)
@@ -234,7 +234,7 @@ def test_k_is_the_smallest_that_covers_enough(coverage, k):
     truth = np.array([0] * 5 + [1] * 3 + [2, 3])
     targets = np.vstack([one_hot(truth, 5), proba[:1]])
     evidence = Evidence(
-        targets, np.arange(11) < 10, Validation(np.arange(10), proba[:10])
+        targets, np.arange(11) < 10, TeacherChecks(np.arange(10), proba[:10])
     )
     lesson = SLaM(alpha=0.6, normalized=False, coverage=coverage).lesson(evidence)
     np.testing.assert_array_equal(lesson.spread[10] > 0, np.arange(5) < k)
@@ -278,17 +278,17 @@ def test_quantities_may_be_given(rng):
 
 
 def test_what_is_given_is_not_estimated():
-    assert SLaM().needs_validation
-    assert SLaM(alpha=0.8).needs_validation
-    assert SLaM(k=2).needs_validation
-    assert SLaM("relative", k=2).needs_validation
-    assert not SLaM(np.array([0.8, 0.9]), k=2).needs_validation
+    assert SLaM().needs_teacher_checks
+    assert SLaM(alpha=0.8).needs_teacher_checks
+    assert SLaM(k=2).needs_teacher_checks
+    assert SLaM("relative", k=2).needs_teacher_checks
+    assert not SLaM(np.array([0.8, 0.9]), k=2).needs_teacher_checks
 
 
 def test_the_margin_is_the_teachers_own_also_over_softened_targets(rng):
     """Softening below changes what is matched, not how far the teacher is trusted."""
     evidence, _ = noisy_evidence(rng, n=200)
-    soft = SLaM("absolute", over=SoftTarget(temperature=4.0)).lesson(evidence)
+    soft = SLaM("absolute", base=SoftTargets(temperature=4.0)).lesson(evidence)
     plain = SLaM("absolute").lesson(evidence)
     np.testing.assert_array_equal(soft.alpha, plain.alpha)
     np.testing.assert_array_equal(soft.spread, plain.spread)

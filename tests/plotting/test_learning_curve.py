@@ -88,9 +88,9 @@ def test_the_frame_is_the_drawings_twin(display):
 
 
 def test_labels_paid_hold_those_that_validation_took():
-    """From round 1 on, the labelled rows that the teacher was asked about count."""
+    """From round 1 on, the labeled rows that the teacher was asked about count."""
     distiller = fit()
-    assert distiller.n_teacher_rows_validation_ == 40
+    assert distiller.n_teacher_checks_ == 40
     display = LearningCurveDisplay.from_estimator(distiller)
     assert display.n_labels["student"][0].tolist() == [0, 55, 70]
     scores = [record["student_score"] for record in distiller.history_]

@@ -61,7 +61,7 @@ def test_the_frame_is_the_drawings_twin(display):
     assert frame.columns[0] == "margin"
     np.testing.assert_array_equal(frame["margin"], display.margins)
     np.testing.assert_array_equal(frame["accuracy"], display.reliability.accuracy)
-    assert frame["n_rows"].sum() == 300
+    assert frame["n_samples"].sum() == 300
 
 
 def test_a_teacher_is_asked_once_and_what_is_paid_is_kept():
@@ -73,7 +73,7 @@ def test_a_teacher_is_asked_once_and_what_is_paid_is_kept():
             PROBLEM.teacher, X, Y, ledger=ledger
         )
         assert display.reliability.overall_accuracy == pytest.approx(0.7)
-    assert PROBLEM.teacher.n_rows == len(ledger) == 300
+    assert PROBLEM.teacher.n_samples == len(ledger) == 300
 
 
 def test_columns_mean_what_classes_say():

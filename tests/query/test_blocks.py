@@ -55,19 +55,19 @@ def weight(result):
     return 0 if result is None else np.asarray(result).nbytes
 
 
-def make_gains(shape, n_rows=N_ROWS, seed=0):
+def make_gains(shape, n_samples=N_ROWS, seed=0):
     rng = np.random.default_rng(seed)
-    gains = rng.random(n_rows)
+    gains = rng.random(n_samples)
     if shape == "confident":
-        gains = 1 - np.abs(np.tanh(3 * rng.standard_normal(n_rows)))
+        gains = 1 - np.abs(np.tanh(3 * rng.standard_normal(n_samples)))
     elif shape == "sorted":
         gains.sort()
     elif shape == "five values":
-        gains = rng.integers(1, 6, n_rows) / 5
+        gains = rng.integers(1, 6, n_samples) / 5
     elif shape == "equal":
         gains[:] = 0.25
     elif shape == "mostly zero":
-        gains *= np.arange(n_rows) % 20 == 7
+        gains *= np.arange(n_samples) % 20 == 7
     elif shape == "zero":
         gains[:] = 0
     return gains.astype(np.float32)
@@ -151,13 +151,13 @@ def test_little_travels(shape, strategy):
     What comes does not grow with the pool: samples, sums of some 16,000 chunks, and
     the gains next to the level.
     """
-    n_rows = 40 * BLOCK_ROWS
-    gain = make_gains(shape, n_rows).astype(np.float64)
+    n_samples = 40 * BLOCK_ROWS
+    gain = make_gains(shape, n_samples).astype(np.float64)
     proba = np.column_stack([0.5 + gain / 2, 0.5 - gain / 2])
     reports, rows = [], []
     for keep in (None, lambda f: Elsewhere.cut(f(proba).astype(np.float32), [1] * 40)):
         pool = QueryPool(
-            n_rows,
+            n_samples,
             np.arange(2),
             lambda: iter([proba]),
             keep_values=keep,
@@ -169,8 +169,8 @@ def test_little_travels(shape, strategy):
     np.testing.assert_array_equal(*rows)
     here, there = ([value or 0.0 for value in report.values()] for report in reports)
     assert here == pytest.approx(there, rel=1e-12)
-    assert sum(Elsewhere.bytes_come) < 4 * n_rows / 3
-    assert max(Elsewhere.bytes_come) < 4 * n_rows / 10
+    assert sum(Elsewhere.bytes_come) < 4 * n_samples / 3
+    assert max(Elsewhere.bytes_come) < 4 * n_samples / 10
 
 
 @pytest.mark.parametrize("strategy", [RobustSampler(), as_strategy("margin")])

@@ -141,7 +141,7 @@ def test_every_pair_can_come_together():
     inclusion = np.linspace(0.1, 0.4, 12)
     _, pairs = draw_counts(inclusion)
     assert (pairs[~np.eye(12, dtype=bool)] > 0).all()
-    # In file order neighbours never come together: they lie on less than one gap.
+    # In file order neighbors never come together: they lie on less than one gap.
     assert max(a + b for a, b in pairwise(inclusion)) < 1
 
 

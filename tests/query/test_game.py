@@ -629,33 +629,33 @@ def test_regret_asks_every_row_with_a_gain_before_the_others():
         ),
         (
             lambda: water_level([0.5, 0.1], 2),
-            "n_mistakes must lie in [0, n_rows), got 2.0 for 2 rows; it is the number "
-            "of rows on which the teacher may be wrong.",
+            "n_mistakes must lie in [0, n_samples), got 2.0 for 2 rows; it is the "
+            "number of rows on which the teacher may be wrong.",
         ),
         (
             lambda: robust_distribution([0.5, 0.1], -1),
-            "n_mistakes must lie in [0, n_rows), got -1.0 for 2 rows; it is the number "
-            "of rows on which the teacher may be wrong.",
+            "n_mistakes must lie in [0, n_samples), got -1.0 for 2 rows; it is the "
+            "number of rows on which the teacher may be wrong.",
         ),
         (
             lambda: robust_distribution([0.5, 0.1], np.nan),
-            "n_mistakes must lie in [0, n_rows), got nan for 2 rows; it is the number "
-            "of rows on which the teacher may be wrong.",
+            "n_mistakes must lie in [0, n_samples), got nan for 2 rows; it is the "
+            "number of rows on which the teacher may be wrong.",
         ),
         (
             lambda: capped_distribution([0.5, 0.1], 0, 3),
-            "n_queries must be a whole number in [1, n_rows], got 3 for 2 rows; ask "
-            "for at most as many rows as there are.",
+            "n_queries must be a whole number in [1, n_samples], got 3 for 2 rows; "
+            "ask for at most as many rows as there are.",
         ),
         (
             lambda: regret_distribution([0.5, 0.1], 0.5),
-            "n_queries must be a whole number in [1, n_rows], got 0.5 for 2 rows; ask "
-            "for at most as many rows as there are.",
+            "n_queries must be a whole number in [1, n_samples], got 0.5 for 2 rows; "
+            "ask for at most as many rows as there are.",
         ),
         (
             lambda: regret_distribution([0.5, 0.1], 1.5),
-            "n_queries must be a whole number in [1, n_rows], got 1.5 for 2 rows; ask "
-            "for at most as many rows as there are.",
+            "n_queries must be a whole number in [1, n_samples], got 1.5 for 2 rows; "
+            "ask for at most as many rows as there are.",
         ),
         (
             lambda: robust_distribution([0.5, 0.1], 0, losses=[0.5]),

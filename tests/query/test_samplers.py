@@ -52,18 +52,18 @@ def ask(strategy, proba, n_queries, seed=0, **settings):
     pool = make_pool(proba, **settings)
     rng = np.random.default_rng(seed)
     positions = strategy.query(pool, n_queries, rng)
-    return check_query(positions, pool.n_rows, n_queries, strategy)
+    return check_query(positions, pool.n_samples, n_queries, strategy)
 
 
 def assert_marginals(strategy, proba, n_queries, inclusion, n_draws=1_000, **settings):
     """Check by simulation that row i is asked with probability inclusion[i]."""
     pool = make_pool(proba, **settings)
     rng = np.random.default_rng(0)
-    counts = np.zeros(pool.n_rows)
+    counts = np.zeros(pool.n_samples)
     for _ in range(n_draws):
         counts[strategy.query(pool, n_queries, rng)] += 1
     inclusion = np.clip(np.asarray(inclusion, dtype=np.float64), 0, 1)
-    level = ALPHA / (2 * pool.n_rows)
+    level = ALPHA / (2 * pool.n_samples)
     assert (stats.binom.cdf(counts, n_draws, inclusion) >= level).all()
     assert (stats.binom.sf(counts - 1, n_draws, inclusion) >= level).all()
 
@@ -368,7 +368,7 @@ def test_the_pool_computes_only_what_is_read():
 
 
 def test_a_pool_whose_blocks_do_not_cover_it_is_an_error():
-    """Missing blocks are named, not left as uninitialised memory."""
+    """Missing blocks are named, not left as uninitialized memory."""
     pool = QueryPool(5, np.arange(2), lambda: iter([np.full((3, 2), 0.5)]))
     sentence = (
         "iter_proba must cover the pool's 5 rows, got 3 rows in all; yield every block "
@@ -494,14 +494,14 @@ def test_parameters_can_be_set():
         (
             [0, 1, 10],
             "the query strategy MarginSampler returned position 10, which is not an "
-            "unlabelled row: the pool has 10 rows; return positions in [0, 10), "
-            "labelled rows are not part of the pool.",
+            "unlabeled row: the pool has 10 rows; return positions in [0, 10), "
+            "labeled rows are not part of the pool.",
         ),
         (
             [0, -1, 1],
             "the query strategy MarginSampler returned position -1, which is not an "
-            "unlabelled row: the pool has 10 rows; return positions in [0, 10), "
-            "labelled rows are not part of the pool.",
+            "unlabeled row: the pool has 10 rows; return positions in [0, 10), "
+            "labeled rows are not part of the pool.",
         ),
         (
             [0, 1],
@@ -561,7 +561,8 @@ def with_nan(proba):
 
 SCORE_ERROR = (
     "the query strategy {} must return one finite score for each of the 5 rows of the "
-    "pool, got shape {}; return an array of shape (n_rows,), higher meaning ask sooner."
+    "pool, got shape {}; return an array of shape (n_samples,), higher meaning ask "
+    "sooner."
 )
 
 

@@ -131,7 +131,7 @@ def test_uncertainty_sampling_agrees_with_our_samplers(method, ours):
 
 
 def test_core_set_agrees_with_a_direct_call():
-    """The table holds labelled rows first, and positions count from the pool."""
+    """The table holds labeled rows first, and positions count from the pool."""
     X, positions = make_rows()
     y = np.r_[positions.astype(float), np.full(N_POOL, MISSING_LABEL)]
     expected = theirs.CoreSet().query(X, y, batch_size=6) - N_LABELED
@@ -314,19 +314,19 @@ def test_a_strategy_for_several_annotators_is_refused():
         ask(several)
 
 
-def test_picking_a_labelled_row_is_an_error():
+def test_picking_a_labeled_row_is_an_error():
     """A position before the pool is not taken for one that counts from its end."""
 
-    class Backwards(theirs.RandomSampling):
+    class Backward(theirs.RandomSampling):
         def query(self, X, y, candidates=None, batch_size=1, return_utilities=False):
             return np.arange(3, 3 + batch_size)
 
     with pytest.raises(
         QueryStrategyError,
-        match=r"Backwards picked row 3 of its table, but the first 30 rows are "
-        r"labelled already; pass a strategy that picks only rows whose y is missing\.",
+        match=r"Backward picked row 3 of its table, but the first 30 rows are "
+        r"labeled already; pass a strategy that picks only rows whose y is missing\.",
     ):
-        ask(Backwards())
+        ask(Backward())
 
 
 def test_other_missing_labels_are_replaced():

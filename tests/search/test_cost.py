@@ -86,7 +86,7 @@ def test_the_leading_steps_decide_the_columns():
 
 
 def test_rows_without_label_add_no_class_and_no_size():
-    """Of a distiller's rows only the labelled ones show the classes, in any type."""
+    """Of a distiller's rows only the labeled ones show the classes, in any type."""
     partly = np.where(np.arange(150) % 3 == 0, Y, -1)
     assert count_params(NETWORKS["ActiveDistiller"], X, partly) == PARAMS
     mixed = partly.astype(object)

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.ledger import LedgerCopyWarning, MemoryLedger
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.search import (
     LayeredCNN,
@@ -24,7 +25,6 @@ from skadistill.search import (
     layernas,
     mlp_space,
 )
-from skadistill.teachers import LedgerCopyWarning, MemoryLedger
 
 X, Y = load_iris(return_X_y=True)
 
@@ -246,7 +246,7 @@ def test_options_that_are_dicts_set_several_parameters():
     [
         ({"layers": {}}, "at least one layer"),
         ({"layers": {"a": []}}, "layer 'a' has no options"),
-        ({"layers": {"a": [1], "colour": [1]}}, r"'colour' sets \{'colour': 1\}"),
+        ({"layers": {"a": [1], "color": [1]}}, r"'color' sets \{'color': 1\}"),
         ({"layers": {"x": [{"a": 1}, {"d": 2}]}}, r"layer 'x' sets \{'d': 2\}"),
         ({"layers": {"x": [{"a": 1}], "a": [2]}}, "'x' and 'a' both set .* 'a'"),
         ({"max_cost": -1}, "'max_cost' parameter"),
@@ -351,7 +351,7 @@ def distiller(teacher, **settings):
     )
 
 
-def distil_search(model):
+def distill_search(model):
     return search(
         model, DISTILLED, max_cost=None, cost=lambda e: 1, cv=PartiallyLabeledSplit(2)
     )
@@ -360,7 +360,7 @@ def distil_search(model):
 def test_labels_are_paid_once_for_the_whole_search():
     """Without a ledger of its own, candidates, folds and the refit share a new one."""
     teacher = Teacher()
-    model = distil_search(distiller(teacher)).fit(X, PARTLY)
+    model = distill_search(distiller(teacher)).fit(X, PARTLY)
     n_fits = 2 * len(model.cv_results_["params"]) + 1
     distinct = set(teacher.asked)
     assert len(teacher.asked) == len(distinct) == len(model.ledger_) < 12 * n_fits
@@ -371,7 +371,7 @@ def test_labels_are_paid_once_for_the_whole_search():
 def test_a_ledger_of_ones_own_is_used():
     """The search makes none; a second search pays nothing."""
     teacher, ledger = Teacher(), MemoryLedger()
-    model = distil_search(distiller(teacher, ledger=ledger)).fit(X, PARTLY)
+    model = distill_search(distiller(teacher, ledger=ledger)).fit(X, PARTLY)
     assert not hasattr(model, "ledger_")
     n_asked = len(teacher.asked)
     assert n_asked == len(ledger) > 0
@@ -408,7 +408,7 @@ def test_other_processes_are_told_that_the_ledger_is_a_copy():
     """A pickled search carries its ledger as a copy that warns when used."""
     import pickle
 
-    model = distil_search(distiller(Teacher())).fit(X, PARTLY)
+    model = distill_search(distiller(Teacher())).fit(X, PARTLY)
     copy = pickle.loads(pickle.dumps(model.ledger_))
     copy._home = ("elsewhere", 0)
     with pytest.warns(LedgerCopyWarning):

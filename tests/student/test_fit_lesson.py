@@ -75,7 +75,7 @@ def test_a_later_fit_without_subclasses_has_one_output_a_class_again():
 
 
 def test_mixing_reaches_the_student():
-    """A fifth of each class relabelled: the plain student predicts the noise too.
+    """A fifth of each class relabeled: the plain student predicts the noise too.
 
     Where mixing accounts for the noise, the student answers as if there were none.
     """
@@ -135,7 +135,7 @@ def test_constant_new_weights_change_nothing():
     ids=["net", "logistic"],
 )
 def test_rows_muted_by_the_objective_do_not_teach(student):
-    """Class "c" is labelled "a"; muting those rows leaves "b" the best guess."""
+    """Class "c" is labeled "a"; muting those rows leaves "b" the best guess."""
     targets = np.eye(3)[np.where(Y == 2, 0, Y)]
     targets = 0.97 * targets + 0.01
     lesson = Lesson(targets, reweight=Reweighter(Y == 2))

@@ -90,7 +90,7 @@ def test_pipeline_with_memory_and_labels(problem, tmp_path):
 
 
 def test_pipeline_of_one_step_and_of_texts(problem):
-    """One step is enough, and texts pass through a vectoriser."""
+    """One step is enough, and texts pass through a vectorizer."""
     X, targets, _ = problem
     assert fit_student(
         Pipeline([("last", logistic())]), X, targets, classes=CLASSES

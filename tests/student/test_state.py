@@ -15,11 +15,11 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from skadistill import ActiveDistiller
+from skadistill.ledger import MemoryLedger, row_keys
 from skadistill.objectives import LELP, Evidence
 from skadistill.search import LayeredCNN
 from skadistill.student import StudentNet
 from skadistill.student._state import PickleState, plain_state
-from skadistill.teachers import MemoryLedger, row_keys
 
 skops = pytest.importorskip("skops.io")
 
@@ -34,8 +34,8 @@ NET_TYPES = [
 ]
 DISTILLER_TYPES = [
     "skadistill._distiller.ActiveDistiller",
-    "skadistill.teachers._ledger.MemoryLedger",
-    "skadistill.teachers._teacher_error.TeacherErrorEstimate",
+    "skadistill.ledger._memory.MemoryLedger",
+    "skadistill.labeling._teacher_error.TeacherErrorEstimate",
 ]
 
 
@@ -92,7 +92,7 @@ def test_an_unfitted_net_travels():
     ids=["images", "double precision"],
 )
 def test_buffers_and_precision(kwargs, rows):
-    """What batch normalisation has measured is kept; so is double precision."""
+    """What batch normalization has measured is kept; so is double precision."""
     student = net(**kwargs).fit(rows, np.arange(40) % 2)
     data = skops.dumps(student)
     twin = skops.loads(data, trusted=skops.get_untrusted_types(data=data))

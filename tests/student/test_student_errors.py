@@ -81,7 +81,7 @@ def test_soft_targets_with_holes():
         net().fit_soft(X, targets, classes=[0, 1, 2])
 
 
-def test_soft_targets_are_renormalised():
+def test_soft_targets_are_renormalized():
     """Sums within 1e-3 of 1 are rounding and are repaired."""
     a = net().fit_soft(X, SOFT * 1.0005, classes=[0, 1, 2])
     b = net().fit_soft(X, SOFT, classes=[0, 1, 2])

@@ -131,7 +131,7 @@ def test_images_with_a_small_cnn():
     assert student.n_features_in_ == 1
 
 
-def test_images_can_be_standardised_by_channel():
+def test_images_can_be_standardized_by_channel():
     """standardize=True puts one mean and deviation per channel before a module."""
     rng = np.random.default_rng(0)
     images = rng.normal([[[[5.0]], [[-3.0]]]], [[[[2.0]], [[4.0]]]], (50, 2, 6, 6))
@@ -148,7 +148,7 @@ def test_images_can_be_standardised_by_channel():
 
 
 def test_moments_are_weighted_and_exact(monkeypatch):
-    """The standardising layer holds the weighted moments, over several blocks."""
+    """The standardizing layer holds the weighted moments, over several blocks."""
     monkeypatch.setattr("skadistill.student._batches.MOMENTS_BLOCK_BYTES", 1000)
     rng = np.random.default_rng(0)
     table = (1e4 + rng.normal(size=(999, 3))).astype(np.float32)

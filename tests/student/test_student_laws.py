@@ -221,7 +221,7 @@ def test_storage_does_not_matter(table, order, dtype):
 
 
 def test_units_of_columns_do_not_matter(table):
-    """Metres or kilometres: the standardising layer takes the units out."""
+    """Meters or kilometers: the standardizing layer takes the units out."""
     X, y = table
     units = 2.0 ** np.array([0, 10, -10, 5, 3, -2])
     plain, scaled = net().fit(X, y), net().fit(X * units, y)
@@ -232,7 +232,7 @@ def test_units_of_columns_do_not_matter(table):
     assert scaled.score(X * units, y) > rough.score(X * units, y)
 
 
-def test_predictions_do_not_depend_on_their_neighbours(table):
+def test_predictions_do_not_depend_on_their_neighbors(table):
     """One row at a time, in any order, gives the answers of the whole table."""
     X, y = table
     student = net().fit(X, y)

@@ -196,7 +196,7 @@ def test_scores_of_two_classes_go_through_the_sigmoid():
             np.zeros((2, 2, 2)),
             TeacherShapeError,
             "the teacher 'Scorer' answered an array of shape (2, 2, 2); return one of "
-            "shape (n_rows, n_classes).",
+            "shape (n_samples, n_classes).",
         ),
     ],
 )

@@ -28,17 +28,11 @@ from skadistill.exceptions import (
     TeacherProbabilityError,
     TeacherShapeError,
 )
-from skadistill.teachers import (
-    Answer,
-    AsyncTeacher,
-    LabelLedger,
-    MemoryLedger,
-    as_teacher,
-    buy_labels,
-    row_keys,
-)
+from skadistill.labeling import buy_labels
+from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
+from skadistill.teachers import Answer, AsyncTeacher, as_teacher
 from skadistill.teachers._async import _engine_of
-from skadistill.teachers._call_faults import is_retryable, retry_after, status_of
+from skadistill.teachers._retries import is_retryable, retry_after, status_of
 
 CLASSES = ["down", "up"]
 SECRET = "sk-this-must-not-be-anywhere"
@@ -189,13 +183,13 @@ def truth(X, soft=False):
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.parametrize("rows_per_call", [1, 3])
-def test_answers_come_back_in_order(server, soft, asynchronous, rows_per_call):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_answers_come_back_in_order(server, soft, asynchronous, batch_size):
     """Whatever the order in which they arrive; each row is asked once."""
     X = rows(14)
     server.faults = {str(v): ["pause"] for v in X[::3, 0]}
     teacher = teacher_of(
-        server, soft=soft, asynchronous=asynchronous, rows_per_call=rows_per_call
+        server, soft=soft, asynchronous=asynchronous, batch_size=batch_size
     )
     labels = (
         teacher.ask(X, CLASSES[::-1])[:, ::-1]
@@ -273,7 +267,7 @@ def test_a_fault_that_stays_is_named_after_the_last_try(server):
         teacher_of(server, max_tries=3).ask(X, CLASSES, row_numbers=[17])
     assert str(caught.value) == (
         "the teacher 'model' raised StatusError: 500 Internal Server Error, "
-        "when asked about row 17 (try 3 of at most 3); mend the teacher or its input "
+        "when asked about row 17 (try 3 of at most 3); fix the teacher or its input "
         "and ask again."
     )
     assert server.asked[str(X[0, 0])] == 3
@@ -315,7 +309,7 @@ def test_rows_are_claimed_a_few_calls_at_a_time(server):
             claimed.append(len(keys))
             return super().claim(keys, *args, **options)
 
-    teacher = teacher_of(server, max_concurrency=2, rows_per_call=2)
+    teacher = teacher_of(server, max_concurrency=2, batch_size=2)
     buy_labels(teacher, rows(50), classes=CLASSES, ledger=Ledger())
     assert claimed == [40, 10]
     buy_labels(teacher, rows(50), classes=CLASSES, ledger=Ledger(), batch_size=50)
@@ -344,7 +338,7 @@ def test_every_try_waits_for_its_turn(server, monkeypatch):
     assert requests.taken == [1] * 12
     assert tokens.taken == [7] * 12
     with pytest.raises(TeacherError, match="a call has 105 tokens where"):
-        clone(teacher).set_params(rows_per_call=15).ask(rows(15), CLASSES)
+        clone(teacher).set_params(batch_size=15).ask(rows(15), CLASSES)
 
 
 def test_it_works_where_a_loop_is_running(server):
@@ -545,7 +539,7 @@ def test_an_active_distiller_with_a_bad_connection(server, tmp_path):
             unlabeled_marker="?",
             budget=30,
             n_rounds=2,
-            n_validation_rows=5,
+            n_teacher_checks=5,
             ledger=ledger,
             random_state=0,
         ).fit(X, y)
@@ -585,7 +579,7 @@ def test_broken_answers_are_named_and_never_tried_again(answer, error):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rows_per_call": 0}, "rows_per_call is 0; pass an integer of at least 1."),
+        ({"batch_size": 0}, "batch_size is 0; pass an integer of at least 1."),
         ({"max_concurrency": 2.5}, "max_concurrency is 2.5; pass an integer of at"),
         ({"max_tries": None}, "max_tries is None; pass an integer of at least 1."),
         ({"timeout": None}, "timeout is None; pass a positive number."),

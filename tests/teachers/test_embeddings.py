@@ -20,16 +20,10 @@ from skadistill.exceptions import (
     TeacherError,
     TeacherShapeError,
 )
+from skadistill.labeling import buy_labels
+from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
 from skadistill.student import StudentNet
-from skadistill.teachers import (
-    BaseTeacher,
-    FunctionTeacher,
-    LabelLedger,
-    MemoryLedger,
-    as_teacher,
-    buy_labels,
-    row_keys,
-)
+from skadistill.teachers import BaseTeacher, FunctionTeacher, as_teacher
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -82,7 +76,7 @@ def test_a_pair_of_functions():
     teacher = as_teacher(proba, embedding=twice)
     X = np.arange(6.0).reshape(3, 2)
     assert teacher.has_embeddings
-    assert teacher.embeds_alone
+    assert teacher.can_embed_only
     assert teacher.output_weights is None
     embeddings = teacher.embed(X)
     assert embeddings.dtype == np.float32
@@ -103,7 +97,7 @@ def test_a_function_that_gives_both_is_called_once():
     np.testing.assert_array_equal(embeddings, 2 * X)
     np.testing.assert_array_equal(teacher.ask(X, [0, 1]), labels)
     np.testing.assert_array_equal(teacher.embed(X), embeddings)
-    assert not teacher.embeds_alone
+    assert not teacher.can_embed_only
 
 
 def test_a_named_method():

@@ -17,14 +17,9 @@ from skadistill.exceptions import (
     TeacherError,
     TeacherWorkerError,
 )
-from skadistill.teachers import (
-    FunctionTeacher,
-    MemoryLedger,
-    ParallelTeacher,
-    as_teacher,
-    buy_labels,
-    row_keys,
-)
+from skadistill.labeling import buy_labels
+from skadistill.ledger import MemoryLedger, row_keys
+from skadistill.teachers import FunctionTeacher, ParallelTeacher, as_teacher
 from skadistill.testing import check_teacher
 
 # The scheduler's weak dictionaries complain when threads of this process end.
@@ -71,7 +66,7 @@ def known(ledger, teacher):
 @pytest.mark.parametrize("backend", ["threading", "loky", None])
 def test_labels_are_those_of_one_call(tmp_path, backend):
     """Every row is asked about once, and lands where it belongs."""
-    teacher = ParallelTeacher(make_teacher(tmp_path), rows_per_call=7)
+    teacher = ParallelTeacher(make_teacher(tmp_path), batch_size=7)
     with parallel_config(backend or "loky", n_jobs=2 if backend else 1):
         purchase = buy_labels(teacher, X[::-1], classes=CLASSES)
     np.testing.assert_array_equal(purchase.labels.argmax(axis=1), X[::-1, 0] % 2)
@@ -88,7 +83,7 @@ def test_a_failed_batch_loses_itself_alone(tmp_path, backend, n_jobs):
         pytest.raises(TeacherCallError, match="ConnectionError: no route") as caught,
     ):
         buy_labels(
-            ParallelTeacher(make_teacher(tmp_path, fail_at=6), rows_per_call=5),
+            ParallelTeacher(make_teacher(tmp_path, fail_at=6), batch_size=5),
             X,
             classes=CLASSES,
             ledger=ledger,
@@ -126,7 +121,7 @@ def test_a_killed_worker_of_a_cluster_is_not_paid_twice(tmp_path, cluster):
     ledger = MemoryLedger()
     teacher = make_teacher(tmp_path, kill_at=6)
     paid, free = (
-        ParallelTeacher(teacher, rows_per_call=5, repeatable=repeatable)
+        ParallelTeacher(teacher, batch_size=5, repeatable=repeatable)
         for repeatable in (False, True)
     )
     with parallel_config("dask"):
@@ -154,7 +149,7 @@ def test_a_killed_process_is_a_named_error(tmp_path):
         pytest.raises(TeacherWorkerError, match="was lost"),
     ):
         buy_labels(
-            ParallelTeacher(teacher, rows_per_call=5), X, classes=CLASSES, ledger=ledger
+            ParallelTeacher(teacher, batch_size=5), X, classes=CLASSES, ledger=ledger
         )
     assert asked(tmp_path).max() == 1
     assert known(ledger, teacher).size >= 5
@@ -184,13 +179,13 @@ def test_a_distiller_asks_the_same_rows_through_it(tmp_path):
 def test_it_is_the_teacher_it_asks():
     """Identity, classes, price and clones are those of the teacher inside."""
     inner = as_teacher(lambda X: [0], classes=CLASSES, name="a", cost_per_row=0.1)
-    teacher = ParallelTeacher(inner, rows_per_call=3, n_jobs=2)
+    teacher = ParallelTeacher(inner, batch_size=3, n_jobs=2)
     assert teacher.identity == inner.identity
     assert list(teacher.own_classes) == CLASSES
     assert teacher.price == inner.price
-    assert teacher.rows_at_a_time == 60
+    assert teacher.claim_size == 60
     assert clone(teacher) is teacher
-    unfitted = ParallelTeacher(LogisticRegression(), rows_per_call=3)
+    unfitted = ParallelTeacher(LogisticRegression(), batch_size=3)
     assert clone(unfitted) is not unfitted
     assert unfitted.needs_fit
     assert not unfitted.fitted_on([[0.0], [1.0]], [0, 1]).needs_fit
@@ -211,7 +206,7 @@ def test_what_cannot_be_asked_is_refused_before_it_costs():
         pytest.raises(TeacherError, match="MultiprocessingBackend; use"),
     ):
         buy_labels(teacher, X, classes=CLASSES)
-    with pytest.raises(TeacherError, match="rows_per_call is 0; pass"):
+    with pytest.raises(TeacherError, match="batch_size is 0; pass"):
         buy_labels(ParallelTeacher(calls.append, 0), X, classes=CLASSES)
     other = ParallelTeacher(as_teacher(calls.append, classes=["a", "b"]))
     with pytest.raises(TeacherClassesError):
@@ -236,7 +231,7 @@ def test_ctrl_c_takes_the_batches_in_flight_home(ctrl_c):
 
     ledger = Busy()
     teacher = FunctionTeacher(answer, name="t", cost_per_row=0.5)
-    teacher = ParallelTeacher(teacher, rows_per_call=2, n_jobs=2)
+    teacher = ParallelTeacher(teacher, batch_size=2, n_jobs=2)
     with (
         parallel_config("threading"),
         pytest.raises(KeyboardInterrupt),

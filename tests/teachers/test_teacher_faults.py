@@ -43,12 +43,12 @@ FAULTS = {
         RuntimeError("rate limit."),
         TeacherCallError,
         "the teacher 'judge' raised RuntimeError: rate limit, when asked about 3 rows; "
-        "mend the teacher or its input and ask again.",
+        "fix the teacher or its input and retry.",
     ),
     "none": (
         None,
         TeacherShapeError,
-        "the teacher 'judge' answered None; return probabilities of shape (n_rows, "
+        "the teacher 'judge' answered None; return probabilities of shape (n_samples, "
         "n_classes) or one label per row.",
     ),
     "empty": (
@@ -79,13 +79,13 @@ FAULTS = {
         "b b a",
         TeacherShapeError,
         "the teacher 'judge' answered 'b b a', of type str; return probabilities of "
-        "shape (n_rows, n_classes) or one label per row.",
+        "shape (n_samples, n_classes) or one label per row.",
     ),
     "a dictionary": (
         {"a": 1},
         TeacherShapeError,
         "the teacher 'judge' answered {'a': 1}, of type dict; return probabilities of "
-        "shape (n_rows, n_classes) or one label per row.",
+        "shape (n_samples, n_classes) or one label per row.",
     ),
     "ragged": (
         [[0.5, 0.5], [1.0], [0.5, 0.5]],
@@ -103,7 +103,7 @@ FAULTS = {
         np.full((3, 2, 1), 0.5),
         TeacherShapeError,
         "the teacher 'judge' answered an array of shape (3, 2, 1); return one of "
-        "shape (n_rows, n_classes).",
+        "shape (n_samples, n_classes).",
     ),
     "NaN": (
         with_entry(np.nan),
@@ -319,7 +319,7 @@ def test_missing_classes_are_named_before_the_call():
     with pytest.raises(TeacherClassesError) as caught:
         teacher.ask(X, ["a", "b", "c", "d"])
     assert str(caught.value) == (
-        "the teacher 'judge' does not know the classes 'c', 'd' of the labelled rows, "
+        "the teacher 'judge' does not know the classes 'c', 'd' of the labeled rows, "
         "its own classes being 'a', 'b'; teach it those classes, or wrap "
         "it in as_teacher(teacher, allow_missing_classes=True) to give them "
         "probability 0."
@@ -340,20 +340,20 @@ def test_missing_classes_get_probability_zero_when_allowed():
 
 
 def test_extra_classes_are_named():
-    """A teacher who knows more classes than the labelled rows is refused."""
+    """A teacher who knows more classes than the labeled rows is refused."""
     teacher = saying(RuntimeError("was asked"), classes=["a", "b", "z"])
     with pytest.raises(TeacherClassesError) as caught:
         teacher.ask(X, ["a", "b"])
     assert str(caught.value) == (
-        "the teacher 'judge' knows the class 'z', which no labelled row has, the "
+        "the teacher 'judge' knows the class 'z', which no labeled row has, the "
         "classes asked for being 'a', 'b'; label a row of that class, or wrap "
         "the teacher in as_teacher(teacher, allow_extra_classes=True) to drop its "
-        "share and renormalise."
+        "share and renormalize."
     )
 
 
 def test_extra_classes_are_dropped_when_allowed():
-    """Their share goes, the rest is renormalised."""
+    """Their share goes, the rest is renormalized."""
     table = [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5], [1.0, 0.0, 0.0]]
     teacher = saying(table, classes=["a", "z", "b"], allow_extra_classes=True)
     np.testing.assert_allclose(
@@ -368,7 +368,7 @@ def test_a_row_wholly_in_an_extra_class_is_refused(answer):
     with pytest.raises(TeacherProbabilityError) as caught:
         teacher.ask(X, ["a", "b"])
     assert str(caught.value) == (
-        "the teacher 'judge' gave row 1 wholly to the class 'z', which no labelled "
+        "the teacher 'judge' gave row 1 wholly to the class 'z', which no labeled "
         "row has, so that nothing is left of it; label a row of such a class or leave "
         "the row out of the pool."
     )
@@ -385,7 +385,7 @@ def test_a_class_named_twice_is_refused():
 
 
 def test_frame_columns_are_classes_too():
-    """A frame that names a class the labelled rows lack is refused."""
+    """A frame that names a class the labeled rows lack is refused."""
     with pytest.raises(TeacherClassesError, match="knows the class 'z'"):
         saying(pd.DataFrame(GOOD, columns=["a", "z"]), allow_missing_classes=True).ask(
             X, ["a", "b"]
@@ -393,7 +393,7 @@ def test_frame_columns_are_classes_too():
 
 
 def test_rows_within_tolerance_are_made_exact():
-    """A row that sums to 0.9995 is accepted and sums to 1 afterwards."""
+    """A row that sums to 0.9995 is accepted and sums to 1 afterward."""
     labels = saying([[0.4995, 0.5]] * 3).ask(X, ["a", "b"])
     np.testing.assert_allclose(labels.sum(axis=1), 1.0, rtol=0, atol=3e-16)
     np.testing.assert_allclose(labels[0], [0.4995 / 0.9995, 0.5 / 0.9995], rtol=1e-15)

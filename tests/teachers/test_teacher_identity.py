@@ -280,7 +280,7 @@ print(as_teacher(teacher).identity)
 
 
 def test_identities_are_the_same_in_a_new_process(capsys):
-    """Neither hash randomisation nor memory addresses show."""
+    """Neither hash randomization nor memory addresses show."""
     exec(PROCESS, {"__name__": "__main__"})
     here = capsys.readouterr().out
     there = subprocess.run(

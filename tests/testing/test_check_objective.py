@@ -13,30 +13,30 @@ from skadistill.objectives import (
     LessonLoss,
     Objective,
     SLaM,
-    SoftTarget,
+    SoftTargets,
 )
 from skadistill.testing import check_objective
 from skadistill.testing._objective import make_evidence
 
 OBJECTIVES = [
-    SoftTarget(),
-    SoftTarget(temperature=3.0, hard_weight=0.5),
+    SoftTargets(),
+    SoftTargets(temperature=3.0, hard_weight=0.5),
     SLaM(),
     SLaM(normalized=False),
     SLaM(alpha=0.7, k=2),
     SLaM(alpha="absolute"),
-    SLaM(over=SoftTarget(temperature=2.0)),
+    SLaM(base=SoftTargets(temperature=2.0)),
     Debiased(),
     Debiased("ratio", n_neighbors=5),
     Debiased(withheld=0.5),
-    Debiased(over=SLaM()),
+    Debiased(base=SLaM()),
     Corrected(),
-    Corrected(n_passes=1, over=SoftTarget(temperature=2.0)),
-    LELP(over=Corrected()),
+    Corrected(n_passes=1, base=SoftTargets(temperature=2.0)),
+    LELP(base=Corrected()),
     LELP(n_subclasses=3),
-    LELP(over=SLaM()),
-    SLaM(over=LELP(n_subclasses=2)),
-    Debiased(withheld=0.3, over=SLaM(over=LELP(over=SoftTarget(temperature=2.0)))),
+    LELP(base=SLaM()),
+    SLaM(base=LELP(n_subclasses=2)),
+    Debiased(withheld=0.3, base=SLaM(base=LELP(base=SoftTargets(temperature=2.0)))),
 ]
 
 
@@ -62,112 +62,112 @@ def test_evidence_may_be_brought_along():
 class Sound(Objective):
     """Change nothing; the broken ones below differ in one point each."""
 
-    def __init__(self, scale=1.0, *, over=None):
+    def __init__(self, scale=1.0, *, base=None):
         self.scale = scale
-        self.over = over
+        self.base = base
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         return lesson
 
 
 class Rescaling(Sound):
-    def __init__(self, scale=1.0, *, over=None):
+    def __init__(self, scale=1.0, *, base=None):
         self.scale = np.array(scale)
-        self.over = over
+        self.base = base
 
 
 class Remembering(Sound):
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         self.last = lesson
         return lesson
 
 
 class Unlearned(Sound):
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         return lesson.targets
 
 
 class Scaled(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(targets=lesson.targets / 2)
+    def transform(self, lesson, evidence):
+        return lesson.replace(targets=lesson.targets / 2)
 
 
 class Boundless(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(alpha=np.full(len(lesson.targets), 1.5))
+    def transform(self, lesson, evidence):
+        return lesson.replace(alpha=np.full(len(lesson.targets), 1.5))
 
 
 class Extinct(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(alpha=np.zeros(len(lesson.targets)))
+    def transform(self, lesson, evidence):
+        return lesson.replace(alpha=np.zeros(len(lesson.targets)))
 
 
 class Spread(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(spread=np.full(lesson.targets.shape, -0.1))
+    def transform(self, lesson, evidence):
+        return lesson.replace(spread=np.full(lesson.targets.shape, -0.1))
 
 
 class Misshapen(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(weights=np.ones((len(lesson.targets), 1)))
+    def transform(self, lesson, evidence):
+        return lesson.replace(weights=np.ones((len(lesson.targets), 1)))
 
 
 class Negative(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(weights=-np.ones(len(lesson.targets)))
+    def transform(self, lesson, evidence):
+        return lesson.replace(weights=-np.ones(len(lesson.targets)))
 
 
 class Undefined(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(weights=np.full(len(lesson.targets), np.nan))
+    def transform(self, lesson, evidence):
+        return lesson.replace(weights=np.full(len(lesson.targets), np.nan))
 
 
 class Subclasses(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(subclasses=np.full((*lesson.targets.shape, 2), 0.4))
+    def transform(self, lesson, evidence):
+        return lesson.replace(subclasses=np.full((*lesson.targets.shape, 2), 0.4))
 
 
 class Refreshed(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(reweight=lambda proba: -proba[:, 0])
+    def transform(self, lesson, evidence):
+        return lesson.replace(reweight=lambda proba: -proba[:, 0])
 
 
 class Silenced(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(reweight=lambda proba: 0 * proba[:, 0])
+    def transform(self, lesson, evidence):
+        return lesson.replace(reweight=lambda proba: 0 * proba[:, 0])
 
 
 class Smoothing(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(targets=0.9 * lesson.targets + 0.1 / evidence.n_classes)
+    def transform(self, lesson, evidence):
+        return lesson.replace(targets=0.9 * lesson.targets + 0.1 / evidence.n_classes)
 
 
 class Mixing(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(spread=np.full(lesson.targets.shape, 0.1))
+    def transform(self, lesson, evidence):
+        return lesson.replace(spread=np.full(lesson.targets.shape, 0.1))
 
 
 class Favouring(Sound):
-    def change(self, lesson, evidence):
-        return lesson.but(weights=1 + lesson.targets[:, 0])
+    def transform(self, lesson, evidence):
+        return lesson.replace(weights=1 + lesson.targets[:, 0])
 
 
 class Counting(Sound):
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         if evidence.given.all():
             return lesson
-        return lesson.but(weights=np.arange(len(lesson.targets)))
+        return lesson.replace(weights=np.arange(len(lesson.targets)))
 
 
 class CountingLate(Sound):
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         if evidence.given.all():
             return lesson
-        return lesson.but(reweight=lambda proba: np.arange(len(proba)))
+        return lesson.replace(reweight=lambda proba: np.arange(len(proba)))
 
 
 class Meddling(Sound):
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         evidence.targets[-1] = evidence.targets[-1][::-1].copy()
         return lesson
 
@@ -175,37 +175,39 @@ class Meddling(Sound):
 class Rolling(Sound):
     calls = 0
 
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         Rolling.calls += 1
-        return lesson.but(weights=np.full(len(lesson.targets), float(Rolling.calls)))
+        return lesson.replace(
+            weights=np.full(len(lesson.targets), float(Rolling.calls))
+        )
 
 
 class Asking(Sound):
-    def change(self, lesson, evidence):
+    def transform(self, lesson, evidence):
         if evidence.embeddings is None and not evidence.given.all():
             raise ObjectiveError("no embeddings")
         return lesson
 
 
 class Pretending(Sound):
-    uses_validation = True
+    uses_teacher_checks = True
 
     def _refuse_without(self, evidence):
         pass
 
 
 class Jealous(Sound):
-    def change(self, lesson, evidence):
-        if self.over is None:
+    def transform(self, lesson, evidence):
+        if self.base is None:
             return lesson
-        return lesson.but(weights=np.ones(len(lesson.targets)))
+        return lesson.replace(weights=np.ones(len(lesson.targets)))
 
 
 class Freezing(Sound):
     """Set a temperature that is zero in float32."""
 
-    def change(self, lesson, evidence):
-        return lesson.but(
+    def transform(self, lesson, evidence):
+        return lesson.replace(
             temperature=np.where(evidence.given, 1.0, 1e-60),
         )
 
@@ -235,7 +237,7 @@ class Freezing(Sound):
         (Rolling, "the same evidence twice gives a different lesson: weights"),
         (Asking, "fails without embeddings, but does not say it needs them"),
         (Pretending, "says it needs validation, but does not ask for them"),
-        (Jealous, "SoftTarget with defaults under it changes weights"),
+        (Jealous, "SoftTargets with defaults under it changes weights"),
         (Freezing, "the loss has gradients that are not finite"),
     ],
 )

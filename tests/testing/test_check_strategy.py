@@ -22,7 +22,7 @@ def test_every_strategy_keeps_the_contract(strategy):
 
 class Sound(QueryStrategy):
     def query(self, pool, n_queries, random_state):
-        return random_state.permutation(pool.n_rows)[:n_queries]
+        return random_state.permutation(pool.n_samples)[:n_queries]
 
 
 class Global(Sound):
@@ -36,7 +36,7 @@ class Remembering(Sound):
 
     def query(self, pool, n_queries, random_state):
         self.n_calls += 1
-        return (np.arange(n_queries) + self.n_calls) % pool.n_rows
+        return (np.arange(n_queries) + self.n_calls) % pool.n_samples
 
 
 class Writing(Sound):

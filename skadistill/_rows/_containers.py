@@ -1,0 +1,156 @@
+"""Containers of rows: count, take and stack them, and tell what kind they are."""
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["aligned", "count_rows", "is_frame", "is_texts", "stack_rows", "take_rows"]
+
+
+def count_rows(X):
+    """Count the rows of `X`, whatever holds them.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, DataFrame or list of n_samples rows
+        The rows.
+
+    Returns
+    -------
+    n_samples : int
+        Their number.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import count_rows
+    >>> count_rows([[1.0], [2.0]]), count_rows(["a text"])
+    (2, 1)
+    """
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) > 0:
+        return int(shape[0])
+    return len(X)
+
+
+def take_rows(X, rows):
+    """Take some rows of `X` and keep the container.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, DataFrame or list of n_samples rows
+        The rows.
+    rows : array-like of int of shape (n_taken,)
+        Positions, not index labels.
+
+    Returns
+    -------
+    taken : container like `X`
+        The rows at those positions, in that order.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import take_rows
+    >>> take_rows(["zero", "one", "two"], [2, 0])
+    ['two', 'zero']
+    """
+    rows = np.asarray(rows, dtype=np.intp)
+    if sparse.issparse(X):
+        return (X if X.format in ("csr", "csc", "lil", "dok") else X.tocsr())[rows]
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if isinstance(X, list | tuple):
+        return [X[i] for i in rows]
+    if hasattr(X, "detach"):
+        return X[rows.tolist()]
+    if hasattr(X, "shape"):
+        return X[rows]
+    return np.asarray(X)[rows]
+
+
+def stack_rows(pieces):
+    """Put containers of the same kind on top of each other.
+
+    Parameters
+    ----------
+    pieces : list of containers
+        At least one.
+
+    Returns
+    -------
+    stacked : container
+        Of the same kind.
+    """
+    first = pieces[0]
+    if hasattr(first, "iloc"):
+        import pandas
+
+        return pandas.concat(pieces, axis=0)
+    if hasattr(first, "to_list") or hasattr(first, "get_columns"):
+        import polars
+
+        return polars.concat(pieces)
+    if hasattr(first, "tocsr"):
+        from scipy import sparse
+
+        return sparse.vstack(pieces, format="csr")
+    if isinstance(first, list | tuple):
+        return [row for piece in pieces for row in piece]
+    return np.concatenate(pieces)
+
+
+def is_frame(X):
+    """Tell whether X is a table with named columns (pandas, polars).
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for DataFrames.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import is_frame
+    >>> is_frame([[1.0]])
+    False
+    """
+    return hasattr(X, "columns") and hasattr(X, "dtypes")
+
+
+def is_texts(X):
+    """Tell whether X is a one-dimensional collection of strings.
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for lists, arrays and Series of str.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import is_texts
+    >>> is_texts(["a text", "another"])
+    True
+    """
+    if isinstance(X, str) or is_frame(X) or sparse.issparse(X):
+        return False
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
+        return False
+    first = X.iloc[0] if hasattr(X, "iloc") else X[0]
+    return isinstance(first, str)
+
+
+def aligned(value, n_samples):
+    """Tell whether a value holds one entry per row, as sample weights do."""
+    if value is None or isinstance(value, str | bytes | dict):
+        return False
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return len(shape) > 0 and shape[0] == n_samples
+    return hasattr(value, "__len__") and len(value) == n_samples

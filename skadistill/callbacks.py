@@ -1,0 +1,70 @@
+"""The rounds of a fit as a progress bar of tqdm."""
+
+from weakref import WeakKeyDictionary
+
+__all__ = ["TqdmProgress"]
+
+# A fit's own task -> its bar. Not on the callback, which is pickled and copied.
+_BARS: WeakKeyDictionary = WeakKeyDictionary()
+
+
+class TqdmProgress:
+    """Draw the rounds of :class:`ActiveDistiller` with tqdm.
+
+    A callback for ``set_callbacks``, with any version of scikit-learn. Beside the bar
+    stand the labels paid so far, the teacher's error rate, and the student's score
+    where `X_val` is given. scikit-learn 1.9 and newer has a bar of its own,
+    ``sklearn.callback.ProgressBar``, which is drawn with rich and knows searches too.
+
+    Parameters
+    ----------
+    **options : dict
+        Passed to ``tqdm.auto.tqdm``, for example ``file=``, ``leave=False`` or
+        ``disable=None``, which draws on terminals only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill import ActiveDistiller
+    >>> from skadistill.callbacks import TqdmProgress
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> y = np.where(np.arange(60) % 6 == 0, X[:, 0] > 0, -1)
+    >>> distiller = ActiveDistiller(
+    ...     lambda X: X[:, 0] > 0, LogisticRegression(), budget=20, n_rounds=4
+    ... )
+    >>> distiller.set_callbacks(TqdmProgress(disable=None)).fit(X, y).n_rounds_
+    4
+    """
+
+    def __init__(self, **options):
+        from tqdm.auto import tqdm  # only where a bar is wanted
+
+        self.options = options
+        self._tqdm = tqdm
+
+    def setup(self, estimator, context):
+        """Open the bar."""
+        options = {"desc": context.estimator_name, "unit": "round"} | self.options
+        _BARS[context] = self._tqdm(total=context.max_subtasks, **options)
+
+    def on_fit_task_begin(self, estimator, context):
+        """Draw nothing: a round counts when it is over."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        """Count a round."""
+        if context.parent not in _BARS:  # the fit itself, not a round of it
+            return
+        bar = _BARS[context.parent]
+        beside = {
+            "paid": fitted_estimator.n_paid_,
+            "teacher error": fitted_estimator.teacher_error_,
+            "score": fitted_estimator.history_[-1]["student_score"],
+        }
+        known = {name: value for name, value in beside.items() if value is not None}
+        bar.set_postfix(known, refresh=False)
+        bar.update()
+
+    def teardown(self, estimator, context):
+        """Close the bar, where it has come to."""
+        _BARS.pop(context).close()

@@ -1,0 +1,14 @@
+"""Buy labels from a teacher, and estimate how often it is wrong."""
+
+from skadistill.labeling._buy import LabelPurchase, buy_labels
+from skadistill.labeling._teacher_error import (
+    TeacherErrorEstimate,
+    estimate_teacher_error,
+)
+
+__all__ = [
+    "LabelPurchase",
+    "TeacherErrorEstimate",
+    "buy_labels",
+    "estimate_teacher_error",
+]

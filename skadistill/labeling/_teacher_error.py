@@ -1,0 +1,259 @@
+"""How often is the teacher wrong? An estimate on the rows whose labels are known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state
+
+from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._folds import deal_folds
+from skadistill.exceptions import TeacherClassesError
+from skadistill.labeling._buy import buy_labels
+from skadistill.teachers._as_teacher import as_teacher
+
+__all__ = ["TeacherErrorEstimate", "estimate_teacher_error"]
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherErrorEstimate:
+    """How often the teacher was wrong on labeled rows.
+
+    Attributes
+    ----------
+    rate : float
+        Mean of the Beta posterior with a uniform prior,
+        ``(n_wrong + 1) / (n_samples + 2)``: never 0 and never 1.
+    n_wrong : int
+        Rows on which the teacher's most probable class is not the label.
+    n_samples : int
+        Rows compared.
+    method : {"cross-fitted", "asked"}
+        Whether teachers fitted on the other rows answered, or the teacher itself.
+    n_paid : int
+        Rows paid for to find out; 0 for a cross-fitted estimate.
+    proba : ndarray of float64 of shape (n_samples, n_classes) or None
+        The teacher's answers on those rows, kept because SLaM and debiasing need
+        them too; None where there was no row.
+    rows : ndarray of int of shape (n_samples,)
+        Positions, in the rows given, of the rows compared, ascending.
+    """
+
+    rate: float
+    n_wrong: int
+    n_samples: int
+    method: str
+    n_paid: int
+    proba: np.ndarray | None
+    rows: np.ndarray
+
+    def interval(self, level=0.95):
+        """Return the bounds between which the error rate lies.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Posterior probability of the interval, in (0, 1).
+
+        Returns
+        -------
+        low, high : float
+            Quantiles of the Beta posterior that leave the same probability outside
+            on either side.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skadistill.labeling import TeacherErrorEstimate
+        >>> rows = np.arange(100)
+        >>> estimate = TeacherErrorEstimate(11 / 102, 10, 100, "asked", 100, None, rows)
+        >>> low, high = estimate.interval()
+        >>> print(f"{low:.3f} to {high:.3f}")
+        0.056 to 0.175
+        """
+        posterior = beta(self.n_wrong + 1, self.n_samples - self.n_wrong + 1)
+        low, high = posterior.interval(level)
+        return float(low), float(high)
+
+
+def estimate_teacher_error(
+    teacher,
+    X,
+    y,
+    *,
+    classes,
+    cv=5,
+    ledger=None,
+    n_samples=None,
+    batch_size=None,
+    random_state=None,
+    fit_params=None,
+):
+    r"""Estimate how often the teacher's first choice is wrong.
+
+    A teacher that still has to be fitted is scored by cross-fitting: each labeled
+    row is judged by a clone fitted on the other folds. A fitted teacher or a
+    function is asked about labeled rows, and those are paid for. With :math:`w`
+    wrong among :math:`r` rows the estimate is :math:`(w + 1) / (r + 2)`.
+
+    Parameters
+    ----------
+    teacher : BaseTeacher, estimator or callable
+        The teacher.
+    X : container of n_labeled rows
+        Labeled rows.
+    y : array-like of shape (n_labeled,)
+        Their labels, all of them among `classes`.
+    classes : array-like of shape (n_classes,)
+        The classes.
+    cv : int, splitter or iterable, default=5
+        Folds of the cross-fitting: an int deals the rows of each class evenly over
+        min(cv, n_labeled) folds; anything else goes through
+        :func:`~sklearn.model_selection.check_cv`, and must test each row at most
+        once.
+    ledger : BaseLedger or None, default=None
+        Where a ready teacher's answers are looked up and recorded.
+    n_samples : int or None, default=None
+        At most so many labeled rows, drawn at random, are put to a ready teacher.
+        None: all. A cross-fitted estimate costs nothing and uses all.
+    batch_size : int or None, default=None
+        Rows per call to a ready teacher. None: one call.
+    random_state : int, RandomState instance or None, default=None
+        Draws the rows and deals the folds.
+    fit_params : dict or None, default=None
+        Passed to the teacher's ``fit``; values with one entry per labeled row are
+        sliced with the rows.
+
+    Returns
+    -------
+    estimate : TeacherErrorEstimate
+        The rate and the answers it rests on.
+
+    Raises
+    ------
+    TeacherClassesError
+        If a label is not among `classes`.
+    TeacherError
+        If the teacher fails.
+    ValueError
+        If `cv` is an int below 2.
+
+    Notes
+    -----
+    A class absent from a training fold cannot be answered there: its rows count as
+    wrong. Cross-fitting judges teachers fitted on fewer rows than the final one,
+    so it errs on the high side, which costs less than the low one. A ready teacher
+    that was trained on these very rows is judged too kindly: hand it over unfitted
+    or keep rows aside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.labeling import estimate_teacher_error
+    >>> X, y = np.arange(8.0)[:, None], np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    >>> def teacher(X):  # wrong about the row 3.0
+    ...     return (X[:, 0] > 2.5).astype(int)
+    >>> estimate = estimate_teacher_error(teacher, X, y, classes=[0, 1])
+    >>> estimate.n_wrong, estimate.n_samples, estimate.rate
+    (1, 8, 0.2)
+    """
+    teacher = as_teacher(teacher)
+    classes = np.asarray(classes)
+    y = np.asarray(y)
+    truth = _positions(y, classes.tolist())
+    rng = check_random_state(random_state)
+    if teacher.needs_fit:
+        method, n_paid = "cross-fitted", 0
+        rows, proba = _cross_fitted(
+            teacher, X, y, truth, classes, cv, rng, fit_params or {}
+        )
+    else:
+        method = "asked"
+        rows = np.arange(len(y))
+        if n_samples is not None and n_samples < len(y):
+            rows = np.sort(rng.permutation(len(y))[:n_samples])
+        purchase = buy_labels(
+            teacher,
+            take_rows(X, rows),
+            classes=classes,
+            ledger=ledger,
+            batch_size=batch_size,
+        )
+        # All of them, unless the ledger's budget came to its end.
+        rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
+        n_paid = purchase.n_paid
+    n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
+    return TeacherErrorEstimate(
+        rate=(n_wrong + 1) / (len(rows) + 2),
+        n_wrong=n_wrong,
+        n_samples=len(rows),
+        method=method,
+        n_paid=n_paid,
+        proba=proba if len(rows) else None,
+        rows=rows,
+    )
+
+
+def _positions(y, classes):
+    """Return the position of each label among the classes."""
+    position = {c: i for i, c in enumerate(classes)}
+    for row, label in enumerate(y.tolist()):
+        if label not in position:
+            raise TeacherClassesError(
+                f"y holds the label {label!r} in row {row}, which is not one of the "
+                f"classes {', '.join(map(repr, classes))}; pass labeled rows only, "
+                "and all of their classes."
+            )
+    return np.array([position[label] for label in y.tolist()], dtype=np.intp)
+
+
+def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):
+    """Let teachers fitted on the other folds judge each row."""
+    proba = np.full((len(y), len(classes)), np.nan)
+    for train, test in _folds(X, y, truth, cv, rng):
+        present = np.unique(truth[train])
+        if len(present) < 2:
+            # Most classifiers refuse to learn one class; what one of them would
+            # say is plain. Nothing to learn from at all: every class alike.
+            share = np.zeros(len(classes))
+            share[present if len(present) else slice(None)] = 1.0
+            proba[test] = share / share.sum()
+            continue
+        params = {k: _row_slice(v, train, len(y)) for k, v in fit_params.items()}
+        fold_teacher = teacher.fitted_on(take_rows(X, train), y[train], **params)
+        # This teacher is ours alone. It has not seen the classes that its fold
+        # lacks, whatever the user allows the final one.
+        fold_teacher.allow_missing_classes = True
+        proba[test] = fold_teacher.ask(take_rows(X, test), classes, row_numbers=test)
+    rows = np.flatnonzero(~np.isnan(proba[:, 0]))
+    return rows, proba[rows]
+
+
+def _folds(X, y, truth, cv, rng):
+    """Yield train and test positions; rows of every class dealt evenly."""
+    n_samples = len(y)
+    if not isinstance(cv, int | np.integer):
+        yield from check_cv(cv, y, classifier=True).split(X, y)
+        return
+    if cv < 2:
+        raise ValueError(
+            f"cv is {cv}, which leaves no row to learn from; pass at least 2 folds."
+        )
+    if n_samples == 0:
+        return
+    n_folds = min(int(cv), n_samples)
+    fold = deal_folds(truth, n_folds, rng)
+    for k in range(n_folds):
+        yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+
+
+def _row_slice(value, rows, n_samples):
+    """Slice a fit parameter that has one entry per labeled row."""
+    if value is None or isinstance(value, str | bytes | dict):
+        return value
+    try:
+        aligned = count_rows(value) == n_samples
+    except TypeError:
+        return value
+    return take_rows(value, rows) if aligned else value

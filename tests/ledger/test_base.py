@@ -1,0 +1,424 @@
+"""Every ledger gives back what was paid for, to the bit, and to nobody else."""
+
+import itertools
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+
+from skadistill.exceptions import BudgetError, LedgerError
+from skadistill.ledger import (
+    BaseLedger,
+    LabelLedger,
+    MemoryLedger,
+    PostgresLedger,
+    row_keys,
+)
+
+CLASSES = ["a", "b", "c"]
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(params=["memory", "disk", "postgres"])
+def new_ledger(request, tmp_path):
+    """Make ledgers, each a new one, of each kind."""
+    made = []
+
+    def new(**limits):
+        number = next(NUMBERS)
+        if request.param == "memory":
+            return MemoryLedger(**limits)
+        if request.param == "disk":
+            return LabelLedger(tmp_path / f"{number}.sqlite", **limits)
+        url = request.getfixturevalue("postgres_url")
+        made.append(PostgresLedger(url, f"ledger_{number}", **limits))
+        return made[-1]
+
+    yield new
+    for ledger in made:
+        ledger.close()
+
+
+def some_rows(n, seed=0, n_classes=3):
+    rng = np.random.default_rng(seed)
+    return row_keys(rng.normal(size=(n, 2))), rng.dirichlet(np.ones(n_classes), size=n)
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    # Each example makes a ledger of its own.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(seed=st.integers(0, 10**6), n=st.integers(0, 60), n_classes=st.integers(1, 5))
+def test_labels_come_back_to_the_bit(new_ledger, seed, n, n_classes):
+    """Recorded in pieces and in any order of columns, looked up in another."""
+    rng = np.random.default_rng(seed)
+    classes = np.arange(n_classes) * 3
+    keys, labels = some_rows(n, seed, n_classes)
+    ledger = new_ledger()
+    for piece in np.array_split(rng.permutation(n), 3):
+        order = rng.permutation(n_classes)
+        ledger.record(keys[piece], "t", classes[order], labels[piece][:, order])
+    order, rows = rng.permutation(n_classes), rng.integers(0, max(n, 1), size=2 * n)
+    known, found = ledger.lookup(keys[rows], "t", classes[order])
+    assert known.all()
+    assert (found == labels[rows][:, order]).all()
+    assert found.dtype == np.float64
+    assert len(ledger) == n
+
+
+def test_what_is_not_known_is_not_known(new_ledger):
+    """Other rows, another teacher and another set of classes are strangers."""
+    keys, labels = some_rows(6)
+    ledger = new_ledger()
+    ledger.record(keys[:4], "t", CLASSES, labels[:4])
+    known, found = ledger.lookup(keys, "t", CLASSES)
+    assert known.tolist() == [True] * 4 + [False] * 2
+    assert np.isnan(found[4:]).all()
+    assert (found[:4] == labels[:4]).all()
+    for teacher_id, classes in [
+        ("u", CLASSES),
+        ("t", ["a", "b"]),
+        ("t", ["a", "b", "c", "d"]),
+        ("t", ["a", "b", "d"]),
+        ("t", [0, 1, 2]),
+    ]:
+        known, found = ledger.lookup(keys, teacher_id, classes)
+        assert not known.any()
+        assert found.shape == (6, len(classes))
+        assert np.isnan(found).all()
+
+
+def test_numbers_and_texts_are_different_classes(new_ledger):
+    """The class 1 is 1.0, but it is not "1"."""
+    keys, labels = some_rows(2, n_classes=2)
+    ledger = new_ledger()
+    ledger.record(keys, "t", np.array([0, 1]), labels)
+    assert ledger.lookup(keys, "t", np.array([0.0, 1.0]))[0].all()
+    assert not ledger.lookup(keys, "t", ["0", "1"])[0].any()
+
+
+def test_the_first_label_stands_and_both_payments_count(new_ledger):
+    """A row paid twice keeps its label; the money is gone twice."""
+    keys, labels = some_rows(3)
+    ledger = new_ledger()
+    ledger.record(keys[[0, 0, 1]], "t", CLASSES, labels[[0, 2, 1]], cost=3.0)
+    ledger.record(keys, "t", CLASSES, labels[::-1], cost=1.5, seconds=2.0)
+    _, found = ledger.lookup(keys, "t", CLASSES)
+    assert (found == labels[[0, 1, 0]]).all()
+    assert len(ledger) == 3
+    assert ledger.n_paid == 6
+    assert ledger.summary()["cost"] == 4.5
+
+
+def test_summary_adds_up(new_ledger):
+    """Totals are the sums over teachers."""
+    keys, labels = some_rows(5)
+    ledger = new_ledger()
+    assert ledger.summary() == {
+        "n_labels": 0,
+        "n_paid": 0,
+        "n_calls": 0,
+        "n_failed": 0,
+        "n_lost": 0,
+        "cost": 0.0,
+        "seconds": 0.0,
+        "teachers": {},
+    }
+    ledger.record(keys[:2], "t", CLASSES, labels[:2], cost=2.0, seconds=0.5)
+    ledger.record(keys[2:], "t", CLASSES, labels[2:], seconds=0.25)
+    ledger.record(keys[:1], "t", CLASSES[:2], [[0.5, 0.5]])
+    ledger.record(keys[:1], "u", CLASSES, labels[:1])
+    t = {"n_labels": 6, "n_paid": 6, "n_calls": 3, "cost": 2.0, "seconds": 0.75}
+    u = {"n_labels": 1, "n_paid": 1, "n_calls": 1, "cost": 0.0, "seconds": 0.0}
+    total = {"n_labels": 7, "n_paid": 7, "n_calls": 4, "cost": 2.0, "seconds": 0.75}
+    for counts in (t, u, total):
+        counts.update(n_failed=0, n_lost=0)
+    assert ledger.summary() == {**total, "teachers": {"t": t, "u": u}}
+    assert len(ledger) == 7
+
+
+def test_embeddings_come_back_to_the_bit(new_ledger):
+    """Each row's float32 embedding, whatever the classes; strangers have none."""
+    keys, labels = some_rows(6)
+    embeddings = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
+    ledger = new_ledger()
+    assert ledger.lookup_embeddings(keys, "t")[1].shape == (6, 0)
+    ledger.record(keys[:2], "t", CLASSES, labels[:2])
+    assert not ledger.lookup_embeddings(keys, "t")[0].any()
+    ledger.record(keys[:4], "t", CLASSES, labels[:4], embeddings=embeddings[:4])
+    ledger.record(keys[:1], "t", ["a", "b"], [[0.5, 0.5]], embeddings=embeddings[5:])
+    for ledger_ in (ledger, pickle.loads(pickle.dumps(ledger))):
+        known, found = ledger_.lookup_embeddings(keys, "t")
+        assert known.tolist() == [True] * 4 + [False] * 2
+        assert found.dtype == np.float32
+        assert (found[:4] == embeddings[:4]).all()
+        assert np.isnan(found[4:]).all()
+        assert not ledger_.lookup_embeddings(keys, "u")[0].any()
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "message"),
+    [
+        (
+            np.zeros((3, 2)),
+            "embeddings have shape (3, 2) where there are 2 keys; pass one row of "
+            "numbers per key.",
+        ),
+        (
+            np.zeros(2),
+            "embeddings have shape (2,) where there are 2 keys; pass one row of "
+            "numbers per key.",
+        ),
+        (
+            np.array([[0.0, np.nan], [0.0, 0.0]]),
+            "embeddings hold nan; record finite numbers (float32 ends at 3.4e38).",
+        ),
+        (
+            np.zeros((2, 3)),
+            "embeddings have 3 columns where those recorded of 't' have 2; give a "
+            "teacher whose embeddings have changed a new version.",
+        ),
+    ],
+)
+def test_embeddings_that_cannot_be_recorded(new_ledger, embeddings, message):
+    """They are refused, and the labels beside them are not kept either."""
+    keys, labels = some_rows(4)
+    ledger = new_ledger()
+    ledger.record(keys[2:], "t", CLASSES, labels[2:], embeddings=np.ones((2, 2)))
+    with pytest.raises(LedgerError) as caught:
+        ledger.record(keys[:2], "t", CLASSES, labels[:2], embeddings=embeddings)
+    assert str(caught.value) == message
+    assert len(ledger) == 2
+
+
+def test_recorded_and_found_arrays_are_the_callers(new_ledger):
+    """Changing what was recorded or found changes nothing in the ledger."""
+    keys, labels = some_rows(3)
+    ledger, kept = new_ledger(), labels.copy()
+    ledger.record(keys, "t", CLASSES, labels)
+    labels[:] = 7
+    ledger.lookup(keys, "t", CLASSES)[1][:] = 7
+    assert (ledger.lookup(keys, "t", CLASSES)[1] == kept).all()
+
+
+def test_an_empty_ledger_is_a_ledger(new_ledger):
+    """`ledger or other` must not throw an empty ledger away."""
+    assert new_ledger()
+    assert len(new_ledger()) == 0
+    assert isinstance(new_ledger(), BaseLedger)
+
+
+def test_clones_share_a_ledger(new_ledger):
+    """scikit-learn's clone returns the ledger itself."""
+    ledger = new_ledger()
+    assert clone(ledger) is ledger
+
+
+@pytest.mark.parametrize(
+    ("keys", "classes", "labels", "message"),
+    [
+        (
+            np.array([b"a"], dtype="S16"),
+            ["a", "b"],
+            [[0.5, 0.5]],
+            "keys have dtype |S16 and shape (1,); pass what row_keys returns, one key "
+            "a row.",
+        ),
+        (
+            row_keys([[1.0]]),
+            ["a", "a"],
+            [[0.5, 0.5]],
+            "classes are ['a', 'a'], with repeats; name every column once.",
+        ),
+        (
+            row_keys([[1.0]]),
+            ["a", "b"],
+            [[0.5, 0.5]] * 2,
+            "labels have shape (2, 2) where there are 1 keys and 2 classes; pass one "
+            "row a key and one column a class.",
+        ),
+        (
+            row_keys([[1.0]]),
+            ["a", "b"],
+            [[0.5, np.nan]],
+            "labels hold nan; record answers that were checked, as BaseTeacher.ask "
+            "returns them.",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded(new_ledger, keys, classes, labels, message):
+    """Keys, classes and labels that do not fit are refused, and nothing is kept."""
+    ledger = new_ledger()
+    with pytest.raises(LedgerError) as caught:
+        ledger.record(keys, "t", classes, labels)
+    assert str(caught.value) == message
+    assert len(ledger) == 0
+
+
+def test_ten_threads_lose_nothing(new_ledger):
+    """10 threads x 200 rows, half of them shared, are all there."""
+    keys, labels = some_rows(1100)
+    ledger = new_ledger()
+
+    def work(k):
+        for i in range(100 * k, 100 * k + 200, 5):
+            row = range(i, i + 5)
+            ledger.record(keys[row], "t", CLASSES, labels[row], cost=5.0)
+            ledger.lookup(keys[row], "t", CLASSES[::-1])
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(work, range(10)))
+    known, found = ledger.lookup(keys, "t", CLASSES)
+    assert known.all()
+    assert (found == labels).all()
+    assert len(ledger) == 1100
+    assert ledger.n_paid == 2000
+    assert ledger.summary()["cost"] == 2000.0
+
+
+def test_a_claim_keeps_others_away(new_ledger):
+    """Rows claimed are granted to nobody else until recorded or released."""
+    keys, labels = some_rows(6)
+    ledger = new_ledger()
+    ledger.record(keys[5:], "t", CLASSES, labels[5:])
+    first = ledger.claim(keys[:3], "t", CLASSES)
+    assert first.granted.all()
+    second = ledger.claim(keys, "t", CLASSES[::-1])
+    assert second.granted.tolist() == [False] * 3 + [True] * 2 + [False]
+    assert not second.refused.any()
+    assert ledger.claim(keys[:3], "u", CLASSES).granted.all()
+    assert ledger.claim(keys[:3], "t", CLASSES[:2]).granted.all()
+    ledger.record(keys[:2], "t", CLASSES, labels[:2], claim=first)
+    ledger.release(first)
+    third = ledger.claim(keys, "t", CLASSES)
+    assert third.granted.tolist() == [False, False, True, False, False, False]
+    assert ledger.summary()["n_failed"] == 0
+
+
+def test_a_fault_is_counted_and_is_no_label(new_ledger):
+    """Rows of a claim that were not recorded are failed, with what they cost."""
+    keys, labels = some_rows(5)
+    ledger = new_ledger()
+    claim = ledger.claim(keys, "t", CLASSES, price=0.5)
+    ledger.record(keys[:2], "t", CLASSES, labels[:2], cost=1.0, claim=claim)
+    for _ in range(2):
+        ledger.release(claim, fault="TeacherCallError", cost=0.25, seconds=2.0)
+    t = ledger.summary()["teachers"]["t"]
+    assert t == {
+        "n_labels": 2,
+        "n_paid": 2,
+        "n_calls": 1,
+        "n_failed": 3,
+        "n_lost": 0,
+        "cost": 1.25,
+        "seconds": 2.0,
+    }
+    assert ledger.lookup(keys, "t", CLASSES)[0].tolist() == [True] * 2 + [False] * 3
+    assert ledger.claim(keys[2:], "t", CLASSES).granted.all()
+
+
+@pytest.mark.parametrize(
+    ("limits", "price", "n_granted"),
+    [
+        ({}, None, 5),
+        ({"max_rows": 0}, None, 0),
+        ({"max_rows": 3}, None, 1),
+        ({"max_rows": 99}, None, 5),
+        ({"max_cost": 0.6}, 0.1, 3),
+        ({"max_cost": 0.59}, 0.1, 2),
+        ({"max_cost": 0.1}, 0.1, 0),
+        ({"max_cost": 1.0}, 0, 5),
+        ({"max_cost": 0.6, "max_rows": 4}, 0.1, 2),
+    ],
+)
+def test_a_budget_grants_what_is_left(new_ledger, limits, price, n_granted):
+    """One row paid (0.2) and one in flight (0.1) before; the rest is refused."""
+    keys, labels = some_rows(8)
+    ledger = new_ledger()
+    ledger.record(keys[:1], "u", CLASSES, labels[:1], cost=0.2)
+    ledger.claim(keys[1:2], "u", CLASSES, price=0.1)
+    ledger.max_rows, ledger.max_cost = limits.get("max_rows"), limits.get("max_cost")
+    claim = ledger.claim(keys[3:], "t", CLASSES, price=price)
+    assert claim.granted.tolist() == [i < n_granted for i in range(5)]
+    assert (claim.refused == ~claim.granted).all()
+
+
+def test_what_a_fault_did_not_cost_can_be_spent(new_ledger):
+    """A claim that ends gives back what it had reserved."""
+    keys, _ = some_rows(4)
+    ledger = new_ledger(max_rows=2, max_cost=10)
+    claim = ledger.claim(keys, "t", CLASSES, price=1.0)
+    assert claim.granted.sum() == 2
+    ledger.release(claim, fault="TeacherCallError", cost=0.0)
+    assert ledger.claim(keys, "t", CLASSES, price=4.5).granted.sum() == 2
+
+
+def test_money_needs_a_price(new_ledger):
+    """A limit in money is no limit for a teacher without a price."""
+    with pytest.raises(BudgetError) as caught:
+        new_ledger(max_cost=2).claim(some_rows(1)[0], "t", CLASSES)
+    assert str(caught.value) == (
+        "the ledger has max_cost=2 but the teacher names no price; set its "
+        "cost_per_row, or limit the ledger by max_rows."
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (
+            {"max_rows": 2.5},
+            "max_rows is 2.5; pass a whole number of rows, at least 0, or None for no "
+            "limit.",
+        ),
+        (
+            {"max_rows": -1},
+            "max_rows is -1; pass a whole number of rows, at least 0, or None for no "
+            "limit.",
+        ),
+        (
+            {"max_cost": float("nan")},
+            "max_cost is nan; pass an amount of money, at least 0, or None for no "
+            "limit.",
+        ),
+        (
+            {"max_cost": True},
+            "max_cost is True; pass an amount of money, at least 0, or None for no "
+            "limit.",
+        ),
+    ],
+)
+def test_limits_that_are_none(new_ledger, limits, message):
+    """Limits that are no amounts are refused before anything is paid."""
+    with pytest.raises(BudgetError) as caught:
+        new_ledger(**limits)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("limits", [{"max_rows": 60}, {"max_cost": 30.0}])
+def test_ten_threads_share_a_budget(new_ledger, limits):
+    """Claims made at once never grant more than the budget, and all of it."""
+    keys, labels = some_rows(200)
+    ledger = new_ledger(**limits)
+
+    def work(k):
+        for start in range(20 * k, 20 * k + 20, 4):
+            rows = np.arange(start, start + 4)
+            claim = ledger.claim(keys[rows], "t", CLASSES, price=0.5)
+            rows = rows[claim.granted]
+            ledger.record(
+                keys[rows], "t", CLASSES, labels[rows], cost=len(rows) / 2, claim=claim
+            )
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(work, range(10)))
+    assert len(ledger) == 60
+    assert ledger.summary()["cost"] == 30.0

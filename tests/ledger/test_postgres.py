@@ -1,0 +1,122 @@
+"""A ledger in a database: the same for a team, on a real server."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+
+import numpy as np
+import pytest
+
+from skadistill.exceptions import LedgerError
+from skadistill.ledger import PostgresLedger, row_keys
+
+CLASSES = ["a", "b", "c"]
+FORK = multiprocessing.get_context("fork")
+
+
+def some_rows(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return row_keys(rng.normal(size=(n, 2))), rng.dirichlet(np.ones(3), size=n)
+
+
+def in_children(work, arguments):
+    children = [FORK.Process(target=work, args=args) for args in arguments]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    return [child.exitcode for child in children]
+
+
+def spend(url, schema, keys, labels):
+    ledger = PostgresLedger(url, schema, max_rows=45, max_cost=50.0)
+    for start in range(0, len(keys), 4):
+        rows = np.arange(start, start + 4)
+        claim = ledger.claim(keys[rows], "t", CLASSES, price=0.5)
+        rows = rows[claim.granted]
+        cost = len(rows) / 2
+        ledger.record(keys[rows], "t", CLASSES, labels[rows], cost=cost, claim=claim)
+    ledger.close()
+
+
+def test_processes_share_labels_and_budget(postgres_url):
+    """Four processes make one ledger at once, lose nothing and stop at its limit."""
+    keys, labels = some_rows(80)
+    arguments = [(postgres_url, "shared", keys[k::4], labels[k::4]) for k in range(4)]
+    assert in_children(spend, arguments) == [0] * 4
+    ledger = PostgresLedger(postgres_url, "shared")
+    known, found = ledger.lookup(keys, "t", CLASSES)
+    assert known.sum() == len(ledger) == 45
+    assert (found[known] == labels[known]).all()
+    assert ledger.summary()["cost"] == 22.5
+    ledger.check()
+    ledger.close()
+
+
+def die_with_a_claim(url, keys):
+    PostgresLedger(url, "mourned").claim(keys, "t", CLASSES, price=0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_claims_of_the_dead_are_lost_and_counted(postgres_url):
+    """As with a file: the rows are free again, the money counts as spent."""
+    keys, _ = some_rows(6)
+    assert in_children(die_with_a_claim, [(postgres_url, keys)]) == [-signal.SIGKILL]
+    ledger = PostgresLedger(postgres_url, "mourned")
+    assert ledger.claim(keys, "t", CLASSES).granted.all()
+    summary = ledger.summary()
+    assert (summary["n_lost"], summary["cost"]) == (6, 3.0)
+    ledger.close()
+
+
+def test_frames_go_from_a_database_to_a_database(postgres_url):
+    """Labels, embeddings and costs arrive as they were."""
+    keys, labels = some_rows(7)
+    embeddings = np.arange(14, dtype=np.float32).reshape(7, 2)
+    first = PostgresLedger(postgres_url, "first")
+    first.record(keys, "t", CLASSES, labels, cost=1.75, embeddings=embeddings)
+    second = PostgresLedger(postgres_url, "second")
+    assert second.add_frame(first.to_frame()) == 7
+    assert (second.lookup(keys, "t", CLASSES)[1] == labels).all()
+    assert (second.lookup_embeddings(keys, "t")[1] == embeddings).all()
+    assert second.summary()["cost"] == 1.75
+    first.close()
+    second.close()
+
+
+def test_what_is_wrong_with_a_database_is_said(postgres_url, monkeypatch):
+    """No server, a missing label, another release, a hostile schema."""
+    nobody = "postgresql+psycopg://x:secret@127.0.0.1:1/none"
+    with pytest.raises(LedgerError, match="of the database failed") as caught:
+        PostgresLedger(nobody)
+    assert "secret" not in str(caught.value)
+    ledger = PostgresLedger(postgres_url, "broken")
+    ledger.record(some_rows(3)[0], "t", CLASSES, some_rows(3)[1])
+    with ledger._file.transaction(write=True) as db:
+        db.execute("DELETE FROM labels WHERE id = (SELECT min(id) FROM labels)")
+    with pytest.raises(LedgerError, match="lacks 1 of its labels"):
+        ledger.check()
+    with ledger._file.transaction(write=True) as db:
+        db.execute("UPDATE format SET version = 9")
+    with pytest.raises(LedgerError, match="has format version 9 and this release"):
+        PostgresLedger(postgres_url, "broken")
+    with pytest.raises(LedgerError, match="use small letters, digits"):
+        PostgresLedger(postgres_url, "x; DROP SCHEMA broken")
+    ledger.close()
+
+
+def test_a_pickle_holds_the_url_and_a_repr_no_password(postgres_url):
+    """Workers open their own connections."""
+    ledger = PostgresLedger(postgres_url, "pickled", max_rows=3)
+    twin = pickle.loads(pickle.dumps(ledger))
+    keys, labels = some_rows(2)
+    twin.record(keys, "t", CLASSES, labels)
+    assert ledger.lookup(keys, "t", CLASSES)[0].all()
+    assert twin.max_rows == 3
+    ledger.url = "postgresql+psycopg://me:secret@host/labels"
+    assert repr(ledger) == (
+        "PostgresLedger('postgresql+psycopg://me:***@host/labels', 'pickled')"
+    )
+    ledger.close()
+    twin.close()
