@@ -120,7 +120,7 @@ class ActiveDistiller(
     batch_size : int or None, default=None
         Rows of one call to the teacher; None: a round is one call. Labels are kept
         batch by batch, so a fault costs at most the batch in flight.
-    stopping : object or None, default=None
+    stopping_criterion : object or None, default=None
         Stops before the budget is spent, for example
         :class:`skadistill.stopping.StablePredictions`.
     warm_start : bool, default=False
@@ -160,9 +160,9 @@ class ActiveDistiller(
         ``gain_max``, ``water_level``, ``n_mistakes``, ``n_support``,
         ``student_agreement`` (share of the asked rows on which the student agreed
         with the teacher before it was told), ``student_score`` (accuracy on `X_val`,
-        where given), ``student_stability`` (share of pool
-        rows whose predicted class stayed, where `stopping` is set), and the seconds
-        in each part: ``seconds_teacher``, ``seconds_student`` (training),
+        if given), ``student_stability`` (share of pool rows
+        whose predicted class stayed, if `stopping_criterion` is set), and the seconds in
+        each part: ``seconds_teacher``, ``seconds_student`` (training),
         ``seconds_predict`` (scoring the pool), ``seconds_query``,
         ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
@@ -190,8 +190,8 @@ class ActiveDistiller(
     termination_condition_ : str
         Why the loop stopped: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to
-        gain), "stable_predictions" (`stopping`), "ledger_budget" (the ledger's
-        ``max_rows`` or ``max_cost`` is reached), "callback" (one asked to stop).
+        gain), "stable_predictions" (`stopping_criterion`), "ledger_budget" (the
+        ledger's ``max_rows`` or ``max_cost`` is reached), "callback" (one asked to stop).
 
     See Also
     --------
@@ -255,7 +255,7 @@ class ActiveDistiller(
         ],
         "n_teacher_checks": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
-        "stopping": [HasMethods(["should_stop"]), None],
+        "stopping_criterion": [HasMethods(["should_stop"]), None],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -276,7 +276,7 @@ class ActiveDistiller(
         teacher_error="auto",
         n_teacher_checks=200,
         batch_size=None,
-        stopping=None,
+        stopping_criterion=None,
         warm_start=False,
         n_jobs=None,
         random_state=None,
@@ -293,7 +293,7 @@ class ActiveDistiller(
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
         self.batch_size = batch_size
-        self.stopping = stopping
+        self.stopping_criterion = stopping_criterion
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -680,7 +680,7 @@ class ActiveDistiller(
     def _choose(self, state, n_queries):
         """Ask the strategy for rows; decide whether to stop before paying."""
         scorer = PoolScorer(
-            state, keep_classes=self.stopping is not None, n_jobs=self.n_jobs
+            state, keep_classes=self.stopping_criterion is not None, n_jobs=self.n_jobs
         )
         view = view_pool(state, scorer)
         strategy = as_strategy(self.query_strategy)
@@ -693,7 +693,7 @@ class ActiveDistiller(
             "seconds_query": perf_counter() - start - scorer.seconds,
         }
         stop = "no_gain" if view.report.get("gain_max", 1.0) <= 0 else None
-        if self.stopping is not None and self._is_stable(state, scorer):
+        if self.stopping_criterion is not None and self._is_stable(state, scorer):
             stop = "stable_predictions"
         if state.agreements:
             evidence["student_stability"] = state.agreements[-1]
@@ -708,7 +708,7 @@ class ActiveDistiller(
             same = winners[state.pool] == state.classes_before[state.pool]
             state.agreements.append(float(same.mean()))
         state.classes_before = winners
-        return self.stopping.should_stop(state.agreements)
+        return self.stopping_criterion.should_stop(state.agreements)
 
     def _pay(self, state, rows, round_, evidence):
         """Buy the labels of the chosen rows; decide whether to stop after these."""

@@ -14,12 +14,12 @@ class StablePredictions(BaseEstimator):
 
     After each round the student's classes on the rows still in the pool are
     compared with those of the round before. When at least `min_agreement` of them
-    stayed the same for `n_rounds` rounds in a row, the loop stops before it pays
+    stayed the same for `patience` rounds in a row, the loop stops before it pays
     for another batch.
 
     Parameters
     ----------
-    n_rounds : int, default=2
+    patience : int, default=2
         Rounds in a row, at least 1.
     min_agreement : float, default=0.99
         Share of the pool's rows in [0, 1] whose class must not have changed.
@@ -27,18 +27,18 @@ class StablePredictions(BaseEstimator):
     Examples
     --------
     >>> from skadistill.stopping import StablePredictions
-    >>> rule = StablePredictions(n_rounds=2, min_agreement=0.9)
+    >>> rule = StablePredictions(patience=2, min_agreement=0.9)
     >>> rule.should_stop([0.8, 0.95]), rule.should_stop([0.8, 0.95, 0.92])
     (False, True)
     """
 
     _parameter_constraints: dict = {
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
         "min_agreement": [Interval(Real, 0, 1, closed="both")],
     }
 
-    def __init__(self, n_rounds=2, min_agreement=0.99):
-        self.n_rounds = n_rounds
+    def __init__(self, patience=2, min_agreement=0.99):
+        self.patience = patience
         self.min_agreement = min_agreement
 
     def should_stop(self, agreements):
@@ -52,8 +52,8 @@ class StablePredictions(BaseEstimator):
         Returns
         -------
         stop : bool
-            True once the last `n_rounds` of them all reach `min_agreement`.
+            True once the last `patience` of them all reach `min_agreement`.
         """
         validate_parameters(self)
-        recent = agreements[-self.n_rounds :]
-        return len(recent) == self.n_rounds and min(recent) >= self.min_agreement
+        recent = agreements[-self.patience :]
+        return len(recent) == self.patience and min(recent) >= self.min_agreement

@@ -534,14 +534,16 @@ def test_stops_when_the_student_is_stable(problem, strategy):
         teacher,
         query_strategy=strategy,
         n_rounds=10,
-        stopping=StablePredictions(n_rounds=2, min_agreement=0.0),
+        stopping_criterion=StablePredictions(patience=2, min_agreement=0.0),
     ).fit(X, partly)
     assert fitted.termination_condition_ == "stable_predictions"
     # Round 1 has nothing to compare with; rounds 1 and 2 change too little.
     assert fitted.n_rounds_ == 2
     assert teacher.n_samples == 10
     never = distiller(
-        teacher, stopping=StablePredictions(n_rounds=1, min_agreement=1.0), n_rounds=3
+        teacher,
+        stopping_criterion=StablePredictions(patience=1, min_agreement=1.0),
+        n_rounds=3,
     ).fit(X, partly)
     assert all(0 < r["student_stability"] <= 1 for r in never.history_[2:])
 
@@ -568,7 +570,7 @@ def test_stability_counts_rows_of_the_pool_only(problem):
 
     X, _, partly, teacher = problem
     fitted = distiller(
-        teacher, student=Fickle(), n_rounds=3, stopping=StablePredictions()
+        teacher, student=Fickle(), n_rounds=3, stopping_criterion=StablePredictions()
     ).fit(X, partly)
     assert [r["student_stability"] for r in fitted.history_] == [None, None, 0.0, 0.0]
 
@@ -931,6 +933,8 @@ def test_a_student_scores_the_pool_once(problem, stopping):
     X, _, partly, teacher = problem
     CountingStudent.n_scored = 0
     student = CountingStudent(max_iter=300)
-    model = distiller(teacher, student=student, stopping=stopping).fit(X, partly)
+    model = distiller(teacher, student=student, stopping_criterion=stopping).fit(
+        X, partly
+    )
     pools = [record["n_pool"] for record in model.history_[:-1]]
     assert CountingStudent.n_scored == sum(pools) + model.n_queries_

@@ -60,15 +60,15 @@ def test_split_budget(n_queries, n_rounds):
 def test_student_stable(agreements, stop):
     """Two rounds in a row, both at or above the bar."""
     assert (
-        StablePredictions(n_rounds=2, min_agreement=0.99).should_stop(agreements)
+        StablePredictions(patience=2, min_agreement=0.99).should_stop(agreements)
         == stop
     )
 
 
 def test_student_stable_checks_its_parameters():
     """Zero rounds make no rule."""
-    with pytest.raises(ValueError, match="n_rounds"):
-        StablePredictions(n_rounds=0).should_stop([])
+    with pytest.raises(ValueError, match="patience"):
+        StablePredictions(patience=0).should_stop([])
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def buy_labels(
     classes = np.asarray(classes)
     identity = teacher.identity if identity is None else identity
     if with_embeddings and not teacher.has_embeddings:
-        raise_without_embeddings(teacher.label)
+        raise_without_embeddings(teacher.display_name)
     buyer = _Buyer(teacher, X, classes, ledger if keep else MemoryLedger(), identity)
     buyer.with_embeddings = with_embeddings
     todo = buyer.unknown_rows()[:max_rows]
@@ -213,7 +213,10 @@ class _Buyer:
     def pay(self, rows):
         """Ask about those rows of a batch that are ours to pay, and record them."""
         claim = self.ledger.claim(
-            self.keys[rows], self.identity, self.classes, price=self.teacher.price
+            self.keys[rows],
+            self.identity,
+            self.classes,
+            max_cost_per_row=self.teacher.max_cost_per_row,
         )
         self.refused[rows[claim.refused]] = True
         rows = rows[claim.granted]
@@ -234,7 +237,9 @@ class _Buyer:
                     self.on_part()
         except BaseException as error:
             n_left = int(np.sum(~self.labeled[rows]))
-            cost = _fault_cost(error, self.teacher.label, n_left, claim.price)
+            cost = _fault_cost(
+                error, self.teacher.display_name, n_left, claim.max_cost_per_row
+            )
             # The first error says more than one about a ledger that is no better.
             with contextlib.suppress(LedgerError):
                 self.ledger.release(
@@ -349,7 +354,7 @@ def _log_purchase(teacher, purchase):
     logger.info(
         "%s: rows paid %d, free %d, beyond the ledger's budget %d; calls %d, cost %g, "
         "%.2f s",
-        teacher.label,
+        teacher.display_name,
         purchase.n_paid,
         purchase.n_free,
         purchase.n_refused,

@@ -197,7 +197,7 @@ class BaseLedger(ABC):
             keys, teacher_id, embeddings, cost or 0.0, seconds or 0.0
         )
 
-    def claim(self, keys, teacher_id, classes, *, price=None):
+    def claim(self, keys, teacher_id, classes, *, max_cost_per_row=None):
         """Reserve rows before paying for them, as far as the budget goes.
 
         Nobody else is granted the same rows until they are recorded or the claim is
@@ -212,7 +212,7 @@ class BaseLedger(ABC):
             The teacher's identity.
         classes : array-like of shape (n_classes,)
             The columns that will be asked for.
-        price : float or None, default=None
+        max_cost_per_row : float or None, default=None
             What one row can cost at most. None: not known, which a ledger with
             `max_cost` refuses.
 
@@ -228,7 +228,9 @@ class BaseLedger(ABC):
             If the ledger has a `max_cost` and there is no price.
         """
         keys = _checked_keys(keys)
-        return self._reserve(keys, teacher_id, _checked_classes(classes), price)
+        return self._reserve(
+            keys, teacher_id, _checked_classes(classes), max_cost_per_row
+        )
 
     def release(self, claim, *, fault=None, cost=None, seconds=None):
         """End a claim; rows of it that were not recorded are free again.

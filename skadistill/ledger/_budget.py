@@ -23,7 +23,7 @@ class Claim:
     refused : ndarray of bool of shape (n_samples,)
         Rows for which the ledger's budget does not suffice. Rows neither granted
         nor refused got a label meanwhile or are being paid for by somebody else.
-    price : float or None, default=None
+    max_cost_per_row : float or None, default=None
         What one row can cost at most.
     token : object, default=None
         What the ledger knows the claim by.
@@ -31,7 +31,7 @@ class Claim:
 
     granted: np.ndarray
     refused: np.ndarray
-    price: float | None = None
+    max_cost_per_row: float | None = None
     token: Any = None
 
 

@@ -123,7 +123,7 @@ class AsyncTeacher(CalledTeacher):
     ----------
     identity : str
         Under which a ledger files the answers.
-    price : float or None
+    max_cost_per_row : float or None
         What one row can cost at most: ``cost_per_row * max_tries``. A ledger with
         ``max_cost`` reserves it.
 
@@ -190,12 +190,12 @@ class AsyncTeacher(CalledTeacher):
         self.allow_extra_classes = allow_extra_classes
 
     @property
-    def own_classes(self):
+    def classes_(self):
         """What the columns of its answers mean; None where it has not said."""
         return self.classes
 
     @property
-    def price(self):
+    def max_cost_per_row(self):
         """What one row can cost at most, tries that fail included."""
         return None if self.cost_per_row is None else self.cost_per_row * self.max_tries
 
@@ -230,7 +230,8 @@ class AsyncTeacher(CalledTeacher):
         """
         if self.classes is None:
             raise TeacherError(
-                f"{self.label} has no classes of its own; pass `classes`, or call ask."
+                f"{self.display_name} has no classes of its own; pass `classes`, or "
+                "call ask."
             )
         return self.ask(X, self.classes)
 
@@ -280,7 +281,7 @@ class AsyncTeacher(CalledTeacher):
             back and were yielded. Its ``cost`` is that of the calls that failed.
         """
         if with_embeddings:
-            raise_without_embeddings(self.label)
+            raise_without_embeddings(self.display_name)
         classes = np.asarray(classes).tolist()
         self._check_classes(classes)
         engine = _engine_of(self)
@@ -388,7 +389,7 @@ class _AsyncRequest(Request):
         if isinstance(error, TeacherError) or not isinstance(error, Exception):
             return error
         fault = TeacherCallError(
-            f"{self.teacher.label} raised {type(error).__name__}: "
+            f"{self.teacher.display_name} raised {type(error).__name__}: "
             f"{str(error).rstrip('.')}, when asked about {self._numbered(rows)} "
             f"(try {n_tries} of at most {self.teacher.max_tries}); fix the teacher or "
             "its input and ask again."
@@ -408,7 +409,7 @@ class _AsyncRequest(Request):
         # The error's own text may quote the row, or the address with its key.
         logger.info(
             "%s: try %d of at most %d about %s ended in %s%s; next try in %.1f s",
-            self.teacher.label,
+            self.teacher.display_name,
             state.attempt_number,
             self.teacher.max_tries,
             self._numbered(rows),
@@ -423,7 +424,7 @@ class _AsyncRequest(Request):
             logger.warning(
                 "%s: tries that may be billed and brought no answer: %d; they count "
                 "as %g",
-                self.teacher.label,
+                self.teacher.display_name,
                 len(self.wasted),
                 sum(self.wasted),
             )
@@ -436,7 +437,7 @@ class _AsyncRequest(Request):
         logger.warning(
             "%s took %.1f s about %s and is cut off after %g s; such calls may be "
             "billed and are tried again, so rather raise timeout",
-            self.teacher.label,
+            self.teacher.display_name,
             seconds,
             self._numbered(rows),
             self.teacher.timeout,

@@ -54,9 +54,9 @@ class BaseTeacher(BaseEstimator):
     identity : str
         Under which a ledger files the answers: ``name`` or ``name/version`` where
         given, else derived from the teacher's content.
-    label : str
+    display_name : str
         What messages call the teacher.
-    own_classes : list or None
+    classes_ : list or None
         What the columns of its answers mean; None where it has not said.
     needs_fit : bool
         Whether it must be fitted with `fitted_on` before it can answer.
@@ -68,7 +68,7 @@ class BaseTeacher(BaseEstimator):
         Weights that turn embeddings into logits; None where they are not known.
     cost_per_row : float or None
         What one answer costs, in the user's money; None: not known.
-    price : float or None
+    max_cost_per_row : float or None
         What one row can cost at most, tries that fail included.
     claim_size : int or None
         How many rows are bought together where nobody says; None: all.
@@ -129,7 +129,7 @@ class BaseTeacher(BaseEstimator):
         embeddings : array-like of shape (n_samples, n_dims)
             Finite numbers, always of the same dimensions.
         """
-        return raise_without_embeddings(self.label)
+        return raise_without_embeddings(self.display_name)
 
     def answer_both(self, X):
         """Return answer and embeddings, unchecked, in one call where that is possible.
@@ -168,12 +168,12 @@ class BaseTeacher(BaseEstimator):
         return given_identity(self.derived_identity(), self.version)
 
     @property
-    def label(self):
+    def display_name(self):
         """What messages call the teacher."""
         return f"the teacher {self.name or type(self).__name__!r}"
 
     @property
-    def own_classes(self):
+    def classes_(self):
         """What the columns of its answers mean; None where it has not said."""
         return None
 
@@ -203,7 +203,7 @@ class BaseTeacher(BaseEstimator):
         return None
 
     @property
-    def price(self):
+    def max_cost_per_row(self):
         """What one row can cost at most, tries that fail included."""
         return self.cost_per_row
 
@@ -235,7 +235,7 @@ class BaseTeacher(BaseEstimator):
         TeacherError
             As `ask` does. A teacher that knows what a fault cost puts it into the
             error's attribute ``cost``; else every row not answered is counted at
-            `price`, since the bill may come anyway.
+            `max_cost_per_row`, since the bill may come anyway.
         """
         start = time.perf_counter()
         labels, embeddings = self._ask(X, classes, row_numbers, with_embeddings)
@@ -349,7 +349,7 @@ class BaseTeacher(BaseEstimator):
             return np.empty((0, 0), dtype=np.float32)
         embeddings = self._call(self.answer_embeddings, X, n_samples)
         return check_embeddings(
-            embeddings, n_samples, who=self.label, row_numbers=row_numbers
+            embeddings, n_samples, who=self.display_name, row_numbers=row_numbers
         )
 
     def _ask(self, X, classes, row_numbers, with_embeddings):
@@ -364,17 +364,19 @@ class BaseTeacher(BaseEstimator):
         if with_embeddings:
             answer, embeddings = self._call(self.answer_both, X, n_samples)
             embeddings = check_embeddings(
-                embeddings, n_samples, who=self.label, row_numbers=row_numbers
+                embeddings, n_samples, who=self.display_name, row_numbers=row_numbers
             )
         else:
             answer = self._call(self.answer, X, n_samples)
-        check_order(answer, X, who=self.label)
+        check_order(answer, X, who=self.display_name)
         return self._check_answer(answer, n_samples, classes, row_numbers), embeddings
 
     def _check_classes(self, classes):
         """Refuse a mismatch that can be known: it is not worth paying for."""
         try:
-            check_classes(self._own_list(), classes, who=self.label, **self._allowed())
+            check_classes(
+                self._own_list(), classes, who=self.display_name, **self._allowed()
+            )
         except TeacherError as error:
             error.cost = 0.0
             raise
@@ -387,13 +389,13 @@ class BaseTeacher(BaseEstimator):
             classes,
             own=self._own_list(),
             kind=self.answer_kind,
-            who=self.label,
+            who=self.display_name,
             row_numbers=None if row_numbers is None else np.asarray(row_numbers),
             **self._allowed(),
         )
 
     def _own_list(self):
-        own = self.own_classes
+        own = self.classes_
         return None if own is None else np.asarray(own).tolist()
 
     def _allowed(self):
@@ -410,7 +412,7 @@ class BaseTeacher(BaseEstimator):
             raise
         except Exception as error:
             raise TeacherCallError(
-                f"{self.label} raised {type(error).__name__}: "
+                f"{self.display_name} raised {type(error).__name__}: "
                 f"{str(error).rstrip('.')}, when asked about {n_samples} rows; fix "
                 "the teacher or its input and retry."
             ) from error
@@ -419,7 +421,8 @@ class BaseTeacher(BaseEstimator):
         """Say that the teacher has to be fitted first."""
         if self.needs_fit:
             raise TeacherCallError(
-                f"{self.label} was asked about {n_samples} rows before it was fitted; "
+                f"{self.display_name} was asked about {n_samples} rows before it was "
+                "fitted; "
                 "call fitted_on(X, y) and ask the teacher it returns."
             )
 

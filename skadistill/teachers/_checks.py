@@ -141,13 +141,13 @@ def soft_labels(
     Parameters
     ----------
     answer : array-like, tensor, DataFrame or list
-        Probabilities of shape (n_samples, n_own_classes), or hard labels of shape
+        Probabilities of shape (n_samples, n_classes_), or hard labels of shape
         (n_samples,) or (n_samples, 1).
     n_samples : int
         How many rows were asked about.
     classes : sequence of n_classes labels
         The columns wanted.
-    own : sequence of n_own_classes labels or None, default=None
+    own : sequence of n_classes_ labels or None, default=None
         What the answer's columns mean. None: the frame's column names where one
         of them is a class, else `classes` in order.
     kind : {"auto", "proba", "hard"}, default="auto"

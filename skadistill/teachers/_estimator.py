@@ -79,7 +79,7 @@ class EstimatorTeacher(BaseTeacher):
         classifier where the steps before it give the embedding; else None.
     needs_fit : bool
         Whether the estimator is unfitted.
-    own_classes : list or None
+    classes_ : list or None
         The estimator's classes.
 
     Notes
@@ -150,12 +150,12 @@ class EstimatorTeacher(BaseTeacher):
         return super().get_metadata_routing()
 
     @property
-    def label(self):
+    def display_name(self):
         """What messages call the teacher."""
         return f"the teacher {self.name or type(thawed(self.estimator)).__name__!r}"
 
     @property
-    def own_classes(self):
+    def classes_(self):
         """What the columns of its answers mean; None where it has not said."""
         if self.classes is not None:
             return self.classes
@@ -189,7 +189,8 @@ class EstimatorTeacher(BaseTeacher):
             if callable(getattr(self.estimator, method, None)):
                 return method
         raise TeacherError(
-            f"{self.label} has none of {', '.join(_METHODS)}; pass a classifier, or "
+            f"{self.display_name} has none of {', '.join(_METHODS)}; pass a "
+            "classifier, or "
             "a function that takes rows and returns probabilities or labels."
         )
 
@@ -209,7 +210,9 @@ class EstimatorTeacher(BaseTeacher):
         """
         if not self.has_embeddings:
             return super().answer_embeddings(X)
-        return estimator_embeddings(self.estimator, self.embedding, X, self.label)
+        return estimator_embeddings(
+            self.estimator, self.embedding, X, self.display_name
+        )
 
     def _squashed(self, scores):
         """Turn decision scores into (uncalibrated) probabilities."""
@@ -217,16 +220,18 @@ class EstimatorTeacher(BaseTeacher):
         if not np.isfinite(scores).all():
             row = int(np.argwhere(~np.isfinite(scores))[0][0])
             raise TeacherProbabilityError(
-                f"{self.label} answered the score {scores[row]} for row {row} of the "
+                f"{self.display_name} answered the score {scores[row]} for row {row} "
+                "of the "
                 "batch; return finite scores."
             )
         if scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1):
             positive = scores.reshape(-1)
             return np.column_stack([expit(-positive), expit(positive)])
-        own = self.own_classes
+        own = self.classes_
         if scores.ndim == 2 and own is not None and scores.shape[1] != len(own):
             raise TeacherShapeError(
-                f"{self.label} answered {scores.shape[1]} scores a row where it has "
+                f"{self.display_name} answered {scores.shape[1]} scores a row where it "
+                "has "
                 f"{len(own)} classes; use one score per class "
                 "(decision_function_shape='ovr' in SVC)."
             )

@@ -19,7 +19,7 @@ class CalledTeacher(BaseTeacher):
         return self
 
     @property
-    def label(self):
+    def display_name(self):
         """What messages call the teacher."""
         function = getattr(self.function, "__name__", type(self.function).__name__)
         return f"the teacher {self.name or function!r}"
@@ -102,7 +102,7 @@ class FunctionTeacher(CalledTeacher):
         self.cost_per_row = cost_per_row
 
     @property
-    def own_classes(self):
+    def classes_(self):
         """What the columns of its answers mean; None where it has not said."""
         if self.classes is not None:
             return self.classes
@@ -141,7 +141,7 @@ class FunctionTeacher(CalledTeacher):
             return self._pair(X)[1]
         if callable(self.embedding):
             return self.embedding(X)
-        return named_method(self.function, self.embedding, self.label)(X)
+        return named_method(self.function, self.embedding, self.display_name)(X)
 
     def answer_both(self, X):
         """Call the function, and where embeddings come from if that is elsewhere.
@@ -156,7 +156,8 @@ class FunctionTeacher(CalledTeacher):
         if isinstance(pair, tuple) and len(pair) == 2:
             return pair
         raise TeacherShapeError(
-            f"{self.label} answered {type(pair).__name__} where embedding='pair' "
+            f"{self.display_name} answered {type(pair).__name__} where "
+            "embedding='pair' "
             "promises answers and embeddings; return a tuple of the two."
         )
 

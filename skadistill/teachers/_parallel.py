@@ -100,14 +100,14 @@ class ParallelTeacher(BaseTeacher):
         return self._inner.identity
 
     @property
-    def label(self):
+    def display_name(self):
         """What messages call the teacher."""
-        return self._inner.label
+        return self._inner.display_name
 
     @property
-    def own_classes(self):
+    def classes_(self):
         """What the columns of its answers mean; None where it has not said."""
-        return self._inner.own_classes
+        return self._inner.classes_
 
     @property
     def needs_fit(self):
@@ -135,9 +135,9 @@ class ParallelTeacher(BaseTeacher):
         return self._inner.cost_per_row
 
     @property
-    def price(self):
+    def max_cost_per_row(self):
         """What one row can cost at most."""
-        return self._inner.price
+        return self._inner.max_cost_per_row
 
     @property
     def claim_size(self):
@@ -270,7 +270,7 @@ class _ParallelRequest(Request):
         try:
             return rows, *future.result()
         except Exception as error:
-            cost = len(rows) * (self.teacher.price or 0.0)
+            cost = len(rows) * (self.teacher.max_cost_per_row or 0.0)
             self.fail(self._named(error, rows), cost)
             return None
 
@@ -285,7 +285,8 @@ class _ParallelRequest(Request):
         if isinstance(error, TeacherError):
             return error
         fault = TeacherWorkerError(
-            f"{self.teacher.label} was asked about {len(rows)} rows by a worker that "
+            f"{self.teacher.display_name} was asked about {len(rows)} rows by a worker "
+            "that "
             f"was lost ({type(error).__name__}: {str(error).rstrip('.'):.120}); they "
             "may have been paid for and were not asked about again; mend the worker "
             "and fit again: labels that have arrived are in the ledger."
@@ -297,7 +298,7 @@ class _ParallelRequest(Request):
 def _answer_batch(teacher, X, classes, numbers, with_embeddings, ticket=None):
     """Ask about one batch; runs on a worker."""
     if ticket is not None:
-        ticket.use(teacher.label, len(numbers))
+        ticket.use(teacher.display_name, len(numbers))
     return teacher._ask(X, classes, numbers, with_embeddings)
 
 

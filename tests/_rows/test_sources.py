@@ -166,13 +166,13 @@ STRATEGIES = {
 
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 @pytest.mark.parametrize("frame", [False, True])
-@pytest.mark.parametrize("stopping", [None, StablePredictions(n_rounds=9)])
+@pytest.mark.parametrize("stopping", [None, StablePredictions(patience=9)])
 def test_gains_that_stay_with_dask_ask_the_same_rows(
     problem, frame, strategy, stopping, monkeypatch
 ):
     """Whatever the strategy needs of them, and with no cluster but its threads."""
     X, y, pool = problem
-    params = {"query_strategy": strategy, "stopping": stopping}
+    params = {"query_strategy": strategy, "stopping_criterion": stopping}
     here = fit(X, y, pool, **params)
     # No memory for gains at all.
     monkeypatch.setattr("skadistill._fit.pool._BYTES_OF_A_ROW", 2**40)
@@ -196,8 +196,8 @@ def test_only_slices_are_read_and_only_asked_rows_are_gathered(problem):
 def test_stability_is_measured_on_pools_outside_memory_too(problem, tmp_path):
     X, y, pool = problem
     stopping = StablePredictions(1, min_agreement=0.5)
-    here = fit(X, y, pool, stopping=stopping)
-    there = fit(X, y, to_dask_array(pool, tmp_path), stopping=stopping)
+    here = fit(X, y, pool, stopping_criterion=stopping)
+    there = fit(X, y, to_dask_array(pool, tmp_path), stopping_criterion=stopping)
     assert here.termination_condition_ == "stable_predictions"
     assert [r["student_stability"] for r in here.history_] == [
         r["student_stability"] for r in there.history_
@@ -207,9 +207,11 @@ def test_stability_is_measured_on_pools_outside_memory_too(problem, tmp_path):
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_blocks_scored_side_by_side_ask_the_same_rows(problem, backend):
     X, y, pool = problem
-    alone = fit(X, y, pool, stopping=StablePredictions(9, min_agreement=1.0))
+    alone = fit(X, y, pool, stopping_criterion=StablePredictions(9, min_agreement=1.0))
     with parallel_config(backend, n_jobs=2):
-        together = fit(X, y, pool, stopping=StablePredictions(9, min_agreement=1.0))
+        together = fit(
+            X, y, pool, stopping_criterion=StablePredictions(9, min_agreement=1.0)
+        )
     np.testing.assert_array_equal(alone.labeled_round_, together.labeled_round_)
     assert [r["student_stability"] for r in alone.history_] == [
         r["student_stability"] for r in together.history_

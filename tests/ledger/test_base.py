@@ -307,7 +307,7 @@ def test_a_fault_is_counted_and_is_no_label(new_ledger):
     """Rows of a claim that were not recorded are failed, with what they cost."""
     keys, labels = some_rows(5)
     ledger = new_ledger()
-    claim = ledger.claim(keys, "t", CLASSES, price=0.5)
+    claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=0.5)
     ledger.record(keys[:2], "t", CLASSES, labels[:2], cost=1.0, claim=claim)
     for _ in range(2):
         ledger.release(claim, fault="TeacherCallError", cost=0.25, seconds=2.0)
@@ -344,9 +344,9 @@ def test_a_budget_grants_what_is_left(new_ledger, limits, price, n_granted):
     keys, labels = some_rows(8)
     ledger = new_ledger()
     ledger.record(keys[:1], "u", CLASSES, labels[:1], cost=0.2)
-    ledger.claim(keys[1:2], "u", CLASSES, price=0.1)
+    ledger.claim(keys[1:2], "u", CLASSES, max_cost_per_row=0.1)
     ledger.max_rows, ledger.max_cost = limits.get("max_rows"), limits.get("max_cost")
-    claim = ledger.claim(keys[3:], "t", CLASSES, price=price)
+    claim = ledger.claim(keys[3:], "t", CLASSES, max_cost_per_row=price)
     assert claim.granted.tolist() == [i < n_granted for i in range(5)]
     assert (claim.refused == ~claim.granted).all()
 
@@ -355,10 +355,10 @@ def test_what_a_fault_did_not_cost_can_be_spent(new_ledger):
     """A claim that ends gives back what it had reserved."""
     keys, _ = some_rows(4)
     ledger = new_ledger(max_rows=2, max_cost=10)
-    claim = ledger.claim(keys, "t", CLASSES, price=1.0)
+    claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=1.0)
     assert claim.granted.sum() == 2
     ledger.release(claim, fault="TeacherCallError", cost=0.0)
-    assert ledger.claim(keys, "t", CLASSES, price=4.5).granted.sum() == 2
+    assert ledger.claim(keys, "t", CLASSES, max_cost_per_row=4.5).granted.sum() == 2
 
 
 def test_money_needs_a_price(new_ledger):
@@ -412,7 +412,7 @@ def test_ten_threads_share_a_budget(new_ledger, limits):
     def work(k):
         for start in range(20 * k, 20 * k + 20, 4):
             rows = np.arange(start, start + 4)
-            claim = ledger.claim(keys[rows], "t", CLASSES, price=0.5)
+            claim = ledger.claim(keys[rows], "t", CLASSES, max_cost_per_row=0.5)
             rows = rows[claim.granted]
             ledger.record(
                 keys[rows], "t", CLASSES, labels[rows], cost=len(rows) / 2, claim=claim

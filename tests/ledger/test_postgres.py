@@ -33,7 +33,7 @@ def spend(url, schema, keys, labels):
     ledger = PostgresLedger(url, schema, max_rows=45, max_cost=50.0)
     for start in range(0, len(keys), 4):
         rows = np.arange(start, start + 4)
-        claim = ledger.claim(keys[rows], "t", CLASSES, price=0.5)
+        claim = ledger.claim(keys[rows], "t", CLASSES, max_cost_per_row=0.5)
         rows = rows[claim.granted]
         cost = len(rows) / 2
         ledger.record(keys[rows], "t", CLASSES, labels[rows], cost=cost, claim=claim)
@@ -55,7 +55,7 @@ def test_processes_share_labels_and_budget(postgres_url):
 
 
 def die_with_a_claim(url, keys):
-    PostgresLedger(url, "mourned").claim(keys, "t", CLASSES, price=0.5)
+    PostgresLedger(url, "mourned").claim(keys, "t", CLASSES, max_cost_per_row=0.5)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -356,7 +356,7 @@ def spend(path, keys, labels):
     ledger = LabelLedger(path, max_rows=70, max_cost=35.0)
     for start in range(0, len(keys), 4):
         rows = np.arange(start, start + 4)
-        claim = ledger.claim(keys[rows], "t", CLASSES, price=0.5)
+        claim = ledger.claim(keys[rows], "t", CLASSES, max_cost_per_row=0.5)
         rows = rows[claim.granted]
         cost = len(rows) / 2
         ledger.record(keys[rows], "t", CLASSES, labels[rows], cost=cost, claim=claim)
@@ -381,7 +381,7 @@ def test_five_processes_share_a_budget(path):
 
 def die_with_a_claim(path, keys, labels):
     ledger = LabelLedger(path)
-    claim = ledger.claim(keys, "t", CLASSES, price=0.5)
+    claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=0.5)
     ledger.record(keys[:3], "t", CLASSES, labels[:3], cost=1.5, claim=claim)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -498,7 +498,7 @@ def test_costs_that_the_server_reports(server):
     X, ledger = rows(40), MemoryLedger(max_cost=0.1)
     server.faults = {str(v): ["500"] for v in X[::4, 0]}
     teacher = AsyncTeacher(ask, name="t", cost_per_row=0.006, max_tries=2, backoff=0.01)
-    assert teacher.price == 0.012
+    assert teacher.max_cost_per_row == 0.012
     bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger, batch_size=5)
     texts = [str(v) for v in X[bought.paid, 0]]
     assert bought.cost == pytest.approx(sum(map(len, texts)) / 1000)

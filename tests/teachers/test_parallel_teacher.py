@@ -181,8 +181,8 @@ def test_it_is_the_teacher_it_asks():
     inner = as_teacher(lambda X: [0], classes=CLASSES, name="a", cost_per_row=0.1)
     teacher = ParallelTeacher(inner, batch_size=3, n_jobs=2)
     assert teacher.identity == inner.identity
-    assert list(teacher.own_classes) == CLASSES
-    assert teacher.price == inner.price
+    assert list(teacher.classes_) == CLASSES
+    assert teacher.max_cost_per_row == inner.max_cost_per_row
     assert teacher.claim_size == 60
     assert clone(teacher) is teacher
     unfitted = ParallelTeacher(LogisticRegression(), batch_size=3)
