@@ -91,7 +91,7 @@ def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
         assert evidence.teacher_checks.independent
         np.testing.assert_allclose(evidence.targets[60:].max(axis=1), 0.8)
     assert model.n_teacher_checks_ == 40
-    assert first.seed == third.seed
+    assert first.random_state == third.random_state
 
 
 def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witness):
