@@ -63,6 +63,8 @@ class NoisyTeacher:
         posterior, or out-of-fold predictions of any model.
     concentration : float, default=5.0
         How strongly "margin" prefers hard rows; 0 draws rows uniformly.
+    soft : bool, default=True
+        False: answers are one-hot rows.
     strata : array-like of shape (n_samples,), default=None
         Parts of the table, for example training and test rows: the rate is exact
         within each.
@@ -127,6 +129,7 @@ class NoisyTeacher:
         error_kind="uniform",
         proba=None,
         concentration=5.0,
+        soft=True,
         strata=None,
         random_state=None,
     ):
@@ -143,9 +146,12 @@ class NoisyTeacher:
             contents.truth, wrong, len(classes), rates, error_kind, proba, rng
         )
         self._keys = keys[contents.first]
-        self._proba = draw_probabilities(
-            contents.truth, answer, wrong, proba, len(classes), rng
-        )
+        if soft:
+            self._proba = draw_probabilities(
+                contents.truth, answer, wrong, proba, len(classes), rng
+            )
+        else:
+            self._proba = np.eye(len(classes))[answer]
         self.classes_ = classes
         self.answers_ = classes[answer[contents.group]]
         self.wrong_ = answer[contents.group] != truth

@@ -92,6 +92,7 @@ def make_noisy_teacher_problem(
     teacher_error=0.2,
     error_kind="uniform",
     concentration=5.0,
+    soft=True,
     random_state=None,
 ):
     """Make a classification problem with a teacher that errs on known rows.
@@ -127,6 +128,8 @@ def make_noisy_teacher_problem(
         posterior.
     concentration : float, default=5.0
         See :class:`NoisyTeacher`.
+    soft : bool, default=True
+        False: the teacher answers with one-hot rows.
     random_state : int, RandomState instance or None, default=None
         Seed of rows and teacher. Rows do not depend on the teacher's parameters.
 
@@ -185,6 +188,7 @@ def make_noisy_teacher_problem(
         error_kind=error_kind,
         proba=posterior,
         concentration=concentration,
+        soft=soft,
         strata=strata,
         random_state=rng,
     )

@@ -171,6 +171,14 @@ def test_other_classes_follow_the_given_probabilities():
         )
 
 
+def test_hard_answers_are_one_hot():
+    """soft=False gives ones and zeros."""
+    X, y, _ = table()
+    answer = NoisyTeacher(X, y, soft=False, random_state=0)(X)
+    assert set(np.unique(answer)) == {0.0, 1.0}
+    assert (answer.sum(axis=1) == 1).all()
+
+
 @pytest.mark.parametrize(
     "change",
     [
