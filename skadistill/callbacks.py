@@ -2,6 +2,8 @@
 
 from weakref import WeakKeyDictionary
 
+from skadistill._optional import require
+
 __all__ = ["TqdmProgress"]
 
 # A fit's own task -> its bar. Not on the callback, which is pickled and copied.
@@ -38,10 +40,8 @@ class TqdmProgress:
     """
 
     def __init__(self, **options):
-        from tqdm.auto import tqdm  # only where a bar is wanted
-
         self.options = options
-        self._tqdm = tqdm
+        self._tqdm = require("tqdm.auto", "progress").tqdm
 
     def setup(self, estimator, context):
         """Open the bar."""

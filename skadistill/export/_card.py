@@ -8,7 +8,7 @@ from importlib.metadata import version
 from sklearn.pipeline import Pipeline
 from torch import nn
 
-from skadistill.export._optional import require
+from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.objectives import as_objective
 from skadistill.query import as_strategy
@@ -80,7 +80,7 @@ def model_card(model):
     |   0   |        80       |   0   |  0   |                        |
     |   1   |        90       |   10  |  10  |         1.000          |
     """
-    cards = require("skops.card", "model_card")
+    cards = require("skops.card", "export")
     served = served_model(model)
     distiller = _find_distiller(model)
     card = cards.Card(model, template=None, model_diagram=False)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.isotonic import IsotonicRegression
 
+from skadistill._optional import require
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import margin
 
@@ -168,9 +169,8 @@ class TeacherReliability:
         frame : pandas.DataFrame
             One row per bin, in the order of the margins.
         """
-        import pandas as pd
-
-        return pd.DataFrame({name: getattr(self, name) for name in _BIN_COLUMNS})
+        pandas = require("pandas", "pandas")
+        return pandas.DataFrame({name: getattr(self, name) for name in _BIN_COLUMNS})
 
     def __str__(self):
         lines = [

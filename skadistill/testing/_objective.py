@@ -17,7 +17,7 @@ from skadistill.objectives import (
     SoftTargets,
     TeacherChecks,
 )
-from skadistill.testing._require import require
+from skadistill.testing._check_that import check_that
 
 __all__ = ["check_objective"]
 
@@ -62,7 +62,7 @@ def check_objective(objective, *, evidence=None):
     >>> from skadistill.testing import check_objective
     >>> check_objective(SLaM(base=SoftTargets(temperature=2.0)))
     """
-    require(
+    check_that(
         isinstance(objective, Objective),
         f"{objective!r} is no instance of skadistill.objectives.Objective",
     )
@@ -111,7 +111,7 @@ def check_constructor(objective):
     """Require that the constructor does nothing but store."""
     parameters = objective.get_params(deep=False)
     for name, value in parameters.items():
-        require(
+        check_that(
             getattr(type(objective)(**parameters), name) is value,
             f"the constructor changes the parameter {name!r}; it must only store",
         )
@@ -121,7 +121,7 @@ def check_lesson(objective, evidence):
     """Require that the lesson's parts have their shapes and lie where they must."""
     lesson = objective.lesson(evidence)
     n_samples, n_classes = evidence.targets.shape
-    require(isinstance(lesson, Lesson), f"lesson returned {type(lesson).__name__}")
+    check_that(isinstance(lesson, Lesson), f"lesson returned {type(lesson).__name__}")
     shapes = {
         "targets": (n_samples, n_classes),
         "temperature": (n_samples,),
@@ -134,7 +134,7 @@ def check_lesson(objective, evidence):
         part = getattr(lesson, name)
         if part is None:
             continue
-        require(part.shape == shape, f"{name} has shape {part.shape}, not {shape}")
+        check_that(part.shape == shape, f"{name} has shape {part.shape}, not {shape}")
         _within(name, part, *RANGES[name])
     _distribution("targets", lesson.targets)
     if lesson.subclasses is not None:
@@ -142,11 +142,11 @@ def check_lesson(objective, evidence):
         _distribution("subclasses", lesson.subclasses[known])
     if lesson.reweight is not None:
         weights = np.asarray(lesson.reweight(_student_proba(evidence)))
-        require(
+        check_that(
             weights.shape == (n_samples,), f"reweight returned shape {weights.shape}"
         )
         _within("reweight's weights", weights, *RANGES["weights"])
-        require(weights.any(), "reweight returned nothing but zeros")
+        check_that(weights.any(), "reweight returned nothing but zeros")
 
 
 def check_repetition(objective, evidence):
@@ -155,9 +155,9 @@ def check_repetition(objective, evidence):
     before = {name: part.copy() for name, part in _arrays(evidence).items()}
     lesson = objective.lesson(evidence)
     new = {name for name in set(vars(objective)) - own if not name.endswith("_")}
-    require(not new, f"lesson leaves the attributes {sorted(new)} behind")
+    check_that(not new, f"lesson leaves the attributes {sorted(new)} behind")
     for name, part in _arrays(evidence).items():
-        require(
+        check_that(
             np.array_equal(part, before[name], equal_nan=part.dtype.kind == "f"),
             f"the evidence's {name} were changed in place",
         )
@@ -170,7 +170,7 @@ def check_given_rows_alone(objective, evidence):
     n_samples = int(evidence.given.sum())
     labels = evidence.targets[evidence.given]
     lesson = objective.lesson(Evidence(labels, np.ones(n_samples, dtype=bool)))
-    require(
+    check_that(
         np.array_equal(lesson.targets, labels),
         "the targets of given rows are changed though no row came from the teacher",
     )
@@ -179,14 +179,14 @@ def check_given_rows_alone(objective, evidence):
     plain = lesson.replace(subclasses=None)
     loss = LessonLoss(plain)(log_f, torch.from_numpy(LessonLoss.pack(plain)))
     expected = -(torch.from_numpy(labels) * log_f).sum(dim=1)
-    require(
+    check_that(
         torch.allclose(loss.double(), expected, atol=1e-6),
         "the loss of given rows is not the cross-entropy with their labels",
     )
     weights = np.ones(n_samples) if lesson.weights is None else lesson.weights
     if lesson.reweight is not None:
         weights = weights * lesson.reweight(log_f.exp().numpy())
-    require(np.ptp(weights) == 0, "given rows do not weigh alike")
+    check_that(np.ptp(weights) == 0, "given rows do not weigh alike")
 
 
 def check_rows_may_be_permuted(objective, evidence):
@@ -200,7 +200,7 @@ def check_rows_may_be_permuted(objective, evidence):
     )
     if lesson.reweight is not None:
         proba = _student_proba(evidence)
-        require(
+        check_that(
             np.allclose(
                 lesson.reweight(proba)[order],
                 objective.lesson(permuted).reweight(proba[order]),
@@ -219,9 +219,9 @@ def check_missing_evidence(objective, evidence):
         try:
             objective.lesson(replace(evidence, **{need: None}))
         except ObjectiveError:
-            require(missing, f"fails without {need}, but does not say it needs them")
+            check_that(missing, f"fails without {need}, but does not say it needs them")
         else:
-            require(not missing, f"says it needs {need}, but does not ask for them")
+            check_that(not missing, f"says it needs {need}, but does not ask for them")
 
 
 def check_composition(objective, evidence):
@@ -247,7 +247,7 @@ def check_loss_gradient(objective, evidence):
     for scale in (1.0, 1e4):  # 1e4: the student is one-hot
         point = (scale * logits).requires_grad_()
         loss(point, packed).sum().backward()
-        require(
+        check_that(
             bool(torch.isfinite(point.grad).all()),
             f"the loss has gradients that are not finite at logits around {scale:g}",
         )
@@ -257,7 +257,7 @@ def check_loss_gradient(objective, evidence):
     direction[:, ::2] = -0.5
     ahead, behind = logits + step * direction, logits - step * direction
     slope = (loss(ahead, packed) - loss(behind, packed)) / (2 * step)
-    require(
+    check_that(
         torch.allclose((gradient * direction).sum(dim=1), slope, atol=1e-5),
         "the loss's gradient is not that of finite differences",
     )
@@ -289,7 +289,7 @@ def _within(name, values, low, high, open_low):
         values = values[~np.isnan(values)]
     inside = (values > low if open_low else values >= low) & (values <= high + 1e-9)
     inside &= np.isfinite(values)
-    require(
+    check_that(
         inside.all(),
         f"{name} lie between {values.min()} and {values.max()}, not all in "
         f"{'(' if open_low else '['}{low}, {high}{']' if np.isfinite(high) else ')'}",
@@ -299,7 +299,7 @@ def _within(name, values, low, high, open_low):
 def _distribution(name, values):
     """Require that the last axis sums to 1."""
     sums = values.sum(axis=-1)
-    require(
+    check_that(
         np.allclose(sums, 1, atol=1e-5),
         f"{name} sum to between {sums.min()} and {sums.max()}, not to 1",
     )
@@ -312,7 +312,7 @@ def _same_lesson(one, other, message):
         same = (a is None) == (b is None)
         if same and isinstance(a, np.ndarray):
             same = a.shape == b.shape and np.allclose(a, b, atol=1e-5, equal_nan=True)
-        require(same, f"{message} {field.name}")
+        check_that(same, f"{message} {field.name}")
 
 
 def _permuted_lesson(lesson, order):

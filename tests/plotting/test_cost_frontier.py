@@ -137,15 +137,15 @@ def test_what_has_no_costs_is_refused(search):
 
 
 @pytest.mark.parametrize(
-    ("missing", "use"),
+    ("missing", "extra", "use"),
     [
-        ("matplotlib.pyplot", CostFrontierDisplay.plot),
-        ("pandas", lambda display: display.frame),
+        ("matplotlib.pyplot", "plotting", CostFrontierDisplay.plot),
+        ("pandas", "pandas", lambda display: display.frame),
     ],
 )
-def test_a_missing_package_is_named(display, monkeypatch, missing, use):
+def test_a_missing_package_is_named(display, monkeypatch, missing, extra, use):
     """The display itself needs neither matplotlib nor pandas."""
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=f"pip install {missing.split('.')[0]}"):
+    with pytest.raises(ImportError, match=rf"{missing}.*skadistill\[{extra}\]"):
         use(display)
     assert display.frontier.tolist() == [0, 1, 4]
