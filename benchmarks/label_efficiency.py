@@ -247,7 +247,6 @@ def make_teacher(name, task, setting, seed, labeled, pool, quick):
         error_rate=task.stronger_error,
         error_kind="margin",
         proba=proba[len(labeled) :],
-        classes=np.unique(y),
         random_state=seed,
     )
     return teacher, teacher.error_rate_, 1.0 - teacher.error_rate_

@@ -5,6 +5,7 @@ version in which it appeared or left.
 """
 
 from sklearn.base import _fit_context
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -20,6 +21,7 @@ except ImportError:
     from skadistill._callbacks import CallbackSupportMixin, with_callbacks
 
 __all__ = [
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
@@ -28,6 +30,7 @@ __all__ = [
     "StrOptions",
     "check_method_params",
     "fit_context",
+    "validate_arguments",
     "validate_data",
     "validate_parameters",
     "with_callbacks",
@@ -44,6 +47,11 @@ def validate_parameters(estimator):
         estimator.get_params(deep=False),
         caller_name=type(estimator).__name__,
     )
+
+
+def validate_arguments(constraints, arguments, caller):
+    """Check a function's arguments against a constraint table."""
+    validate_parameter_constraints(constraints, arguments, caller_name=caller)
 
 
 class RoundTasks:

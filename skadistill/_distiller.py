@@ -38,7 +38,8 @@ from skadistill.exceptions import ObjectiveError
 from skadistill.labeling import buy_labels, estimate_teacher_error
 from skadistill.ledger import MemoryLedger
 from skadistill.model_selection import warn_if_unlabeled
-from skadistill.objectives import TeacherChecks, as_objective
+from skadistill.objectives import TeacherChecks
+from skadistill.objectives._as_objective import as_objective
 from skadistill.query import as_strategy, check_query
 from skadistill.student import as_student, fit_student
 from skadistill.teachers import (

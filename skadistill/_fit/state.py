@@ -114,11 +114,11 @@ class FitState:
         evidence = Evidence(
             self.targets,
             self.given,
-            validation=self.validation,
+            teacher_checks=self.validation,
             embeddings=self.embeddings,
             output_weights=getattr(self.teacher, "output_weights", None),
             out_of_fold=partial(self._predict_out_of_fold, X),
-            seed=self.objective_seed,
+            random_state=self.objective_seed,
         )
         return self.objective.lesson(evidence)
 

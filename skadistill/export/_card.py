@@ -10,7 +10,7 @@ from torch import nn
 
 from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
-from skadistill.objectives import as_objective
+from skadistill.objectives._as_objective import as_objective
 from skadistill.query import as_strategy
 from skadistill.student import Standardize, StudentNet
 

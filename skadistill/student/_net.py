@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.utils import is_dataset
 from torch import nn
 
-from skadistill.objectives import Lesson, LessonLoss
+from skadistill.objectives import Lesson
+from skadistill.objectives._loss import LessonLoss
 from skadistill.student._batches import Rows, TableLoader
 from skadistill.student._checks import (
     check_loss_is_free,
