@@ -408,7 +408,7 @@ class ActiveDistiller(
         n_pool = table.n_samples - labeled.size
         rounds = split_budget(resolve_budget(self.budget, n_pool), self.n_rounds)
         n_validation = 0
-        asks = self._needs_validation() and not as_teacher(self.teacher).needs_fit
+        asks = self._needs_validation() and as_teacher(self.teacher).is_fitted
         if rounds and asks:
             n_validation = min(labeled.size, self.n_teacher_checks or labeled.size)
         known = KnownAnswers(as_teacher(self.teacher), self.ledger, np.unique(given))
@@ -602,7 +602,7 @@ class ActiveDistiller(
                 state.teacher_error = estimate.rate
             if estimate.proba is not None:
                 state.validation = TeacherChecks(
-                    estimate.rows, estimate.proba, independent=not teacher.needs_fit
+                    estimate.rows, estimate.proba, independent=teacher.is_fitted
                 )
             self.n_teacher_checks_ = estimate.n_paid
             self.teacher_error_estimate_ = replace(estimate, proba=None)
@@ -613,8 +613,8 @@ class ActiveDistiller(
                 estimate.method,
             )
         state.teacher = teacher
-        if teacher.needs_fit:
-            state.teacher = teacher.fitted_on(X, y, **params)
+        if not teacher.is_fitted:
+            state.teacher = clone(teacher).fit(X, y, **params)
             if state.objective.needs_embeddings:
                 # One's own teacher is not paid for each row it looks at.
                 state.embeddings = state.teacher.embed(X)
@@ -778,7 +778,8 @@ class ActiveDistiller(
         if isinstance(teacher, EstimatorTeacher | FunctionTeacher) and not isinstance(
             self.teacher, BaseTeacher
         ):
-            return getattr(teacher, "estimator", None) or teacher.function
+            names = ("estimator_", "estimator", "function")
+            return next(getattr(teacher, n) for n in names if hasattr(teacher, n))
         return teacher
 
     def _transduction(self, state):
@@ -802,7 +803,7 @@ class ActiveDistiller(
         """Clone everything but a fitted teacher and the ledger, which are shared."""
         params = self.get_params(deep=False)
         shared = {"ledger"}
-        if not as_teacher(self.teacher).needs_fit:
+        if as_teacher(self.teacher).is_fitted:
             shared.add("teacher")
         new = type(self)(
             **{

@@ -109,7 +109,7 @@ class KnownAnswers:
     """
 
     def __init__(self, teacher, ledger, classes):
-        self.ledger = None if teacher.needs_fit else ledger
+        self.ledger = ledger if teacher.is_fitted else None
         self.identity = None if self.ledger is None else teacher.identity
         self.classes = classes
 

@@ -79,7 +79,6 @@ def buy_labels(
     ledger=None,
     batch_size=None,
     max_rows=None,
-    on_batch=None,
     identity=None,
     with_embeddings=False,
 ):
@@ -110,8 +109,6 @@ def buy_labels(
     max_rows : int or None, default=None
         At most so many rows are paid for; those beyond stay without a label. None:
         no limit.
-    on_batch : callable or None, default=None
-        Called as ``on_batch(n_paid, n_to_pay)`` each time something was recorded.
     identity : str or None, default=None
         The teacher's identity, where the caller has it already: deriving that of a
         large fitted estimator takes longer than a small purchase. None:
@@ -166,9 +163,6 @@ def buy_labels(
     buyer = _Buyer(teacher, X, classes, ledger if keep else MemoryLedger(), identity)
     buyer.with_embeddings = with_embeddings
     todo = buyer.unknown_rows()[:max_rows]
-    n_wanted = len(todo)
-    if on_batch is not None:
-        buyer.on_part = lambda: on_batch(buyer.n_paid, n_wanted)
     try:
         while len(todo):
             step = batch_size or teacher.claim_size or len(todo)
@@ -202,7 +196,6 @@ class _Buyer:
         self.n_embedded = 0
         self.with_embeddings = False
         self.pause = _PAUSES[0]
-        self.on_part = lambda: None
 
     def unknown_rows(self):
         """Return the first row of each distinct content without a label."""
@@ -234,7 +227,6 @@ class _Buyer:
                 for part in parts:
                     with held_interrupts():
                         self._keep(rows[part.rows], part, claim)
-                    self.on_part()
         except BaseException as error:
             n_left = int(np.sum(~self.labeled[rows]))
             cost = _fault_cost(

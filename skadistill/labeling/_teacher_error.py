@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta
+from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
-from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._containers import aligned, take_rows
 from skadistill._rows._folds import deal_folds
 from skadistill.exceptions import TeacherClassesError
 from skadistill.labeling._buy import buy_labels
@@ -163,7 +164,7 @@ def estimate_teacher_error(
     y = np.asarray(y)
     truth = _positions(y, classes.tolist())
     rng = check_random_state(random_state)
-    if teacher.needs_fit:
+    if not teacher.is_fitted:
         method, n_paid = "cross-fitted", 0
         rows, proba = _cross_fitted(
             teacher, X, y, truth, classes, cv, rng, fit_params or {}
@@ -220,8 +221,11 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):
             share[present if len(present) else slice(None)] = 1.0
             proba[test] = share / share.sum()
             continue
-        params = {k: _row_slice(v, train, len(y)) for k, v in fit_params.items()}
-        fold_teacher = teacher.fitted_on(take_rows(X, train), y[train], **params)
+        params = {
+            name: take_rows(value, train) if aligned(value, len(y)) else value
+            for name, value in fit_params.items()
+        }
+        fold_teacher = clone(teacher).fit(take_rows(X, train), y[train], **params)
         # This teacher is ours alone. It has not seen the classes that its fold
         # lacks, whatever the user allows the final one.
         fold_teacher.allow_missing_classes = True
@@ -246,14 +250,3 @@ def _folds(X, y, truth, cv, rng):
     fold = deal_folds(truth, n_folds, rng)
     for k in range(n_folds):
         yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-
-
-def _row_slice(value, rows, n_samples):
-    """Slice a fit parameter that has one entry per labeled row."""
-    if value is None or isinstance(value, str | bytes | dict):
-        return value
-    try:
-        aligned = count_rows(value) == n_samples
-    except TypeError:
-        return value
-    return take_rows(value, rows) if aligned else value
