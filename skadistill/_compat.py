@@ -6,14 +6,21 @@ version in which it appeared or left.
 
 from sklearn.base import _fit_context
 from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
+    Options,
     RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_method_params, validate_data
+from sklearn.utils.validation import (
+    _check_method_params,
+    _check_sample_weight,
+    _num_samples,
+    validate_data,
+)
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -25,11 +32,15 @@ __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "Options",
     "RealNotInt",
     "RoundTasks",
     "StrOptions",
     "check_method_params",
+    "check_sample_weight",
     "fit_context",
+    "num_samples",
+    "safe_indexing",
     "validate_arguments",
     "validate_data",
     "validate_parameters",
@@ -38,6 +49,9 @@ __all__ = [
 
 fit_context = _fit_context  # since scikit-learn 1.3
 check_method_params = _check_method_params  # since scikit-learn 1.4
+check_sample_weight = _check_sample_weight
+num_samples = _num_samples
+safe_indexing = _safe_indexing
 
 
 def validate_parameters(estimator):

@@ -15,6 +15,7 @@ __all__ = [
     "QueryStrategyError",
     "SingleClassError",
     "SkadistillError",
+    "StudentError",
     "TeacherCallError",
     "TeacherClassesError",
     "TeacherError",
@@ -51,6 +52,10 @@ class QueryStrategyError(SkadistillError, ValueError):
 
 class ObjectiveError(SkadistillError, ValueError):
     """An objective is unknown, or lacks the evidence that it learns from."""
+
+
+class StudentError(SkadistillError, ValueError, TypeError):
+    """A student is unknown, or lacks what learning from soft labels takes."""
 
 
 class ExportError(SkadistillError, ValueError):

@@ -12,7 +12,8 @@ from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.objectives._as_objective import as_objective
 from skadistill.query import as_strategy
-from skadistill.student import Standardize, StudentNet
+from skadistill.student import StudentNet
+from skadistill.student._module import Standardize
 
 __all__ = ["model_card"]
 
