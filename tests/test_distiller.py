@@ -860,6 +860,41 @@ def test_sample_weight_reaches_the_teacher(problem):
     )
 
 
+NOTES = {
+    "short string": "run of 3 November",
+    "string as long as X": "x" * 60,
+    "bytes as long as X": b"x" * 60,
+    "dict as long as X": {i: i for i in range(60)},
+    "set as long as X": set(range(60)),
+    "generator": (i for i in range(60)),
+    "number": 3,
+    "array of another length": np.arange(7),
+    "function": len,
+}
+
+
+@pytest.mark.usefixtures("metadata_routing")
+@pytest.mark.parametrize("note", NOTES.values(), ids=NOTES)
+@pytest.mark.parametrize("X_unlabeled", [False, True])
+def test_metadata_that_is_not_per_row_arrives_unharmed(problem, note, X_unlabeled):
+    """Student and teacher get the very object, whatever its length."""
+    X, y, _, _ = problem
+    seen = []
+
+    class Noted(LogisticRegression):
+        def fit(self, X, y, sample_weight=None, note=None):
+            seen.append(note)
+            return super().fit(X, y, sample_weight)
+
+    model = Noted(max_iter=200).set_fit_request(note=True, sample_weight=False)
+    partly = np.where(np.arange(60) < 30, y[:60], -1)
+    distiller(model, student=model, budget=4, teacher_error="auto").fit(
+        X[:60], partly, note=note, X_unlabeled=X[60:] if X_unlabeled else None
+    )
+    assert len(seen) > 5
+    assert all(value is note for value in seen)
+
+
 # Objects.
 
 

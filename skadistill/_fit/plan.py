@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from numbers import Integral
 
+from skadistill._fit.teacher import needs_checks
+from skadistill._rows._keys import row_keys
 from skadistill.exceptions import BudgetError, EmptyPoolError
-from skadistill.ledger import row_keys
 
-__all__ = ["KnownAnswers", "Plan", "resolve_budget", "split_budget"]
+__all__ = ["KnownAnswers", "Plan", "make_plan", "resolve_budget", "split_budget"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,54 @@ class Plan:
         if self.seconds is not None:
             text += f", about {self.seconds:.3g} s"
         return text
+
+
+def make_plan(
+    components,
+    labels,
+    *,
+    budget,
+    n_rounds,
+    teacher_error,
+    n_teacher_checks,
+    ledger,
+    cost_per_row,
+):
+    """Work out what a fit would ask and pay for.
+
+    Parameters
+    ----------
+    components : Components
+        Teacher, strategy and objective.
+    labels : Labels
+        The rows, of which only the given ones have a label.
+    budget, n_rounds, teacher_error, n_teacher_checks, ledger : as in `ActiveDistiller`
+        The settings of the fit.
+    cost_per_row : float or None
+        Price of one answer. None: the teacher's own.
+
+    Returns
+    -------
+    plan : Plan
+        Upper bounds.
+    """
+    teacher, table = components.teacher, labels.table
+    n_labeled = labels.rows.size
+    rounds = split_budget(resolve_budget(budget, labels.pool.size), n_rounds)
+    n_checks = 0
+    if rounds and needs_checks(components, teacher_error) and not teacher.needs_fit:
+        n_checks = min(n_labeled, n_teacher_checks or n_labeled)
+    known = KnownAnswers(teacher, ledger, labels.classes)
+    return Plan(
+        n_labeled,
+        labels.pool.size,
+        rounds,
+        n_checks,
+        teacher.cost_per_row if cost_per_row is None else cost_per_row,
+        n_known=known.count(table, labels.pool) if rounds else 0,
+        n_known_validation=known.count(table, labels.rows) if n_checks else 0,
+        seconds_per_row=known.seconds_per_row(),
+    )
 
 
 class KnownAnswers:

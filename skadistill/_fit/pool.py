@@ -38,9 +38,9 @@ class PoolScorer:
 
     def __init__(self, state, *, keep_classes, n_jobs=None):
         self.student = state.student
-        self.table = state.table
-        self.pool = state.pool
-        self.classes = state.classes
+        self.table = state.labels.table
+        self.pool = state.labels.pool
+        self.classes = state.labels.classes
         self.n_jobs = n_jobs
         self.seconds = 0.0
         self.keep_classes = keep_classes

@@ -7,7 +7,7 @@ from scipy.stats import beta
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
-from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._rows._folds import deal_folds
 from skadistill.exceptions import TeacherClassesError
 from skadistill.labeling._buy import buy_labels
@@ -220,7 +220,7 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):
             share[present if len(present) else slice(None)] = 1.0
             proba[test] = share / share.sum()
             continue
-        params = {k: _row_slice(v, train, len(y)) for k, v in fit_params.items()}
+        params = take_metadata(fit_params, train, len(y))
         fold_teacher = teacher.fitted_on(take_rows(X, train), y[train], **params)
         # This teacher is ours alone. It has not seen the classes that its fold
         # lacks, whatever the user allows the final one.
@@ -246,14 +246,3 @@ def _folds(X, y, truth, cv, rng):
     fold = deal_folds(truth, n_folds, rng)
     for k in range(n_folds):
         yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-
-
-def _row_slice(value, rows, n_samples):
-    """Slice a fit parameter that has one entry per labeled row."""
-    if value is None or isinstance(value, str | bytes | dict):
-        return value
-    try:
-        aligned = count_rows(value) == n_samples
-    except TypeError:
-        return value
-    return take_rows(value, rows) if aligned else value
