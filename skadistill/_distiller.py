@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 from numbers import Integral, Real
+from os import PathLike
 from time import perf_counter
 
 import numpy as np
@@ -34,13 +35,14 @@ from skadistill._fit.inputs import (
     extend_metadata,
     make_scorer,
 )
-from skadistill._fit.plan import make_plan, resolve_budget, split_budget
-from skadistill._fit.pool import PoolScorer
+from skadistill._fit.known import CloneLedger, KnownAnswers, open_ledger
+from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
+from skadistill._fit.pool import FitPool
 from skadistill._fit.record import RoundRecord, as_history
-from skadistill._fit.state import FitState, Labels, Seeds, stop_reason, view_pool
+from skadistill._fit.state import FitState, Labels, Seeds, stop_reason
 from skadistill._fit.teacher import prepare_teacher
+from skadistill._rows._sources import PartitionedRows
 from skadistill.labeling._buy import buy_labels
-from skadistill.ledger._memory import MemoryLedger
 from skadistill.model_selection._scorer import warn_if_unlabeled
 from skadistill.query._base import check_query
 from skadistill.student._any import as_student, fit_student
@@ -226,7 +228,7 @@ class ActiveDistiller(
     >>> distiller = ActiveDistiller(
     ...     RandomForestClassifier(random_state=0),
     ...     LogisticRegression(max_iter=1000),
-    ...     budget=20, n_rounds=2, random_state=0,
+    ...     budget=20, query_size=10, random_state=0,
     ... ).fit(X, y)
     >>> distiller.n_queries_, distiller.termination_condition_
     (20, 'budget')
@@ -243,16 +245,30 @@ class ActiveDistiller(
             Interval(RealNotInt, 0, 1, closed="both"),
             None,
         ],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "query_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "objective": [str, HasMethods(["lesson"])],
-        "ledger": [HasMethods(["lookup", "record", "claim", "release"]), None],
+        "ledger": [
+            HasMethods(["lookup", "record", "claim", "release"]),
+            str,
+            PathLike,
+            None,
+        ],
+        "use_known": [StrOptions({"auto"}), "boolean"],
         "unlabeled_marker": [Integral, str, None],
         "teacher_error": [
             StrOptions({"auto"}),
             Interval(Real, 0, 1, closed="both"),
             None,
         ],
-        "n_teacher_checks": [Interval(Integral, 1, None, closed="left"), None],
+        "n_teacher_checks": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
+        "max_no_label": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
         "warm_start": ["boolean"],
@@ -261,6 +277,11 @@ class ActiveDistiller(
         "verbose": ["verbose"],
     }
 
+    #: What a clone shares with the other clones of its original; None: no clone.
+    _clone_ledger: CloneLedger | None = None
+    #: What the clones of an original share; None: it has not been cloned.
+    _ledger_of_clones: CloneLedger | None = None
+
     def __init__(
         self,
         teacher,
@@ -268,12 +289,14 @@ class ActiveDistiller(
         *,
         query_strategy="robust",
         budget=0.2,
-        n_rounds=5,
+        query_size="auto",
         objective="soft",
         ledger=None,
+        use_known="auto",
         unlabeled_marker=-1,
         teacher_error="auto",
-        n_teacher_checks=200,
+        n_teacher_checks="auto",
+        max_no_label=0.1,
         batch_size=None,
         stopping_criterion=None,
         warm_start=False,
@@ -285,12 +308,14 @@ class ActiveDistiller(
         self.student = student
         self.query_strategy = query_strategy
         self.budget = budget
-        self.n_rounds = n_rounds
+        self.query_size = query_size
         self.objective = objective
         self.ledger = ledger
+        self.use_known = use_known
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
+        self.max_no_label = max_no_label
         self.batch_size = batch_size
         self.stopping_criterion = stopping_criterion
         self.warm_start = warm_start
@@ -343,11 +368,13 @@ class ActiveDistiller(
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
         snapshot = partial(self._fitted_attributes, state)
-        tasks = RoundTasks(self, 1 + len(state.schedule), snapshot, state.progress)
+        tasks = RoundTasks(self, self._count_tasks(state), snapshot, state.progress)
         with tasks.round(0):
             self._train(state, RoundRecord(0))
         if not stop_reason(state):
-            # Only now: a student that cannot be trained must not cost a label.
+            # In this order: a student that cannot be trained, or cannot score the
+            # pool, must not cost a label.
+            self._look_at_pool(state)
             self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
@@ -355,7 +382,7 @@ class ActiveDistiller(
             if stop_reason(state):  # nothing to gain, or a stable student
                 break
             with tasks.round(record.round):
-                self._pay(state, rows, record)
+                self._ask(state, rows, record)
                 if record.n_asked:
                     self._train(state, record)
         self._finish(state)
@@ -393,14 +420,19 @@ class ActiveDistiller(
         to pay, 0.12 in all
         """
         labels = Labels(*check_inputs(clone(self), X, y, X_unlabeled))
+        components = self._resolve(seed=None)
+        ledger = None
+        if self.ledger is not None or self._clone_ledger is not None:
+            ledger = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         return make_plan(
-            self._resolve(seed=None),
+            components,
             labels,
             budget=self.budget,
-            n_rounds=self.n_rounds,
+            query_size=self.query_size,
             teacher_error=self.teacher_error,
             n_teacher_checks=self.n_teacher_checks,
-            ledger=self.ledger,
+            ledger=ledger,
+            uses_known=self._uses_known(),
             cost_per_row=cost_per_row,
         )
 
@@ -499,17 +531,26 @@ class ActiveDistiller(
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
         labels = Labels(*check_inputs(self, X, y, X_unlabeled))
-        n_queries = resolve_budget(self.budget, labels.pool.size)
         seeds = Seeds.draw(self.random_state)
+        components = self._resolve(seeds.student)
+        shares = shares_of_fit(
+            components,
+            labels,
+            budget=self.budget,
+            teacher_error=self.teacher_error,
+            n_teacher_checks=self.n_teacher_checks,
+        )
         state = FitState(
-            components=self._resolve(seeds.student),
+            components=components,
             labels=labels,
             seeds=seeds,
-            schedule=split_budget(n_queries, self.n_rounds),
+            shares=shares,
+            query_size=self.query_size,
+            max_no_label=self.max_no_label,
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
             score=make_scorer(self, X_val, y_val),
         )
-        self.ledger_ = MemoryLedger() if self.ledger is None else self.ledger
+        self.ledger_ = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         return state, routed.teacher.fit
 
     def _resolve(self, seed):
@@ -534,18 +575,66 @@ class ActiveDistiller(
             )
         return process_routing(self, "fit", **params)
 
+    def _uses_known(self):
+        """Tell whether labels of the ledger train the student from the first round."""
+        if self.use_known == "auto":
+            return self._clone_ledger is None
+        return self.use_known
+
+    def _count_tasks(self, state):
+        """Count the rounds at most, the labeled rows and the known ones included."""
+        n_labeled, n_queries = state.labels.rows.size, state.shares.n_queries
+        rounds = split_rounds(n_queries, self.query_size, n_labeled)
+        may_know = self.ledger is not None and self._uses_known()
+        return 1 + len(rounds) + bool(rounds and may_know)
+
+    def _look_at_pool(self, state):
+        """Let the student score the pool before the teacher costs anything."""
+        if not hasattr(state.student, "predict_proba"):
+            raise TypeError(
+                f"the student {type(state.student).__name__} has no predict_proba, "
+                "from which rows are chosen; use a student that predicts "
+                "probabilities, or wrap it in CalibratedClassifierCV."
+            )
+        view = self._view(state)
+        n_bytes = 8 * view.n_samples * view.n_classes
+        source = state.labels.table.parts[-1]
+        if n_bytes <= get_config()["working_memory"] * 2**20 / 16 and not isinstance(
+            source, PartitionedRows
+        ):
+            view.predict_proba()  # kept: the first query need not score it again
+        elif state.shares.n_checks:
+            view.map_proba(_nothing)
+        state.view = view
+
+    def _view(self, state):
+        """Return the pool as the present student sees it."""
+        keep_classes = self.stopping_criterion is not None
+        return FitPool(state, keep_classes=keep_classes, n_jobs=self.n_jobs)
+
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
-        state.asked, state.labels.embeddings = prepare_teacher(
-            state.components,
-            state.labels,
+        labels, components = state.labels, state.components
+        asked, labels.embeddings = prepare_teacher(
+            components,
+            labels,
             params,
             teacher_error=self.teacher_error,
             ledger=self.ledger_,
-            n_checks=self.n_teacher_checks,
+            n_checks=state.shares.n_checks,
             batch_size=self.batch_size,
             seed=state.seeds.teacher,
         )
+        state.asked = asked
+        if self._uses_known():
+            known = KnownAnswers(
+                asked.teacher, self.ledger_, labels.classes, asked.identity
+            )
+            state.known = known.find(
+                labels.table,
+                labels.pool,
+                with_embeddings=components.objective.needs_embeddings,
+            )
 
     def _train(self, state, record):
         """Train the student on every label known; afresh unless warm_start."""
@@ -569,70 +658,101 @@ class ActiveDistiller(
             print(f"[ActiveDistiller] {record}")
 
     def _choose(self, state, record):
-        """Ask the strategy for rows; note what speaks against paying for them."""
-        n_queries, strategy = state.n_queries, state.components.strategy
-        keep_classes = self.stopping_criterion is not None
-        scorer = PoolScorer(state, keep_classes=keep_classes, n_jobs=self.n_jobs)
-        view = view_pool(state, scorer)
-        start = perf_counter()
-        positions = strategy.query(view, n_queries, state.seeds.generator(record.round))
-        positions = check_query(positions, view.n_samples, n_queries, strategy)
-        record.seconds_query = perf_counter() - start - scorer.seconds
+        """Return the rows to ask for; note what speaks against paying for them."""
+        view, state.view = state.view or self._view(state), None
+        if state.known.size:
+            rows, state.known = state.known, state.known[:0]
+            return rows
+        view.teacher_error = state.asked.error
+        n_queries = min(state.n_left, state.full_size)
+        start, seconds = perf_counter(), view.seconds
+        rows = self._draw(state, view, state.full_size)
+        record.seconds_query = perf_counter() - start - (view.seconds - seconds)
+        if n_queries < state.full_size:
+            # A random part of the full round, so that a larger budget asks for these
+            # rows too.
+            part = state.seeds.generator(state.n_draws - 1).spawn(1)[0]
+            rows = rows[np.sort(part.permutation(rows.size)[:n_queries])]
         record.take_report(view.report)
         progress = state.progress
         progress.no_gain = view.report.get("gain_max", 1.0) <= 0
-        if keep_classes:
-            progress.compare(state.labels.pool, scorer.predicted_classes())
+        if self.stopping_criterion is not None:
+            progress.compare(state.labels.pool, view.predicted_classes())
             progress.stable = self.stopping_criterion.should_stop(progress.agreements)
             record.student_stability = next(reversed(progress.agreements), None)
-        record.seconds_predict = scorer.seconds
+        record.seconds_predict = view.seconds
+        return rows
+
+    def _draw(self, state, view, n_queries):
+        """Let the strategy choose rows of the pool."""
+        strategy, generator = state.components.strategy, state.next_generator()
+        positions = strategy.query(view, n_queries, generator)
+        positions = check_query(positions, view.n_samples, n_queries, strategy)
         return state.labels.pool[positions]
 
+    def _ask(self, state, rows, record):
+        """Buy labels of the chosen rows, and of others if some get none."""
+        n_missing = self._pay(state, rows, record)
+        while n_missing and not stop_reason(state):
+            n_queries = min(n_missing, state.n_left, state.labels.pool.size)
+            rows = self._draw(state, self._view(state), n_queries)
+            n_missing = self._pay(state, rows, record)
+
     def _pay(self, state, rows, record):
-        """Buy the labels of the chosen rows."""
-        labels = state.labels
+        """Buy the labels of some rows; return how many are answered without one."""
+        labels, asked, progress = state.labels, state.asked, state.progress
         X = labels.table.take(rows)
         start = perf_counter()
         expected = np.asarray(state.student.predict_proba(X)).argmax(axis=1)
         record.seconds_predict += perf_counter() - start
         purchase = buy_labels(
-            state.asked.teacher,
+            asked.teacher,
             X,
             classes=labels.classes,
             ledger=self.ledger_,
             batch_size=self.batch_size,
-            identity=state.asked.identity,
+            identity=asked.identity,
             with_embeddings=state.components.objective.needs_embeddings,
+            first_size=asked.first_size,
         )
+        asked.heard = True
         got, embeddings = purchase.labeled, purchase.embeddings
+        no_label = getattr(purchase, "no_label", np.zeros_like(got))
         if embeddings is not None:
             embeddings = embeddings[got]
         labels.add(rows[got], purchase.labels[got], record.round, embeddings)
+        labels.drop(rows[no_label])
         agreed = (expected == purchase.labels.argmax(axis=1))[got]
-        record.n_asked = int(got.sum())
-        record.n_paid = purchase.n_paid
-        record.n_free = purchase.n_free
-        record.n_calls = purchase.n_calls
-        record.student_agreement = float(agreed.mean()) if agreed.size else None
-        record.seconds_teacher = purchase.seconds
-        state.progress.ledger_spent = purchase.n_refused > 0
+        n_no_label = int(no_label.sum())
+        record.take_purchase(purchase, n_no_label, int(agreed.sum()))
+        progress.n_asked += int(got.sum()) + n_no_label
+        progress.n_no_label += n_no_label
+        progress.ledger_spent = purchase.n_refused > 0
+        return n_no_label
 
     def _fitted_attributes(self, state):
         """Return what a fit that ended now would leave."""
-        history, asked = as_history(state.records), state.asked
+        history, asked, labels = as_history(state.records), state.asked, state.labels
+
+        def total(name):
+            return sum(record[name] for record in history)
+
         return {
-            "classes_": state.labels.classes,
+            "classes_": labels.classes,
             "student_": state.student,
             "teacher_": unwrap_teacher(asked.teacher, self.teacher),
             "teacher_error_": asked.error,
             "teacher_error_estimate_": asked.estimate,
-            "n_teacher_checks_": asked.n_checks,
+            "n_teacher_checks_": asked.n_checks_paid,
             "history_": history,
-            "labeled_round_": state.labels.round.copy(),
-            "transduction_": state.labels.transduction(self.unlabeled_marker),
+            "labeled_round_": labels.round.copy(),
+            "transduction_": labels.transduction(self.unlabeled_marker),
             "n_rounds_": history[-1]["round"],
-            "n_queries_": sum(record["n_asked"] for record in history),
-            "n_paid_": sum(record["n_paid"] for record in history),
+            "n_queries_": total("n_asked"),
+            "n_paid_": total("n_paid") + asked.n_checks_paid,
+            "n_free_": total("n_free") + asked.n_checks_free,
+            "n_no_label_": total("n_no_label"),
+            "cost_": asked.bill(total("cost")),
         }
 
     def _finish(self, state):
@@ -641,8 +761,8 @@ class ActiveDistiller(
         for name, value in self._fitted_attributes(state).items():
             setattr(self, name, value)
         logger.info(
-            "stopped after round %d (%s): %d rows asked, %d paid, and %d labeled rows "
-            "paid for teacher checks",
+            "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
+            "checks",
             self.n_rounds_,
             self.termination_condition_,
             self.n_queries_,
@@ -672,6 +792,10 @@ class ActiveDistiller(
         for name in ("_metadata_request", "_skl_callbacks"):
             if name in vars(self):
                 setattr(new, name, vars(self)[name])
+        # All clones of one estimator, and theirs, share one ledger in memory.
+        if self._clone_ledger is None and self._ledger_of_clones is None:
+            self._ledger_of_clones = CloneLedger.new()
+        new._clone_ledger = self._clone_ledger or self._ledger_of_clones
         return new
 
     def __sklearn_is_fitted__(self):
@@ -688,6 +812,11 @@ class ActiveDistiller(
             tags.input_tags.sparse &= teacher.input_tags.sparse
             tags.input_tags.allow_nan &= teacher.input_tags.allow_nan
         return tags
+
+
+def _nothing(proba):
+    """Return one value per row that costs nothing."""
+    return np.zeros(len(proba), dtype=np.float32)
 
 
 def _student_has(self, name):

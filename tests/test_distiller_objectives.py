@@ -69,7 +69,7 @@ def distiller(teacher, **params):
         "student": LogisticRegression(max_iter=500),
         "query_strategy": "random",
         "budget": 50,
-        "n_rounds": 2,
+        "query_size": 25,
         "random_state": 0,
     } | params
     return ActiveDistiller(teacher, **params)
@@ -254,7 +254,7 @@ def test_a_search_reaches_the_objectives_parameters(problem):
         objective=SoftTargets(),
         student=StudentNet(max_epochs=2, random_state=0),
         ledger=MemoryLedger(),
-        n_rounds=1,
+        query_size=1000,
     )
     search = GridSearchCV(
         model,

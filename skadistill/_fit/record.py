@@ -19,10 +19,14 @@ class RoundRecord:
         Number of the round; 0 is the student trained on the labeled rows.
     n_labeled, n_pool : int
         Rows trained on, and rows left in the pool.
-    n_asked, n_paid, n_free : int
-        Rows that got a label in this round; those paid for, and the others.
+    n_asked, n_no_label : int
+        Rows asked for in this round, and those of them without a label as answer.
+    n_paid, n_free : int
+        Asked rows that were paid for, and the others.
     n_calls : int
         Calls to the teacher.
+    cost : float
+        What the rows paid for cost, as far as the teacher names prices.
     teacher_error : float or None
         The teacher's error rate as the strategy was told it.
     gain_mean, gain_max, water_level, n_mistakes, n_support : float or None
@@ -37,6 +41,8 @@ class RoundRecord:
         Seconds of the whole round.
     report : dict
         What else the strategy reported, under its own keys.
+    n_agreed : int
+        Rows labeled in this round whose class the student had predicted.
     start : float
         When the round began, by ``time.perf_counter``.
     """
@@ -47,7 +53,9 @@ class RoundRecord:
     n_asked: int = 0
     n_paid: int = 0
     n_free: int = 0
+    n_no_label: int = 0
     n_calls: int = 0
+    cost: float = 0.0
     teacher_error: float | None = None
     gain_mean: float | None = None
     gain_max: float | None = None
@@ -63,6 +71,7 @@ class RoundRecord:
     seconds_query: float = 0.0
     seconds_total: float = 0.0
     report: dict = field(default_factory=dict)
+    n_agreed: int = 0
     start: float = field(default_factory=perf_counter)
 
     def take_report(self, report):
@@ -72,6 +81,25 @@ class RoundRecord:
                 setattr(self, name, value)
             else:
                 self.report[name] = value
+
+    def take_purchase(self, purchase, n_no_label, n_agreed):
+        """Add what a purchase brought; a round may need more than one."""
+        n_new = int(purchase.labeled.sum())
+        self.n_agreed += n_agreed
+        self.n_asked += n_new + n_no_label
+        self.n_no_label += n_no_label
+        self.n_paid += purchase.n_paid
+        self.n_free += purchase.n_free
+        self.n_calls += purchase.n_calls
+        self.cost += purchase.cost
+        self.seconds_teacher += purchase.seconds
+        if self.n_new:
+            self.student_agreement = self.n_agreed / self.n_new
+
+    @property
+    def n_new(self):
+        """Rows that got a label in this round."""
+        return self.n_asked - self.n_no_label
 
     def __str__(self):
         return (
@@ -108,7 +136,7 @@ def as_history(records):
     history = []
     for record in records:
         values = asdict(record)
-        del values["start"]
+        del values["start"], values["n_agreed"]
         report = values.pop("report")
         history.append({**own_keys, **report, **values})
     return history

@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skadistill._fit.components import Components
+from skadistill._fit.plan import Budget, round_size
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
 from skadistill.objectives._base import Evidence
-from skadistill.query._base import QueryPool
 from skadistill.student._out_of_fold import predict_out_of_fold
 
-__all__ = ["FitState", "Labels", "Seeds", "stop_reason", "view_pool"]
+__all__ = ["FitState", "Labels", "Seeds", "stop_reason"]
 
 
 class Seeds(NamedTuple):
@@ -32,9 +32,9 @@ class Seeds(NamedTuple):
         seeds = check_random_state(random_state).randint(2**31 - 1, size=4)
         return cls(*seeds.tolist())
 
-    def generator(self, round_):
-        """Return the generator of a round; what one round draws moves no other."""
-        sequence = np.random.SeedSequence(self.queries, spawn_key=(round_ - 1,))
+    def generator(self, number):
+        """Return a generator for one query; what it draws moves no other."""
+        sequence = np.random.SeedSequence(self.queries, spawn_key=(number,))
         return np.random.default_rng(sequence)
 
 
@@ -78,6 +78,10 @@ class Labels:
         self.round[rows] = 0
         self.embeddings = None
 
+    def drop(self, rows):
+        """Take rows out of the pool that can get no label."""
+        self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
+
     def add(self, rows, targets, round_, embeddings=None):
         """Move rows from the pool to the labeled ones."""
         if embeddings is not None:
@@ -89,7 +93,7 @@ class Labels:
         self.rows = np.concatenate([self.rows, rows])
         self.targets = np.concatenate([self.targets, targets])
         self.round[rows] = round_
-        self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
+        self.drop(rows)
 
     @property
     def given(self):
@@ -117,6 +121,8 @@ class Progress:
         Share of the pool whose predicted class stayed, round by round.
     classes_before : ndarray of int of shape (n_samples,) or None
         Predicted classes of the round before, -1 outside the pool.
+    n_asked, n_no_label : int
+        Rows asked for so far, and those of them without a label as answer.
     no_gain, stable, ledger_spent, callback : bool
         Whether the strategy sees nothing to gain, the stopping criterion is met, the
         ledger refused to pay, and a callback asked to stop.
@@ -124,6 +130,8 @@ class Progress:
 
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
+    n_asked: int = 0
+    n_no_label: int = 0
     no_gain: bool = False
     stable: bool = False
     ledger_spent: bool = False
@@ -151,18 +159,41 @@ class FitState:
         The rows and their labels so far.
     seeds : Seeds
         One for each part that draws random numbers.
-    schedule : tuple of int
-        Rows to ask for in each round.
+    shares : Budget
+        Teacher checks and rows of the pool to ask for.
+    query_size : "auto" or int
+        Rows of a full round.
+    max_no_label : float
+        Share of the rows to ask for that may be answered without a label.
     cut_metadata : callable
         Gives the student's fit parameters for some rows.
     score : callable
         Scores a student on rows kept aside, None when there are none.
+
+    Attributes
+    ----------
+    student : estimator
+        The student of the last round.
+    asked : AskedTeacher
+        The teacher and what is known of it.
+    progress : Progress
+        What can end the loop.
+    records : list of RoundRecord
+        One per round.
+    known : ndarray of int of shape (n_known,)
+        Rows of the pool whose labels are in the ledger and not used yet.
+    view : QueryPool or None
+        The pool as the present student has scored it, if it has.
+    n_draws : int
+        How often a strategy was called.
     """
 
     components: Components
     labels: Labels
     seeds: Seeds
-    schedule: tuple
+    shares: Budget
+    query_size: Any
+    max_no_label: float
     cut_metadata: Any
     score: Any
 
@@ -171,12 +202,31 @@ class FitState:
         self.asked = AskedTeacher()
         self.progress = Progress()
         self.records: list[RoundRecord] = []
+        self.known = np.empty(0, dtype=np.intp)
+        self.view: Any = None
+        self.n_draws = 0
 
     @property
-    def n_queries(self):
-        """Rows to ask for in the next round; 0 when the budget is spent."""
-        left = self.schedule[max(0, len(self.records) - 1) :]
-        return left[0] if left else 0
+    def n_left(self):
+        """Rows that the budget still allows to ask for."""
+        return max(0, self.shares.n_queries - self.progress.n_asked)
+
+    @property
+    def full_size(self):
+        """Rows of the next round, as if the budget had no end."""
+        size = round_size(self.query_size, self.labels.rows.size)
+        return min(size, self.labels.pool.size)
+
+    @property
+    def has_too_few_labels(self):
+        """Whether too many rows were answered without a label."""
+        limit = self.max_no_label * self.shares.n_queries
+        return self.progress.n_no_label > limit
+
+    def next_generator(self):
+        """Return the generator of the next query."""
+        self.n_draws += 1
+        return self.seeds.generator(self.n_draws - 1)
 
     def lesson(self, X):
         """Ask the objective what the student is to learn from what is known.
@@ -242,33 +292,6 @@ def stop_reason(state):
         return "no_gain"
     if state.labels.pool.size == 0:
         return "no_pool" if len(state.records) == 1 else "pool_empty"
-    return None if state.n_queries else "budget"
-
-
-def view_pool(state, scorer):
-    """Build what a strategy may look at.
-
-    Parameters
-    ----------
-    state : FitState
-        The fit.
-    scorer : PoolScorer
-        The source of probabilities.
-
-    Returns
-    -------
-    view : QueryPool
-        The pool, nothing computed yet.
-    """
-    labels = state.labels
-    return QueryPool(
-        labels.pool.size,
-        labels.classes,
-        scorer,
-        map_proba=scorer.map,
-        keep_values=scorer.keep_values,
-        student=state.student,
-        teacher_error=state.asked.error,
-        gather_pool=lambda: labels.table.take(labels.pool),
-        gather_labeled=lambda: (labels.table.take(labels.rows), labels.targets),
-    )
+    if state.has_too_few_labels:
+        return "no_label"
+    return None if state.n_left else "budget"

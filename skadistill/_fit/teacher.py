@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 
+from skadistill._fit.known import KnownAnswers
 from skadistill._rows._containers import take_metadata
 from skadistill.labeling._teacher_error import (
     TeacherErrorEstimate,
@@ -10,10 +11,14 @@ from skadistill.labeling._teacher_error import (
 )
 from skadistill.objectives._base import TeacherChecks
 from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._estimator import EstimatorTeacher
 
 __all__ = ["AskedTeacher", "needs_checks", "prepare_teacher"]
 
 logger = logging.getLogger(__name__)
+
+#: Rows of the first call to a teacher that has not answered yet.
+FIRST_SIZE = 2
 
 
 @dataclass
@@ -32,8 +37,9 @@ class AskedTeacher:
         Its answers on labeled rows.
     estimate : TeacherErrorEstimate or None, default=None
         How often it was wrong on those.
-    n_checks : int, default=0
-        Labeled rows paid for to find out.
+    heard : bool, default=True
+        Whether it has answered before; one that has not is first asked about a few
+        rows.
     """
 
     teacher: BaseTeacher | None = None
@@ -41,7 +47,42 @@ class AskedTeacher:
     error: float | None = None
     checks: TeacherChecks | None = None
     estimate: TeacherErrorEstimate | None = None
-    n_checks: int = 0
+    heard: bool = True
+
+    @property
+    def first_size(self):
+        """Rows of the next call, if it is to be smaller than others."""
+        return None if self.heard else FIRST_SIZE
+
+    @property
+    def n_checks_paid(self):
+        """Labeled rows paid for."""
+        return 0 if self.estimate is None else self.estimate.n_paid
+
+    @property
+    def n_checks_free(self):
+        """Labeled rows whose answers a called teacher had given before."""
+        if self.estimate is None or self.estimate.method != "asked":
+            return 0
+        return self.estimate.n_samples - self.estimate.n_paid
+
+    def bill(self, cost):
+        """Add the price of the checks to that of the pool; None without any price."""
+        if self.estimate is not None:
+            cost += self.estimate.cost
+        priced = getattr(self.teacher, "max_cost_per_row", None) is not None
+        return cost if cost or priced else None
+
+
+def is_untried(teacher, ledger, classes):
+    """Tell whether a teacher's first answer is still to be seen.
+
+    A classifier's answers have a known form; those of a function or an API may not be
+    usable, and are paid for all the same.
+    """
+    if isinstance(teacher, EstimatorTeacher):
+        return False
+    return KnownAnswers(teacher, ledger, classes).is_new
 
 
 def needs_checks(components, teacher_error):
@@ -83,8 +124,8 @@ def prepare_teacher(
         As the user gave it.
     ledger : BaseLedger
         Where answers are looked up and recorded.
-    n_checks : int or None
-        Labeled rows at most that a teacher is paid for; None: all.
+    n_checks : int
+        Labeled rows that a called teacher is asked about; 0: it is not checked.
     batch_size : int or None
         Rows per call.
     seed : int
@@ -101,7 +142,8 @@ def prepare_teacher(
     X, y = labels.table.take(labels.rows), labels.y
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
-    if needs_checks(components, teacher_error):
+    asked.heard = not is_untried(teacher, ledger, labels.classes)
+    if needs_checks(components, teacher_error) and (n_checks or teacher.needs_fit):
         estimate = estimate_teacher_error(
             teacher,
             X,
@@ -112,14 +154,15 @@ def prepare_teacher(
             batch_size=batch_size,
             random_state=seed,
             fit_params=fit_params,
+            first_size=asked.first_size,
         )
+        asked.heard = True
         if teacher_error == "auto":
             asked.error = estimate.rate
         if estimate.proba is not None:
             asked.checks = TeacherChecks(
                 estimate.rows, estimate.proba, independent=not teacher.needs_fit
             )
-        asked.n_checks = estimate.n_paid
         asked.estimate = replace(estimate, proba=None)
         logger.info(
             "the teacher is wrong on %d of %d labeled rows (%s)",

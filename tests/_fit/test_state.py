@@ -17,11 +17,11 @@ def labels():
 
 
 def test_generators_of_rounds_are_children_of_one_seed():
-    """Round r draws what the r-th child of the seed draws, in any order of calls."""
+    """Query k draws what child k of the seed draws, in any order of calls."""
     seeds = Seeds.draw(0)
     children = np.random.default_rng(seeds.queries).spawn(3)
     expected = [child.random() for child in children]
-    assert [seeds.generator(r).random() for r in (3, 1, 2)] == [
+    assert [seeds.generator(k).random() for k in (2, 0, 1)] == [
         expected[2],
         expected[0],
         expected[1],
@@ -77,7 +77,8 @@ def test_stop_reason(facts, n_pool, n_queries, n_rounds, reason):
     state = SimpleNamespace(
         progress=Progress(**facts),
         labels=SimpleNamespace(pool=np.arange(n_pool)),
-        n_queries=n_queries,
+        n_left=n_queries,
+        has_too_few_labels=False,
         records=[RoundRecord(i) for i in range(n_rounds + 1)],
     )
     assert stop_reason(state) == reason
