@@ -8,6 +8,7 @@ received, and what to do. Classes that scikit-learn's own checks expect to be a
 __all__ = [
     "BudgetError",
     "EmptyPoolError",
+    "EmptyPoolWarning",
     "ExportError",
     "LedgerError",
     "NoLabeledRowsError",
@@ -21,8 +22,10 @@ __all__ = [
     "TeacherError",
     "TeacherProbabilityError",
     "TeacherShapeError",
+    "TeacherWarning",
     "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
+    "UnsharedLedgerWarning",
 ]
 
 
@@ -91,6 +94,18 @@ class TeacherProbabilityError(TeacherError):
 
 class TeacherClassesError(TeacherError):
     """The teacher's classes and the labeled rows' classes disagree."""
+
+
+class EmptyPoolWarning(UserWarning):
+    """There is a budget but no unlabeled row to spend it on."""
+
+
+class TeacherWarning(UserWarning):
+    """The teacher's answers on labeled rows look useless or misordered."""
+
+
+class UnsharedLedgerWarning(UserWarning):
+    """Labels paid in another process will be paid again."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):

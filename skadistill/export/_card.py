@@ -72,7 +72,7 @@ def model_card(model):
     >>> y[40:50], y[80:100], y[110:] = -1, -1, -1
     >>> distiller = ActiveDistiller(
     ...     LogisticRegression(max_iter=1000), LogisticRegression(max_iter=1000),
-    ...     budget=10, n_rounds=1, random_state=0,
+    ...     budget=10, query_size=10, random_state=0,
     ... ).fit(X, y)
     >>> card = model_card(distiller)
     >>> print(card.select("Rounds").format())

@@ -1,6 +1,7 @@
 """Buying labels: look up what is known, ask for the rest, record, then use."""
 
 import contextlib
+import itertools
 import logging
 import time
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def buy_labels(
     max_rows=None,
     identity=None,
     with_embeddings=False,
+    first_size=None,
 ):
     """Label the rows of `X`, paying only for distinct rows the ledger lacks.
 
@@ -119,6 +121,9 @@ def buy_labels(
         embedding is not, the embedding is asked for only where the teacher can give
         it alone (``teacher.can_embed_only``); elsewhere it stays NaN, and no label is
         paid twice.
+    first_size : int or None, default=None
+        Rows of the first call, if it should be smaller than the others: an answer
+        that cannot be used then costs these rows only. None: like the others.
 
     Returns
     -------
@@ -166,8 +171,9 @@ def buy_labels(
     try:
         while len(todo):
             step = batch_size or teacher.claim_size or len(todo)
-            for start in range(0, len(todo), step):
-                buyer.pay(todo[start : start + step])
+            for batch in _batches(todo, step, first_size):
+                buyer.pay(batch)
+            first_size = None
             todo = buyer.wait_for_others(todo)
         if with_embeddings and teacher.can_embed_only:
             buyer.embed_the_rest(batch_size)
@@ -359,6 +365,13 @@ def _log_purchase(teacher, purchase):
 def _as_generator(parts):
     """Give what a teacher of one's own returns a `close`."""
     return parts if hasattr(parts, "close") else (part for part in parts)
+
+
+def _batches(rows, size, first_size):
+    """Cut rows into batches, the first one perhaps smaller."""
+    first = size if first_size is None else min(size, first_size)
+    bounds = [0, *range(first, len(rows), size), len(rows)]
+    return [rows[start:stop] for start, stop in itertools.pairwise(bounds)]
 
 
 def _first_of_each(keys, rows):
