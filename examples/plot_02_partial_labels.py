@@ -58,7 +58,7 @@ def make_distiller(teacher, **params):
         teacher,
         LogisticRegression(max_iter=200),
         budget=200,
-        n_rounds=2,
+        query_size=100,
         random_state=0,
         **params,
     )

@@ -50,7 +50,7 @@ def fit(problem, strategy, seed):
         make_student(seed),
         query_strategy=strategy,
         budget=100,
-        n_rounds=4,
+        query_size=25,
         teacher_error=0.2,
         random_state=seed,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)

@@ -56,7 +56,7 @@ def run(seed, **teacher):
             problem.teacher,
             StudentNet(module__hidden_sizes=(64,), random_state=seed),
             budget=None,
-            n_rounds=1,
+            query_size=10**6,
             objective=objective,
             n_teacher_checks=None,
             random_state=seed,

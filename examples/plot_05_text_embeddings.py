@@ -80,7 +80,7 @@ def run(seed):
             StudentNet(module__hidden_sizes=(), max_epochs=60, random_state=seed),
             query_strategy=strategy,
             budget=20 * n_classes,
-            n_rounds=4,
+            query_size=5 * n_classes,
             random_state=seed,
         )
         fitted[strategy] = distiller.fit(

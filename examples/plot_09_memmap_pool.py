@@ -62,7 +62,7 @@ def fit(pool, strategy="robust"):
         LogisticRegression(),
         query_strategy=strategy,
         budget=500,
-        n_rounds=3,
+        query_size=167,
         teacher_error=0.1,
         random_state=0,
     )

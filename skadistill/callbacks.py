@@ -33,7 +33,7 @@ class TqdmProgress:
     >>> X = np.linspace(-1, 1, 60)[:, None]
     >>> y = np.where(np.arange(60) % 6 == 0, X[:, 0] > 0, -1)
     >>> distiller = ActiveDistiller(
-    ...     lambda X: X[:, 0] > 0, LogisticRegression(), budget=20, n_rounds=4
+    ...     lambda X: X[:, 0] > 0, LogisticRegression(), budget=20, query_size=5
     ... )
     >>> distiller.set_callbacks(TqdmProgress(disable=None)).fit(X, y).n_rounds_
     4

@@ -69,7 +69,7 @@ def distiller(teacher, **params):
         "student": LogisticRegression(max_iter=500),
         "query_strategy": "random",
         "budget": 50,
-        "n_rounds": 2,
+        "query_size": 25,
         "random_state": 0,
     } | params
     return ActiveDistiller(teacher, **params)
@@ -77,7 +77,9 @@ def distiller(teacher, **params):
 
 def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
     X, y, partly, teacher = problem
-    model = distiller(teacher, objective=witness, n_teacher_checks=40).fit(X, partly)
+    model = distiller(teacher, objective=witness, n_teacher_checks=40, budget=90).fit(
+        X, partly
+    )
     first, second, third = witness.seen
     assert [len(e.targets) for e in witness.seen] == [60, 85, 110]
     assert first.given.all()
@@ -112,7 +114,7 @@ def test_an_error_rate_given_stays_also_where_the_objective_validates(problem, w
     X, _, partly, teacher = problem
     model = distiller(teacher, objective=witness, teacher_error=0.25).fit(X, partly)
     assert model.teacher_error_ == 0.25
-    assert model.n_teacher_checks_ == 60
+    assert model.n_teacher_checks_ == 10
 
 
 def test_plan_counts_the_rows_an_objective_is_validated_on(problem, witness):
@@ -254,7 +256,7 @@ def test_a_search_reaches_the_objectives_parameters(problem):
         objective=SoftTargets(),
         student=StudentNet(max_epochs=2, random_state=0),
         ledger=MemoryLedger(),
-        n_rounds=1,
+        query_size=1000,
     )
     search = GridSearchCV(
         model,

@@ -12,7 +12,8 @@ from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.objectives._as_objective import as_objective
 from skadistill.query import as_strategy
-from skadistill.student import Standardize, StudentNet
+from skadistill.student import StudentNet
+from skadistill.student._module import Standardize
 
 __all__ = ["model_card"]
 
@@ -71,7 +72,7 @@ def model_card(model):
     >>> y[40:50], y[80:100], y[110:] = -1, -1, -1
     >>> distiller = ActiveDistiller(
     ...     LogisticRegression(max_iter=1000), LogisticRegression(max_iter=1000),
-    ...     budget=10, n_rounds=1, random_state=0,
+    ...     budget=10, query_size=10, random_state=0,
     ... ).fit(X, y)
     >>> card = model_card(distiller)
     >>> print(card.select("Rounds").format())

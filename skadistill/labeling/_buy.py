@@ -1,6 +1,7 @@
 """Buying labels: look up what is known, ask for the rest, record, then use."""
 
 import contextlib
+import itertools
 import logging
 import time
 from dataclasses import dataclass
@@ -79,9 +80,9 @@ def buy_labels(
     ledger=None,
     batch_size=None,
     max_rows=None,
-    on_batch=None,
     identity=None,
     with_embeddings=False,
+    first_size=None,
 ):
     """Label the rows of `X`, paying only for distinct rows the ledger lacks.
 
@@ -110,8 +111,6 @@ def buy_labels(
     max_rows : int or None, default=None
         At most so many rows are paid for; those beyond stay without a label. None:
         no limit.
-    on_batch : callable or None, default=None
-        Called as ``on_batch(n_paid, n_to_pay)`` each time something was recorded.
     identity : str or None, default=None
         The teacher's identity, where the caller has it already: deriving that of a
         large fitted estimator takes longer than a small purchase. None:
@@ -122,6 +121,9 @@ def buy_labels(
         embedding is not, the embedding is asked for only where the teacher can give
         it alone (``teacher.can_embed_only``); elsewhere it stays NaN, and no label is
         paid twice.
+    first_size : int or None, default=None
+        Rows of the first call, if it should be smaller than the others: an answer
+        that cannot be used then costs these rows only. None: like the others.
 
     Returns
     -------
@@ -166,14 +168,12 @@ def buy_labels(
     buyer = _Buyer(teacher, X, classes, ledger if keep else MemoryLedger(), identity)
     buyer.with_embeddings = with_embeddings
     todo = buyer.unknown_rows()[:max_rows]
-    n_wanted = len(todo)
-    if on_batch is not None:
-        buyer.on_part = lambda: on_batch(buyer.n_paid, n_wanted)
     try:
         while len(todo):
             step = batch_size or teacher.claim_size or len(todo)
-            for start in range(0, len(todo), step):
-                buyer.pay(todo[start : start + step])
+            for batch in _batches(todo, step, first_size):
+                buyer.pay(batch)
+            first_size = None
             todo = buyer.wait_for_others(todo)
         if with_embeddings and teacher.can_embed_only:
             buyer.embed_the_rest(batch_size)
@@ -202,7 +202,6 @@ class _Buyer:
         self.n_embedded = 0
         self.with_embeddings = False
         self.pause = _PAUSES[0]
-        self.on_part = lambda: None
 
     def unknown_rows(self):
         """Return the first row of each distinct content without a label."""
@@ -234,7 +233,6 @@ class _Buyer:
                 for part in parts:
                     with held_interrupts():
                         self._keep(rows[part.rows], part, claim)
-                    self.on_part()
         except BaseException as error:
             n_left = int(np.sum(~self.labeled[rows]))
             cost = _fault_cost(
@@ -367,6 +365,13 @@ def _log_purchase(teacher, purchase):
 def _as_generator(parts):
     """Give what a teacher of one's own returns a `close`."""
     return parts if hasattr(parts, "close") else (part for part in parts)
+
+
+def _batches(rows, size, first_size):
+    """Cut rows into batches, the first one perhaps smaller."""
+    first = size if first_size is None else min(size, first_size)
+    bounds = [0, *range(first, len(rows), size), len(rows)]
+    return [rows[start:stop] for start, stop in itertools.pairwise(bounds)]
 
 
 def _first_of_each(keys, rows):

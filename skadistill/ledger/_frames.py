@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 
+from skadistill._optional import require
 from skadistill._rows._keys import KEY_DTYPE
 from skadistill.exceptions import LedgerError
 
-__all__ = ["COLUMNS", "calls_in", "import_pandas", "table_of"]
+__all__ = ["COLUMNS", "calls_in", "table_of"]
 
 #: What each row of the table says.
 COLUMNS = (
@@ -35,44 +36,21 @@ ORDER BY labels.id
 """
 
 
-def import_pandas():
-    """Import pandas, or say what needs it.
-
-    Returns
-    -------
-    pandas : module
-        The library.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import pandas
-    except ImportError:
-        raise ImportError(
-            "a ledger as a table needs pandas, which is not installed; run `pip "
-            "install pandas` (and pyarrow for Parquet)."
-        ) from None
-    return pandas
-
-
 def table_of(db):
-    """Read a whole ledger into a frame, one row a label.
+    """Read a whole ledger into a frame with one row per label.
 
     Parameters
     ----------
-    db : sqlite3.Connection
-        An open ledger.
+    db : Transaction
+        On an open ledger.
 
     Returns
     -------
     frame : DataFrame
         With the columns `COLUMNS`, in the order in which the labels were paid for.
     """
-    pandas = import_pandas()
-    frame = pandas.DataFrame(db.execute(_QUERY).fetchall(), columns=list(COLUMNS))
+    pandas = require("pandas", "pandas")
+    frame = pandas.DataFrame(db.rows(_QUERY), columns=list(COLUMNS))
     frame["key"] = [key.hex() for key in frame["key"]]
     frame["label"] = [np.frombuffer(blob, "<f8") for blob in frame["label"]]
     frame["embedding"] = pandas.Series(
@@ -108,7 +86,7 @@ def calls_in(frame):
             f"the frame lacks the columns {', '.join(map(repr, missing))}; pass one "
             "that LabelLedger.to_frame or to_parquet made."
         )
-    pandas = import_pandas()
+    pandas = require("pandas", "pandas")
     together = ["teacher", "classes", "call"]
     for (teacher, classes, _), rows in frame.groupby(together, sort=False):
         first = rows.iloc[0]

@@ -31,7 +31,7 @@ class _KeyedArray:
     """Rows of numbers under keys, in the order in which they came."""
 
     def __init__(self, n_columns, dtype=np.float64):
-        self.place: dict[bytes, int] = {}
+        self.position: dict[bytes, int] = {}
         self.rows = np.empty((16, n_columns), dtype)
 
     @property
@@ -40,16 +40,16 @@ class _KeyedArray:
 
     def positions(self, keys):
         """Return the position of each key, -1 where there is none."""
-        place = self.place
-        return np.array([place.get(k, -1) for k in keys.tolist()], dtype=np.intp)
+        position = self.position
+        return np.array([position.get(k, -1) for k in keys.tolist()], dtype=np.intp)
 
     def add(self, keys, rows):
         """Append the rows of keys that are new."""
         new: dict[bytes, int] = {}
         for i, key in enumerate(keys.tolist()):
-            if key not in self.place:
+            if key not in self.position:
                 new.setdefault(key, i)
-        start = len(self.place)
+        start = len(self.position)
         if start + len(new) > len(self.rows):
             size = max(2 * len(self.rows), start + len(new))
             grown = np.empty((size, self.n_columns), self.rows.dtype)
@@ -57,20 +57,20 @@ class _KeyedArray:
             self.rows = grown
         self.rows[start : start + len(new)] = rows[list(new.values())]
         # Last, so that a fault above leaves no key without its row.
-        self.place.update((key, start + j) for j, key in enumerate(new))
+        self.position.update((key, start + j) for j, key in enumerate(new))
 
     def contents(self):
         """Return copies of keys and rows, in their order."""
-        keys = np.array(list(self.place), dtype=KEY_DTYPE)
-        return keys, self.rows[: len(self.place)].copy()
+        keys = np.array(list(self.position), dtype=KEY_DTYPE)
+        return keys, self.rows[: len(self.position)].copy()
 
     @classmethod
     def holding(cls, keys, rows):
-        """Make a shelf of keys and rows, which become its own."""
-        shelf = cls(0)
-        shelf.place = {key: i for i, key in enumerate(keys.tolist())}
-        shelf.rows = rows
-        return shelf
+        """Make one of keys and rows, which become its own."""
+        table = cls(0)
+        table.position = {key: i for i, key in enumerate(keys.tolist())}
+        table.rows = rows
+        return table
 
 
 class MemoryLedger(BaseLedger):
@@ -113,12 +113,12 @@ class MemoryLedger(BaseLedger):
         check_limits(max_rows, max_cost)
         self.max_rows = max_rows
         self.max_cost = max_cost
-        self._labels = {}  # (teacher_id, set of classes): (order of classes, shelf)
-        self._embeddings = {}  # teacher_id: shelf
+        self._labels = {}  # (teacher_id, set of classes): (order of classes, table)
+        self._embeddings = {}  # teacher_id: table
         self._counts = {}
         self._claims = {}  # token: ((teacher_id, set of classes), keys, price)
         self._tokens = itertools.count()
-        self._home = _here()
+        self._process = _this_process()
         self._warned = False
         self._lock = threading.RLock()
 
@@ -130,15 +130,15 @@ class MemoryLedger(BaseLedger):
                 "max_rows": self.max_rows,
                 "max_cost": self.max_cost,
                 "labels": [
-                    (teacher_id, classes, *shelf.contents())
-                    for (teacher_id, _), (classes, shelf) in self._labels.items()
+                    (teacher_id, classes, *table.contents())
+                    for (teacher_id, _), (classes, table) in self._labels.items()
                 ],
                 "embeddings": [
-                    (teacher_id, *shelf.contents())
-                    for teacher_id, shelf in self._embeddings.items()
+                    (teacher_id, *table.contents())
+                    for teacher_id, table in self._embeddings.items()
                 ],
                 "counts": {k: dict(v) for k, v in self._counts.items()},
-                "home": self._home,
+                "process": self._process,
                 "warned": self._warned,
             }
 
@@ -152,7 +152,7 @@ class MemoryLedger(BaseLedger):
         for teacher_id, keys, rows in state["embeddings"]:
             self._embeddings[teacher_id] = _KeyedArray.holding(keys, rows)
         self._counts = {k: dict(v) for k, v in state["counts"].items()}
-        self._home, self._warned = tuple(state["home"]), state["warned"]
+        self._process, self._warned = tuple(state["process"]), state["warned"]
 
     def __repr__(self):
         summary = self.summary()
@@ -163,12 +163,12 @@ class MemoryLedger(BaseLedger):
 
     def _warn_if_copied(self):
         """Warn once, before anything is paid, if this is a copy elsewhere."""
-        if self._home != _here() and not self._warned:
+        if self._process != _this_process() and not self._warned:
             self._warned = True
             warnings.warn(
-                "This MemoryLedger is a copy in another process than its original's, "
-                f"with {len(self)} labels: what is paid here is not remembered there, "
-                "so rows can be paid for again; share a ledger on disk between "
+                "this MemoryLedger is a copy, in another process than its original, of "
+                f"{len(self)} labels: what is paid here is not remembered there, so "
+                "rows can be paid for again; share a ledger on disk between "
                 "processes, or use joblib's threading backend.",
                 LedgerCopyWarning,
                 stacklevel=4,
@@ -181,20 +181,20 @@ class MemoryLedger(BaseLedger):
             found = self._labels.get((teacher_id, frozenset(classes)))
             if found is None:
                 return np.zeros(len(keys), dtype=bool), labels
-            stored, shelf = found
-            where = shelf.positions(keys)
+            stored, table = found
+            where = table.positions(keys)
             known = where >= 0
-            labels[known] = shelf.rows[where[known]][:, column_order(stored, classes)]
+            labels[known] = table.rows[where[known]][:, column_order(stored, classes)]
         return known, labels
 
     def _find_embeddings(self, keys, teacher_id):
         self._warn_if_copied()
         with self._lock:
-            shelf = self._embeddings.get(teacher_id, _KeyedArray(0, np.float32))
-            where = shelf.positions(keys)
+            table = self._embeddings.get(teacher_id, _KeyedArray(0, np.float32))
+            where = table.positions(keys)
             known = where >= 0
-            embeddings = np.empty((len(keys), shelf.n_columns), np.float32)
-            embeddings[known] = shelf.rows[where[known]]
+            embeddings = np.empty((len(keys), table.n_columns), np.float32)
+            embeddings[known] = table.rows[where[known]]
         return known, embeddings
 
     def _store(
@@ -203,11 +203,11 @@ class MemoryLedger(BaseLedger):
         self._warn_if_copied()
         with self._lock:
             if embeddings is not None:
-                self._shelve_embeddings(keys, teacher_id, embeddings)
-            stored, shelf = self._labels.setdefault(
+                self._add_embeddings(keys, teacher_id, embeddings)
+            stored, table = self._labels.setdefault(
                 (teacher_id, frozenset(classes)), (classes, _KeyedArray(len(classes)))
             )
-            shelf.add(keys, labels[:, column_order(classes, stored)])
+            table.add(keys, labels[:, column_order(classes, stored)])
             self._count(
                 teacher_id, n_paid=len(keys), n_calls=1, cost=cost, seconds=seconds
             )
@@ -216,16 +216,16 @@ class MemoryLedger(BaseLedger):
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
         self._warn_if_copied()
         with self._lock:
-            self._shelve_embeddings(keys, teacher_id, embeddings)
+            self._add_embeddings(keys, teacher_id, embeddings)
             self._count(teacher_id, n_calls=1, cost=cost, seconds=seconds)
 
-    def _shelve_embeddings(self, keys, teacher_id, embeddings):
+    def _add_embeddings(self, keys, teacher_id, embeddings):
         """Keep the embeddings of new keys."""
-        shelf = self._embeddings.setdefault(
+        table = self._embeddings.setdefault(
             teacher_id, _KeyedArray(embeddings.shape[1], np.float32)
         )
-        check_width(embeddings, shelf.n_columns, teacher_id)
-        shelf.add(keys, embeddings)
+        check_width(embeddings, table.n_columns, teacher_id)
+        table.add(keys, embeddings)
 
     def _count(self, teacher_id, **amounts):
         """Add amounts to what is counted for a teacher."""
@@ -264,7 +264,7 @@ class MemoryLedger(BaseLedger):
         )
 
     def _let_go(self, claim, keys):
-        """Take answered rows out of their claim."""
+        """Remove answered rows from their claim."""
         if claim is not None and claim.token in self._claims:
             held = self._claims[claim.token][1]
             held.difference_update(keys)
@@ -281,7 +281,7 @@ class MemoryLedger(BaseLedger):
     def __len__(self):
         """Return the number of labels, one per teacher, set of classes and row."""
         with self._lock:
-            return sum(len(shelf.place) for _, shelf in self._labels.values())
+            return sum(len(table.position) for _, table in self._labels.values())
 
     def __bool__(self):
         # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
@@ -293,19 +293,19 @@ class MemoryLedger(BaseLedger):
         Returns
         -------
         summary : dict
-            As `BaseLedger.summary` says; ``n_lost`` is 0, as nobody survives to see
-            it.
+            As `BaseLedger.summary` says; ``n_lost`` is 0, as nothing outlives its
+            process to see it.
         """
         with self._lock:
             teachers = {
                 teacher_id: {**NO_COUNTS, **counts}
                 for teacher_id, counts in self._counts.items()
             }
-            for (teacher_id, _), (_, shelf) in self._labels.items():
-                teachers[teacher_id]["n_labels"] += len(shelf.place)
+            for (teacher_id, _), (_, table) in self._labels.items():
+                teachers[teacher_id]["n_labels"] += len(table.position)
         return total_summary(teachers)
 
 
-def _here():
+def _this_process():
     """Name this process; the process id alone is used again, and survives a fork."""
     return (_PROCESS, os.getpid())

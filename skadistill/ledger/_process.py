@@ -1,4 +1,4 @@
-"""Name a process so that others can tell, later, whether it still lives."""
+"""Name a process so that others can tell, later, whether it has exited."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["is_gone", "process_name"]
+__all__ = ["has_exited", "process_name"]
 
 
 def process_name():
@@ -16,21 +16,21 @@ def process_name():
     Returns
     -------
     name : str
-        Machine, process id and, where the system tells (Linux), the start time, so
-        that a process id that is used again is another name.
+        Machine, process id and, if the system tells it (Linux), the start time, so
+        that a process id that is used again makes another name.
 
     Examples
     --------
-    >>> from skadistill.ledger._process import is_gone, process_name
-    >>> is_gone(process_name())
+    >>> from skadistill.ledger._process import has_exited, process_name
+    >>> has_exited(process_name())
     False
     """
     pid = os.getpid()
     return f"{_machine()} {pid} {_start_time(pid)}"
 
 
-def is_gone(name):
-    """Tell whether a process has ended.
+def has_exited(name):
+    """Tell whether a process has exited.
 
     Parameters
     ----------
@@ -39,9 +39,14 @@ def is_gone(name):
 
     Returns
     -------
-    gone : bool or None
-        None where it cannot be known: the process belongs to another machine or
-        container, or to a system that cannot be asked (Windows).
+    exited : bool or None
+        None if it cannot be known: the process belongs to another machine or
+        container, or to a system that does not tell (Windows).
+
+    Raises
+    ------
+    ValueError
+        If `name` was not made by `process_name`.
     """
     machine, pid, start = name.rsplit(" ", 2)
     if machine != _machine() or sys.platform == "win32":
@@ -57,7 +62,7 @@ def is_gone(name):
 
 @lru_cache(maxsize=1)
 def _machine():
-    """Name what process ids are unique in: host, boot and container."""
+    """Name the scope in which process ids are unique: host, boot and container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         container = os.readlink("/proc/self/ns/pid")
@@ -67,10 +72,10 @@ def _machine():
 
 
 def _start_time(pid):
-    """Return a process's start time in clock ticks; "dead" for a zombie."""
+    """Return a process's start time in clock ticks; "exited" for a zombie."""
     try:
         # After the command's name, which may hold blanks and brackets.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "unknown"
-    return "dead" if fields[0] in "ZX" else fields[19]
+    return "exited" if fields[0] in "ZX" else fields[19]

@@ -1,17 +1,18 @@
-"""The ledger on disk: labels that outlive the process that paid for them.
+"""What the ledgers in SQLite and in PostgreSQL share: the statements.
 
-The statements keep to the SQL that SQLite and PostgreSQL share.
+They keep to the SQL that both databases know; `Dialect` holds the few words that
+differ.
 """
 
 import json
 import logging
 import math
-import os
 import time
-from typing import Any
+from abc import ABC, abstractmethod
 
 import numpy as np
 
+from skadistill._optional import require
 from skadistill._rows._keys import KEY_DTYPE
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._base import (
@@ -23,12 +24,11 @@ from skadistill.ledger._base import (
     column_order,
     total_summary,
 )
-from skadistill.ledger._budget import Claim, affordable_rows, check_limits
-from skadistill.ledger._frames import calls_in, import_pandas, table_of
-from skadistill.ledger._process import is_gone, process_name
-from skadistill.ledger._sqlite import LedgerFile
+from skadistill.ledger._budget import Claim, affordable_rows
+from skadistill.ledger._frames import calls_in, table_of
+from skadistill.ledger._process import has_exited, process_name
 
-__all__ = ["LabelLedger"]
+__all__ = ["SqlLedger", "Transaction"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,87 +38,65 @@ _EMBEDDING = np.dtype("<f4")
 _CHUNK = 1000
 
 
-class LabelLedger(BaseLedger):
-    """Remember paid labels in a file, for good.
+class Transaction(ABC):
+    """What the statements of a ledger need from an open transaction.
 
-    A label is on the disk before anybody uses it. Threads, processes and clones
-    share the file: what one paid is free for all, rows that one is paying for are
-    not paid again by another, and a budget set here holds for all of them together.
-
-    Parameters
+    Attributes
     ----------
-    path : str or Path
-        The file, by custom ``.sqlite``; a new ledger is made where there is none.
-    max_rows : int or None, default=None
-        Rows that may be paid for in the ledger's whole life, all teachers together;
-        a fit that reaches it ends normally. Rows in flight and rows lost count.
-        None: no limit.
-    max_cost : float or None, default=None
-        Money that may be paid; needs teachers that name a price. None: no limit.
-    lease : float, default=3600.0
-        Seconds after which rows claimed by a process that cannot be watched (on
-        another machine, in another container) are taken for lost. Those of a dead
-        process on this machine are taken for lost at once.
-
-    Raises
-    ------
-    LedgerError
-        If the file is no ledger, from a newer release, cut, damaged or not writable.
-    BudgetError
-        If a limit is no amount.
-
-    See Also
-    --------
-    MemoryLedger : Lives as long as the process.
-
-    Notes
-    -----
-    The file is SQLite with a write-ahead log; nothing in it is ever unpickled. Its
-    format has a version, and files of every earlier version are read. While the
-    ledger is in use, ``-wal`` and ``-shm`` files lie beside it and belong to it.
-    SQLite's locks do not work on network file systems: keep the file on a local
-    disk.
-
-    A process killed between paying and recording leaves its rows unlabeled: they
-    are counted in ``n_lost`` and against the budget, since they may have been
-    billed, and are paid for again when they are asked for again.
-
-    Pickling a ledger writes its path and limits, not its labels.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np
-    >>> from skadistill.ledger import LabelLedger, row_keys
-    >>> path = os.path.join(tempfile.mkdtemp(), "labels.sqlite")
-    >>> X = np.array([[0.0], [1.0]])
-    >>> ledger = LabelLedger(path)
-    >>> ledger.record(row_keys(X[:1]), "me", ["a", "b"], [[0.25, 0.75]], cost=0.01)
-    >>> ledger.close()
-    >>> known, labels = LabelLedger(path).lookup(row_keys(X), "me", ["b", "a"])
-    >>> known, labels[0]
-    (array([ True, False]), array([0.75, 0.25]))
+    mark : str
+        The placeholder of a value in a statement, as `Dialect.mark`.
     """
 
-    def __init__(self, path, *, max_rows=None, max_cost=None, lease=3600.0):
-        check_limits(max_rows, max_cost)
-        self.path = os.fspath(path)
-        self.max_rows = max_rows
-        self.max_cost = max_cost
-        self.lease = lease
-        self._file: Any = LedgerFile(path)
-        len(self)  # a file that cannot be used is an error before a label is paid
+    mark: str
 
-    def __repr__(self):
-        limits = [
-            f", {name}={value!r}"
-            for name, value in (
-                ("max_rows", self.max_rows),
-                ("max_cost", self.max_cost),
-            )
-            if value is not None
-        ]
-        return f"LabelLedger({self.path!r}{''.join(limits)})"
+    @abstractmethod
+    def rows(self, statement, values=()):
+        """Run one statement; return the rows that it gives, as a list of tuples."""
+
+    @abstractmethod
+    def run(self, statement, values=()):
+        """Run one statement; return the number of rows that it changed."""
+
+    @abstractmethod
+    def run_many(self, statement, many_values):
+        """Run one statement once per entry; return how many rows were changed."""
+
+    def row(self, statement, values=()):
+        """Run one statement; return the first row that it gives, or None."""
+        found = self.rows(statement, values)
+        return found[0] if found else None
+
+
+class SqlLedger(BaseLedger):
+    """Remember paid labels in a SQL database.
+
+    A subclass brings the database: `_transaction`, `close` and `check`, and the
+    attribute `lease`.
+    """
+
+    lease: float
+
+    @abstractmethod
+    def _transaction(self, *, write):
+        """Return a context manager that gives a `Transaction`.
+
+        It is committed and on the disk at the end, or undone after an error.
+        Writers wait for each other, before they read.
+        """
+
+    @abstractmethod
+    def close(self):
+        """Close this process's connections; they are opened again when needed."""
+
+    @abstractmethod
+    def check(self):
+        """Read everything and count the labels.
+
+        Raises
+        ------
+        LedgerError
+            If anything is damaged or missing.
+        """
 
     def __bool__(self):
         # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
@@ -126,25 +104,8 @@ class LabelLedger(BaseLedger):
 
     def __len__(self):
         """Return the number of labels, one per teacher, set of classes and row."""
-        with self._file.transaction(write=False) as db:
-            return db.execute(
-                "SELECT coalesce(sum(n_labels), 0) FROM label_sets"
-            ).fetchone()[0]
-
-    def close(self):
-        """Close the file; it is opened again when it is needed."""
-        self._file.close()
-
-    def check(self):
-        """Read the whole file, page by page, and count its labels.
-
-        Raises
-        ------
-        LedgerError
-            If anything is damaged or missing. Opening a ledger finds a file that
-            was cut; this also finds damage in the middle.
-        """
-        self._file.check()
+        with self._transaction(write=False) as db:
+            return int(db.row("SELECT coalesce(sum(n_labels), 0) FROM label_sets")[0])
 
     def summary(self):
         """Sum up what was paid.
@@ -155,14 +116,23 @@ class LabelLedger(BaseLedger):
             As `BaseLedger.summary` says.
         """
         names = list(NO_COUNTS)[1:]
-        with self._file.transaction(write=False) as db:
-            rows = db.execute(
+        with self._transaction(write=False) as db:
+            rows = db.rows(
                 f"SELECT identity, (SELECT coalesce(sum(n_labels), 0) FROM label_sets "
                 f"WHERE teacher = teachers.id), {', '.join(names)} FROM teachers "
                 "ORDER BY id"
-            ).fetchall()
+            )
         return total_summary(
-            {row[0]: dict(zip(NO_COUNTS, row[1:], strict=True)) for row in rows}
+            {
+                identity: {
+                    # PostgreSQL sums whole numbers to decimals.
+                    name: type(zero)(count)
+                    for (name, zero), count in zip(
+                        NO_COUNTS.items(), counts, strict=True
+                    )
+                }
+                for identity, *counts in rows
+            }
         )
 
     def to_frame(self):
@@ -182,7 +152,7 @@ class LabelLedger(BaseLedger):
         ImportError
             If pandas is not installed.
         """
-        with self._file.transaction(write=False) as db:
+        with self._transaction(write=False) as db:
             return table_of(db)
 
     def to_parquet(self, path):
@@ -215,7 +185,7 @@ class LabelLedger(BaseLedger):
         LedgerError
             If the frame is no such frame.
         """
-        with self._file.transaction(write=True) as db:
+        with self._transaction(write=True) as db:
             return sum(_add_call(db, **call) for call in calls_in(frame))
 
     def add_parquet(self, path):
@@ -231,11 +201,11 @@ class LabelLedger(BaseLedger):
         n_added : int
             Number of labels that were new.
         """
-        return self.add_frame(import_pandas().read_parquet(path))
+        return self.add_frame(require("pandas", "pandas").read_parquet(path))
 
     def _find(self, keys, teacher_id, classes):
         answers = _Answers(keys, len(classes), _LABEL)
-        with self._file.transaction(write=False) as db:
+        with self._transaction(write=False) as db:
             label_set, stored = _label_set(db, teacher_id, classes)
             if label_set is not None:
                 answers.read(db, "labels", "label", "label_set", label_set)
@@ -246,7 +216,7 @@ class LabelLedger(BaseLedger):
         return known, labels
 
     def _find_embeddings(self, keys, teacher_id):
-        with self._file.transaction(write=False) as db:
+        with self._transaction(write=False) as db:
             teacher, n_dims = _teacher(db, teacher_id)
             answers = _Answers(keys, n_dims or 0, _EMBEDDING)
             if n_dims:
@@ -256,7 +226,7 @@ class LabelLedger(BaseLedger):
     def _store(
         self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
     ):
-        with self._file.transaction(write=True) as db:
+        with self._transaction(write=True) as db:
             label_set, stored = _made_label_set(db, teacher_id, classes)
             teacher, _ = _teacher(db, teacher_id)
             if embeddings is not None:
@@ -269,15 +239,15 @@ class LabelLedger(BaseLedger):
                 _take_from_claim(db, claim.token, label_set, keys)
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
-        with self._file.transaction(write=True) as db:
+        with self._transaction(write=True) as db:
             _make_teacher(db, teacher_id)
             _insert_embeddings(db, teacher_id, keys, embeddings)
             teacher, _ = _teacher(db, teacher_id)
             _pay(db, teacher, "paid", n_calls=1, cost=cost, seconds=seconds)
 
     def _reserve(self, keys, teacher_id, classes, price):
-        with self._file.transaction(write=True) as db:
-            _expire_stale_claims(db)
+        with self._transaction(write=True) as db:
+            _expire_claims(db)
             label_set, _ = _made_label_set(db, teacher_id, classes)
             teacher, _ = _teacher(db, teacher_id)
             taken = _present(db, label_set, keys, ("labels", "claimed_rows"))
@@ -293,14 +263,14 @@ class LabelLedger(BaseLedger):
 
     def _affordable(self, db, price):
         """Count the rows that the budget still pays for."""
-        n_spent, spent = db.execute(
+        n_spent, spent = db.row(
             "SELECT coalesce(sum(n_paid + n_lost), 0), coalesce(sum(cost), 0) "
             "FROM teachers"
-        ).fetchone()
-        n_reserved, reserved = db.execute(
+        )
+        n_reserved, reserved = db.row(
             "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) "
             "FROM claims"
-        ).fetchone()
+        )
         return affordable_rows(
             self.max_rows,
             self.max_cost,
@@ -310,10 +280,11 @@ class LabelLedger(BaseLedger):
         )
 
     def _end(self, claim, fault, cost, seconds):
-        with self._file.transaction(write=True) as db:
-            row = db.execute(
-                "SELECT teacher, n_rows FROM claims WHERE id = ?", (claim.token,)
-            ).fetchone()
+        with self._transaction(write=True) as db:
+            row = db.row(
+                f"SELECT teacher, n_rows FROM claims WHERE id = {db.mark}",
+                (claim.token,),
+            )
             if row is None:
                 return
             if fault is not None:
@@ -345,8 +316,8 @@ class _Answers:
         """
         ids, found = [], []
         for chunk in _chunks(self.distinct):
-            query = f"SELECT id, key FROM {table} WHERE {where} = ? AND key IN "
-            for id_, key in db.execute(query + _marks(chunk), (value, *chunk)):
+            query = f"SELECT id, key FROM {table} WHERE {where} = {db.mark} AND key IN "
+            for id_, key in db.rows(query + _marks(db, chunk), (value, *chunk)):
                 ids.append(id_)
                 found.append(key)
         keys = np.frombuffer(b"".join(found), KEY_DTYPE)
@@ -354,7 +325,7 @@ class _Answers:
         order = np.argsort(ids)
         query = f"SELECT {column} FROM {table} WHERE id IN "
         for chunk in _chunks(np.array(ids, dtype=np.int64)[order]):
-            rows = db.execute(f"{query} {_marks(chunk)} ORDER BY id", chunk)
+            rows = db.rows(f"{query} {_marks(db, chunk)} ORDER BY id", chunk)
             block = places[order[: len(chunk)]]
             self.rows[block] = self._numbers([blob for (blob,) in rows])
             order = order[len(chunk) :]
@@ -366,8 +337,8 @@ class _Answers:
         n_columns = self.rows.shape[1]
         if len(data) != len(blobs) * n_columns * self.rows.itemsize:
             raise LedgerError(
-                f"The ledger is damaged: {len(blobs)} rows hold {len(data)} bytes "
-                f"where {n_columns} numbers a row belong; restore it from a copy."
+                f"the ledger is damaged: {len(blobs)} rows hold {len(data)} bytes "
+                f"instead of {n_columns} numbers each; restore it from a copy."
             )
         return np.frombuffer(data, self.rows.dtype).reshape(len(blobs), n_columns)
 
@@ -385,9 +356,9 @@ def _chunks(values):
         yield values[start : start + _CHUNK].tolist()
 
 
-def _marks(chunk):
-    """Write as many question marks as there are values."""
-    return f"({','.join('?' * len(chunk))})"
+def _marks(db, values):
+    """Write a list of as many placeholders as there are values."""
+    return f"({', '.join([db.mark] * len(values))})"
 
 
 def _plain(label):
@@ -401,7 +372,7 @@ def _plain(label):
     ):
         return label
     raise LedgerError(
-        f"The class {label!r} is of type {type(label).__name__}, which a ledger file "
+        f"the class {label!r} is of type {type(label).__name__}, which a ledger file "
         "cannot hold; name classes by texts or finite numbers."
     )
 
@@ -411,27 +382,37 @@ def _class_set(classes):
     return json.dumps(sorted(json.dumps(_plain(c)) for c in classes))
 
 
+def _insert(db, table, **values):
+    """Insert one row; return the id that the database gave it."""
+    marks = _marks(db, values)
+    return db.row(
+        f"INSERT INTO {table} ({', '.join(values)}) VALUES {marks} RETURNING id",
+        tuple(values.values()),
+    )[0]
+
+
 def _label_set(db, teacher_id, classes):
     """Return the number and the stored order of a teacher's set of classes."""
-    row = db.execute(
+    row = db.row(
         "SELECT label_sets.id, classes FROM label_sets JOIN teachers "
-        "ON teachers.id = teacher WHERE identity = ? AND class_set = ?",
+        f"ON teachers.id = teacher WHERE identity = {db.mark} "
+        f"AND class_set = {db.mark}",
         (teacher_id, _class_set(classes)),
-    ).fetchone()
+    )
     return (None, None) if row is None else (row[0], json.loads(row[1]))
 
 
 def _teacher(db, teacher_id):
     """Return a teacher's number and the width of its embeddings."""
-    return db.execute(
-        "SELECT id, n_dims FROM teachers WHERE identity = ?", (teacher_id,)
-    ).fetchone() or (None, None)
+    return db.row(
+        f"SELECT id, n_dims FROM teachers WHERE identity = {db.mark}", (teacher_id,)
+    ) or (None, None)
 
 
 def _make_teacher(db, teacher_id):
-    """Make room for a teacher, where it is new."""
-    db.execute(
-        "INSERT INTO teachers (identity) VALUES (?) ON CONFLICT DO NOTHING",
+    """Insert a teacher unless it is there."""
+    db.run(
+        f"INSERT INTO teachers (identity) VALUES ({db.mark}) ON CONFLICT DO NOTHING",
         (teacher_id,),
     )
 
@@ -443,10 +424,13 @@ def _made_label_set(db, teacher_id, classes):
         _make_teacher(db, teacher_id)
         teacher, _ = _teacher(db, teacher_id)
         stored = [_plain(c) for c in classes]
-        label_set = db.execute(
-            "INSERT INTO label_sets (teacher, classes, class_set) VALUES (?, ?, ?)",
-            (teacher, json.dumps(stored), _class_set(classes)),
-        ).lastrowid
+        label_set = _insert(
+            db,
+            "label_sets",
+            teacher=teacher,
+            classes=json.dumps(stored),
+            class_set=_class_set(classes),
+        )
     return label_set, stored
 
 
@@ -460,14 +444,15 @@ def _blobs(table, dtype):
 def _insert_labels(db, label_set, keys, labels, payment):
     """Keep the labels of new keys; return their number."""
     rows = zip(keys.tolist(), _blobs(labels, _LABEL), strict=True)
-    n_new = db.executemany(
+    n_new = db.run_many(
         "INSERT INTO labels (label_set, key, label, payment) "
-        f"VALUES ({label_set}, ?, ?, {payment}) ON CONFLICT DO NOTHING",
+        f"VALUES ({label_set}, {db.mark}, {db.mark}, {payment}) "
+        "ON CONFLICT DO NOTHING",
         rows,
-    ).rowcount
-    db.execute(
-        "UPDATE label_sets SET n_labels = n_labels + ? WHERE id = ?",
-        (max(n_new, 0), label_set),
+    )
+    db.run(
+        f"UPDATE label_sets SET n_labels = n_labels + {db.mark} WHERE id = {db.mark}",
+        (n_new, label_set),
     )
     return n_new
 
@@ -476,38 +461,38 @@ def _insert_embeddings(db, teacher_id, keys, embeddings):
     """Keep the embeddings of new keys of a teacher that is there."""
     teacher, n_dims = _teacher(db, teacher_id)
     check_width(embeddings, n_dims or embeddings.shape[1], teacher_id)
-    db.execute(
-        "UPDATE teachers SET n_dims = ? WHERE id = ?", (embeddings.shape[1], teacher)
+    db.run(
+        f"UPDATE teachers SET n_dims = {db.mark} WHERE id = {db.mark}",
+        (embeddings.shape[1], teacher),
     )
     rows = zip(keys.tolist(), _blobs(embeddings, _EMBEDDING), strict=True)
-    db.executemany(
+    db.run_many(
         "INSERT INTO embeddings (teacher, key, embedding) "
-        f"VALUES ({teacher}, ?, ?) ON CONFLICT DO NOTHING",
+        f"VALUES ({teacher}, {db.mark}, {db.mark}) ON CONFLICT DO NOTHING",
         rows,
     )
 
 
 def _pay(db, teacher, outcome, *, at=None, **counts):
     """Write down one payment and add it to the teacher's counts; return its number."""
-    changes = ", ".join(f"{name} = {name} + ?" for name in counts)
-    db.execute(
-        f"UPDATE teachers SET {changes} WHERE id = ?", (*counts.values(), teacher)
+    changes = ", ".join(f"{name} = {name} + {db.mark}" for name in counts)
+    db.run(
+        f"UPDATE teachers SET {changes} WHERE id = {db.mark}",
+        (*counts.values(), teacher),
     )
     n_rows = sum(
         v for name, v in counts.items() if name in ("n_paid", "n_failed", "n_lost")
     )
-    return db.execute(
-        "INSERT INTO payments (teacher, at, n_rows, cost, seconds, outcome) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            teacher,
-            time.time() if at is None else at,
-            n_rows,
-            counts.get("cost", 0.0),
-            counts.get("seconds", 0.0),
-            outcome,
-        ),
-    ).lastrowid
+    return _insert(
+        db,
+        "payments",
+        teacher=teacher,
+        at=time.time() if at is None else at,
+        n_rows=n_rows,
+        cost=counts.get("cost", 0.0),
+        seconds=counts.get("seconds", 0.0),
+        outcome=outcome,
+    )
 
 
 def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds):
@@ -535,9 +520,9 @@ def _present(db, label_set, keys, tables):
     taken: set[bytes] = set()
     for chunk in _chunks(np.unique(keys)):
         for table in tables:
-            rows = db.execute(
-                f"SELECT key FROM {table} WHERE label_set = ? AND key IN "
-                + _marks(chunk),
+            rows = db.rows(
+                f"SELECT key FROM {table} WHERE label_set = {db.mark} AND key IN "
+                + _marks(db, chunk),
                 (label_set, *chunk),
             )
             taken.update(key for (key,) in rows)
@@ -546,53 +531,61 @@ def _present(db, label_set, keys, tables):
 
 def _insert_claim(db, label_set, teacher, keys, expires, price):
     """Reserve rows for this process; return the claim's number."""
-    token = db.execute(
-        "INSERT INTO claims (teacher, owner, expires, n_rows, price) "
-        "VALUES (?, ?, ?, ?, ?)",
-        (teacher, process_name(), expires, len(keys), price),
-    ).lastrowid
-    db.executemany(
-        f"INSERT INTO claimed_rows (label_set, key, claim) VALUES ({label_set}, ?, ?)",
-        ((key, token) for key in sorted(keys.tolist())),
+    token = _insert(
+        db,
+        "claims",
+        teacher=teacher,
+        owner=process_name(),
+        expires=expires,
+        n_rows=len(keys),
+        price=price,
+    )
+    db.run_many(
+        "INSERT INTO claimed_rows (label_set, key, claim) "
+        f"VALUES ({label_set}, {db.mark}, {db.mark})",
+        [(key, token) for key in sorted(keys.tolist())],
     )
     return token
 
 
 def _take_from_claim(db, token, label_set, keys):
     """Take answered rows out of their claim."""
-    n_answered = db.executemany(
-        "DELETE FROM claimed_rows WHERE label_set = ? AND key = ? AND claim = ?",
-        ((label_set, key, token) for key in keys.tolist()),
-    ).rowcount
-    db.execute(
-        "UPDATE claims SET n_rows = n_rows - ? WHERE id = ?",
-        (max(n_answered, 0), token),
+    n_answered = db.run_many(
+        f"DELETE FROM claimed_rows WHERE label_set = {db.mark} AND key = {db.mark} "
+        f"AND claim = {db.mark}",
+        [(label_set, key, token) for key in keys.tolist()],
     )
-    db.execute("DELETE FROM claims WHERE id = ? AND n_rows = 0", (token,))
+    db.run(
+        f"UPDATE claims SET n_rows = n_rows - {db.mark} WHERE id = {db.mark}",
+        (n_answered, token),
+    )
+    db.run(f"DELETE FROM claims WHERE id = {db.mark} AND n_rows = 0", (token,))
 
 
 def _drop_claim(db, token):
     """Remove a claim and what is left in it."""
-    db.execute("DELETE FROM claimed_rows WHERE claim = ?", (token,))
-    db.execute("DELETE FROM claims WHERE id = ?", (token,))
+    db.run(f"DELETE FROM claimed_rows WHERE claim = {db.mark}", (token,))
+    db.run(f"DELETE FROM claims WHERE id = {db.mark}", (token,))
 
 
-def _expire_stale_claims(db):
-    """End the claims of dead processes and expired ones; what they held is lost."""
-    claims = db.execute(
-        "SELECT id, teacher, owner, expires, n_rows, price FROM claims"
-    ).fetchall()
+def _expire_claims(db):
+    """End the claims of exited processes and those past their lease.
+
+    The rows that such a claim still holds are counted as lost.
+    """
+    claims = db.rows("SELECT id, teacher, owner, expires, n_rows, price FROM claims")
     for token, teacher, owner, expires, n_rows, price in claims:
-        gone = is_gone(owner)
-        if gone or (gone is None and expires < time.time()):
+        exited = has_exited(owner)
+        if exited or (exited is None and expires < time.time()):
             if n_rows:
                 cost = n_rows * price
                 _pay(db, teacher, "lost", n_lost=n_rows, cost=cost)
                 logger.warning(
-                    "rows that the process %r was paying for when it ended: %d; they "
-                    "may be billed, count as %g and can be asked again",
-                    owner,
+                    "%d claimed rows have no label, and the claiming process %r has "
+                    "exited or its lease is over; they may be billed, count as %g and "
+                    "can be asked again",
                     n_rows,
+                    owner,
                     cost,
                 )
             _drop_claim(db, token)

@@ -10,14 +10,14 @@ import queue
 import threading
 import time
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from numbers import Integral, Real
 
 import numpy as np
 
-from skadistill._rows._containers import count_rows, take_rows
+from skadistill._compat import Interval
+from skadistill._rows._containers import take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._base import LabeledBatch
+from skadistill.teachers._base import TEACHER_CONSTRAINTS, Answer, LabeledBatch
 from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._identity import classes_suffix, function_identity
@@ -29,35 +29,12 @@ from skadistill.teachers._retries import (
     status_of,
 )
 
-__all__ = ["Answer", "AsyncTeacher"]
+__all__ = ["AsyncTeacher"]
 
 logger = logging.getLogger(__name__)
 
 #: Share of the timeout after which an answer is said to be slow.
 _SLOW = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """Return labels together with what the call cost.
-
-    Parameters
-    ----------
-    labels : array-like of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities, or hard labels.
-    cost : float or None, default=None
-        What this call cost, in the user's money, for example from the ``usage`` that
-        the server reports. None: the teacher's ``cost_per_row``.
-
-    Examples
-    --------
-    >>> from skadistill.teachers import Answer
-    >>> Answer(["spam"], cost=0.0003).cost
-    0.0003
-    """
-
-    labels: Any
-    cost: float | None = None
 
 
 class AsyncTeacher(CalledTeacher):
@@ -152,6 +129,19 @@ class AsyncTeacher(CalledTeacher):
            [1., 0.]])
     """
 
+    _parameter_constraints: dict = TEACHER_CONSTRAINTS | {
+        "function": [callable],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_concurrency": [Interval(Integral, 1, None, closed="left")],
+        "requests_per_minute": [Interval(Real, 0, None, closed="neither"), None],
+        "tokens_per_minute": [Interval(Real, 0, None, closed="neither"), None],
+        "count_tokens": [callable, None],
+        "timeout": [Interval(Real, 0, None, closed="neither")],
+        "max_tries": [Interval(Integral, 1, None, closed="left")],
+        "backoff": [Interval(Real, 0, None, closed="neither")],
+        "retryable": [callable, None],
+    }
+
     def __init__(
         self,
         function,
@@ -235,30 +225,6 @@ class AsyncTeacher(CalledTeacher):
             )
         return self.ask(X, self.classes)
 
-    def ask(self, X, classes, *, row_numbers=None):
-        """Ask about the rows of `X` in as many calls as it takes.
-
-        Parameters
-        ----------
-        X, classes, row_numbers : as in `BaseTeacher.ask`
-            The question.
-
-        Returns
-        -------
-        labels : ndarray of float64 of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes`; each row sums to 1.
-
-        Raises
-        ------
-        TeacherError
-            As `BaseTeacher.ask` does. What was answered before is lost here; it is
-            kept by `buy_labels`.
-        """
-        labels = np.empty((count_rows(X), len(np.asarray(classes))))
-        for part in self.ask_parts(X, classes, row_numbers=row_numbers):
-            labels[part.rows] = part.labels
-        return labels
-
     def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
         """Ask about the rows of `X` and yield the answers as they come.
 
@@ -282,11 +248,18 @@ class AsyncTeacher(CalledTeacher):
         """
         if with_embeddings:
             raise_without_embeddings(self.display_name)
-        classes = np.asarray(classes).tolist()
-        self._check_classes(classes)
+        classes = self._check_question(X, classes)
         engine = _engine_of(self)
-        errand = _AsyncRequest(self, X, classes, row_numbers, self.batch_size)
-        yield from errand.run(engine)
+        request = _AsyncRequest(self, X, classes, row_numbers, self.batch_size)
+        yield from request.run(engine)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if self.tokens_per_minute is not None and self.count_tokens is None:
+            raise TeacherError(
+                f"tokens_per_minute is {self.tokens_per_minute:g} but count_tokens is "
+                "None; pass a function that counts the tokens of some rows."
+            )
 
 
 class _AsyncRequest(Request):
@@ -300,7 +273,7 @@ class _AsyncRequest(Request):
 
     def run(self, engine):
         """Yield parts, here, while the calls are made in the engine's thread."""
-        return self.bring_home(self._parts(engine))
+        return self.finish(self._parts(engine))
 
     def _parts(self, engine):
         """Yield answers as they come."""
@@ -350,7 +323,7 @@ class _AsyncRequest(Request):
         try:
             labels = await self._tries(engine, rows, spent)
             labels = self.teacher._check_answer(
-                labels, len(rows), self.classes, self.numbers[rows]
+                labels, take_rows(self.X, rows), self.classes, self.numbers[rows]
             )
         except asyncio.CancelledError:
             raise
@@ -528,11 +501,15 @@ class _EventLoopThread:
 _ENGINES: "weakref.WeakKeyDictionary[AsyncTeacher, _EventLoopThread]"
 _ENGINES = weakref.WeakKeyDictionary()
 _ENGINES_LOCK = threading.Lock()
+_ENGINE_SETTINGS = (
+    *("function", "max_concurrency", "requests_per_minute", "tokens_per_minute"),
+    *("count_tokens", "max_tries", "backoff", "retryable", "timeout"),
+)
 
 
 def _engine_of(teacher):
     """Return the engine of a teacher, a new one after a fork or new settings."""
-    settings = _checked_settings(teacher)
+    settings = tuple(getattr(teacher, name) for name in _ENGINE_SETTINGS)
     with _ENGINES_LOCK:
         engine = _ENGINES.get(teacher)
         if engine is None or (engine.process, engine.settings) != (
@@ -543,32 +520,6 @@ def _engine_of(teacher):
             _ENGINES[teacher] = engine
             weakref.finalize(teacher, engine.close)
         return engine
-
-
-def _checked_settings(teacher):
-    """Refuse limits that are none; return all that an engine is built from."""
-    smallest = {"batch_size": 1, "max_concurrency": 1, "max_tries": 1}
-    for name, least in smallest.items():
-        value = getattr(teacher, name)
-        if not isinstance(value, int | np.integer) or value < least:
-            raise TeacherError(
-                f"{name} is {value!r}; pass an integer of at least {least}."
-            )
-    for name in ("requests_per_minute", "tokens_per_minute", "timeout", "backoff"):
-        value = getattr(teacher, name)
-        optional = value is None and name.endswith("minute")
-        if not optional and not (isinstance(value, int | float) and value > 0):
-            raise TeacherError(f"{name} is {value!r}; pass a positive number.")
-    if teacher.tokens_per_minute is not None and teacher.count_tokens is None:
-        raise TeacherError(
-            f"tokens_per_minute is {teacher.tokens_per_minute:g} but count_tokens is "
-            "None; pass a function that counts the tokens of some rows."
-        )
-    names = (
-        *("function", "max_concurrency", "requests_per_minute", "tokens_per_minute"),
-        *("count_tokens", "max_tries", "backoff", "retryable", "timeout"),
-    )
-    return tuple(getattr(teacher, name) for name in names)
 
 
 def _libraries():

@@ -1,4 +1,4 @@
-"""One question to a teacher that is asked in many calls, several of them at once."""
+"""One question to a teacher that makes many calls, several of them at once."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ __all__ = ["Request"]
 
 
 class Request:
-    """Cut a question into calls, and end it without losing those in flight.
+    """Split a question into calls, and end it without losing those in flight.
 
-    A subclass makes the calls of `calls` while it is not `stopped`, tells of those
-    that failed by `fail`, and yields the answers through `bring_home`.
+    A subclass makes the calls of `calls` while it is not `stopped`, reports those
+    that failed with `fail`, and yields the answers through `finish`.
 
     Parameters
     ----------
     teacher : BaseTeacher
-        Who is asked.
+        The teacher asked.
     X : container of n_samples rows
         The rows.
     classes : sequence of n_classes labels
         The columns wanted.
     row_numbers : array-like of int of shape (n_samples,) or None
-        What messages call the rows; None: their positions.
+        The numbers of the rows in messages; None: their positions.
     batch_size : int
-        Rows of one call.
+        Rows per call.
     """
 
     def __init__(self, teacher, X, classes, row_numbers, batch_size):
@@ -46,7 +46,7 @@ class Request:
         self.fault: Any = None
         self.fault_cost = 0.0
 
-    def bring_home(self, parts):
+    def finish(self, parts):
         """Yield the parts, also those in flight at a Ctrl-C, then raise the fault.
 
         Parameters
@@ -60,11 +60,11 @@ class Request:
             The same.
         """
         try:
-            # Calls in flight are paid for: take them home before leaving.
+            # Calls in flight are paid for: wait for their answers before leaving.
             with held_interrupts(self._interrupt):
                 yield from parts
                 if self.fault is not None and not self.interrupted:
-                    # Rows that nobody was asked about cost nothing.
+                    # Rows that were never sent cost nothing.
                     self.fault.cost = self.fault_cost
                     raise self.fault
         except KeyboardInterrupt as error:
@@ -72,7 +72,7 @@ class Request:
             raise
 
     def fail(self, fault, cost):
-        """Count a call that failed, and make no new ones; the first fault is raised.
+        """Record a call that failed, and make no new ones; the first fault is raised.
 
         Parameters
         ----------

@@ -74,7 +74,7 @@ def net(**kwargs):
 
 def distiller(student):
     return ActiveDistiller(
-        LogisticRegression(), student, budget=8, n_rounds=2, random_state=0
+        LogisticRegression(), student, budget=8, query_size=4, random_state=0
     )
 
 
@@ -191,7 +191,9 @@ def test_texts():
 def test_searches_leave_with_their_best():
     """Of a search over distillers the student of the best one is written."""
     folds = [(np.arange(0, 150, 2), np.flatnonzero(PARTLY != -1))]
-    search = GridSearchCV(distiller(LogisticRegression()), {"n_rounds": [1]}, cv=folds)
+    search = GridSearchCV(
+        distiller(LogisticRegression()), {"query_size": [8]}, cv=folds
+    )
     assert_same_answers(search.fit(X32, PARTLY), X32)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skadistill.exceptions import LedgerError
-from skadistill.ledger import PostgresLedger, row_keys
+from skadistill.ledger import LabelLedger, PostgresLedger, row_keys
 
 CLASSES = ["a", "b", "c"]
 FORK = multiprocessing.get_context("fork")
@@ -55,15 +55,15 @@ def test_processes_share_labels_and_budget(postgres_url):
 
 
 def die_with_a_claim(url, keys):
-    PostgresLedger(url, "mourned").claim(keys, "t", CLASSES, max_cost_per_row=0.5)
+    PostgresLedger(url, "exited").claim(keys, "t", CLASSES, max_cost_per_row=0.5)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_claims_of_the_dead_are_lost_and_counted(postgres_url):
+def test_claims_of_exited_processes_are_lost_and_counted(postgres_url):
     """As with a file: the rows are free again, the money counts as spent."""
     keys, _ = some_rows(6)
     assert in_children(die_with_a_claim, [(postgres_url, keys)]) == [-signal.SIGKILL]
-    ledger = PostgresLedger(postgres_url, "mourned")
+    ledger = PostgresLedger(postgres_url, "exited")
     assert ledger.claim(keys, "t", CLASSES).granted.all()
     summary = ledger.summary()
     assert (summary["n_lost"], summary["cost"]) == (6, 3.0)
@@ -93,12 +93,12 @@ def test_what_is_wrong_with_a_database_is_said(postgres_url, monkeypatch):
     assert "secret" not in str(caught.value)
     ledger = PostgresLedger(postgres_url, "broken")
     ledger.record(some_rows(3)[0], "t", CLASSES, some_rows(3)[1])
-    with ledger._file.transaction(write=True) as db:
-        db.execute("DELETE FROM labels WHERE id = (SELECT min(id) FROM labels)")
+    with ledger._transaction(write=True) as db:
+        db.run("DELETE FROM labels WHERE id = (SELECT min(id) FROM labels)")
     with pytest.raises(LedgerError, match="lacks 1 of its labels"):
         ledger.check()
-    with ledger._file.transaction(write=True) as db:
-        db.execute("UPDATE format SET version = 9")
+    with ledger._transaction(write=True) as db:
+        db.run("UPDATE format SET version = 9")
     with pytest.raises(LedgerError, match="has format version 9 and this release"):
         PostgresLedger(postgres_url, "broken")
     with pytest.raises(LedgerError, match="use small letters, digits"):
@@ -120,3 +120,9 @@ def test_a_pickle_holds_the_url_and_a_repr_no_password(postgres_url):
     )
     ledger.close()
     twin.close()
+
+
+def test_the_two_ledgers_on_sql_are_siblings():
+    """A database has no path, so its ledger is not a ledger in a file."""
+    assert not issubclass(PostgresLedger, LabelLedger)
+    assert not issubclass(LabelLedger, PostgresLedger)

@@ -19,7 +19,7 @@ def fit(seed=0, ledger=None, *, X_val=PROBLEM.X_test, y_val=PROBLEM.y_test):
         PROBLEM.teacher,
         LogisticRegression(),
         budget=30,
-        n_rounds=2,
+        query_size=15,
         ledger=ledger,
         random_state=seed,
     )

@@ -337,7 +337,7 @@ class Teacher:
 
 
 PARTLY = np.where(np.arange(150) % 3 == 0, Y, -1)
-DISTILLED = {"student__C": [0.1, 1.0, 10.0], "n_rounds": [1, 2]}
+DISTILLED = {"student__C": [0.1, 1.0, 10.0], "query_size": [6, 12]}
 
 
 def distiller(teacher, **settings):

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill import ActiveDistiller
 from skadistill.exceptions import (
@@ -414,7 +415,7 @@ def test_interrupts_inside_pass_through(stop):
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_takes_the_calls_in_flight_home():
+def test_ctrl_c_waits_for_the_calls_in_flight():
     """No new call is made; those in flight are waited for and recorded."""
     asked = []
 
@@ -437,7 +438,7 @@ def test_ctrl_c_takes_the_calls_in_flight_home():
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_ctrl_c_during_the_recording_takes_them_home_too(ctrl_c, moment):
+def test_ctrl_c_while_recording_waits_for_them_too(ctrl_c, moment):
     """Whatever the ledger is doing just then: what was asked is known in the end."""
     asked = []
 
@@ -537,8 +538,8 @@ def test_an_active_distiller_with_a_bad_connection(server, tmp_path):
             teacher_of(server, soft=True),
             LogisticRegression(),
             unlabeled_marker="?",
-            budget=30,
-            n_rounds=2,
+            budget=35,
+            query_size=15,
             n_teacher_checks=5,
             ledger=ledger,
             random_state=0,
@@ -577,21 +578,28 @@ def test_broken_answers_are_named_and_never_tried_again(answer, error):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "value"),
     [
-        ({"batch_size": 0}, "batch_size is 0; pass an integer of at least 1."),
-        ({"max_concurrency": 2.5}, "max_concurrency is 2.5; pass an integer of at"),
-        ({"max_tries": None}, "max_tries is None; pass an integer of at least 1."),
-        ({"timeout": None}, "timeout is None; pass a positive number."),
-        ({"backoff": -1}, "backoff is -1; pass a positive number."),
-        ({"requests_per_minute": 0}, "requests_per_minute is 0; pass a positive num"),
-        ({"tokens_per_minute": 9}, "tokens_per_minute is 9 but count_tokens is None"),
+        ("batch_size", 0),
+        ("max_concurrency", 2.5),
+        ("max_tries", None),
+        ("timeout", None),
+        ("backoff", -1),
+        ("requests_per_minute", 0),
+        ("count_tokens", 7),
     ],
 )
-def test_settings_that_are_none(options, message):
+def test_wrong_settings_are_named(name, value):
     """They are refused before anything is asked."""
-    with pytest.raises(TeacherError, match=message):
-        AsyncTeacher(sign, **options).ask(np.zeros((1, 1)), CLASSES)
+    with pytest.raises(InvalidParameterError, match=f"'{name}' parameter of Async"):
+        AsyncTeacher(sign, **{name: value}).ask(np.zeros((1, 1)), CLASSES)
+
+
+def test_a_token_limit_needs_a_counter():
+    """`tokens_per_minute` without `count_tokens` is refused."""
+    teacher = AsyncTeacher(sign, tokens_per_minute=9)
+    with pytest.raises(TeacherError, match="tokens_per_minute is 9 but count_tokens"):
+        teacher.ask(np.zeros((1, 1)), CLASSES)
 
 
 def test_a_class_mismatch_is_found_before_anything_is_asked():

@@ -9,6 +9,7 @@ import pytest
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill import ActiveDistiller
 from skadistill.exceptions import (
@@ -163,7 +164,7 @@ def test_a_distiller_asks_the_same_rows_through_it(tmp_path):
     for teacher in (LogisticRegression(), LogisticRegression().fit(rows, y)):
         models = [
             ActiveDistiller(
-                who, LogisticRegression(), budget=40, n_rounds=2, random_state=0
+                who, LogisticRegression(), budget=40, query_size=20, random_state=0
             )
             for who in (teacher, ParallelTeacher(teacher, 6, n_jobs=2))
         ]
@@ -176,7 +177,7 @@ def test_a_distiller_asks_the_same_rows_through_it(tmp_path):
         assert isinstance(two.teacher_, ParallelTeacher)
 
 
-def test_it_is_the_teacher_it_asks():
+def test_attributes_are_those_of_the_wrapped_teacher():
     """Identity, classes, price and clones are those of the teacher inside."""
     inner = as_teacher(lambda X: [0], classes=CLASSES, name="a", cost_per_row=0.1)
     teacher = ParallelTeacher(inner, batch_size=3, n_jobs=2)
@@ -187,12 +188,13 @@ def test_it_is_the_teacher_it_asks():
     assert clone(teacher) is teacher
     unfitted = ParallelTeacher(LogisticRegression(), batch_size=3)
     assert clone(unfitted) is not unfitted
-    assert unfitted.needs_fit
-    assert not unfitted.fitted_on([[0.0], [1.0]], [0, 1]).needs_fit
+    assert not unfitted.is_fitted
+    assert unfitted.fit([[0.0], [1.0]], [0, 1]).is_fitted
+    assert not hasattr(unfitted.teacher, "coef_")
 
 
 def test_it_keeps_the_contract_of_teachers():
-    """The kit that checks teachers of one's own has nothing to say."""
+    """`check_teacher` finds nothing wrong."""
     X, y = np.random.default_rng(0).standard_normal((30, 2)), np.arange(30) % 2
     check_teacher(ParallelTeacher(LogisticRegression().fit(X, y), 7), X, CLASSES)
 
@@ -206,7 +208,7 @@ def test_what_cannot_be_asked_is_refused_before_it_costs():
         pytest.raises(TeacherError, match="MultiprocessingBackend; use"),
     ):
         buy_labels(teacher, X, classes=CLASSES)
-    with pytest.raises(TeacherError, match="batch_size is 0; pass"):
+    with pytest.raises(InvalidParameterError, match="batch_size"):
         buy_labels(ParallelTeacher(calls.append, 0), X, classes=CLASSES)
     other = ParallelTeacher(as_teacher(calls.append, classes=["a", "b"]))
     with pytest.raises(TeacherClassesError):
@@ -214,7 +216,7 @@ def test_what_cannot_be_asked_is_refused_before_it_costs():
     assert calls == []
 
 
-def test_ctrl_c_takes_the_batches_in_flight_home(ctrl_c):
+def test_ctrl_c_waits_for_the_batches_in_flight(ctrl_c):
     """No new batch is sent; those with the workers are waited for and recorded."""
     asked = []
 
