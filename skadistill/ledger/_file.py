@@ -2,33 +2,39 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import time
 import uuid
 import weakref
+import zlib
 from pathlib import Path
 from urllib.parse import quote
 
 from skadistill.exceptions import LedgerError
-from skadistill.ledger._sql import Transaction
+from skadistill.ledger._catalog import check_catalog, damaged
+from skadistill.ledger._migrate import FORMAT_VERSION, migrate
+from skadistill.ledger._stamp import (
+    check_log,
+    new_stamp,
+    next_stamp,
+    read_stamp,
+    restamped,
+)
 from skadistill.ledger._tables import SQLITE, create_tables
+from skadistill.ledger._transaction import Transaction
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "LedgerFile"]
+__all__ = ["APPLICATION_ID", "LedgerFile"]
 
 #: Says "a ledger of skadistill" in the header of the SQLite file: b"skdl".
 APPLICATION_ID = 0x736B646C
-#: What this release writes; see MIGRATIONS for what it reads.
-FORMAT_VERSION = 1
-
-#: MIGRATIONS[v] lists the SQL statements that make a version v + 1 of a version v.
-#: They run in one transaction, at opening.
-MIGRATIONS: dict[int, list[str]] = {}
 
 _TIMEOUT = 120.0  # seconds
 _CHECKPOINT_EVERY = 1.0  # seconds
 _SMALLEST_PAGE = 512  # bytes
 _LOOKS, _BETWEEN_LOOKS = 4, 0.005  # times, seconds
+_DRAFTS_LAST = 60.0  # seconds
 _LEFT_BEHIND: list = []
 
 
@@ -69,11 +75,13 @@ class LedgerFile:
             Threads of this process take turns.
         """
         session = self._session()
-        with session.lock, self._errors():
+        with session.lock, _errors(self.path):
             connection = session.connect(self.path)
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield _FileTransaction(connection)
+                if write:
+                    _write_stamp(connection, next_stamp)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -81,25 +89,6 @@ class LedgerFile:
                 raise
             if write:
                 session.checkpoint()
-
-    def check(self):
-        """Read every page and count every label.
-
-        Raises
-        ------
-        LedgerError
-            If anything is damaged or missing.
-        """
-        with self.transaction(write=False) as db:
-            _check_pages(db.connection, self.path)
-            missing = db.row(
-                "SELECT sum(n_labels) - (SELECT count(*) FROM labels) FROM label_sets"
-            )[0]
-        if missing:
-            raise LedgerError(
-                f"the ledger {self.path} lacks {missing} of its labels; restore it "
-                "from a copy."
-            )
 
     def close(self):
         """Close this process's connection; the next transaction opens another."""
@@ -112,19 +101,12 @@ class LedgerFile:
         # By process: neither a connection nor a held lock may cross a fork.
         return self._sessions.setdefault(os.getpid(), _Session())
 
-    @contextlib.contextmanager
-    def _errors(self):
-        """Raise SQLite's errors as `LedgerError`."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise LedgerError(_sentence(self.path, error)) from error
-
 
 class _FileTransaction(Transaction):
     """Run statements on SQLite's connection."""
 
     mark = SQLITE.mark
+    one_clock = False
 
     def __init__(self, connection):
         self.connection = connection
@@ -138,6 +120,9 @@ class _FileTransaction(Transaction):
     def run_many(self, statement, many_values):
         # -1 if there is nothing to run
         return max(0, self.connection.executemany(statement, many_values).rowcount)
+
+    def now(self):
+        return time.time()
 
 
 class _Session:
@@ -162,7 +147,7 @@ class _Session:
         beside it, should be no old copy; and each time would cost ten commits.
         """
         if self.connection and time.monotonic() > self.checkpointed + _CHECKPOINT_EVERY:
-            # A full disk will be told of by a commit.
+            # A commit will report a full disk.
             with contextlib.suppress(sqlite3.OperationalError):
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             self.checkpointed = time.monotonic()
@@ -183,6 +168,16 @@ def _close_own(sessions):
 
 def _create(path):
     """Create an empty ledger, whole or not at all; never replace a file."""
+    _delete_old_drafts(path)
+    with contextlib.suppress(FileNotFoundError):
+        left = os.stat(f"{path}-wal").st_size > 0
+        # Others may have created the file, and written to it, since we looked.
+        if left and not os.path.exists(path):
+            raise LedgerError(
+                f"{path}-wal is the write-ahead log of a ledger that is gone, and may "
+                "hold labels that were paid for; put the ledger back, or remove the "
+                "log to start a new one."
+            )
     draft = f"{path}.{uuid.uuid4().hex}.new"
     try:
         connection = _connect(draft, "rwc")
@@ -193,6 +188,7 @@ def _create(path):
             connection.execute("BEGIN")
             for statement in create_tables(SQLITE):
                 connection.execute(statement)
+            _create_stamp(connection)
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -208,17 +204,33 @@ def _create(path):
             os.unlink(draft)
 
 
+def _delete_old_drafts(path):
+    """Delete what processes left that were killed while they created the file."""
+    name = re.escape(os.path.basename(path))
+    draft = re.compile(name + r"\.[0-9a-f]{32}\.new(-wal|-shm|-journal)?")
+    # A folder that cannot be listed, or a draft deleted by another process.
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(os.path.dirname(path)):
+            old = time.time() - _DRAFTS_LAST
+            if draft.fullmatch(entry.name) and entry.stat().st_mtime < old:
+                os.unlink(entry.path)
+
+
 def _open(path):
     """Connect to an existing file after making sure that it is a whole ledger."""
+    _delete_old_drafts(path)
     unsure = _looks_cut(path)
+    check_log(path, lambda: _stamp_in_file(path))
     connection = _connect(path, "rw")
     try:
         if unsure:
-            _check_pages(connection, path)
+            check_pages(connection, path, "quick_check")
         _check_version(connection, path)
+        _check_schema(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")  # KiB
         connection.execute("PRAGMA temp_store = MEMORY")
+        check_catalog(_FileTransaction(connection))
     except BaseException:
         connection.close()
         raise
@@ -246,8 +258,7 @@ def _looks_cut(path):
     if size < _SMALLEST_PAGE:  # which SQLite takes for a new database
         raise LedgerError(
             f"the ledger {path} has {size} bytes: it was cut, or is not a ledger; "
-            "restore "
-            "it from a copy, or remove it to start a new one."
+            "restore it from a copy, or remove it to start a new one."
         )
     for _ in range(_LOOKS):
         # The header first: the file only grows.
@@ -283,15 +294,85 @@ def _size_in_header(path):
         connection.close()
 
 
-def _check_pages(connection, path):
-    """Let SQLite read every page."""
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+def _stamp_in_file(path):
+    """Read the stamp of the file alone, without its log, as `check_log` needs it."""
+    connection = _connect(path, "ro&immutable=1")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] < 2:
+            return None
+        return read_stamp(connection.execute("SELECT stamp FROM state").fetchone()[0])
+    except (sqlite3.DatabaseError, ValueError, TypeError):
+        return False
+    finally:
+        connection.close()
+
+
+def _create_stamp(connection):
+    """Create the table of the stamp, after all others."""
+    connection.execute("CREATE TABLE state (stamp BLOB NOT NULL)")
+    stamp = new_stamp(_schema_checksum(connection))
+    connection.execute("INSERT INTO state VALUES (?)", (stamp,))
+
+
+def _write_stamp(connection, make, *args):
+    """Replace the stamp by what a function makes of it."""
+    row = connection.execute("SELECT stamp FROM state").fetchone()
+    try:
+        stamp = make(row and row[0], *args)
+    except ValueError:
+        raise damaged("its stamp cannot be read") from None
+    connection.execute("UPDATE state SET stamp = ?", (stamp,))
+
+
+def _check_schema(connection):
+    """Compare the tables with those that were created."""
+    row = connection.execute("SELECT stamp FROM state").fetchone()
+    try:
+        _, _, schema = read_stamp(row and row[0])
+    except ValueError:
+        raise damaged("its stamp cannot be read") from None
+    if schema != _schema_checksum(connection):
+        raise damaged("its tables are not those that were created")
+
+
+def _schema_checksum(connection):
+    """Sum up how the tables were created; what others added does not count."""
+    rows = connection.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name"
+    ).fetchall()
+    own = [table.split("(")[0].split()[-1] for table in create_tables(SQLITE)]
+    own = [
+        row
+        for row in rows
+        if row[1] in (*own, "state") or row[1].startswith("sqlite_autoindex")
+    ]
+    return zlib.crc32(repr(own).encode())
+
+
+def check_pages(db, path, how):
+    """Let SQLite read every page.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+        On the file.
+    path : str
+        The file, for the message.
+    how : {"quick_check", "integrity_check"}
+        The second compares indexes with their tables, too.
+
+    Raises
+    ------
+    LedgerError
+        If it finds damage.
+    """
+    found = db.execute(f"PRAGMA {how}(1)").fetchone()[0]
     if found != "ok":
         raise LedgerError(_damaged(path))
 
 
 def _check_version(connection, path):
-    """Refuse files of others and of the future; bring old ones up to date."""
+    """Raise an error for files of others and of the future; update old ones."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         raise LedgerError(
@@ -304,25 +385,42 @@ def _check_version(connection, path):
             f"the ledger {path} has format version {version} and this release reads "
             f"versions up to {FORMAT_VERSION}; install a newer skadistill."
         )
+    if version < 1:
+        raise LedgerError(
+            f"the ledger {path} has format version {version}, which no release wrote: "
+            "it was edited or is damaged; restore it from a copy."
+        )
     if version < FORMAT_VERSION:
-        _migrate(connection)
+        _update(connection)
 
 
-def _migrate(connection):
+def _update(connection):
     """Apply every missing migration, all or none."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again: another process may have been faster.
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        for old in range(version, FORMAT_VERSION):
-            for statement in MIGRATIONS[old]:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        if version < FORMAT_VERSION:
+            migrate(_FileTransaction(connection), SQLITE, version)
+            if version == 1:
+                _create_stamp(connection)
+            else:
+                _write_stamp(connection, restamped, _schema_checksum(connection))
+            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def _errors(path):
+    """Raise SQLite's errors as `LedgerError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerError(_sentence(path, error)) from error
 
 
 def _damaged(path):
@@ -357,4 +455,7 @@ def _sentence(path, error):
             f"the ledger {path} stayed locked by another process for {_TIMEOUT:g} s "
             f"({error}); end that process and go on."
         )
-    return f"the ledger {path} failed ({error}); report this as a bug."
+    return (
+        f"the ledger {path} failed ({error}): it is damaged or was edited; restore it "
+        "from a copy, or report this as a bug."
+    )

@@ -9,9 +9,11 @@ from typing import Any
 from skadistill._optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._budget import check_limits
-from skadistill.ledger._file import FORMAT_VERSION
-from skadistill.ledger._sql import SqlLedger, Transaction
+from skadistill.ledger._catalog import check_catalog
+from skadistill.ledger._migrate import FORMAT_VERSION, migrate
+from skadistill.ledger._sql import SqlLedger
 from skadistill.ledger._tables import POSTGRESQL, create_tables
+from skadistill.ledger._transaction import Transaction
 
 __all__ = ["PostgresLedger"]
 
@@ -26,8 +28,9 @@ class PostgresLedger(SqlLedger):
     Parameters
     ----------
     url : str
-        As SQLAlchemy writes it: ``postgresql+psycopg://user@host/database``. Leave
-        the password to ``PGPASSWORD`` or a password file: a pickle holds the URL.
+        ``postgresql://user@host/database``, or with a driver as SQLAlchemy writes it.
+        Leave the password to ``PGPASSWORD`` or a password file: a pickle holds the
+        URL.
     schema : str, default="skadistill"
         The schema of the database that holds the tables; created if missing.
         Each schema is a ledger of its own.
@@ -36,9 +39,10 @@ class PostgresLedger(SqlLedger):
         None: no limit.
     max_cost : float or None, default=None
         Money that may be paid; needs teachers that name a price. None: no limit.
-    lease : float, default=3600.0
-        Seconds after which rows claimed by a process on another machine are taken
-        for lost. Those of an exited process on this machine are so at once.
+    lease : float, default=300.0
+        Seconds, by the database's clock, after which claimed rows are free again
+        unless the claim is renewed, as it is while a teacher is being called. Claims
+        of a process or a thread of this machine that has exited end at once.
 
     Raises
     ------
@@ -55,25 +59,25 @@ class PostgresLedger(SqlLedger):
 
     Notes
     -----
-    Needs ``pip install skadistill[postgres]``. Writers of one ledger take turns, as
+    Needs ``pip install "skadistill[postgres]"``. Writers of one ledger take turns, as
     with a file; readers do not wait.
 
     Examples
     --------
     >>> from skadistill.ledger import PostgresLedger
-    >>> url = "postgresql+psycopg://labels@db.example.org/labels"
+    >>> url = "postgresql://labels@db.example.org/labels"
     >>> ledger = PostgresLedger(url, max_cost=500.0)  # doctest: +SKIP
     """
 
     def __init__(
-        self, url, schema="skadistill", *, max_rows=None, max_cost=None, lease=3600.0
+        self, url, schema="skadistill", *, max_rows=None, max_cost=None, lease=300.0
     ):
         check_limits(max_rows, max_cost)
         self.url = url
         self.schema = schema
         self.max_rows = max_rows
         self.max_cost = max_cost
-        self.lease = lease
+        self._set_up(lease)
         self._database = _Database(url, schema)
         self._database.set_up()
 
@@ -85,22 +89,15 @@ class PostgresLedger(SqlLedger):
         )
         return f"PostgresLedger({shown!r}, {self.schema!r})"
 
-    def check(self):
-        """Count the labels.
-
-        Raises
-        ------
-        LedgerError
-            If one is missing.
-        """
-        self._database.check()
-
     def close(self):
         """Close this process's connections; they are opened again when needed."""
         self._database.close()
 
     def _transaction(self, *, write):
         return self._database.transaction(write=write)
+
+    def _check_storage(self, db):
+        """PostgreSQL has checks of its own (``amcheck``), for administrators."""
 
 
 class _Database:
@@ -120,7 +117,7 @@ class _Database:
         return _Database, (self.url, self.schema)
 
     def set_up(self):
-        """Create the tables if they are missing; refuse those of other releases."""
+        """Create the tables if they are missing; update those of earlier releases."""
         with self.transaction(write=True) as db:
             db.run(f"CREATE SCHEMA IF NOT EXISTS {self.schema}")
             db.run("CREATE TABLE IF NOT EXISTS format (version INTEGER)")
@@ -129,12 +126,16 @@ class _Database:
                 for statement in create_tables(POSTGRESQL):
                     db.run(statement)
                 db.run(f"INSERT INTO format VALUES ({FORMAT_VERSION})")
-            elif row[0] != FORMAT_VERSION:
+            elif not 1 <= row[0] <= FORMAT_VERSION:
                 raise LedgerError(
                     f"the ledger {self.schema} of the database has format version "
-                    f"{row[0]} and this release reads version {FORMAT_VERSION}; use "
-                    "the release that wrote it, or another schema."
+                    f"{row[0]} and this release reads versions up to {FORMAT_VERSION}; "
+                    "install a newer skadistill, or use another schema."
                 )
+            elif row[0] < FORMAT_VERSION:
+                migrate(db, POSTGRESQL, row[0])
+                db.run(f"UPDATE format SET version = {FORMAT_VERSION}")
+            check_catalog(db)
 
     @contextlib.contextmanager
     def transaction(self, *, write):
@@ -154,6 +155,8 @@ class _Database:
         try:
             with self._engine().begin() as connection:
                 db = _DatabaseTransaction(connection)
+                if not write:  # all of its statements see one state
+                    db.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 db.run(f"SET LOCAL search_path TO {self.schema}")
                 if write:
                     db.rows(
@@ -168,19 +171,6 @@ class _Database:
                 "recorded before is safe; see to the database and go on."
             ) from error
 
-    def check(self):
-        """Count every label."""
-        with self.transaction(write=False) as db:
-            missing = db.row(
-                "SELECT coalesce(sum(n_labels), 0) - (SELECT count(*) FROM labels) "
-                "FROM label_sets"
-            )[0]
-        if missing:
-            raise LedgerError(
-                f"the ledger {self.schema} of the database lacks {missing} of its "
-                "labels; restore it from a copy."
-            )
-
     def close(self):
         """Close this process's connections."""
         _dispose_own(self._engines)
@@ -190,9 +180,12 @@ class _Database:
         engine = self._engines.get(os.getpid())
         if engine is None:
             # A wait of another process for the ledger must not end ours: no timeout.
-            engine = require("sqlalchemy", "postgres").create_engine(
-                self.url, pool_pre_ping=True
-            )
+            sa, url = require("sqlalchemy", "postgres"), self.url
+            for scheme in ("postgresql://", "postgres://"):
+                # which SQLAlchemy takes for another driver
+                if url.startswith(scheme):
+                    url = f"postgresql+psycopg://{url.removeprefix(scheme)}"
+            engine = sa.create_engine(url, pool_pre_ping=True)
             engine = self._engines.setdefault(os.getpid(), engine)
         return engine
 
@@ -201,6 +194,7 @@ class _DatabaseTransaction(Transaction):
     """Run statements on SQLAlchemy's connection."""
 
     mark = POSTGRESQL.mark
+    one_clock = True
 
     def __init__(self, connection):
         self._connection = connection
@@ -217,6 +211,9 @@ class _DatabaseTransaction(Transaction):
         if not rows:
             return 0
         return self._connection.exec_driver_sql(statement, rows).rowcount
+
+    def now(self):
+        return float(self.row("SELECT extract(epoch FROM clock_timestamp())")[0])
 
 
 def _dispose_own(engines):

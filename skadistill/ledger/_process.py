@@ -1,13 +1,29 @@
-"""Name a process so that others can tell, later, whether it has exited."""
+"""Name a process and a thread so that others can tell, later, whether they ended."""
 
 import os
 import platform
+import re
 import socket
 import sys
+import threading
+import uuid
 from functools import lru_cache
 from pathlib import Path
+from weakref import WeakValueDictionary
 
-__all__ = ["has_exited", "process_name"]
+__all__ = [
+    "describe_process",
+    "has_exited",
+    "process_name",
+    "thread_has_ended",
+    "thread_name",
+]
+
+#: The process ids of a machine without containers are those of this namespace.
+_WHOLE_MACHINE = "pid:[4026531836]"
+
+_THREADS: WeakValueDictionary[str, threading.Thread] = WeakValueDictionary()
+_OF_THIS_THREAD = threading.local()
 
 
 def process_name():
@@ -49,8 +65,12 @@ def has_exited(name):
         If `name` was not made by `process_name`.
     """
     machine, pid, start = name.rsplit(" ", 2)
-    if machine != _machine() or sys.platform == "win32":
+    if not re.fullmatch(r"\d+", pid):
+        raise ValueError(f"{name!r} has no process id")
+    if sys.platform == "win32":
         return None
+    if machine != _machine():
+        return _was_before_reboot(machine) or None
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -58,6 +78,68 @@ def has_exited(name):
     except PermissionError:
         return False
     return _start_time(int(pid)) != start
+
+
+def describe_process(name):
+    """Say in words which process a name belongs to.
+
+    Parameters
+    ----------
+    name : str
+        Made by `process_name`.
+
+    Returns
+    -------
+    text : str
+        Its number and its machine; the name itself if it was not made so.
+
+    Examples
+    --------
+    >>> from skadistill.ledger._process import describe_process
+    >>> describe_process("lab-7/51c0 boot container 4711 99")
+    'process 4711 on lab-7'
+    """
+    host, _, rest = name.partition(" ")
+    fields = rest.rsplit(" ", 2)
+    if len(fields) < 3:
+        return f"{name!r}"
+    if name == process_name():
+        return f"this process ({fields[1]})"
+    return f"process {fields[1]} on {host.partition('/')[0]}"
+
+
+def thread_name():
+    """Name this thread; no other thread of the process is ever named so.
+
+    Returns
+    -------
+    name : str
+        Random.
+    """
+    name = getattr(_OF_THIS_THREAD, "name", None)
+    if name is None:
+        name = _OF_THIS_THREAD.name = uuid.uuid4().hex
+        _THREADS[name] = threading.current_thread()
+    return name
+
+
+def thread_has_ended(name):
+    """Tell whether a thread of this process has ended.
+
+    Parameters
+    ----------
+    name : str
+        Made by `thread_name` in this process; "" if it is not known.
+
+    Returns
+    -------
+    ended : bool
+        False for an unknown one.
+    """
+    if not name:
+        return False
+    thread = _THREADS.get(name)
+    return thread is None or not thread.is_alive()
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +150,32 @@ def _machine():
         container = os.readlink("/proc/self/ns/pid")
     except OSError:
         boot, container = platform.system(), ""
-    return f"{socket.gethostname()} {boot} {container}"
+    return f"{_host()} {boot} {container}"
+
+
+@lru_cache(maxsize=1)
+def _host():
+    """Name this machine; host names alone are often equal."""
+    try:
+        number = Path("/etc/machine-id").read_text().strip()[:12]
+    except OSError:
+        number = ""
+    return f"{socket.gethostname()}/{number}"
+
+
+def _was_before_reboot(machine):
+    """Tell whether a machine is this one before it was booted again.
+
+    Containers are started again without a boot, and may have each other's names.
+    """
+    now, then = _machine().split(" ", 2), machine.split(" ", 2)
+    return (
+        len(then) == 3
+        and not now[0].endswith("/")
+        and now[2] == _WHOLE_MACHINE
+        and (now[0], now[2]) == (then[0], then[2])
+        and now[1] != then[1]
+    )
 
 
 def _start_time(pid):

@@ -1,80 +1,92 @@
-"""What the ledgers in SQLite and in PostgreSQL share: the statements.
+"""What the ledgers in SQLite and in PostgreSQL share.
 
-They keep to the SQL that both databases know; `Dialect` holds the few words that
-differ.
+Statements keep to the SQL that both databases know; `Dialect` holds the few words
+that differ.
 """
 
-import json
-import logging
 import math
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from datetime import UTC, datetime
 
 import numpy as np
 
 from skadistill._optional import require
-from skadistill._rows._keys import KEY_DTYPE
 from skadistill.exceptions import LedgerError
-from skadistill.ledger._base import (
-    NO_COUNTS,
-    BaseLedger,
-    check_embeddings,
-    check_labels,
-    check_width,
-    column_order,
-    total_summary,
+from skadistill.ledger._base import BaseLedger
+from skadistill.ledger._budget import Claim, Spending, check_amount, grant_rows
+from skadistill.ledger._catalog import (
+    COUNTED,
+    all_rows,
+    find_label_set,
+    find_teacher,
+    made_label_set,
+    made_teacher,
+    pay,
+    stored_classes,
+    stored_order,
+    teacher_with_id,
 )
-from skadistill.ledger._budget import Claim, affordable_rows
+from skadistill.ledger._claims import (
+    ExpiryWatch,
+    drop_claim,
+    end_claim,
+    end_claims_of_this_thread,
+    insert_claim,
+    mark_sent,
+    open_claims,
+    present_keys,
+    recover_lost,
+    renew_claim,
+    take_from_claim,
+    write_off_lost,
+)
+from skadistill.ledger._contents import (
+    EMBEDDING,
+    LABEL,
+    KeyedReader,
+    check_contents,
+    check_keys_of,
+    drop_damaged_rows,
+    forget_without_label,
+    insert_embeddings,
+    insert_labels,
+)
+from skadistill.ledger._counts import total_summary
 from skadistill.ledger._frames import calls_in, table_of
-from skadistill.ledger._process import has_exited, process_name
+from skadistill.ledger._lease import LeaseKeeper
+from skadistill.ledger._process import describe_process
+from skadistill.ledger._transaction import chunks, marks
 
-__all__ = ["SqlLedger", "Transaction"]
-
-logger = logging.getLogger(__name__)
-
-_LABEL = np.dtype("<f8")
-_EMBEDDING = np.dtype("<f4")
-#: Keys looked up by one statement; all of SQLite's limits are above it.
-_CHUNK = 1000
-
-
-class Transaction(ABC):
-    """What the statements of a ledger need from an open transaction.
-
-    Attributes
-    ----------
-    mark : str
-        The placeholder of a value in a statement, as `Dialect.mark`.
-    """
-
-    mark: str
-
-    @abstractmethod
-    def rows(self, statement, values=()):
-        """Run one statement; return the rows that it gives, as a list of tuples."""
-
-    @abstractmethod
-    def run(self, statement, values=()):
-        """Run one statement; return the number of rows that it changed."""
-
-    @abstractmethod
-    def run_many(self, statement, many_values):
-        """Run one statement once per entry; return how many rows were changed."""
-
-    def row(self, statement, values=()):
-        """Run one statement; return the first row that it gives, or None."""
-        found = self.rows(statement, values)
-        return found[0] if found else None
+__all__ = ["SqlLedger"]
 
 
 class SqlLedger(BaseLedger):
     """Remember paid labels in a SQL database.
 
-    A subclass brings the database: `_transaction`, `close` and `check`, and the
-    attribute `lease`.
+    A subclass brings the database: `_transaction`, `close` and `_check_storage`. It
+    calls `_set_up` in its constructor.
     """
 
     lease: float
+
+    def _set_up(self, lease):
+        """Check the lease and prepare what a process keeps about its claims."""
+        self.lease = check_amount(lease, "lease")
+        if self.lease == 0:
+            raise LedgerError("lease is 0; pass a number of seconds above 0.")
+        self._expiry = ExpiryWatch(self.lease)
+        self._keeper = LeaseKeeper(self.lease)
+        self._compared = set()  # numbers of label sets
+
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        for name in ("_expiry", "_keeper", "_compared"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._set_up(self.lease)
 
     @abstractmethod
     def _transaction(self, *, write):
@@ -85,27 +97,45 @@ class SqlLedger(BaseLedger):
         """
 
     @abstractmethod
+    def _check_storage(self, db):
+        """Let the database check itself, as far as it can."""
+
+    @abstractmethod
     def close(self):
         """Close this process's connections; they are opened again when needed."""
 
-    @abstractmethod
     def check(self):
-        """Read everything and count the labels.
+        """Read everything, and compare it with its checksums and sums.
 
         Raises
         ------
         LedgerError
             If anything is damaged or missing.
         """
+        with self._transaction(write=False) as db:
+            self._check_storage(db)
+            check_contents(db)
 
-    def __bool__(self):
-        # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
-        return True
+    def drop_damaged(self):
+        """Delete labels and embeddings that differ from their checksum.
+
+        They are not known any more, and can be asked for again. For a ledger of
+        which there is no copy.
+
+        Returns
+        -------
+        n_dropped : int
+            Number of labels deleted.
+        """
+        with self._transaction(write=True) as db:
+            return drop_damaged_rows(db)
 
     def __len__(self):
         """Return the number of labels, one per teacher, set of classes and row."""
         with self._transaction(write=False) as db:
-            return int(db.row("SELECT coalesce(sum(n_labels), 0) FROM label_sets")[0])
+            return sum(
+                s["n_labels"] - s["n_no_label"] for s in all_rows(db, "label_sets")
+            )
 
     def summary(self):
         """Sum up what was paid.
@@ -115,42 +145,38 @@ class SqlLedger(BaseLedger):
         summary : dict
             As `BaseLedger.summary` says.
         """
-        names = list(NO_COUNTS)[1:]
         with self._transaction(write=False) as db:
-            rows = db.rows(
-                f"SELECT identity, (SELECT coalesce(sum(n_labels), 0) FROM label_sets "
-                f"WHERE teacher = teachers.id), {', '.join(names)} FROM teachers "
-                "ORDER BY id"
-            )
-        return total_summary(
-            {
-                identity: {
-                    # PostgreSQL sums whole numbers to decimals.
-                    name: type(zero)(count)
-                    for (name, zero), count in zip(
-                        NO_COUNTS.items(), counts, strict=True
-                    )
-                }
-                for identity, *counts in rows
+            teachers, label_sets = all_rows(db, "teachers"), all_rows(db, "label_sets")
+        counts = {}
+        for teacher in teachers:
+            own = [s for s in label_sets if s["teacher"] == teacher["id"]]
+            n_no_label = sum(s["n_no_label"] for s in own)
+            counts[teacher["identity"]] = {
+                "n_labels": sum(s["n_labels"] for s in own) - n_no_label,
+                "n_no_label": n_no_label,
+                **{name: teacher[name] for name in COUNTED},
             }
-        )
+        return total_summary(counts)
 
     def to_frame(self):
-        """Return everything as a pandas frame, one row a label.
+        """Return everything as a pandas frame with one row per label.
 
         Returns
         -------
         frame : DataFrame of n_labels rows
             In the order in which they were paid for: ``key`` (of `row_keys`, in
             hexadecimal), ``teacher``, ``classes`` (a JSON list), ``label`` (an
-            array of float64, one a class), ``embedding`` (an array of float32 or
-            None), ``call`` (a number for each call to the teacher), ``paid_at``, and
-            the row's share of the call's ``cost`` and ``seconds``.
+            array of float64, one per class; NaN: answered without a label),
+            ``embedding`` (an array of float32 or None), ``call`` (a number for each
+            call to the teacher), ``paid_at``, and the row's share of the call's
+            ``cost`` and ``seconds``.
 
         Raises
         ------
         ImportError
             If pandas is not installed.
+        LedgerError
+            If a label is damaged.
         """
         with self._transaction(write=False) as db:
             return table_of(db)
@@ -161,7 +187,7 @@ class SqlLedger(BaseLedger):
         Parameters
         ----------
         path : str or Path
-            Where to.
+            The file.
         """
         self.to_frame().to_parquet(path, index=False)
 
@@ -183,10 +209,11 @@ class SqlLedger(BaseLedger):
         Raises
         ------
         LedgerError
-            If the frame is no such frame.
+            If a column is missing or a row cannot be read; the message names it.
         """
+        calls = list(calls_in(frame))
         with self._transaction(write=True) as db:
-            return sum(_add_call(db, **call) for call in calls_in(frame))
+            return sum(_add_call(db, **call) for call in calls)
 
     def add_parquet(self, path):
         """Add the labels of a Parquet file that `to_parquet` wrote.
@@ -194,398 +221,238 @@ class SqlLedger(BaseLedger):
         Parameters
         ----------
         path : str or Path
-            Where it is.
+            The file.
 
         Returns
         -------
         n_added : int
             Number of labels that were new.
+
+        Raises
+        ------
+        LedgerError
+            If the file cannot be read, or as for `add_frame`.
         """
-        return self.add_frame(require("pandas", "pandas").read_parquet(path))
+        pandas = require("pandas", "pandas")
+        require("pyarrow", "pandas")
+        try:
+            frame = pandas.read_parquet(path)
+        except (OSError, ValueError) as error:  # pyarrow's errors are among them
+            raise LedgerError(
+                f"{path} cannot be read as a Parquet file ({error}); pass one that "
+                "LabelLedger.to_parquet wrote."
+            ) from error
+        return self.add_frame(frame)
 
     def _find(self, keys, teacher_id, classes):
-        answers = _Answers(keys, len(classes), _LABEL)
+        reader = KeyedReader(keys, len(classes), LABEL)
         with self._transaction(write=False) as db:
-            label_set, stored = _label_set(db, teacher_id, classes)
+            label_set = find_label_set(db, teacher_id, classes)
             if label_set is not None:
-                answers.read(db, "labels", "label", "label_set", label_set)
-        known, labels = answers.all()
-        wanted = [_plain(c) for c in classes]
-        if stored not in (None, wanted):
-            labels = labels[:, column_order(stored, wanted)]
-        return known, labels
+                reader.read(db, "labels", label_set["id"])
+        known, labels = reader.all()
+        order = None if label_set is None else stored_order(label_set, classes)
+        return known, labels if order is None else labels[:, order]
 
     def _find_embeddings(self, keys, teacher_id):
         with self._transaction(write=False) as db:
-            teacher, n_dims = _teacher(db, teacher_id)
-            answers = _Answers(keys, n_dims or 0, _EMBEDDING)
-            if n_dims:
-                answers.read(db, "embeddings", "embedding", "teacher", teacher)
-        return answers.all()
+            teacher = find_teacher(db, teacher_id) or {"n_dims": None}
+            reader = KeyedReader(keys, teacher["n_dims"] or 0, EMBEDDING)
+            if teacher["n_dims"]:
+                reader.read(db, "embeddings", teacher["id"])
+        return reader.all()
 
     def _store(
         self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
     ):
         with self._transaction(write=True) as db:
-            label_set, stored = _made_label_set(db, teacher_id, classes)
-            teacher, _ = _teacher(db, teacher_id)
+            label_set = made_label_set(db, teacher_id, classes)
+            teacher = teacher_with_id(db, label_set["teacher"])
             if embeddings is not None:
-                _insert_embeddings(db, teacher_id, keys, embeddings)
+                insert_embeddings(db, teacher, keys, embeddings)
             counts = {"n_paid": len(keys), "cost": cost, "seconds": seconds}
-            payment = _pay(db, teacher, "paid", n_calls=1, **counts)
-            labels = labels[:, column_order([_plain(c) for c in classes], stored)]
-            _insert_labels(db, label_set, keys, labels, payment)
-            if claim is not None:
-                _take_from_claim(db, claim.token, label_set, keys)
+            payment = pay(db, teacher, "paid", n_calls=1, **counts)
+            order = stored_order(label_set, classes)
+            if order is not None:
+                labels = labels[:, np.argsort(order)]
+            insert_labels(db, label_set, keys, labels, payment)
+            if claim is not None and claim.token is not None:
+                number, _ = claim.token
+                if not take_from_claim(db, number, label_set, keys):
+                    recover_lost(db, teacher, number, keys)
+                else:
+                    renew_claim(db, number, self.lease)
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
         with self._transaction(write=True) as db:
-            _make_teacher(db, teacher_id)
-            _insert_embeddings(db, teacher_id, keys, embeddings)
-            teacher, _ = _teacher(db, teacher_id)
-            _pay(db, teacher, "paid", n_calls=1, cost=cost, seconds=seconds)
+            teacher = made_teacher(db, teacher_id)
+            insert_embeddings(db, teacher, keys, embeddings)
+            pay(db, teacher, "paid", n_calls=1, cost=cost, seconds=seconds)
 
     def _reserve(self, keys, teacher_id, classes, price):
         with self._transaction(write=True) as db:
-            _expire_claims(db)
-            label_set, _ = _made_label_set(db, teacher_id, classes)
-            teacher, _ = _teacher(db, teacher_id)
-            taken = _present(db, label_set, keys, ("labels", "claimed_rows"))
+            self._expiry.expire(db)
+            label_set = made_label_set(db, teacher_id, classes)
+            if label_set["id"] not in self._compared:
+                # Once per process, before its first payment: a key that damage hides
+                # would be paid for again.
+                check_keys_of(db, label_set)
+                self._compared.add(label_set["id"])
+            end_claims_of_this_thread(db, label_set, keys)
+            taken = present_keys(db, label_set, keys, "labels")
+            taken |= present_keys(db, label_set, keys, "claimed_rows")
             free = np.array([key not in taken for key in keys.tolist()], dtype=bool)
-            granted = free & (np.cumsum(free) <= self._affordable(db, price))
+            granted, refused, waiting = grant_rows(
+                free,
+                price,
+                max_rows=self.max_rows,
+                max_cost=self.max_cost,
+                spending=_spending(db),
+            )
             token = None
             if granted.any():
-                expires = time.time() + self.lease
-                token = _insert_claim(
-                    db, label_set, teacher, keys[granted], expires, price or 0.0
+                number = insert_claim(
+                    db, label_set, keys[granted], self.lease, price or 0.0
                 )
-        return Claim(granted, free & ~granted, price, token)
+                token = number, label_set["id"]
+        return Claim(granted, refused, waiting, price, token)
 
-    def _affordable(self, db, price):
-        """Count the rows that the budget still pays for."""
-        n_spent, spent = db.row(
-            "SELECT coalesce(sum(n_paid + n_lost), 0), coalesce(sum(cost), 0) "
-            "FROM teachers"
-        )
-        n_reserved, reserved = db.row(
-            "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) "
-            "FROM claims"
-        )
-        return affordable_rows(
-            self.max_rows,
-            self.max_cost,
-            n_spent=int(n_spent + n_reserved),
-            spent=spent + reserved,
-            price=price,
-        )
+    def _send(self, claim, keys):
+        if claim.token is None:
+            return np.zeros(len(keys), dtype=bool)
+        number, label_set = claim.token
+        with self._transaction(write=True) as db:
+            held = mark_sent(db, number, label_set, keys)
+            renew_claim(db, number, self.lease)
+        self._keeper.keep(self, claim)
+        return held
+
+    def _renew(self, claim):
+        if claim.token is None:
+            return False
+        with self._transaction(write=True) as db:
+            return renew_claim(db, claim.token[0], self.lease)
 
     def _end(self, claim, fault, cost, seconds):
+        if claim.token is None:
+            return
+        number, label_set = claim.token
+        self._keeper.drop(claim)
         with self._transaction(write=True) as db:
             row = db.row(
-                f"SELECT teacher, n_rows FROM claims WHERE id = {db.mark}",
-                (claim.token,),
+                f"SELECT teacher, n_rows FROM claims WHERE id = {db.mark}", (number,)
             )
-            if row is None:
-                return
-            if fault is not None:
-                counts = {"n_failed": row[1], "cost": cost, "seconds": seconds}
-                _pay(db, row[0], fault, **counts)
-            _drop_claim(db, claim.token)
+            if row is not None:
+                n_rows, teacher = row[1], teacher_with_id(db, row[0])
+                drop_claim(db, number)
+            else:
+                # Its owner knows better than whoever counted the rows as lost.
+                owner = db.row(
+                    f"SELECT teacher FROM label_sets WHERE id = {db.mark}", (label_set,)
+                )
+                teacher = teacher_with_id(db, owner[0])
+                n_rows = recover_lost(db, teacher, number)
+            if fault is not None and n_rows:
+                pay(db, teacher, fault, n_failed=n_rows, cost=cost, seconds=seconds)
 
+    def _open_claims(self):
+        with self._transaction(write=False) as db:
+            return [
+                {
+                    "owner": describe_process(claim["owner"]),
+                    "teacher": claim["teacher"],
+                    "n_rows": claim["n_rows"],
+                    "n_sent": claim["n_sent"],
+                    "since": datetime.fromtimestamp(claim["since"], UTC),
+                    "until": datetime.fromtimestamp(claim["until"], UTC),
+                }
+                for claim in open_claims(db)
+            ]
 
-class _Answers:
-    """Collect what a lookup finds for some keys.
-
-    Each distinct key is looked up once, and in ascending order: neighbors share
-    pages of the file. What is found goes to the first place of its key, and from
-    there to the others.
-    """
-
-    def __init__(self, keys, n_columns, dtype):
-        self.distinct, self.first, self.inverse = np.unique(
-            keys, return_index=True, return_inverse=True
-        )
-        self.rows = np.empty((len(keys), n_columns), dtype)
-        self.known = np.zeros(len(keys), dtype=bool)
-
-    def read(self, db, table, column, where, value):
-        """Fill in the rows that one table has under `where` = `value`.
-
-        First where the rows are, from the index alone; then the rows, in the order
-        in which they lie in the file.
-        """
-        ids, found = [], []
-        for chunk in _chunks(self.distinct):
-            query = f"SELECT id, key FROM {table} WHERE {where} = {db.mark} AND key IN "
-            for id_, key in db.rows(query + _marks(db, chunk), (value, *chunk)):
-                ids.append(id_)
-                found.append(key)
-        keys = np.frombuffer(b"".join(found), KEY_DTYPE)
-        places = self.first[np.searchsorted(self.distinct, keys)]
-        order = np.argsort(ids)
-        query = f"SELECT {column} FROM {table} WHERE id IN "
-        for chunk in _chunks(np.array(ids, dtype=np.int64)[order]):
-            rows = db.rows(f"{query} {_marks(db, chunk)} ORDER BY id", chunk)
-            block = places[order[: len(chunk)]]
-            self.rows[block] = self._numbers([blob for (blob,) in rows])
-            order = order[len(chunk) :]
-        self.known[places] = True
-
-    def _numbers(self, blobs):
-        """Read rows of numbers from their bytes."""
-        data = b"".join(blobs)
-        n_columns = self.rows.shape[1]
-        if len(data) != len(blobs) * n_columns * self.rows.itemsize:
-            raise LedgerError(
-                f"the ledger is damaged: {len(blobs)} rows hold {len(data)} bytes "
-                f"instead of {n_columns} numbers each; restore it from a copy."
+    def _free(self, owner):
+        with self._transaction(write=True) as db:
+            return sum(
+                end_claim(db, claim["id"], why="it was freed by hand")
+                for claim in open_claims(db)
+                if owner in (None, describe_process(claim["owner"]))
             )
-        return np.frombuffer(data, self.rows.dtype).reshape(len(blobs), n_columns)
 
-    def all(self):
-        """Return which keys are known, and their rows."""
-        if len(self.distinct) == len(self.rows):
-            return self.known, self.rows
-        source = self.first[self.inverse]
-        return self.known[source], self.rows[source]
+    def _write_off(self, teacher_id):
+        with self._transaction(write=True) as db:
+            done = [
+                write_off_lost(db, teacher)
+                for teacher in all_rows(db, "teachers")
+                if teacher_id in (None, teacher["identity"])
+            ]
+        return sum(n_rows for n_rows, _ in done), math.fsum(cost for _, cost in done)
+
+    def _forget(self, teacher_id):
+        with self._transaction(write=True) as db:
+            return sum(
+                forget_without_label(db, label_set)
+                for label_set in all_rows(db, "label_sets")
+                if label_set["n_no_label"]
+                and teacher_id
+                in (None, teacher_with_id(db, label_set["teacher"])["identity"])
+            )
+
+    def _questions(self):
+        with self._transaction(write=False) as db:
+            teachers = {t["id"]: t["identity"] for t in all_rows(db, "teachers")}
+            return [
+                (teachers[s["teacher"]], stored_classes(s))
+                for s in all_rows(db, "label_sets")
+            ]
+
+    def _costs(self, keys, teacher_id, classes):
+        costs: dict[bytes, float] = {}
+        with self._transaction(write=False) as db:
+            label_set = find_label_set(db, teacher_id, classes)
+            for chunk in chunks(np.unique(keys)):
+                rows = db.rows(
+                    "SELECT key, cost / n_rows FROM labels "
+                    "JOIN payments ON payments.id = payment "
+                    f"WHERE label_set = {db.mark} AND key IN {marks(db, chunk)}",
+                    (label_set["id"], *chunk),
+                )
+                costs.update(rows)
+        return np.array([costs[key] for key in keys.tolist()])
 
 
-def _chunks(values):
-    """Cut an array into lists that one statement can hold."""
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK].tolist()
-
-
-def _marks(db, values):
-    """Write a list of as many placeholders as there are values."""
-    return f"({', '.join([db.mark] * len(values))})"
-
-
-def _plain(label):
-    """Return a class as JSON can hold it; equal classes give equal values."""
-    if isinstance(label, bool):
-        return int(label)
-    if isinstance(label, float) and label.is_integer():
-        return int(label)
-    if isinstance(label, str | int) or (
-        isinstance(label, float) and math.isfinite(label)
-    ):
-        return label
-    raise LedgerError(
-        f"the class {label!r} is of type {type(label).__name__}, which a ledger file "
-        "cannot hold; name classes by texts or finite numbers."
+def _spending(db):
+    """Sum up what is spent and what is reserved."""
+    teachers = all_rows(db, "teachers")
+    n_reserved, reserved = db.row(
+        "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) FROM claims"
     )
-
-
-def _class_set(classes):
-    """Write a set of classes as one text; equal sets give equal texts."""
-    return json.dumps(sorted(json.dumps(_plain(c)) for c in classes))
-
-
-def _insert(db, table, **values):
-    """Insert one row; return the id that the database gave it."""
-    marks = _marks(db, values)
-    return db.row(
-        f"INSERT INTO {table} ({', '.join(values)}) VALUES {marks} RETURNING id",
-        tuple(values.values()),
-    )[0]
-
-
-def _label_set(db, teacher_id, classes):
-    """Return the number and the stored order of a teacher's set of classes."""
-    row = db.row(
-        "SELECT label_sets.id, classes FROM label_sets JOIN teachers "
-        f"ON teachers.id = teacher WHERE identity = {db.mark} "
-        f"AND class_set = {db.mark}",
-        (teacher_id, _class_set(classes)),
-    )
-    return (None, None) if row is None else (row[0], json.loads(row[1]))
-
-
-def _teacher(db, teacher_id):
-    """Return a teacher's number and the width of its embeddings."""
-    return db.row(
-        f"SELECT id, n_dims FROM teachers WHERE identity = {db.mark}", (teacher_id,)
-    ) or (None, None)
-
-
-def _make_teacher(db, teacher_id):
-    """Insert a teacher unless it is there."""
-    db.run(
-        f"INSERT INTO teachers (identity) VALUES ({db.mark}) ON CONFLICT DO NOTHING",
-        (teacher_id,),
-    )
-
-
-def _made_label_set(db, teacher_id, classes):
-    """Return a label set, after making it where it is new."""
-    label_set, stored = _label_set(db, teacher_id, classes)
-    if label_set is None:
-        _make_teacher(db, teacher_id)
-        teacher, _ = _teacher(db, teacher_id)
-        stored = [_plain(c) for c in classes]
-        label_set = _insert(
-            db,
-            "label_sets",
-            teacher=teacher,
-            classes=json.dumps(stored),
-            class_set=_class_set(classes),
-        )
-    return label_set, stored
-
-
-def _blobs(table, dtype):
-    """Cut a table into the bytes of its rows."""
-    data = np.ascontiguousarray(table, dtype).tobytes()
-    width = table.shape[1] * dtype.itemsize
-    return (data[i : i + width] for i in range(0, len(table) * width, width))
-
-
-def _insert_labels(db, label_set, keys, labels, payment):
-    """Keep the labels of new keys; return their number."""
-    rows = zip(keys.tolist(), _blobs(labels, _LABEL), strict=True)
-    n_new = db.run_many(
-        "INSERT INTO labels (label_set, key, label, payment) "
-        f"VALUES ({label_set}, {db.mark}, {db.mark}, {payment}) "
-        "ON CONFLICT DO NOTHING",
-        rows,
-    )
-    db.run(
-        f"UPDATE label_sets SET n_labels = n_labels + {db.mark} WHERE id = {db.mark}",
-        (n_new, label_set),
-    )
-    return n_new
-
-
-def _insert_embeddings(db, teacher_id, keys, embeddings):
-    """Keep the embeddings of new keys of a teacher that is there."""
-    teacher, n_dims = _teacher(db, teacher_id)
-    check_width(embeddings, n_dims or embeddings.shape[1], teacher_id)
-    db.run(
-        f"UPDATE teachers SET n_dims = {db.mark} WHERE id = {db.mark}",
-        (embeddings.shape[1], teacher),
-    )
-    rows = zip(keys.tolist(), _blobs(embeddings, _EMBEDDING), strict=True)
-    db.run_many(
-        "INSERT INTO embeddings (teacher, key, embedding) "
-        f"VALUES ({teacher}, {db.mark}, {db.mark}) ON CONFLICT DO NOTHING",
-        rows,
-    )
-
-
-def _pay(db, teacher, outcome, *, at=None, **counts):
-    """Write down one payment and add it to the teacher's counts; return its number."""
-    changes = ", ".join(f"{name} = {name} + {db.mark}" for name in counts)
-    db.run(
-        f"UPDATE teachers SET {changes} WHERE id = {db.mark}",
-        (*counts.values(), teacher),
-    )
-    n_rows = sum(
-        v for name, v in counts.items() if name in ("n_paid", "n_failed", "n_lost")
-    )
-    return _insert(
-        db,
-        "payments",
-        teacher=teacher,
-        at=time.time() if at is None else at,
-        n_rows=n_rows,
-        cost=counts.get("cost", 0.0),
-        seconds=counts.get("seconds", 0.0),
-        outcome=outcome,
+    return Spending(
+        n_rows=sum(t["n_paid"] + t["n_lost"] for t in teachers),
+        n_reserved=int(n_reserved),
+        cost=sum(t["cost"] for t in teachers),
+        reserved=float(reserved),
     )
 
 
 def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds):
     """Take over what another ledger paid in one call; return how much was new."""
-    labels = check_labels(labels, len(keys), len(classes))
-    label_set, stored = _made_label_set(db, teacher, classes)
-    number, _ = _teacher(db, teacher)
-    given = np.array([e is not None for e in embeddings])
+    label_set = made_label_set(db, teacher, classes)
+    teacher = teacher_with_id(db, label_set["teacher"])
+    given = np.array([e is not None for e in embeddings], dtype=bool)
     if given.any():
-        table = check_embeddings([e for e in embeddings if e is not None], given.sum())
-        _insert_embeddings(db, teacher, keys[given], table)
-    here = _present(db, label_set, keys, ("labels",))
-    new = np.array([key not in here for key in keys.tolist()])
+        table = np.array([e for e in embeddings if e is not None], dtype=np.float32)
+        insert_embeddings(db, teacher, keys[given], table)
+    here = present_keys(db, label_set, keys, "labels")
+    new = np.array([key not in here for key in keys.tolist()], dtype=bool)
+    # A key that the frame has twice is one label.
+    first = np.zeros(len(keys), dtype=bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    new &= first
     n_new = int(new.sum())
     if n_new:
         amounts = {"n_paid": n_new, "cost": n_new * cost, "seconds": n_new * seconds}
-        payment = _pay(db, number, "paid", at=at, n_calls=1, **amounts)
-        labels = labels[new][:, column_order([_plain(c) for c in classes], stored)]
-        _insert_labels(db, label_set, keys[new], labels, payment)
+        payment = pay(db, teacher, "paid", at=at, n_calls=1, **amounts)
+        order = stored_order(label_set, classes)
+        if order is not None:
+            labels = labels[:, np.argsort(order)]
+        insert_labels(db, label_set, keys[new], labels[new], payment)
     return n_new
-
-
-def _present(db, label_set, keys, tables):
-    """Return the keys that are in any of the tables."""
-    taken: set[bytes] = set()
-    for chunk in _chunks(np.unique(keys)):
-        for table in tables:
-            rows = db.rows(
-                f"SELECT key FROM {table} WHERE label_set = {db.mark} AND key IN "
-                + _marks(db, chunk),
-                (label_set, *chunk),
-            )
-            taken.update(key for (key,) in rows)
-    return taken
-
-
-def _insert_claim(db, label_set, teacher, keys, expires, price):
-    """Reserve rows for this process; return the claim's number."""
-    token = _insert(
-        db,
-        "claims",
-        teacher=teacher,
-        owner=process_name(),
-        expires=expires,
-        n_rows=len(keys),
-        price=price,
-    )
-    db.run_many(
-        "INSERT INTO claimed_rows (label_set, key, claim) "
-        f"VALUES ({label_set}, {db.mark}, {db.mark})",
-        [(key, token) for key in sorted(keys.tolist())],
-    )
-    return token
-
-
-def _take_from_claim(db, token, label_set, keys):
-    """Take answered rows out of their claim."""
-    n_answered = db.run_many(
-        f"DELETE FROM claimed_rows WHERE label_set = {db.mark} AND key = {db.mark} "
-        f"AND claim = {db.mark}",
-        [(label_set, key, token) for key in keys.tolist()],
-    )
-    db.run(
-        f"UPDATE claims SET n_rows = n_rows - {db.mark} WHERE id = {db.mark}",
-        (n_answered, token),
-    )
-    db.run(f"DELETE FROM claims WHERE id = {db.mark} AND n_rows = 0", (token,))
-
-
-def _drop_claim(db, token):
-    """Remove a claim and what is left in it."""
-    db.run(f"DELETE FROM claimed_rows WHERE claim = {db.mark}", (token,))
-    db.run(f"DELETE FROM claims WHERE id = {db.mark}", (token,))
-
-
-def _expire_claims(db):
-    """End the claims of exited processes and those past their lease.
-
-    The rows that such a claim still holds are counted as lost.
-    """
-    claims = db.rows("SELECT id, teacher, owner, expires, n_rows, price FROM claims")
-    for token, teacher, owner, expires, n_rows, price in claims:
-        exited = has_exited(owner)
-        if exited or (exited is None and expires < time.time()):
-            if n_rows:
-                cost = n_rows * price
-                _pay(db, teacher, "lost", n_lost=n_rows, cost=cost)
-                logger.warning(
-                    "%d claimed rows have no label, and the claiming process %r has "
-                    "exited or its lease is over; they may be billed, count as %g and "
-                    "can be asked again",
-                    n_rows,
-                    owner,
-                    cost,
-                )
-            _drop_claim(db, token)

@@ -3,7 +3,7 @@
 import os
 
 from skadistill.ledger._budget import check_limits
-from skadistill.ledger._file import LedgerFile
+from skadistill.ledger._file import LedgerFile, check_pages
 from skadistill.ledger._sql import SqlLedger
 
 __all__ = ["LabelLedger"]
@@ -26,10 +26,11 @@ class LabelLedger(SqlLedger):
         None: no limit.
     max_cost : float or None, default=None
         Money that may be paid; needs teachers that name a price. None: no limit.
-    lease : float, default=3600.0
-        Seconds after which rows claimed by a process that cannot be watched (on
-        another machine, in another container) are taken for lost. Those of an
-        exited process on this machine are taken for lost at once.
+    lease : float, default=300.0
+        Seconds after which claimed rows are free again unless the claim is renewed,
+        as it is while a teacher is being called. Claims of a process or a thread
+        that has exited end at once if that can be known: on this machine, outside
+        other containers.
 
     Raises
     ------
@@ -56,9 +57,13 @@ class LabelLedger(SqlLedger):
     SQLite's locks do not work on network file systems: keep the file on a local
     disk.
 
-    A process killed between paying and recording leaves its rows unlabeled: they
-    are counted in ``n_lost`` and against the budget, since they may have been
-    billed, and are paid for again when they are asked for again.
+    If a process is killed between paying and recording, the rows that were on the
+    wire have no label. They are counted in ``n_lost`` and against the budget, since
+    they may have been billed (`write_off` takes them off), and are paid for again
+    when they are asked for again.
+
+    Every label is kept with a checksum, which is compared when it is read; `check`
+    compares all of them.
 
     Pickling a ledger writes its path and limits, not its labels.
 
@@ -77,12 +82,12 @@ class LabelLedger(SqlLedger):
     (array([ True, False]), array([0.75, 0.25]))
     """
 
-    def __init__(self, path, *, max_rows=None, max_cost=None, lease=3600.0):
+    def __init__(self, path, *, max_rows=None, max_cost=None, lease=300.0):
         check_limits(max_rows, max_cost)
         self.path = os.fspath(path)
         self.max_rows = max_rows
         self.max_cost = max_cost
-        self.lease = lease
+        self._set_up(lease)
         self._file = LedgerFile(path)
         len(self)  # opens it
 
@@ -101,16 +106,8 @@ class LabelLedger(SqlLedger):
         """Close the file; it is opened again when it is needed."""
         self._file.close()
 
-    def check(self):
-        """Read the whole file, page by page, and count its labels.
-
-        Raises
-        ------
-        LedgerError
-            If anything is damaged or missing. Opening a ledger finds a file that
-            was cut; this also finds damage in the middle.
-        """
-        self._file.check()
-
     def _transaction(self, *, write):
         return self._file.transaction(write=write)
+
+    def _check_storage(self, db):
+        check_pages(db.connection, self.path, "integrity_check")

@@ -77,11 +77,12 @@ def create_tables(dialect):
     --------
     >>> from skadistill.ledger._tables import SQLITE, create_tables
     >>> print(create_tables(SQLITE)[-1])
-    CREATE TABLE claimed_rows (
-        label_set INTEGER NOT NULL REFERENCES label_sets (id),
+    CREATE TABLE lost_rows (
+        claim INTEGER NOT NULL,
         key BLOB NOT NULL,
-        claim INTEGER NOT NULL REFERENCES claims (id),
-        PRIMARY KEY (label_set, key)
+        payment INTEGER NOT NULL REFERENCES payments (id),
+        price REAL NOT NULL,
+        PRIMARY KEY (claim, key)
     ) WITHOUT ROWID
     """
     d = dialect
@@ -96,20 +97,26 @@ def create_tables(dialect):
     n_failed {d.number} NOT NULL DEFAULT 0,
     n_lost {d.number} NOT NULL DEFAULT 0,
     cost {d.real} NOT NULL DEFAULT 0,
-    seconds {d.real} NOT NULL DEFAULT 0
+    seconds {d.real} NOT NULL DEFAULT 0,
+    checksum {d.number} NOT NULL
 )""",
         # One teacher and one set of classes. classes is a JSON list in the order of
         # the columns; class_set is the same sorted, so that equal sets are equal.
+        # n_labels counts the rows of `labels`, n_no_label those without a label;
+        # key_digest sums up their keys.
         f"""CREATE TABLE label_sets (
     id {d.new_id},
     teacher {d.number} NOT NULL REFERENCES teachers (id),
     classes TEXT NOT NULL,
     class_set TEXT NOT NULL,
     n_labels {d.number} NOT NULL DEFAULT 0,
+    n_no_label {d.number} NOT NULL DEFAULT 0,
+    key_digest {d.number} NOT NULL DEFAULT 0,
+    checksum {d.number} NOT NULL,
     UNIQUE (teacher, class_set)
 )""",
         # One call: when (seconds since 1970, UTC), for how many rows, at what cost.
-        # outcome is 'paid', 'lost' or the name of an error.
+        # outcome is 'paid', 'lost', 'written off' or the name of an error.
         f"""CREATE TABLE payments (
     id {d.new_id},
     teacher {d.number} NOT NULL REFERENCES teachers (id),
@@ -119,6 +126,8 @@ def create_tables(dialect):
     seconds {d.real} NOT NULL,
     outcome TEXT NOT NULL
 )""",
+        # label and embedding hold little-endian numbers and 8 bytes of checksum; a
+        # row that was answered without a label holds the checksum alone.
         f"""CREATE TABLE labels (
     id {d.new_id},
     label_set {d.number} NOT NULL REFERENCES label_sets (id),
@@ -135,19 +144,31 @@ def create_tables(dialect):
     UNIQUE (teacher, key)
 )""",
         # Rows being paid for now. n_rows counts those not yet answered; price is
-        # what one of them costs at most.
+        # what one of them costs at most. sent is 1 from just before the teacher is
+        # called about a row.
         f"""CREATE TABLE claims (
     id {d.never_reused_id},
     teacher {d.number} NOT NULL REFERENCES teachers (id),
     owner TEXT NOT NULL,
     expires {d.real} NOT NULL,
     n_rows {d.number} NOT NULL,
-    price {d.real} NOT NULL
+    price {d.real} NOT NULL,
+    thread TEXT NOT NULL DEFAULT '',
+    since {d.real} NOT NULL DEFAULT 0
 )""",
         f"""CREATE TABLE claimed_rows (
     label_set {d.number} NOT NULL REFERENCES label_sets (id),
     key {d.binary} NOT NULL,
     claim {d.number} NOT NULL REFERENCES claims (id),
+    sent {d.number} NOT NULL DEFAULT 0,
     PRIMARY KEY (label_set, key)
+){d.clustered}""",
+        # Rows that were sent under a claim that ended without their answer.
+        f"""CREATE TABLE lost_rows (
+    claim {d.number} NOT NULL,
+    key {d.binary} NOT NULL,
+    payment {d.number} NOT NULL REFERENCES payments (id),
+    price {d.real} NOT NULL,
+    PRIMARY KEY (claim, key)
 ){d.clustered}""",
     ]

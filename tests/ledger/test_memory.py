@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from skadistill.ledger import LedgerCopyWarning, MemoryLedger, row_keys
+from skadistill.testing import check_ledger
 
 CLASSES = ["a", "b", "c"]
 
@@ -18,6 +19,11 @@ CLASSES = ["a", "b", "c"]
 def some_rows(n, seed=0, n_classes=3):
     rng = np.random.default_rng(seed)
     return row_keys(rng.normal(size=(n, 2))), rng.dirichlet(np.ones(n_classes), size=n)
+
+
+def test_the_contract_is_kept():
+    """A ledger in memory passes what is asked of every ledger."""
+    check_ledger(MemoryLedger)
 
 
 def test_a_memory_ledger_shows_its_size():

@@ -1,10 +1,12 @@
 """A ledger in a file survives processes, full disks and parallel writers."""
 
+import itertools
 import multiprocessing
 import os
 import pickle
 import resource
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from skadistill.exceptions import LedgerError
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, row_keys
 from skadistill.teachers import FunctionTeacher
+from skadistill.testing import check_ledger
 
 DATA = Path(__file__).parents[1] / "data"
 CLASSES = ["a", "b", "c"]
@@ -46,6 +49,14 @@ def answer_of_child(work, *args):
     """Run a function in a forked process; return what it returns."""
     with FORK.Pool(1) as pool:
         return pool.apply(work, args)
+
+
+def test_the_contract_is_kept(tmp_path):
+    """A ledger in a file passes what is asked of every ledger."""
+    numbers = itertools.count()
+    check_ledger(
+        lambda **limits: LabelLedger(tmp_path / f"{next(numbers)}.sqlite", **limits)
+    )
 
 
 def test_labels_outlive_the_ledger(path):
@@ -82,10 +93,10 @@ def test_hostile_names_are_names(path):
     ledger = LabelLedger(path)
     for i, name in enumerate(names):
         classes = np.array([name, "x", 1.5], dtype=object)
-        ledger.record(keys, name, classes, labels + i)
+        ledger.record(keys, name, classes, np.roll(labels, i))
     for i, name in enumerate(names):
         found = ledger.lookup(keys, name, np.array([1.5, name, "x"], dtype=object))[1]
-        assert (found == (labels + i)[:, [2, 0, 1]]).all()
+        assert (found == np.roll(labels, i)[:, [2, 0, 1]]).all()
 
 
 @pytest.mark.parametrize("label", [None, b"a", float("nan"), (1, 2)])
@@ -157,38 +168,105 @@ def test_five_processes_share_a_budget(path):
 def die_with_a_claim(path, keys, labels):
     ledger = LabelLedger(path)
     claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=0.5)
-    ledger.record(keys[:3], "t", CLASSES, labels[:3], cost=1.5, claim=claim)
+    ledger.sending(claim, keys[:3])
+    ledger.record(keys[:3], "t", CLASSES, labels[:3], cost=0.75, claim=claim)
+    ledger.sending(claim, keys[3:7])
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_claims_of_exited_processes_are_lost_and_counted(path, caplog):
-    """Their rows are free again; the money may be gone, counts as spent, is told."""
+def test_a_kill_charges_what_was_sent(path, caplog):
+    """All rows are free again; those sent count as spent, and a warning says so."""
     keys, labels = some_rows(10)
     in_child(die_with_a_claim, path, keys, labels)
-    ledger = LabelLedger(path, max_rows=14)
+    ledger = LabelLedger(path, max_rows=12)
     claim = ledger.claim(keys, "t", CLASSES)
-    assert claim.granted.tolist() == [False] * 3 + [True] * 4 + [False] * 3
-    assert claim.refused.tolist() == [False] * 7 + [True] * 3
+    assert claim.granted.tolist() == [False] * 3 + [True] * 5 + [False] * 2
+    assert claim.refused.tolist() == [False] * 8 + [True] * 2
     summary = ledger.summary()
-    assert (summary["n_paid"], summary["n_lost"], summary["cost"]) == (3, 7, 5.0)
+    assert (summary["n_paid"], summary["n_lost"], summary["cost"]) == (3, 4, 2.75)
     (warned,) = caplog.messages
-    assert "7 claimed rows have no label" in warned
+    assert "without a label for 4 rows that had been sent" in warned
+    assert "count as 2 " in warned
+    ledger.check()
+
+
+def move(ledger, owner, seconds):
+    """Give the open claims to another process, and let their leases end earlier."""
+    with ledger._transaction(write=True) as db:
+        db.run("UPDATE claims SET owner = ?", (owner,))
+        db.run("UPDATE claims SET expires = expires - ?", (seconds,))
 
 
 def test_claims_from_elsewhere_last_as_long_as_their_lease(path):
-    """Nobody can tell whether a process of another machine lives."""
+    """A claim that seems to be over is watched for half a lease: clocks differ."""
     keys, _ = some_rows(4)
-    ledger = LabelLedger(path, lease=1000.0)
-    ledger.claim(keys, "t", CLASSES)
-    with ledger._transaction(write=True) as db:
-        db.run("UPDATE claims SET owner = 'elsewhere boot 1 7 7'")
+    ledger = LabelLedger(path, lease=1.0)
+    claim = ledger.claim(keys, "t", CLASSES)
+    move(ledger, "elsewhere boot 1 7 7", 0.0)
     assert not ledger.claim(keys, "t", CLASSES).granted.any()
-    with ledger._transaction(write=True) as db:
-        db.run("UPDATE claims SET expires = expires - 1001")
+    move(ledger, "elsewhere boot 1 7 7", 3600.0)
+    assert not ledger.claim(keys, "t", CLASSES).granted.any()
+    time.sleep(0.3)
+    # Its owner is alive, on a machine whose clock is an hour behind.
+    ledger.renew(claim)
+    move(ledger, "elsewhere boot 1 7 7", 3600.0)
+    time.sleep(0.3)
+    assert not ledger.claim(keys, "t", CLASSES).granted.any()
+    time.sleep(0.6)
     assert ledger.claim(keys, "t", CLASSES).granted.all()
-    with ledger._transaction(write=True) as db:  # ours do not expire
-        db.run("UPDATE claims SET expires = 0")
-    assert not ledger.claim(keys, "t", CLASSES).granted.any()
+
+
+def test_a_claim_of_a_running_process_ends_with_its_lease(path):
+    """Whatever keeps its owner from releasing it, it is not held forever."""
+    keys, _ = some_rows(4)
+    ledger = LabelLedger(path, lease=0.3)
+    ledger.claim(keys, "t", CLASSES)
+    with ThreadPoolExecutor(1) as pool:  # this thread would end its own claim
+        early = pool.submit(ledger.claim, keys, "t", CLASSES).result()
+        assert not early.granted.any()
+        time.sleep(0.4)
+        late = pool.submit(ledger.claim, keys, "t", CLASSES).result()
+        assert late.granted.all()
+
+
+def test_a_lease_is_renewed_while_rows_are_on_the_wire(path):
+    """An answer may take longer than the lease; afterwards the claim can end."""
+    keys, labels = some_rows(4)
+    ledger = LabelLedger(path, lease=0.3)
+    claim = ledger.claim(keys, "t", CLASSES)
+    assert ledger.sending(claim, keys[:2]).all()
+    with ThreadPoolExecutor(1) as pool:
+        time.sleep(1.0)
+        other = pool.submit(ledger.claim, keys, "t", CLASSES).result()
+        assert not other.granted.any()
+        ledger.record(keys, "t", CLASSES, labels, claim=claim)
+    assert ledger.summary()["n_lost"] == 0
+    assert ledger.claims() == []
+
+
+def test_a_claim_that_nobody_waits_for_is_not_renewed(path):
+    """Neither one that was dropped, nor one whose thread has ended."""
+    keys, _ = some_rows(4)
+    ledger = LabelLedger(path, lease=0.3)
+    claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=1.0)
+    ledger.sending(claim, keys[:1])
+    del claim
+    with ThreadPoolExecutor(1) as pool:
+        time.sleep(0.8)
+        assert pool.submit(ledger.claim, keys, "t", CLASSES).result().granted.all()
+    assert ledger.summary()["cost"] == 1.0
+
+
+def test_an_edited_claim_is_an_error_that_says_how_to_end_it(path):
+    """Its owner is not the name of a process."""
+    keys, _ = some_rows(4)
+    ledger = LabelLedger(path)
+    ledger.claim(keys, "t", CLASSES)
+    move(ledger, "x", 0.0)
+    with pytest.raises(LedgerError, match=r"end it with free_claims\(\)"):
+        ledger.claim(keys, "t", CLASSES)
+    assert ledger.free_claims() == 4
+    assert ledger.claim(keys, "t", CLASSES).granted.all()
 
 
 def teach(X):
