@@ -32,14 +32,15 @@ from skadistill._compat import (
 )
 from skadistill._fit.inputs import check_container, check_inputs, extend_metadata
 from skadistill._fit.plan import KnownAnswers, Plan, resolve_budget, split_budget
-from skadistill._fit.pool import PoolScorer
-from skadistill._fit.state import FitState, view_pool
+from skadistill._fit.pool import FitPool
+from skadistill._fit.state import FitState
 from skadistill.exceptions import ObjectiveError
 from skadistill.labeling import buy_labels, estimate_teacher_error
 from skadistill.ledger import MemoryLedger
 from skadistill.model_selection import warn_if_unlabeled
 from skadistill.objectives import TeacherChecks, as_objective
-from skadistill.query import as_strategy, check_query
+from skadistill.query._as_strategy import as_strategy
+from skadistill.query._base import check_query
 from skadistill.student import as_student, fit_student
 from skadistill.teachers import (
     BaseTeacher,
@@ -679,31 +680,30 @@ class ActiveDistiller(
 
     def _choose(self, state, n_queries):
         """Ask the strategy for rows; decide whether to stop before paying."""
-        scorer = PoolScorer(
+        pool = FitPool(
             state, keep_classes=self.stopping_criterion is not None, n_jobs=self.n_jobs
         )
-        view = view_pool(state, scorer)
         strategy = as_strategy(self.query_strategy)
         start = perf_counter()
         # A child generator a round: what one round draws moves no other round.
-        positions = strategy.query(view, n_queries, state.random_state.spawn(1)[0])
-        positions = check_query(positions, view.n_samples, n_queries, strategy)
+        positions = strategy.query(pool, n_queries, state.random_state.spawn(1)[0])
+        positions = check_query(positions, pool.n_samples, n_queries, strategy)
         evidence = {
             "n_asked": n_queries,
-            "seconds_query": perf_counter() - start - scorer.seconds,
+            "seconds_query": perf_counter() - start - pool.seconds,
         }
-        stop = "no_gain" if view.report.get("gain_max", 1.0) <= 0 else None
-        if self.stopping_criterion is not None and self._is_stable(state, scorer):
+        stop = "no_gain" if pool.report.get("gain_max", 1.0) <= 0 else None
+        if self.stopping_criterion is not None and self._is_stable(state, pool):
             stop = "stable_predictions"
         if state.agreements:
             evidence["student_stability"] = state.agreements[-1]
-        evidence["seconds_predict"] = scorer.seconds
-        return state.pool[positions], {**view.report, **evidence}, stop
+        evidence["seconds_predict"] = pool.seconds
+        return state.pool[positions], {**pool.report, **evidence}, stop
 
-    def _is_stable(self, state, scorer):
+    def _is_stable(self, state, pool):
         """Compare the student's classes on the pool with those of the last round."""
         winners = np.full(state.table.n_samples, -1, dtype=np.int32)
-        winners[state.pool] = scorer.predicted_classes()
+        winners[state.pool] = pool.predicted_classes()
         if state.classes_before is not None:
             same = winners[state.pool] == state.classes_before[state.pool]
             state.agreements.append(float(same.mean()))

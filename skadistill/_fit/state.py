@@ -8,10 +8,9 @@ import numpy as np
 
 from skadistill._rows._table import RowTable
 from skadistill.objectives import Evidence, Objective, TeacherChecks
-from skadistill.query import QueryPool
 from skadistill.student import predict_out_of_fold
 
-__all__ = ["FitState", "view_pool"]
+__all__ = ["FitState"]
 
 
 @dataclass
@@ -161,31 +160,3 @@ class FitState:
             "seconds_total": 0.0,
         }
         self.history.append({**record, **what})
-
-
-def view_pool(state, scorer):
-    """Build what a strategy may look at.
-
-    Parameters
-    ----------
-    state : FitState
-        The fit.
-    scorer : PoolScorer
-        The source of probabilities.
-
-    Returns
-    -------
-    view : QueryPool
-        The pool, nothing computed yet.
-    """
-    return QueryPool(
-        state.pool.size,
-        scorer.classes,
-        scorer,
-        map_proba=scorer.map,
-        keep_values=scorer.keep_values,
-        student=state.student,
-        teacher_error=state.teacher_error,
-        gather_pool=lambda: state.table.take(state.pool),
-        gather_labeled=lambda: (state.table.take(state.rows), state.targets),
-    )

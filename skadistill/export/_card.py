@@ -11,7 +11,7 @@ from torch import nn
 from skadistill.export._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.objectives import as_objective
-from skadistill.query import as_strategy
+from skadistill.query._as_strategy import as_strategy
 from skadistill.student import Standardize, StudentNet
 
 __all__ = ["model_card"]
