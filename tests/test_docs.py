@@ -20,6 +20,7 @@ ROOMS = [
     ),
     "skadistill.callbacks",
     "skadistill.exceptions",
+    "skadistill.query.game",
     "skadistill.stopping",
 ]
 # Parts of pages, and what the build makes.

@@ -11,7 +11,7 @@ from torch import nn
 from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.objectives._as_objective import as_objective
-from skadistill.query import as_strategy
+from skadistill.query._as_strategy import as_strategy
 from skadistill.student import StudentNet
 from skadistill.student._module import Standardize
 
