@@ -221,8 +221,9 @@ class BaseLedger(ABC):
         Nobody else is granted the same rows until they are recorded or the claim
         ends, and what is reserved counts as spent. Recording rows returns what was
         reserved for them beyond their cost. Release a claim if some of its rows will
-        not be recorded. The thread that claims rows again which it holds already
-        ends its earlier claim.
+        not be recorded. A claim also ends when nothing refers to the `Claim` any
+        more, with its thread or process, and when its thread claims a row of it
+        again.
 
         Parameters
         ----------
