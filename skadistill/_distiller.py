@@ -412,12 +412,12 @@ class ActiveDistiller(
         --------
         >>> import numpy as np
         >>> from skadistill import ActiveDistiller
-        >>> distiller = ActiveDistiller(lambda X: X, budget=0.5, n_rounds=2)
-        >>> X = np.random.default_rng(0).random((9, 2))
-        >>> y = np.array([0, 1, 1] + [-1] * 6)
-        >>> print(distiller.plan(X, y, cost_per_row=0.02))
-        3 of 6 pool rows in 2 rounds and 3 labeled rows for validation: at most 6 rows
-        to pay, 0.12 in all
+        >>> distiller = ActiveDistiller(lambda X: X, budget=20)
+        >>> X = np.random.default_rng(0).random((60, 2))
+        >>> y = np.array([0, 1] * 10 + [-1] * 40)
+        >>> distiller.plan(X, y, cost_per_row=0.02)
+        16 of 40 pool rows in 2 rounds and 4 teacher checks: at most 20 rows to pay,
+        0.4 in all
         """
         labels = Labels(*check_inputs(clone(self), X, y, X_unlabeled))
         components = self._resolve(seed=None)
@@ -773,7 +773,7 @@ class ActiveDistiller(
     def _check_new_rows(self, X):
         """Check rows to predict; their values are the student's to check."""
         check_is_fitted(self, "student_")
-        return check_container(self, X, reset=False, finite=False)
+        return check_container(self, X, reset=False)
 
     # What scikit-learn asks of an estimator.
 

@@ -24,7 +24,6 @@ __all__ = [
     "TeacherWarning",
     "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
-    "UnsharedLedgerWarning",
 ]
 
 
@@ -97,10 +96,6 @@ class EmptyPoolWarning(UserWarning):
 
 class TeacherWarning(UserWarning):
     """The teacher's answers on labeled rows look useless or misordered."""
-
-
-class UnsharedLedgerWarning(UserWarning):
-    """Labels paid in another process will be paid again."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):
