@@ -393,7 +393,7 @@ def test_a_teacher_in_the_ledger_is_not_tried_again(problem):
 @pytest.fixture
 def refusals(monkeypatch):
     """Let the teacher give no label for rows whose first feature is large."""
-    import skadistill._distiller as module
+    import skadistill._fit.ask as module
 
     buy = module.buy_labels
 
