@@ -9,6 +9,7 @@ __all__ = [
     "aligned",
     "count_rows",
     "is_frame",
+    "is_records",
     "is_texts",
     "stack_rows",
     "take_metadata",
@@ -138,7 +139,7 @@ def is_texts(X):
     Returns
     -------
     answer : bool
-        True for lists, arrays and Series of str.
+        True for lists, arrays and Series of str, some of which may be missing.
 
     Examples
     --------
@@ -146,12 +147,50 @@ def is_texts(X):
     >>> is_texts(["a text", "another"])
     True
     """
-    if isinstance(X, str) or is_frame(X) or sparse.issparse(X):
-        return False
-    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
-        return False
-    first = X.iloc[0] if hasattr(X, "iloc") else X[0]
-    return isinstance(first, str)
+    return isinstance(_first_row(X), str)
+
+
+def is_records(X):
+    """Tell whether X is a list of dictionaries, one per row.
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for what scikit-learn's ``DictVectorizer`` takes.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import is_records
+    >>> is_records([{"height": 1.8}, {"height": 1.6, "city": "Oslo"}])
+    True
+    """
+    return isinstance(_first_row(X), Mapping)
+
+
+def _first_row(X):
+    """Return the first row of a one-dimensional container that is not missing."""
+    if isinstance(X, str | bytes | Mapping) or is_frame(X) or sparse.issparse(X):
+        return None
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
+        return None
+    rows = X.iloc if hasattr(X, "iloc") else X
+    for i in range(min(len(X), 1000)):
+        row = rows[i]
+        if isinstance(row, str | Mapping):
+            return row
+        # None, NaN and NA are gaps; anything else settles the question.
+        if row is not None and not isinstance(row, float) and not _is_gap(row):
+            return row
+    return None
+
+
+def _is_gap(value):
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def aligned(value, n_samples):
