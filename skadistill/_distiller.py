@@ -596,6 +596,7 @@ class ActiveDistiller(
                 batch_size=self.batch_size,
                 random_state=state.teacher_seed,
                 fit_params=params,
+                row_numbers=state.rows,
             )
             if self._estimates_error():
                 state.teacher_error = estimate.rate
@@ -723,6 +724,7 @@ class ActiveDistiller(
             ledger=self.ledger_,
             batch_size=self.batch_size,
             identity=state.teacher_identity,
+            row_numbers=rows,
             with_embeddings=state.objective.needs_embeddings,
         )
         got = purchase.labeled

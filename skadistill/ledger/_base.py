@@ -232,6 +232,38 @@ class BaseLedger(ABC):
             keys, teacher_id, _checked_classes(classes), max_cost_per_row
         )
 
+    def sending(self, claim, keys):
+        """Mark rows of a claim as sent, just before a teacher is called about them.
+
+        Parameters
+        ----------
+        claim : Claim
+            As `claim` returned it.
+        keys : ndarray of dtype V16 and shape (n_samples,)
+            Rows granted by it that are about to be sent.
+
+        Returns
+        -------
+        held : ndarray of bool of shape (n_samples,)
+            Which of them the claim still holds; here, all.
+        """
+        return np.ones(len(keys), dtype=bool)
+
+    def renew(self, claim):
+        """Let the lease of a claim begin again; here, claims have none.
+
+        Parameters
+        ----------
+        claim : Claim
+            As `claim` returned it.
+
+        Returns
+        -------
+        open : bool
+            Whether the claim is still open.
+        """
+        return True
+
     def release(self, claim, *, fault=None, cost=None, seconds=None):
         """End a claim; rows of it that were not recorded are free again.
 
@@ -402,9 +434,11 @@ def check_labels(labels, n_samples, n_classes):
             f"labels have shape {labels.shape} where there are {n_samples} keys and "
             f"{n_classes} classes; pass one row a key and one column a class."
         )
-    if not np.isfinite(labels).all():
+    # A row of NaN was answered without a label.
+    unusable = ~np.isfinite(labels) & ~np.isnan(labels).all(axis=1, keepdims=True)
+    if unusable.any():
         raise LedgerError(
-            f"labels hold {labels[~np.isfinite(labels)][0]}; record answers that were "
+            f"labels hold {labels[unusable][0]}; record answers that were "
             "checked, as BaseTeacher.ask returns them."
         )
     return labels
