@@ -1,16 +1,15 @@
 """ActiveDistiller: train, ask, pay, train again, stop."""
 
 import logging
-from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
+from os import PathLike
 from time import perf_counter
 
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.metrics import accuracy_score
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -26,27 +25,29 @@ from skadistill._compat import (
     RealNotInt,
     RoundTasks,
     StrOptions,
-    check_method_params,
     fit_context,
     with_callbacks,
 )
-from skadistill._fit.inputs import check_container, check_inputs, extend_metadata
-from skadistill._fit.plan import KnownAnswers, Plan, resolve_budget, split_budget
-from skadistill._fit.pool import PoolScorer
-from skadistill._fit.state import FitState, view_pool
-from skadistill.exceptions import ObjectiveError
-from skadistill.labeling import buy_labels, estimate_teacher_error
-from skadistill.ledger import MemoryLedger
-from skadistill.model_selection import warn_if_unlabeled
-from skadistill.objectives import TeacherChecks, as_objective
-from skadistill.query import as_strategy, check_query
-from skadistill.student import as_student, fit_student
-from skadistill.teachers import (
-    BaseTeacher,
-    EstimatorTeacher,
-    FunctionTeacher,
-    as_teacher,
+from skadistill._fit.components import resolve, unwrap_teacher
+from skadistill._fit.inputs import (
+    check_container,
+    check_inputs,
+    extend_metadata,
+    make_scorer,
 )
+from skadistill._fit.known import CloneLedger, KnownAnswers, open_ledger
+from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
+from skadistill._fit.pool import FitPool
+from skadistill._fit.record import RoundRecord, as_history
+from skadistill._fit.state import FitState, Labels, Seeds, stop_reason
+from skadistill._fit.teacher import prepare_teacher
+from skadistill._rows._sources import PartitionedRows
+from skadistill.labeling._buy import buy_labels
+from skadistill.model_selection._scorer import warn_if_unlabeled
+from skadistill.query._base import check_query
+from skadistill.student._as_student import as_student
+from skadistill.student._fit_student import fit_student
+from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -153,16 +154,16 @@ class ActiveDistiller(
     ledger_ : object
         The ledger with the labels paid for, also after a failed fit.
     history_ : list of dict
-        One record a round, 0 being the student on the labeled rows: ``round``,
-        ``n_labeled`` (rows trained on), ``n_pool`` (rows left), ``n_asked``,
-        ``n_paid``,
-        ``n_free`` (from the ledger), ``n_calls``, ``teacher_error``, ``gain_mean``,
-        ``gain_max``, ``water_level``, ``n_mistakes``, ``n_support``,
-        ``student_agreement`` (share of the asked rows on which the student agreed
-        with the teacher before it was told), ``student_score`` (accuracy on `X_val`,
-        if given), ``student_stability`` (share of pool rows
-        whose predicted class stayed, if `stopping_criterion` is set), and the seconds in
-        each part: ``seconds_teacher``, ``seconds_student`` (training),
+        One record per round, with the same keys in each; round 0 is the student
+        trained on the labeled rows. Counts: ``round``, ``n_labeled`` (rows trained
+        on), ``n_pool`` (rows left), ``n_asked``, ``n_paid``, ``n_free`` (from the
+        ledger), ``n_calls``. From the strategy: ``gain_mean``, ``gain_max``,
+        ``water_level``, ``n_mistakes``, ``n_support``, and any key of its own.
+        Scores: ``teacher_error``, ``student_agreement`` (share of the asked rows on
+        which the student agreed with the teacher before it was trained on them),
+        ``student_score`` (accuracy on `X_val`, if given), ``student_stability``
+        (share of pool rows whose predicted class stayed, if `stopping_criterion` is
+        set). Seconds: ``seconds_teacher``, ``seconds_student`` (training),
         ``seconds_predict`` (scoring the pool), ``seconds_query``,
         ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
@@ -191,7 +192,8 @@ class ActiveDistiller(
         Why the loop stopped: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to
         gain), "stable_predictions" (`stopping_criterion`), "ledger_budget" (the
-        ledger's ``max_rows`` or ``max_cost`` is reached), "callback" (one asked to stop).
+        ledger's ``max_rows`` or ``max_cost`` is reached), "callback" (one asked to
+        stop).
 
     See Also
     --------
@@ -227,7 +229,7 @@ class ActiveDistiller(
     >>> distiller = ActiveDistiller(
     ...     RandomForestClassifier(random_state=0),
     ...     LogisticRegression(max_iter=1000),
-    ...     budget=20, n_rounds=2, random_state=0,
+    ...     budget=20, query_size=10, random_state=0,
     ... ).fit(X, y)
     >>> distiller.n_queries_, distiller.termination_condition_
     (20, 'budget')
@@ -244,16 +246,30 @@ class ActiveDistiller(
             Interval(RealNotInt, 0, 1, closed="both"),
             None,
         ],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "query_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "objective": [str, HasMethods(["lesson"])],
-        "ledger": [HasMethods(["lookup", "record", "claim", "release"]), None],
+        "ledger": [
+            HasMethods(["lookup", "record", "claim", "release"]),
+            str,
+            PathLike,
+            None,
+        ],
+        "use_known": [StrOptions({"auto"}), "boolean"],
         "unlabeled_marker": [Integral, str, None],
         "teacher_error": [
             StrOptions({"auto"}),
             Interval(Real, 0, 1, closed="both"),
             None,
         ],
-        "n_teacher_checks": [Interval(Integral, 1, None, closed="left"), None],
+        "n_teacher_checks": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
+        "max_no_label": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
         "warm_start": ["boolean"],
@@ -262,6 +278,11 @@ class ActiveDistiller(
         "verbose": ["verbose"],
     }
 
+    #: What a clone shares with the other clones of its original; None: no clone.
+    _clone_ledger: CloneLedger | None = None
+    #: What the clones of an original share; None: it has not been cloned.
+    _ledger_of_clones: CloneLedger | None = None
+
     def __init__(
         self,
         teacher,
@@ -269,12 +290,14 @@ class ActiveDistiller(
         *,
         query_strategy="robust",
         budget=0.2,
-        n_rounds=5,
+        query_size="auto",
         objective="soft",
         ledger=None,
+        use_known="auto",
         unlabeled_marker=-1,
         teacher_error="auto",
-        n_teacher_checks=200,
+        n_teacher_checks="auto",
+        max_no_label=0.1,
         batch_size=None,
         stopping_criterion=None,
         warm_start=False,
@@ -286,12 +309,14 @@ class ActiveDistiller(
         self.student = student
         self.query_strategy = query_strategy
         self.budget = budget
-        self.n_rounds = n_rounds
+        self.query_size = query_size
         self.objective = objective
         self.ledger = ledger
+        self.use_known = use_known
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
+        self.max_no_label = max_no_label
         self.batch_size = batch_size
         self.stopping_criterion = stopping_criterion
         self.warm_start = warm_start
@@ -343,34 +368,26 @@ class ActiveDistiller(
             If the strategy breaks its contract.
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
-        tasks = RoundTasks(self, n_tasks=1 + len(state.schedule))
         snapshot = partial(self._fitted_attributes, state)
-        tasks.begin("round 0")
-        self._train_and_record(state, 0, perf_counter())
-        stop = self._nothing_to_ask(state)
-        if tasks.end(snapshot):
-            stop = "callback"
-        if not stop:
-            # Only now: a student that cannot be trained must not cost a label.
+        tasks = RoundTasks(self, self._count_tasks(state), snapshot, state.progress)
+        with tasks.round(0):
+            self._train(state, RoundRecord(0))
+        if not stop_reason(state):
+            # In this order: a student that cannot be trained, or cannot score the
+            # pool, must not cost a label.
+            self._look_at_pool(state)
             self._prepare_teacher(state, teacher_params)
-        for round_, n_queries in enumerate(state.schedule, start=1):
-            if stop:
+        while not stop_reason(state):
+            record = RoundRecord(len(state.records))
+            rows = self._choose(state, record)
+            if stop_reason(state):  # nothing to gain, or a stable student
                 break
-            start = perf_counter()
-            rows, evidence, stop = self._choose(state, n_queries)
-            if stop:
-                break
-            tasks.begin(f"round {round_}")
-            stop = self._pay(state, rows, round_, evidence)
-            if evidence["n_asked"]:
-                self._train_and_record(state, round_, start, evidence)
-            if tasks.end(snapshot):
-                stop = "callback"
-        self.termination_condition_ = stop or (
-            "budget" if state.pool.size else "pool_empty"
-        )
+            with tasks.round(record.round):
+                self._ask(state, rows, record)
+                if record.n_asked:
+                    self._train(state, record)
         self._finish(state)
-        tasks.close(snapshot)
+        tasks.close()
         return self
 
     def plan(self, X, y, *, X_unlabeled=None, cost_per_row=None):
@@ -403,25 +420,21 @@ class ActiveDistiller(
         3 of 6 pool rows in 2 rounds and 3 labeled rows for validation: at most 6 rows
         to pay, 0.12 in all
         """
-        table, given, labeled = check_inputs(clone(self), X, y, X_unlabeled)
-        n_pool = table.n_samples - labeled.size
-        rounds = split_budget(resolve_budget(self.budget, n_pool), self.n_rounds)
-        n_validation = 0
-        asks = self._needs_validation() and as_teacher(self.teacher).is_fitted
-        if rounds and asks:
-            n_validation = min(labeled.size, self.n_teacher_checks or labeled.size)
-        known = KnownAnswers(as_teacher(self.teacher), self.ledger, np.unique(given))
-        pool = np.setdiff1d(np.arange(table.n_samples), labeled, assume_unique=True)
-        price = as_teacher(self.teacher).cost_per_row
-        return Plan(
-            labeled.size,
-            n_pool,
-            rounds,
-            n_validation,
-            price if cost_per_row is None else cost_per_row,
-            n_known=known.count(table, pool) if rounds else 0,
-            n_known_validation=known.count(table, labeled) if n_validation else 0,
-            seconds_per_row=known.seconds_per_row(),
+        labels = Labels(*check_inputs(clone(self), X, y, X_unlabeled))
+        components = self._resolve(seed=None)
+        ledger = None
+        if self.ledger is not None or self._clone_ledger is not None:
+            ledger = open_ledger(self.ledger, self._clone_ledger, components.teacher)
+        return make_plan(
+            components,
+            labels,
+            budget=self.budget,
+            query_size=self.query_size,
+            teacher_error=self.teacher_error,
+            n_teacher_checks=self.n_teacher_checks,
+            ledger=ledger,
+            uses_known=self._uses_known(),
+            cost_per_row=cost_per_row,
         )
 
     def predict(self, X):
@@ -518,40 +531,39 @@ class ActiveDistiller(
     def _start(self, X, y, X_unlabeled, X_val, y_val, params):
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
-        table, given, labeled = check_inputs(self, X, y, X_unlabeled)
-        self.classes_, codes = np.unique(given, return_inverse=True)
-        self.ledger_ = MemoryLedger() if self.ledger is None else self.ledger
-        pool = np.setdiff1d(np.arange(table.n_samples), labeled, assume_unique=True)
-        n_queries = resolve_budget(self.budget, pool.size)
-        as_strategy(self.query_strategy)  # an unknown name is an error right away
-        objective = as_objective(self.objective)
-        if objective.needs_embeddings and not as_teacher(self.teacher).has_embeddings:
-            raise ObjectiveError(
-                f"the objective {objective!r} needs the teacher's embeddings, which "
-                f"{self.teacher!r:.80} does not give; say where they come from with "
-                "as_teacher(teacher, embedding=...), or use another objective."
-            )
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=4)
-        state = FitState(
-            table=table,
-            pool=pool,
-            rows=labeled,
-            targets=np.eye(len(self.classes_))[codes],
-            classes=self.classes_,
-            schedule=split_budget(n_queries, self.n_rounds),
-            student=self._first_student(int(seeds[0])),
-            cut_metadata=extend_metadata(routed.student.fit, table),
-            random_state=np.random.default_rng(int(seeds[1])),
-            y=given,
-            teacher_seed=int(seeds[2]),
-            objective=objective,
-            objective_seed=int(seeds[3]),
-            score=self._make_scorer(X_val, y_val),
+        labels = Labels(*check_inputs(self, X, y, X_unlabeled))
+        seeds = Seeds.draw(self.random_state)
+        components = self._resolve(seeds.student)
+        shares = shares_of_fit(
+            components,
+            labels,
+            budget=self.budget,
+            teacher_error=self.teacher_error,
+            n_teacher_checks=self.n_teacher_checks,
         )
-        self.n_teacher_checks_ = 0
-        self.teacher_error_ = None
-        self.teacher_error_estimate_ = None
+        state = FitState(
+            components=components,
+            labels=labels,
+            seeds=seeds,
+            shares=shares,
+            query_size=self.query_size,
+            max_no_label=self.max_no_label,
+            cut_metadata=extend_metadata(routed.student.fit, labels.table),
+            score=make_scorer(self, X_val, y_val),
+        )
+        self.ledger_ = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         return state, routed.teacher.fit
+
+    def _resolve(self, seed):
+        """Turn names into objects, once; what is unknown is an error right away."""
+        return resolve(
+            self.teacher,
+            self.student,
+            self.query_strategy,
+            self.objective,
+            seed=seed,
+            warm_start=self.warm_start,
+        )
 
     def _route(self, params):
         """Split metadata among student and teacher."""
@@ -564,234 +576,201 @@ class ActiveDistiller(
             )
         return process_routing(self, "fit", **params)
 
-    def _first_student(self, seed):
-        """Clone and seed the student."""
-        student = as_student(self.student, seed)
-        if self.warm_start:
-            if "warm_start" not in student.get_params(deep=False):
-                raise ValueError(
-                    f"warm_start=True but the student {type(student).__name__} has no "
-                    "parameter warm_start; use a student that has, or "
-                    "warm_start=False."
-                )
-            student.set_params(warm_start=True)
-        return student
+    def _uses_known(self):
+        """Tell whether labels of the ledger train the student from the first round."""
+        if self.use_known == "auto":
+            return self._clone_ledger is None
+        return self.use_known
+
+    def _count_tasks(self, state):
+        """Count the rounds at most, the labeled rows and the known ones included."""
+        n_labeled, n_queries = state.labels.rows.size, state.shares.n_queries
+        rounds = split_rounds(n_queries, self.query_size, n_labeled)
+        may_know = self.ledger is not None and self._uses_known()
+        return 1 + len(rounds) + bool(rounds and may_know)
+
+    def _look_at_pool(self, state):
+        """Let the student score the pool before the teacher costs anything."""
+        if not hasattr(state.student, "predict_proba"):
+            raise TypeError(
+                f"the student {type(state.student).__name__} has no predict_proba, "
+                "from which rows are chosen; use a student that predicts "
+                "probabilities, or wrap it in CalibratedClassifierCV."
+            )
+        view = self._view(state)
+        n_bytes = 8 * view.n_samples * view.n_classes
+        source = state.labels.table.parts[-1]
+        if n_bytes <= get_config()["working_memory"] * 2**20 / 16 and not isinstance(
+            source, PartitionedRows
+        ):
+            view.predict_proba()  # kept: the first query need not score it again
+        elif state.shares.n_checks:
+            view.map_proba(_nothing)
+        state.view = view
+
+    def _view(self, state):
+        """Return the pool as the present student sees it."""
+        keep_classes = self.stopping_criterion is not None
+        return FitPool(state, keep_classes=keep_classes, n_jobs=self.n_jobs)
 
     def _prepare_teacher(self, state, params):
-        """Learn how often the teacher is wrong, and fit it where it needs it."""
-        teacher = as_teacher(self.teacher)
-        X, y = state.table.take(state.rows), state.y
-        params = check_method_params(
-            state.table.parts[0], dict(params), indices=state.rows
+        """Learn how often the teacher is wrong, and fit it if it needs that."""
+        labels, components = state.labels, state.components
+        asked, labels.embeddings = prepare_teacher(
+            components,
+            labels,
+            params,
+            teacher_error=self.teacher_error,
+            ledger=self.ledger_,
+            n_checks=state.shares.n_checks,
+            batch_size=self.batch_size,
+            seed=state.seeds.teacher,
         )
-        state.teacher_error = None if self._estimates_error() else self.teacher_error
-        if self._needs_validation():
-            estimate = estimate_teacher_error(
-                teacher,
-                X,
-                y,
-                classes=self.classes_,
-                ledger=self.ledger_,
-                n_samples=self.n_teacher_checks,
-                batch_size=self.batch_size,
-                random_state=state.teacher_seed,
-                fit_params=params,
-                row_numbers=state.rows,
+        state.asked = asked
+        if self._uses_known():
+            known = KnownAnswers(
+                asked.teacher, self.ledger_, labels.classes, asked.identity
             )
-            if self._estimates_error():
-                state.teacher_error = estimate.rate
-            if estimate.proba is not None:
-                state.validation = TeacherChecks(
-                    estimate.rows, estimate.proba, independent=teacher.is_fitted
-                )
-            self.n_teacher_checks_ = estimate.n_paid
-            self.teacher_error_estimate_ = replace(estimate, proba=None)
-            logger.info(
-                "the teacher is wrong on %d of %d labeled rows (%s)",
-                estimate.n_wrong,
-                estimate.n_samples,
-                estimate.method,
+            state.known = known.find(
+                labels.table,
+                labels.pool,
+                with_embeddings=components.objective.needs_embeddings,
             )
-        state.teacher = teacher
-        if not teacher.is_fitted:
-            state.teacher = clone(teacher).fit(X, y, **params)
-            if state.objective.needs_embeddings:
-                # One's own teacher is not paid for each row it looks at.
-                state.embeddings = state.teacher.embed(X)
-        # Deriving it reads the whole teacher: once a fit, not once a round.
-        state.teacher_identity = state.teacher.identity
-        self.teacher_error_ = state.teacher_error
 
-    def _estimates_error(self):
-        return isinstance(self.teacher_error, str)  # "auto"
-
-    def _needs_validation(self):
-        """Tell whether the teacher is to be held against the labeled rows."""
-        if as_objective(self.objective).needs_teacher_checks:
-            return True
-        strategy = as_strategy(self.query_strategy)
-        needed = getattr(strategy, "needs_teacher_error", False)
-        return needed and self._estimates_error()
-
-    def _make_scorer(self, X_val, y_val):
-        """Return a function that scores a student on the rows kept aside."""
-        if X_val is None and y_val is None:
-            return lambda student: None
-        if X_val is None or y_val is None:
-            missing = "y_val" if y_val is None else "X_val"
-            raise ValueError(
-                f"{missing} is None but its partner is not; pass both X_val and y_val, "
-                "or neither."
-            )
-        X_val = check_container(self, X_val, reset=False)
-        return lambda student: float(accuracy_score(y_val, student.predict(X_val)))
-
-    def _nothing_to_ask(self, state):
-        """Say why no round is to be run at all, if so."""
-        if state.schedule:
-            return None
-        return "budget" if state.pool.size else "no_pool"
-
-    def _train_and_record(self, state, round_, start, evidence=None):
+    def _train(self, state, record):
         """Train the student on every label known; afresh unless warm_start."""
-        train_start = perf_counter()
+        start = perf_counter()
         if not self.warm_start:
             state.student = clone(state.student)
-        X = state.table.take(state.rows)
+        labels = state.labels
+        X = labels.table.take(labels.rows)
         fit_student(
             state.student,
             X,
             state.lesson(X),
-            classes=self.classes_,
-            **state.cut_metadata(state.rows),
+            classes=labels.classes,
+            **state.cut_metadata(labels.rows),
         )
-        end = perf_counter()
-        evidence = {
-            **(evidence or {}),
-            "student_score": state.score(state.student),
-            "seconds_student": end - train_start,
-            "seconds_total": end - start,
-        }
-        state.record(round_, **evidence)
-        line = _round_line(state.history[-1])
-        logger.info(line)
+        record.seconds_student = perf_counter() - start
+        record.student_score = state.score(state.student)
+        state.record(record)
+        logger.info(record)
         if self.verbose:
-            print(f"[ActiveDistiller] {line}")
+            print(f"[ActiveDistiller] {record}")
 
-    def _choose(self, state, n_queries):
-        """Ask the strategy for rows; decide whether to stop before paying."""
-        scorer = PoolScorer(
-            state, keep_classes=self.stopping_criterion is not None, n_jobs=self.n_jobs
-        )
-        view = view_pool(state, scorer)
-        strategy = as_strategy(self.query_strategy)
-        start = perf_counter()
-        # A child generator a round: what one round draws moves no other round.
-        positions = strategy.query(view, n_queries, state.random_state.spawn(1)[0])
+    def _choose(self, state, record):
+        """Return the rows to ask for; note what speaks against paying for them."""
+        view, state.view = state.view or self._view(state), None
+        if state.known.size:
+            rows, state.known = state.known, state.known[:0]
+            return rows
+        view.teacher_error = state.asked.error
+        n_queries = min(state.n_left, state.full_size)
+        start, seconds = perf_counter(), view.seconds
+        rows = self._draw(state, view, state.full_size)
+        record.seconds_query = perf_counter() - start - (view.seconds - seconds)
+        if n_queries < state.full_size:
+            # A random part of the full round, so that a larger budget asks for these
+            # rows too.
+            part = state.seeds.generator(state.n_draws - 1).spawn(1)[0]
+            rows = rows[np.sort(part.permutation(rows.size)[:n_queries])]
+        record.take_report(view.report)
+        progress = state.progress
+        progress.no_gain = view.report.get("gain_max", 1.0) <= 0
+        if self.stopping_criterion is not None:
+            progress.compare(state.labels.pool, view.predicted_classes())
+            progress.stable = self.stopping_criterion.should_stop(progress.agreements)
+            record.student_stability = next(reversed(progress.agreements), None)
+        record.seconds_predict = view.seconds
+        return rows
+
+    def _draw(self, state, view, n_queries):
+        """Let the strategy choose rows of the pool."""
+        strategy, generator = state.components.strategy, state.next_generator()
+        positions = strategy.query(view, n_queries, generator)
         positions = check_query(positions, view.n_samples, n_queries, strategy)
-        evidence = {
-            "n_asked": n_queries,
-            "seconds_query": perf_counter() - start - scorer.seconds,
-        }
-        stop = "no_gain" if view.report.get("gain_max", 1.0) <= 0 else None
-        if self.stopping_criterion is not None and self._is_stable(state, scorer):
-            stop = "stable_predictions"
-        if state.agreements:
-            evidence["student_stability"] = state.agreements[-1]
-        evidence["seconds_predict"] = scorer.seconds
-        return state.pool[positions], {**view.report, **evidence}, stop
+        return state.labels.pool[positions]
 
-    def _is_stable(self, state, scorer):
-        """Compare the student's classes on the pool with those of the last round."""
-        winners = np.full(state.table.n_samples, -1, dtype=np.int32)
-        winners[state.pool] = scorer.predicted_classes()
-        if state.classes_before is not None:
-            same = winners[state.pool] == state.classes_before[state.pool]
-            state.agreements.append(float(same.mean()))
-        state.classes_before = winners
-        return self.stopping_criterion.should_stop(state.agreements)
+    def _ask(self, state, rows, record):
+        """Buy labels of the chosen rows, and of others if some get none."""
+        n_missing = self._pay(state, rows, record)
+        while n_missing and not stop_reason(state):
+            n_queries = min(n_missing, state.n_left, state.labels.pool.size)
+            rows = self._draw(state, self._view(state), n_queries)
+            n_missing = self._pay(state, rows, record)
 
-    def _pay(self, state, rows, round_, evidence):
-        """Buy the labels of the chosen rows; decide whether to stop after these."""
-        questions = state.table.take(rows)
+    def _pay(self, state, rows, record):
+        """Buy the labels of some rows; return how many are answered without one."""
+        labels, asked, progress = state.labels, state.asked, state.progress
+        X = labels.table.take(rows)
         start = perf_counter()
-        expected = np.asarray(state.student.predict_proba(questions)).argmax(axis=1)
-        evidence["seconds_predict"] += perf_counter() - start
+        expected = np.asarray(state.student.predict_proba(X)).argmax(axis=1)
+        record.seconds_predict += perf_counter() - start
         purchase = buy_labels(
-            state.teacher,
-            questions,
-            classes=self.classes_,
+            asked.teacher,
+            X,
+            classes=labels.classes,
             ledger=self.ledger_,
             batch_size=self.batch_size,
-            identity=state.teacher_identity,
+            identity=asked.identity,
+            with_embeddings=state.components.objective.needs_embeddings,
+            first_size=asked.first_size,
             row_numbers=rows,
-            with_embeddings=state.objective.needs_embeddings,
         )
-        got = purchase.labeled
-        embeddings = purchase.embeddings
-        state.add(
-            rows[got],
-            purchase.labels[got],
-            round_,
-            None if embeddings is None else embeddings[got],
-        )
+        asked.heard = True
+        got, embeddings = purchase.labeled, purchase.embeddings
+        no_label = purchase.no_label
+        if embeddings is not None:
+            embeddings = embeddings[got]
+        labels.add(rows[got], purchase.labels[got], record.round, embeddings)
+        labels.drop(rows[no_label])
         agreed = (expected == purchase.labels.argmax(axis=1))[got]
-        evidence |= {
-            "n_asked": int(got.sum()),
-            "n_paid": purchase.n_paid,
-            "n_free": purchase.n_free,
-            "n_calls": purchase.n_calls,
-            "student_agreement": float(agreed.mean()) if agreed.size else None,
-            "seconds_teacher": purchase.seconds,
-        }
-        return "ledger_budget" if purchase.n_refused else None
+        n_no_label = int(no_label.sum())
+        record.take_purchase(purchase, n_no_label, int(agreed.sum()))
+        progress.n_asked += int(got.sum()) + n_no_label
+        progress.n_no_label += n_no_label
+        progress.ledger_spent = purchase.n_refused > 0
+        return n_no_label
 
     def _fitted_attributes(self, state):
         """Return what a fit that ended now would leave."""
-        history = list(state.history)
+        history, asked, labels = as_history(state.records), state.asked, state.labels
+
+        def total(name):
+            return sum(record[name] for record in history)
+
         return {
+            "classes_": labels.classes,
             "student_": state.student,
-            "teacher_": self._unwrapped(state.teacher),
+            "teacher_": unwrap_teacher(asked.teacher, self.teacher),
+            "teacher_error_": asked.error,
+            "teacher_error_estimate_": asked.estimate,
+            "n_teacher_checks_": asked.n_checks_paid,
             "history_": history,
-            "labeled_round_": state.labeled_round.copy(),
-            "transduction_": self._transduction(state),
+            "labeled_round_": labels.round.copy(),
+            "transduction_": labels.transduction(self.unlabeled_marker),
             "n_rounds_": history[-1]["round"],
-            "n_queries_": sum(record["n_asked"] for record in history),
-            "n_paid_": sum(record["n_paid"] for record in history),
+            "n_queries_": total("n_asked"),
+            "n_paid_": total("n_paid") + asked.n_checks_paid,
+            "n_free_": total("n_free") + asked.n_checks_free,
+            "n_no_label_": total("n_no_label"),
+            "cost_": asked.bill(total("cost")),
         }
 
     def _finish(self, state):
         """Leave the fitted attributes."""
+        self.termination_condition_ = stop_reason(state)
         for name, value in self._fitted_attributes(state).items():
             setattr(self, name, value)
         logger.info(
-            "stopped after round %d (%s): %d rows asked, %d paid, and %d labeled rows "
-            "paid for validation",
+            "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
+            "checks",
             self.n_rounds_,
             self.termination_condition_,
             self.n_queries_,
             self.n_paid_,
             self.n_teacher_checks_,
         )
-
-    def _unwrapped(self, teacher):
-        """Return the user's kind of teacher, not the adapter made of it here."""
-        if isinstance(teacher, EstimatorTeacher | FunctionTeacher) and not isinstance(
-            self.teacher, BaseTeacher
-        ):
-            names = ("estimator_", "estimator", "function")
-            return next(getattr(teacher, n) for n in names if hasattr(teacher, n))
-        return teacher
-
-    def _transduction(self, state):
-        """Return the labels trained on, in a dtype that also holds the marker."""
-        marker = -1 if self.unlabeled_marker is None else self.unlabeled_marker
-        dtype = np.result_type(self.classes_, np.asarray(marker))
-        if dtype.kind not in "iuf" and not isinstance(marker, str):
-            dtype = np.dtype(object)
-        labels = np.full(state.table.n_samples, marker, dtype=dtype)
-        labels[state.rows] = self.classes_[state.targets.argmax(axis=1)]
-        return labels
 
     def _check_new_rows(self, X):
         """Check rows to predict; their values are the student's to check."""
@@ -815,6 +794,10 @@ class ActiveDistiller(
         for name in ("_metadata_request", "_skl_callbacks"):
             if name in vars(self):
                 setattr(new, name, vars(self)[name])
+        # All clones of one estimator, and theirs, share one ledger in memory.
+        if self._clone_ledger is None and self._ledger_of_clones is None:
+            self._ledger_of_clones = CloneLedger.new()
+        new._clone_ledger = self._clone_ledger or self._ledger_of_clones
         return new
 
     def __sklearn_is_fitted__(self):
@@ -833,13 +816,9 @@ class ActiveDistiller(
         return tags
 
 
-def _round_line(record):
-    """Say in one line what a round did."""
-    return (
-        f"round {record['round']}: {record['n_labeled']} labeled rows, "
-        f"{record['n_asked']} asked, {record['n_paid']} paid, {record['n_free']} free, "
-        f"{record['seconds_total']:.2f} s"
-    )
+def _nothing(proba):
+    """Return one value per row that costs nothing."""
+    return np.zeros(len(proba), dtype=np.float32)
 
 
 def _student_has(self, name):

@@ -2,6 +2,8 @@
 
 from weakref import WeakKeyDictionary
 
+from skadistill._optional import require
+
 __all__ = ["TqdmProgress"]
 
 # A fit's own task -> its bar. Not on the callback, which is pickled and copied.
@@ -31,17 +33,15 @@ class TqdmProgress:
     >>> X = np.linspace(-1, 1, 60)[:, None]
     >>> y = np.where(np.arange(60) % 6 == 0, X[:, 0] > 0, -1)
     >>> distiller = ActiveDistiller(
-    ...     lambda X: X[:, 0] > 0, LogisticRegression(), budget=20, n_rounds=4
+    ...     lambda X: X[:, 0] > 0, LogisticRegression(), budget=20, query_size=5
     ... )
     >>> distiller.set_callbacks(TqdmProgress(disable=None)).fit(X, y).n_rounds_
     4
     """
 
     def __init__(self, **options):
-        from tqdm.auto import tqdm  # only where a bar is wanted
-
         self.options = options
-        self._tqdm = tqdm
+        self._tqdm = require("tqdm.auto", "progress").tqdm
 
     def setup(self, estimator, context):
         """Open the bar."""

@@ -8,6 +8,7 @@ received, and what to do. Classes that scikit-learn's own checks expect to be a
 __all__ = [
     "BudgetError",
     "EmptyPoolError",
+    "EmptyPoolWarning",
     "ExportError",
     "LedgerError",
     "NoLabeledRowsError",
@@ -15,13 +16,16 @@ __all__ = [
     "QueryStrategyError",
     "SingleClassError",
     "SkadistillError",
+    "StudentError",
     "TeacherCallError",
     "TeacherClassesError",
     "TeacherError",
     "TeacherProbabilityError",
     "TeacherShapeError",
+    "TeacherWarning",
     "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
+    "UnsharedLedgerWarning",
 ]
 
 
@@ -51,6 +55,10 @@ class QueryStrategyError(SkadistillError, ValueError):
 
 class ObjectiveError(SkadistillError, ValueError):
     """An objective is unknown, or lacks the evidence that it learns from."""
+
+
+class StudentError(SkadistillError, ValueError, TypeError):
+    """A student is unknown, or lacks what learning from soft labels takes."""
 
 
 class ExportError(SkadistillError, ValueError):
@@ -86,6 +94,18 @@ class TeacherProbabilityError(TeacherError):
 
 class TeacherClassesError(TeacherError):
     """The teacher's classes and the labeled rows' classes disagree."""
+
+
+class EmptyPoolWarning(UserWarning):
+    """There is a budget but no unlabeled row to spend it on."""
+
+
+class TeacherWarning(UserWarning):
+    """The teacher's answers on labeled rows look useless or misordered."""
+
+
+class UnsharedLedgerWarning(UserWarning):
+    """Labels paid in another process will be paid again."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):

@@ -1,22 +1,23 @@
-"""What comes through the two doors of `fit`, checked before anything is paid."""
+"""The rows, labels and metadata of a fit, checked before anything is paid."""
 
 import numpy as np
 from scipy import sparse
+from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from skadistill._compat import validate_data
-from skadistill._rows._containers import is_frame, is_texts
+from skadistill._rows._containers import aligned, is_frame, is_texts, take_rows
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
 from skadistill._validation import unlabeled_mask
 from skadistill.exceptions import NoLabeledRowsError, SingleClassError
 
-__all__ = ["check_container", "check_inputs", "extend_metadata"]
+__all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
 
 
 def check_inputs(estimator, X, y, X_unlabeled):
-    """Check the rows of both doors and find the labeled ones.
+    """Check the rows of X and X_unlabeled and find the labeled ones.
 
     Parameters
     ----------
@@ -30,16 +31,16 @@ def check_inputs(estimator, X, y, X_unlabeled):
     -------
     table : RowTable
         All rows, those of X first.
+    labeled : ndarray of int of shape (n_labeled,)
+        Positions of the labeled rows, ascending.
     given : ndarray of shape (n_labeled,)
         Their labels; numbers that shared an object array with a marker have a
         numeric dtype again.
-    labeled : ndarray of int of shape (n_labeled,)
-        Positions of the labeled rows, ascending.
 
     Raises
     ------
     NoLabeledRowsError, SingleClassError, ValueError
-        If the rows cannot train a first student, or the doors disagree.
+        If the rows cannot train a first student, or X and X_unlabeled differ.
     """
     if y is None:
         raise ValueError(
@@ -70,8 +71,8 @@ def check_inputs(estimator, X, y, X_unlabeled):
             "two classes."
         )
     if X_unlabeled is not None:
-        X_unlabeled = _check_second_door(estimator, X, X_unlabeled)
-    return RowTable(X, X_unlabeled), given, labeled
+        X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
+    return RowTable(X, X_unlabeled), labeled, given
 
 
 def check_container(estimator, X, *, reset, finite=True):
@@ -109,7 +110,7 @@ def check_container(estimator, X, *, reset, finite=True):
     )
 
 
-def _check_second_door(estimator, X, X_unlabeled):
+def _check_unlabeled(estimator, X, X_unlabeled):
     """Check that X_unlabeled holds rows like those of X."""
     if isinstance(X, np.ndarray) or is_frame(X):
         X_unlabeled = as_rows(X_unlabeled, X)
@@ -131,10 +132,6 @@ def _check_second_door(estimator, X, X_unlabeled):
     return check_container(estimator, X_unlabeled, reset=False)
 
 
-class _PerRow(np.ndarray):
-    """Mark an array that has one entry for every row of the table."""
-
-
 def extend_metadata(params, table):
     """Give the rows of X_unlabeled their share of the student's metadata.
 
@@ -153,29 +150,55 @@ def extend_metadata(params, table):
     Raises
     ------
     ValueError
-        If metadata other than ``sample_weight`` has an entry for each row of X and
+        If metadata other than ``sample_weight`` has one entry per row of X and
         there are rows in X_unlabeled.
     """
-    extended = {name: _extend(name, value, table) for name, value in params.items()}
+    n_more = table.n_samples - table.n_first
+    per_row = {k: v for k, v in params.items() if aligned(v, table.n_first)}
+    if "sample_weight" in per_row:
+        weight = np.asarray(per_row["sample_weight"])
+        per_row["sample_weight"] = np.concatenate([weight, np.ones(n_more)])
+    for name in per_row if n_more else ():
+        if name != "sample_weight":
+            raise ValueError(
+                f"{name!r} has one entry for each of the {table.n_first} rows of X "
+                f"but none for the {n_more} rows of X_unlabeled, on which the student "
+                "is trained as well; mark those rows in y instead of using X_unlabeled."
+            )
 
     def cut(rows):
-        return {
-            name: np.asarray(value[rows]) if isinstance(value, _PerRow) else value
-            for name, value in extended.items()
-        }
+        return params | {name: take_rows(v, rows) for name, v in per_row.items()}
 
     return cut
 
 
-def _extend(name, value, table):
-    if not hasattr(value, "__len__") or len(value) != table.n_first:
-        return value
-    value = np.asarray(value)
-    n_more = table.n_samples - table.n_first
-    if n_more and name != "sample_weight":
+def make_scorer(estimator, X_val, y_val):
+    """Return a function that scores a student on rows kept aside.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose features the rows must have.
+    X_val, y_val : as in ``ActiveDistiller.fit``
+        The rows and their labels, or None.
+
+    Returns
+    -------
+    score : callable
+        ``score(student)`` returns the accuracy, or None without such rows.
+
+    Raises
+    ------
+    ValueError
+        If only one of the two is given, or the features differ.
+    """
+    if X_val is None and y_val is None:
+        return lambda student: None
+    if X_val is None or y_val is None:
+        missing = "y_val" if y_val is None else "X_val"
         raise ValueError(
-            f"{name!r} has one entry for each of the {table.n_first} rows of X but "
-            f"none for the {n_more} rows of X_unlabeled, on which the student is "
-            "trained as well; mark those rows in y instead of using X_unlabeled."
+            f"{missing} is None but its partner is not; pass both X_val and y_val, or "
+            "neither."
         )
-    return np.concatenate([value, np.ones(n_more)] if n_more else [value]).view(_PerRow)
+    X_val = check_container(estimator, X_val, reset=False)
+    return lambda student: float(accuracy_score(y_val, student.predict(X_val)))

@@ -11,11 +11,51 @@ from sklearn import get_config
 from skadistill._fit.dask_blocks import align
 from skadistill._rows._sources import PartitionedRows
 from skadistill._rows._table import take_part
+from skadistill.query._base import QueryPool
 
-__all__ = ["PoolScorer", "score_partition", "values_of_partition"]
+__all__ = ["FitPool", "PoolScorer", "score_partition", "values_of_partition"]
 
 # Gains, the probabilities made of them and a copy, in float32.
 _BYTES_OF_A_ROW = 12
+
+
+class FitPool(QueryPool):
+    """Show a strategy the pool of one round of a fit.
+
+    Parameters
+    ----------
+    state : FitState
+        The fit, whose student, rows and classes are shown.
+    keep_classes : bool
+        Whether to remember the predicted class of each row.
+    n_jobs : int or None, default=None
+        Blocks processed at once, by joblib's active backend.
+    """
+
+    def __init__(self, state, *, keep_classes, n_jobs=None):
+        labels = state.labels
+        self._scorer = PoolScorer(state, keep_classes=keep_classes, n_jobs=n_jobs)
+        super().__init__(
+            labels.pool.size,
+            labels.classes,
+            self._scorer,
+            map_proba=self._scorer.map,
+            keep_values=self._scorer.keep_values,
+            student=state.student,
+            teacher_error=state.asked.error,
+            gather_pool=lambda: labels.table.take(labels.pool),
+            gather_labeled=lambda: (labels.table.take(labels.rows), labels.targets),
+        )
+        self.map_proba = self.map_blocks
+
+    @property
+    def seconds(self):
+        """Seconds spent waiting for scores, reading the rows included."""
+        return self._scorer.seconds
+
+    def predicted_classes(self):
+        """Return the position of the predicted class of every row of the pool."""
+        return self._scorer.predicted_classes()
 
 
 class PoolScorer:
@@ -38,9 +78,9 @@ class PoolScorer:
 
     def __init__(self, state, *, keep_classes, n_jobs=None):
         self.student = state.student
-        self.table = state.table
-        self.pool = state.pool
-        self.classes = state.classes
+        self.table = state.labels.table
+        self.pool = state.labels.pool
+        self.classes = state.labels.classes
         self.n_jobs = n_jobs
         self.seconds = 0.0
         self.keep_classes = keep_classes

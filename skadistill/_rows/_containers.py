@@ -1,9 +1,19 @@
 """Containers of rows: count, take and stack them, and tell what kind they are."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import sparse
 
-__all__ = ["aligned", "count_rows", "is_frame", "is_texts", "stack_rows", "take_rows"]
+__all__ = [
+    "aligned",
+    "count_rows",
+    "is_frame",
+    "is_texts",
+    "stack_rows",
+    "take_metadata",
+    "take_rows",
+]
 
 
 def count_rows(X):
@@ -89,8 +99,6 @@ def stack_rows(pieces):
 
         return polars.concat(pieces)
     if hasattr(first, "tocsr"):
-        from scipy import sparse
-
         return sparse.vstack(pieces, format="csr")
     if isinstance(first, list | tuple):
         return [row for piece in pieces for row in piece]
@@ -147,10 +155,62 @@ def is_texts(X):
 
 
 def aligned(value, n_samples):
-    """Tell whether a value holds one entry per row, as sample weights do."""
-    if value is None or isinstance(value, str | bytes | dict):
+    """Tell whether a value holds one entry per row, as sample weights do.
+
+    Parameters
+    ----------
+    value : object
+        Anything that a user may pass beside the rows.
+    n_samples : int
+        The number of rows.
+
+    Returns
+    -------
+    answer : bool
+        True for arrays, sparse matrices, frames and sequences with `n_samples`
+        entries. Strings, bytes, dictionaries, sets, classes and everything without
+        an order or a length are one value, however long.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import aligned
+    >>> aligned([0.5, 1.0, 1.0], 3), aligned("abc", 3), aligned({1, 2, 3}, 3)
+    (True, False, False)
+    """
+    if isinstance(value, str | bytes | bytearray | Mapping | type):
         return False
     shape = getattr(value, "shape", None)
-    if shape is not None:
+    if isinstance(shape, tuple):
         return len(shape) > 0 and shape[0] == n_samples
-    return hasattr(value, "__len__") and len(value) == n_samples
+    if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
+        return False
+    return len(value) == n_samples
+
+
+def take_metadata(params, rows, n_samples):
+    """Take some rows of every parameter that has one entry per row.
+
+    Parameters
+    ----------
+    params : dict
+        Metadata, such as ``sample_weight``.
+    rows : array-like of int of shape (n_taken,)
+        Positions among the rows.
+    n_samples : int
+        The number of rows.
+
+    Returns
+    -------
+    params : dict
+        The same names; values that are not `aligned` are passed on as they are.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import take_metadata
+    >>> take_metadata({"weight": [0.5, 1.0], "note": "a1"}, [1], 2)
+    {'weight': [1.0], 'note': 'a1'}
+    """
+    return {
+        name: take_rows(value, rows) if aligned(value, n_samples) else value
+        for name, value in params.items()
+    }

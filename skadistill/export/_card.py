@@ -8,11 +8,12 @@ from importlib.metadata import version
 from sklearn.pipeline import Pipeline
 from torch import nn
 
-from skadistill.export._optional import require
+from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
-from skadistill.objectives import as_objective
+from skadistill.objectives._as_objective import as_objective
 from skadistill.query import as_strategy
-from skadistill.student import Standardize, StudentNet
+from skadistill.student import StudentNet
+from skadistill.student._module import Standardize
 
 __all__ = ["model_card"]
 
@@ -71,7 +72,7 @@ def model_card(model):
     >>> y[40:50], y[80:100], y[110:] = -1, -1, -1
     >>> distiller = ActiveDistiller(
     ...     LogisticRegression(max_iter=1000), LogisticRegression(max_iter=1000),
-    ...     budget=10, n_rounds=1, random_state=0,
+    ...     budget=10, query_size=10, random_state=0,
     ... ).fit(X, y)
     >>> card = model_card(distiller)
     >>> print(card.select("Rounds").format())
@@ -80,7 +81,7 @@ def model_card(model):
     |   0   |        80       |   0   |  0   |                        |
     |   1   |        90       |   10  |  10  |         1.000          |
     """
-    cards = require("skops.card", "model_card")
+    cards = require("skops.card", "export")
     served = served_model(model)
     distiller = _find_distiller(model)
     card = cards.Card(model, template=None, model_diagram=False)

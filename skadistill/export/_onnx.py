@@ -5,8 +5,8 @@ from scipy.sparse import issparse
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from skadistill._optional import require
 from skadistill.exceptions import ExportError
-from skadistill.export._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.student import StudentNet
 
@@ -76,7 +76,7 @@ def to_onnx(model, X, *, opset=18):
     ['label', 'probabilities']
     """
     for package in ("onnx", "onnxscript", "skl2onnx"):
-        require(package, "to_onnx")
+        require(package, "export")
     from skl2onnx import convert_sklearn
     from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 

@@ -1,5 +1,6 @@
 """Buy labels: look up what is known, ask for the rest, record it, then use it."""
 
+import itertools
 import logging
 from numbers import Integral
 
@@ -26,6 +27,7 @@ def buy_labels(
     max_rows=None,
     identity=None,
     with_embeddings=False,
+    first_size=None,
     row_numbers=None,
 ):
     """Label the rows of `X`, paying only for distinct rows the ledger lacks.
@@ -63,6 +65,9 @@ def buy_labels(
         embedding is not, the embedding is asked for only if the teacher can give it
         alone (``teacher.can_embed_only``); else it stays NaN, and no label is paid
         twice.
+    first_size : int or None, default=None
+        Rows of the first batch, if it should be smaller than the others: an answer
+        that cannot be used then costs these rows only. None: like the others.
     row_numbers : array-like of int of shape (n_samples,) or None, default=None
         The numbers of the rows in messages. None: their positions in `X`.
 
@@ -117,8 +122,9 @@ def buy_labels(
         while len(todo):
             step = batch_size or teacher.claim_size or len(todo)
             n_granted = 0
-            for start in range(0, len(todo), step):
-                n_granted += buyer.pay(todo[start : start + step])
+            for batch in _batches(todo, step, first_size):
+                n_granted += buyer.pay(batch)
+            first_size = None
             todo = buyer.open_rows(todo, progress=n_granted > 0)
         if with_embeddings and teacher.can_embed_only:
             buyer.embed_the_rest(batch_size)
@@ -178,3 +184,10 @@ def _check_count(name, value, smallest):
         raise BudgetError(
             f"{name} is {value!r}; pass an integer of at least {smallest}, or None."
         )
+
+
+def _batches(rows, size, first_size):
+    """Cut rows into batches, the first one perhaps smaller."""
+    first = size if first_size is None else min(size, first_size)
+    bounds = [0, *range(first, len(rows), size), len(rows)]
+    return [rows[start:stop] for start, stop in itertools.pairwise(bounds)]

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
-from skadistill._rows._containers import aligned, take_rows
+from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._rows._folds import deal_folds
 from skadistill.exceptions import TeacherClassesError
 from skadistill.labeling._buy import buy_labels
@@ -39,6 +39,8 @@ class TeacherErrorEstimate:
         them too; None where there was no row.
     rows : ndarray of int of shape (n_samples,)
         Positions, in the rows given, of the rows compared, ascending.
+    cost : float
+        What the rows paid for cost, as far as the teacher names prices.
     """
 
     rate: float
@@ -48,6 +50,7 @@ class TeacherErrorEstimate:
     n_paid: int
     proba: np.ndarray | None
     rows: np.ndarray
+    cost: float = 0.0
 
     def interval(self, level=0.95):
         """Return the bounds between which the error rate lies.
@@ -90,6 +93,7 @@ def estimate_teacher_error(
     batch_size=None,
     random_state=None,
     fit_params=None,
+    first_size=None,
     row_numbers=None,
 ):
     r"""Estimate how often the teacher's first choice is wrong.
@@ -126,6 +130,9 @@ def estimate_teacher_error(
     fit_params : dict or None, default=None
         Passed to the teacher's ``fit``; values with one entry per labeled row are
         sliced with the rows.
+    first_size : int or None, default=None
+        Rows of the first call to a ready teacher, see
+        :func:`skadistill.labeling.buy_labels`.
     row_numbers : array-like of int of shape (n_labeled,) or None, default=None
         The numbers of the rows in messages. None: their positions in `X`.
 
@@ -169,7 +176,7 @@ def estimate_teacher_error(
     rng = check_random_state(random_state)
     numbers = np.arange(len(y)) if row_numbers is None else np.asarray(row_numbers)
     if not teacher.is_fitted:
-        method, n_paid = "cross-fitted", 0
+        method, n_paid, cost = "cross-fitted", 0, 0.0
         rows, proba = _cross_fitted(
             teacher, X, y, truth, classes, cv, rng, fit_params or {}, numbers
         )
@@ -184,11 +191,12 @@ def estimate_teacher_error(
             classes=classes,
             ledger=ledger,
             batch_size=batch_size,
+            first_size=first_size,
             row_numbers=numbers[rows],
         )
         # Without those that the budget or the teacher left without a label.
         rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
-        n_paid = purchase.n_paid
+        n_paid, cost = purchase.n_paid, purchase.cost
     n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
     return TeacherErrorEstimate(
         rate=(n_wrong + 1) / (len(rows) + 2),
@@ -198,6 +206,7 @@ def estimate_teacher_error(
         n_paid=n_paid,
         proba=proba if len(rows) else None,
         rows=rows,
+        cost=cost,
     )
 
 
@@ -226,10 +235,7 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
             share[present if len(present) else slice(None)] = 1.0
             proba[test] = share / share.sum()
             continue
-        params = {
-            name: take_rows(value, train) if aligned(value, len(y)) else value
-            for name, value in fit_params.items()
-        }
+        params = take_metadata(fit_params, train, len(y))
         fold_teacher = clone(teacher).fit(take_rows(X, train), y[train], **params)
         # This teacher is ours alone. It has not seen the classes that its fold
         # lacks, whatever the user allows the final one.

@@ -1,4 +1,4 @@
-"""What both doors of this room need: labels as an array, rows of anything."""
+"""Labels as an array, some of them missing."""
 
 import numpy as np
 

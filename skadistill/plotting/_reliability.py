@@ -143,8 +143,8 @@ class TeacherReliabilityDisplay(Display):
     def frame(self):
         """Return the bins as a pandas DataFrame, one row each.
 
-        The columns are the ``margin`` drawn at, and those of
-        :meth:`~skadistill.objectives.TeacherReliability.to_frame`.
+        The columns are the ``margin`` in the middle of the bin and the values per bin
+        of :func:`~skadistill.objectives.teacher_reliability`.
         """
         return make_frame({"margin": self.margins}).join(self.reliability.to_frame())
 

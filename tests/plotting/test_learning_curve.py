@@ -19,7 +19,7 @@ def fit(seed=0, ledger=None, *, X_val=PROBLEM.X_test, y_val=PROBLEM.y_test):
         PROBLEM.teacher,
         LogisticRegression(),
         budget=30,
-        n_rounds=2,
+        query_size=15,
         ledger=ledger,
         random_state=seed,
     )
@@ -122,14 +122,14 @@ def test_what_has_no_scores_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("missing", "use"),
+    ("missing", "extra", "use"),
     [
-        ("matplotlib.pyplot", LearningCurveDisplay.plot),
-        ("pandas", lambda display: display.frame),
+        ("matplotlib.pyplot", "plotting", LearningCurveDisplay.plot),
+        ("pandas", "pandas", lambda display: display.frame),
     ],
 )
-def test_a_missing_package_is_named(display, monkeypatch, missing, use):
+def test_a_missing_package_is_named(display, monkeypatch, missing, extra, use):
     """The display itself needs neither matplotlib nor pandas."""
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=f"pip install {missing.split('.')[0]}"):
+    with pytest.raises(ImportError, match=rf"{missing}.*skadistill\[{extra}\]"):
         use(display)

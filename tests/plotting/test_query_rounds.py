@@ -23,7 +23,7 @@ def fit(n_features):
         10, 40, 10, n_features=n_features, random_state=0
     )
     distiller = ActiveDistiller(
-        problem.teacher, LogisticRegression(), budget=6, n_rounds=2, random_state=0
+        problem.teacher, LogisticRegression(), budget=6, query_size=3, random_state=0
     )
     distiller.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
     return distiller, problem

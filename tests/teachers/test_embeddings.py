@@ -414,7 +414,7 @@ def test_embeddings_of_a_new_teacher_are_kept_without_any_label(ledger):
     assert not ledger.lookup(keys, "t", [0, 1])[0].any()
     spent = ledger.summary()["teachers"]["t"]
     assert (spent["n_paid"], spent["n_calls"], spent["cost"]) == (0, 1, 0.5)
-    with pytest.raises(LedgerError, match=r"3 columns where those recorded .* have 2"):
+    with pytest.raises(LedgerError, match=r"3 columns but those recorded .* have 2"):
         ledger.record_embeddings(keys, "t", np.ones((3, 3)))
 
 

@@ -164,7 +164,7 @@ def test_a_distiller_asks_the_same_rows_through_it(tmp_path):
     for teacher in (LogisticRegression(), LogisticRegression().fit(rows, y)):
         models = [
             ActiveDistiller(
-                who, LogisticRegression(), budget=40, n_rounds=2, random_state=0
+                who, LogisticRegression(), budget=40, query_size=20, random_state=0
             )
             for who in (teacher, ParallelTeacher(teacher, 6, n_jobs=2))
         ]

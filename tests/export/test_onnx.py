@@ -74,7 +74,7 @@ def net(**kwargs):
 
 def distiller(student):
     return ActiveDistiller(
-        LogisticRegression(), student, budget=8, n_rounds=2, random_state=0
+        LogisticRegression(), student, budget=8, query_size=4, random_state=0
     )
 
 
@@ -191,7 +191,9 @@ def test_texts():
 def test_searches_leave_with_their_best():
     """Of a search over distillers the student of the best one is written."""
     folds = [(np.arange(0, 150, 2), np.flatnonzero(PARTLY != -1))]
-    search = GridSearchCV(distiller(LogisticRegression()), {"n_rounds": [1]}, cv=folds)
+    search = GridSearchCV(
+        distiller(LogisticRegression()), {"query_size": [8]}, cv=folds
+    )
     assert_same_answers(search.fit(X32, PARTLY), X32)
 
 
@@ -246,7 +248,7 @@ def test_unfitted_models():
 def test_missing_packages_are_named(monkeypatch, package):
     """The error names the package and the extra that brings it."""
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"{package}, which .*skadistill\[export\]"):
+    with pytest.raises(ImportError, match=rf"{package} .*skadistill\[export\]"):
         to_onnx(LogisticRegression().fit(X32, Y), X32)
 
 

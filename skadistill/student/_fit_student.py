@@ -1,86 +1,17 @@
-"""Any classifier as a student: one door for nets, pipelines and weighted rows."""
+"""Fit any classifier to a teacher's probabilities: nets, pipelines, weighted rows."""
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import _num_samples, has_fit_parameter
+from sklearn.utils.validation import has_fit_parameter
 
-from skadistill.exceptions import ObjectiveError
+from skadistill.exceptions import ObjectiveError, StudentError
 from skadistill.objectives import Lesson
 from skadistill.student._checks import check_soft_targets
-from skadistill.student._net import StudentNet
 from skadistill.student._reweight import check_new_weights
+from skadistill.student._soft_labels import expand_soft_labels
 
-__all__ = ["as_student", "default_student", "expand_soft_labels", "fit_student"]
-
-
-def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-3):
-    """Turn rows with probabilities into labeled rows with weights.
-
-    A row with weight :math:`w_i` and target :math:`t_i` becomes one copy per
-    class, labeled :math:`c` and weighing :math:`w_i t_{ic}`. For every learner
-    whose loss is a weighted sum over rows, training on the copies is training on
-    the cross-entropy with soft targets.
-
-    Parameters
-    ----------
-    X : array-like, sparse matrix, frame or list of length n_samples
-        Rows of any kind that can be indexed.
-    targets : array-like of shape (n_samples, n_classes)
-        Probabilities; rows sum to 1.
-    classes : array-like of shape (n_classes,)
-        Sorted labels of the columns.
-    sample_weight : array-like of shape (n_samples,) or None, default=None
-        Weights of the rows; None means 1.
-    threshold : float, default=1e-3
-        Copies for classes less likely than this are left out and the row's other
-        copies take over their weight. A class that no row would keep stays at
-        its likeliest row, so that it is not forgotten.
-
-    Returns
-    -------
-    X : same type as `X`, n_copies rows
-        The copies, those of one row next to each other.
-    y : ndarray of shape (n_copies,)
-        Labels.
-    weight : ndarray of shape (n_copies,)
-        Weights; over the copies of a row they sum to the row's weight.
-
-    Examples
-    --------
-    >>> from skadistill.student import expand_soft_labels
-    >>> expand_soft_labels(
-    ...     ["a", "b"], [[0.25, 0.75], [1.0, 0.0]], ["no", "yes"]
-    ... )
-    (['a', 'a', 'b'], array(['no', 'yes', 'no'], dtype='<U3'), array([0.25, 0.75, 1. ]))
-    """
-    _, classes = check_soft_targets(targets, classes)
-    targets = np.asarray(targets, dtype=np.float64)
-    n_samples = len(targets)
-    if _num_samples(X) != n_samples:
-        raise ValueError(
-            f"X and targets must have one row each per sample, got {_num_samples(X)} "
-            f"rows of X and {n_samples} of targets; pass the same rows."
-        )
-    if not 0 <= threshold < 1:
-        raise ValueError(
-            f"threshold must be a probability below 1, got {threshold!r}; pass for "
-            "example 1e-3."
-        )
-    # The likeliest class of a row always stays, whatever the threshold.
-    keep = (targets >= np.minimum(threshold, targets.max(axis=1))[:, None]) & (
-        targets > 0
-    )
-    for column in np.flatnonzero(~keep.any(axis=0)):
-        row = targets[:, column].argmax()
-        keep[row, column] = targets[row, column] > 0
-    mass = np.where(keep, targets, 0.0)
-    mass /= mass.sum(axis=1, keepdims=True)
-    if sample_weight is not None:
-        mass *= np.asarray(sample_weight, dtype=np.float64)[:, None]
-    rows, columns = np.nonzero(keep)
-    return _safe_indexing(X, rows), classes[columns], mass[rows, columns]
+__all__ = ["fit_student"]
 
 
 def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
@@ -114,8 +45,8 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
 
     Raises
     ------
-    TypeError
-        If the estimator is no classifier or its `fit` takes no weights.
+    StudentError
+        If the estimator is not a classifier or its `fit` takes no weights.
     ValueError
         If the fitted estimator knows other classes than `classes`.
 
@@ -142,7 +73,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     elif hasattr(estimator, "fit_soft") or _is_weighted_classifier(estimator):
         _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params)
     else:
-        raise TypeError(
+        raise StudentError(
             "a student must be a classifier whose fit takes sample_weight, or have a "
             f"method fit_soft, got {estimator!r}; use for example StudentNet or "
             "LogisticRegression."
@@ -226,59 +157,3 @@ def _fit_pipeline(pipeline, X, lesson, classes, sample_weight, fit_params):
         # With `memory` set the fitted steps are copies that only `head` holds.
         pipeline.steps[:-1] = head.steps
     fit_student(last, X, lesson, classes=classes, sample_weight=sample_weight, **own)
-
-
-def default_student(random_state=None):
-    """Create the student that is trained when none is named.
-
-    Parameters
-    ----------
-    random_state : int, RandomState instance or None, default=None
-        Seed of the net.
-
-    Returns
-    -------
-    student : StudentNet
-        An unfitted net with default settings.
-    """
-    return StudentNet(random_state=random_state)
-
-
-def as_student(student=None, random_state=None):
-    """Make an unfitted student of one's own from what a user passed.
-
-    Parameters
-    ----------
-    student : classifier, Pipeline or None, default=None
-        Cloned; None stands for :func:`default_student`.
-    random_state : int, RandomState instance or None, default=None
-        Where the clone or one of its parts has a `random_state` that is None, it
-        is set to a number drawn from this one. None leaves all as they are.
-
-    Returns
-    -------
-    student : estimator
-        An unfitted student; the original is not touched.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.student import as_student
-    >>> as_student(LogisticRegression(), random_state=0).random_state is None
-    False
-    """
-    if isinstance(student, type):
-        raise TypeError(
-            f"student must be an instance, got the class {student.__name__}; pass "
-            f"{student.__name__}()."
-        )
-    student = default_student() if student is None else clone(student)
-    if random_state is None:
-        return student
-    random_state = check_random_state(random_state)
-    settings = {
-        key: random_state.randint(np.iinfo(np.int32).max)
-        for key, value in sorted(student.get_params(deep=True).items())
-        if value is None and (key == "random_state" or key.endswith("__random_state"))
-    }
-    return student.set_params(**settings) if settings else student

@@ -1,4 +1,4 @@
-"""Costs: what the student would be, known before it is trained."""
+"""Sizes: what the student would be, known before it is trained."""
 
 import time
 import warnings
@@ -23,7 +23,7 @@ from skadistill.search import (
     count_params,
     measure_latency,
 )
-from skadistill.search._cost import CostMeter, build_untrained
+from skadistill.search._size import SizeMeter, build_untrained
 
 X, Y = load_iris(return_X_y=True)
 NET = StudentNet(LayeredMLP, module__width_1=8, module__width_2=5, max_epochs=3)
@@ -33,7 +33,7 @@ MACS = 4 * 8 + 8 * 5 + 5 * 3
 
 
 def teacher(rows):
-    raise AssertionError("measuring a cost must not ask the teacher")
+    raise AssertionError("measuring a size must not ask the teacher")
 
 
 NETWORKS = {
@@ -165,7 +165,7 @@ def test_latency_is_the_median_time_of_predicting_the_batch(monkeypatch):
             batches.append(len(X))
             now[0] += next(durations)
 
-    monkeypatch.setattr("skadistill.search._cost.perf_counter", lambda: now[0])
+    monkeypatch.setattr("skadistill.search._size.perf_counter", lambda: now[0])
     seconds = measure_latency(Slow(), X, Y, batch=X[:7], n_repeats=5)
     assert seconds == 1.0
     assert batches == [7] * 6
@@ -194,9 +194,9 @@ class Odd(ClassifierMixin, BaseEstimator):
 
 def test_an_estimator_without_a_network_needs_a_function():
     """The message names the class and what would be understood."""
-    with pytest.raises(TypeError, match=r"cost of LogisticRegression is not known"):
+    with pytest.raises(TypeError, match=r"size of LogisticRegression is not known"):
         count_params(LogisticRegression(), X, Y)
-    with pytest.raises(TypeError, match=r"cost of Odd .* pass a function"):
+    with pytest.raises(TypeError, match=r"size of Odd .* pass a function"):
         count_macs(Pipeline([("odd", Odd())]), X, Y)
 
 
@@ -208,12 +208,12 @@ def test_a_module_that_does_not_take_the_parameter_is_named():
 
 
 def test_a_meter_sets_parameters_on_clones():
-    """Named costs and functions see the candidate's parameters; the original stays."""
-    assert CostMeter(NET, "params", X, Y, None)({"module__width_1": 1}) == (
+    """Named sizes and functions see the candidate's parameters; the original stays."""
+    assert SizeMeter(NET, "params", X, Y, None)({"module__width_1": 1}) == (
         5 + 2 * 5 + 6 * 3
     )
-    assert CostMeter(NET, "macs", X, Y, None)({"module__width_2": 0}) == 4 * 8 + 8 * 3
-    meter = CostMeter(NET, lambda e: e.get_params()["lr"], X, Y, None)
+    assert SizeMeter(NET, "macs", X, Y, None)({"module__width_2": 0}) == 4 * 8 + 8 * 3
+    meter = SizeMeter(NET, lambda e: e.get_params()["lr"], X, Y, None)
     assert meter({"lr": 0.25}) == 0.25
     assert NET.get_params()["module__width_1"] == 8
 
@@ -221,11 +221,11 @@ def test_a_meter_sets_parameters_on_clones():
 def test_a_meter_of_latency_draws_its_batch_once(monkeypatch):
     """At most 256 rows, the same for each candidate and for the same random_state."""
     rows = np.arange(600.0)[:, None]
-    meters = [CostMeter(NET, "latency", rows, None, seed) for seed in (0, 0, 1)]
+    meters = [SizeMeter(NET, "latency", rows, None, seed) for seed in (0, 0, 1)]
     batches = [meter.options["batch"] for meter in meters]
     assert len(np.unique(batches[0])) == 256
     np.testing.assert_array_equal(batches[0], batches[1])
     assert not np.array_equal(batches[0], batches[2])
     start = time.perf_counter()
-    seconds = CostMeter(NET, "latency", X, Y, 0)({"module__width_1": 4})
+    seconds = SizeMeter(NET, "latency", X, Y, 0)({"module__width_1": 4})
     assert 0 < seconds < time.perf_counter() - start

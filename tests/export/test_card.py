@@ -35,7 +35,7 @@ def by_petals(X):
 
 def distiller(teacher=by_petals, student=None, **kwargs):
     student = student or LogisticRegression(max_iter=500)
-    settings = {"budget": 8, "n_rounds": 2, "random_state": 0} | kwargs
+    settings = {"budget": 8, "query_size": 4, "random_state": 0} | kwargs
     return ActiveDistiller(teacher, student, **settings)
 
 
@@ -151,7 +151,7 @@ def test_nets_state_their_size():
     "model",
     [
         make_pipeline(StandardScaler(), distiller(lambda X: np.eye(3)[[0] * len(X)])),
-        GridSearchCV(distiller(LogisticRegression(max_iter=500)), {"n_rounds": [2]}),
+        GridSearchCV(distiller(LogisticRegression(max_iter=500)), {"query_size": [4]}),
     ],
     ids=["pipeline", "search"],
 )
@@ -199,5 +199,5 @@ def test_unfitted_models_and_missing_packages(monkeypatch):
     with pytest.raises(NotFittedError):
         model_card(distiller())
     monkeypatch.setitem(sys.modules, "skops.card", None)
-    with pytest.raises(ImportError, match=r"skops, which .*skadistill\[export\]"):
+    with pytest.raises(ImportError, match=r"skops .*skadistill\[export\]"):
         model_card(distiller())

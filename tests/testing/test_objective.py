@@ -10,11 +10,11 @@ from skadistill.objectives import (
     Corrected,
     Debiased,
     Evidence,
-    LessonLoss,
     Objective,
     SLaM,
     SoftTargets,
 )
+from skadistill.objectives._loss import LessonLoss
 from skadistill.testing import check_objective
 from skadistill.testing._objective import make_evidence
 
@@ -192,7 +192,7 @@ class Asking(Sound):
 class Pretending(Sound):
     uses_teacher_checks = True
 
-    def _refuse_without(self, evidence):
+    def _check_evidence(self, evidence):
         pass
 
 
@@ -216,7 +216,7 @@ class Freezing(Sound):
     ("broken", "message"),
     [
         (Rescaling, "changes the parameter 'scale'; it must only store"),
-        (Remembering, r"leaves the attributes \['last'\] behind"),
+        (Remembering, r"lesson sets the attributes \['last'\]"),
         (Unlearned, "lesson returned ndarray"),
         (Scaled, "targets sum to between 0.[45].* and 0.5.*, not to 1"),
         (Boundless, r"alpha lie between 1.5 and 1.5, not all in \(0, 1\]"),
@@ -230,29 +230,29 @@ class Freezing(Sound):
         (Silenced, "reweight returned nothing but zeros"),
         (Smoothing, "the targets of given rows are changed"),
         (Mixing, "the loss of given rows is not the cross-entropy"),
-        (Favouring, "given rows do not weigh alike"),
+        (Favouring, "given rows do not have equal weights"),
         (Counting, "permuting the rows does not permute weights"),
         (CountingLate, "does not permute what reweight returns"),
         (Meddling, "the evidence's targets were changed in place"),
         (Rolling, "the same evidence twice gives a different lesson: weights"),
-        (Asking, "fails without embeddings, but does not say it needs them"),
-        (Pretending, "says it needs validation, but does not ask for them"),
-        (Jealous, "SoftTargets with defaults under it changes weights"),
+        (Asking, "fails without embeddings, but does not say it needs it"),
+        (Pretending, "says it needs teacher_checks, but does not raise without"),
+        (Jealous, "SoftTargets with defaults as its base changes weights"),
         (Freezing, "the loss has gradients that are not finite"),
     ],
 )
-def test_a_breach_is_told(broken, message):
+def test_a_broken_contract_is_named(broken, message):
     with pytest.raises(AssertionError, match=message):
         check_objective(broken())
 
 
 def test_the_sound_one_passes():
-    """What the broken ones inherit is no breach by itself."""
+    """The base class of the broken objectives keeps the contract."""
     check_objective(Sound())
 
 
 def test_only_objectives_are_checked():
-    with pytest.raises(AssertionError, match="'soft' is no instance of"):
+    with pytest.raises(AssertionError, match="'soft' is not an instance of"):
         check_objective("soft")
 
 

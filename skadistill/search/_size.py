@@ -1,4 +1,4 @@
-"""What a student costs, measured on the student it would be, before any training."""
+"""The size of a student, measured before it is trained."""
 
 import math
 import warnings
@@ -11,35 +11,34 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import _num_samples
+from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from torch import nn
 
+from skadistill._rows._containers import count_rows, take_rows
 from skadistill._validation import unlabeled_mask
 from skadistill.student import StudentNet, as_student
 from skadistill.student._assembly import parameter_names
 
-__all__ = ["COSTS", "build_untrained", "count_macs", "count_params", "measure_latency"]
+__all__ = ["SIZES", "build_untrained", "count_macs", "count_params", "measure_latency"]
 
 LATENCY_ROWS = 256
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def count_params(estimator, X, y=None):
-    """Count the numbers that training an estimator would set.
+    """Count the trainable parameters of the network that an estimator would build.
 
     Parameters
     ----------
     estimator : estimator
         A :class:`~skadistill.student.StudentNet` or another skorch net, an
         ``MLPClassifier`` or ``MLPRegressor``, a ``Pipeline`` that ends in one, or an
-        ``ActiveDistiller`` whose student is one: then the student is what is
-        counted.
+        ``ActiveDistiller`` whose student is one; then the student is counted.
     X : array-like of shape (n_samples, n_features, ...)
         Rows it would be trained on. The leading steps of a pipeline are fitted on
-        them, since they decide how many columns the network sees; where that is
-        slow, ``Pipeline(memory=...)`` does it once.
+        them, since they decide how many columns the network sees; if that is slow,
+        ``Pipeline(memory=...)`` does it only once.
     y : array-like of shape (n_samples,), default=None
         Labels, for the number of classes.
 
@@ -63,10 +62,10 @@ def count_params(estimator, X, y=None):
 
 
 def count_macs(estimator, X, y=None):
-    """Count the multiplications with a weight that predicting one row takes.
+    """Count the multiply-accumulate operations of predicting one row.
 
-    Linear and convolutional layers are counted, whatever the module calls them;
-    biases, activations, pooling and normalization are not.
+    Linear and convolutional layers are counted; biases, activations, pooling and
+    normalization are not.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def count_macs(estimator, X, y=None):
         if isinstance(layer, (nn.Linear, *_CONVOLUTIONS))
     ]
     try:
-        built.predict(_safe_indexing(X, [0]))
+        built.predict(take_rows(X, [0]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -117,13 +116,13 @@ def count_macs(estimator, X, y=None):
 
 
 def measure_latency(estimator, X, y=None, *, batch=None, n_repeats=15):
-    """Time the prediction of a batch by the student that would be trained.
+    """Measure the seconds in which an estimator would predict a batch.
 
     Parameters
     ----------
     estimator : estimator
-        As in :func:`count_params`. Of a pipeline all steps are timed, of an
-        ``ActiveDistiller`` the student.
+        As in :func:`count_params`. All steps of a pipeline are timed, and the student
+        of an ``ActiveDistiller``.
     X : array-like of shape (n_samples, n_features, ...)
         Rows it would be trained on.
     y : array-like of shape (n_samples,), default=None
@@ -131,7 +130,7 @@ def measure_latency(estimator, X, y=None, *, batch=None, n_repeats=15):
     batch : array-like of shape (n_batch_rows, n_features, ...) or None, default=None
         The rows to predict. None: `X`.
     n_repeats : int, default=15
-        Predictions timed, after one that is not.
+        Number of timed predictions, after one that is not timed.
 
     Returns
     -------
@@ -158,42 +157,42 @@ def measure_latency(estimator, X, y=None, *, batch=None, n_repeats=15):
     return median(seconds)
 
 
-COSTS: dict[str, Callable] = {
+SIZES: dict[str, Callable] = {
     "latency": measure_latency,
     "macs": count_macs,
     "params": count_params,
 }
 
 
-class CostMeter:
-    """Measure the cost of an estimator under different parameters.
+class SizeMeter:
+    """Measure the size of an estimator under different parameters.
 
     Parameters
     ----------
     estimator : estimator
         Cloned for every measurement.
-    cost : str or callable
-        A name in ``COSTS`` or ``cost(estimator) -> float``.
+    size : str or callable
+        A name in ``SIZES`` or ``size(estimator) -> float``.
     X, y : array-like
         The training rows.
     random_state : int, RandomState or None
         Draws the rows whose prediction is timed.
     """
 
-    def __init__(self, estimator, cost, X, y, random_state):
+    def __init__(self, estimator, size, X, y, random_state):
         self.estimator = estimator
-        self.cost = cost
+        self.size = size
         self.X, self.y = X, y
         self.options: dict = {}
-        if cost == "latency":
-            n_samples = _num_samples(X)
+        if size == "latency":
+            n_samples = count_rows(X)
             rows = check_random_state(random_state).permutation(n_samples)[
                 :LATENCY_ROWS
             ]
-            self.options["batch"] = _safe_indexing(X, rows)
+            self.options["batch"] = take_rows(X, rows)
 
     def __call__(self, params):
-        """Return the cost under these parameters.
+        """Return the size under these parameters.
 
         Parameters
         ----------
@@ -202,17 +201,17 @@ class CostMeter:
 
         Returns
         -------
-        cost : float
-            The measurement.
+        size : float
+            Its size.
         """
         estimator = clone(self.estimator).set_params(**clone(params, safe=False))
-        if callable(self.cost):
-            return self.cost(estimator)
-        return COSTS[self.cost](estimator, self.X, self.y, **self.options)
+        if callable(self.size):
+            return self.size(estimator)
+        return SIZES[self.size](estimator, self.X, self.y, **self.options)
 
 
 def build_untrained(estimator, X, y=None):
-    """Build what an estimator would be after `fit`, but with untrained weights.
+    """Return an estimator as it would be after `fit`, but with untrained weights.
 
     Parameters
     ----------
@@ -226,18 +225,18 @@ def build_untrained(estimator, X, y=None):
     Returns
     -------
     built : estimator
-        A clone that predicts.
+        A clone that can predict.
 
     Raises
     ------
     TypeError
-        If the estimator holds no network.
+        If the estimator contains no network.
     """
     if isinstance(estimator, Pipeline):
         return _build_pipeline(estimator, X, y)
     if _is_distiller(estimator):
         labeled = np.flatnonzero(~unlabeled_mask(y, estimator.unlabeled_marker))
-        X, y = _safe_indexing(X, labeled), np.asarray(y)[labeled]
+        X, y = take_rows(X, labeled), np.asarray(y)[labeled]
         if y.dtype == object and not isinstance(y[0], str):
             y = np.asarray(y.tolist())  # numbers that shared the array with a marker
         return build_untrained(as_student(estimator.student), X, y)
@@ -248,8 +247,8 @@ def build_untrained(estimator, X, y=None):
     if isinstance(estimator, (MLPClassifier, MLPRegressor)):
         return _build_mlp(estimator, X, y)
     raise TypeError(
-        f"the cost of {type(estimator).__name__} is not known; pass a function "
-        "cost(estimator) -> float, or use a StudentNet, another skorch net, an "
+        f"the size of {type(estimator).__name__} is not known; pass a function "
+        "size(estimator) -> float, or use a StudentNet, another skorch net, an "
         "MLPClassifier, a Pipeline that ends in one or an ActiveDistiller with such a "
         "student."
     )
@@ -269,7 +268,7 @@ def _build_pipeline(pipeline, X, y):
 
 
 def _build_student(net, X, y):
-    """Fit for no epochs, on few rows: they need only show the shape and all classes."""
+    """Fit for no epochs on a few rows, which show the shape and all classes."""
     net = clone(net).set_params(
         max_epochs=0, callbacks="disable", compile=False, train_split=None, verbose=0
     )
@@ -279,10 +278,10 @@ def _build_student(net, X, y):
         else ("n_samples" in parameter_names(net.module))
     )
     if sized and "module__n_samples" not in net.get_params():
-        net.set_params(module__n_samples=_num_samples(X))
+        net.set_params(module__n_samples=count_rows(X))
     rows = _few_rows(y)
     try:
-        return net.fit(_safe_indexing(X, rows), _safe_indexing(y, rows))
+        return net.fit(take_rows(X, rows), take_rows(y, rows))
     except TypeError as error:
         raise ValueError(
             f"the module cannot be created with {net.get_params_for('module')!r}: "
@@ -298,23 +297,23 @@ def _build_mlp(mlp, X, y):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return mlp.fit(_safe_indexing(X, rows), _safe_indexing(y, rows))
+        return mlp.fit(take_rows(X, rows), take_rows(y, rows))
 
 
 def _few_rows(y):
-    """List one row of each class, thrice: scikit-learn warns of rarer classes."""
+    """List one row of each class three times: scikit-learn warns of rarer classes."""
     return np.tile(np.unique(np.asarray(y), return_index=True)[1], 3)
 
 
 def _network(built):
-    """Find the torch module or the scikit-learn MLP in what was built."""
+    """Return the torch module or the scikit-learn MLP of a built estimator."""
     if isinstance(built, Pipeline):
         return _network(built.steps[-1][1])
     return built.module_ if isinstance(built, NeuralNet) else built
 
 
 def _is_distiller(estimator):
-    """Tell an ActiveDistiller, which lives on this floor and cannot be imported."""
+    """Tell whether this is an ActiveDistiller, which cannot be imported from here."""
     return all(
         hasattr(estimator, name) for name in ("teacher", "student", "unlabeled_marker")
     )

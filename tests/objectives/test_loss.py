@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from skadistill.objectives import Lesson, LessonLoss
+from skadistill.objectives import Lesson
+from skadistill.objectives._loss import LessonLoss
 
 
 def random_lesson(rng, n=6, c=3, s=2, parts=()):
