@@ -214,6 +214,7 @@ def prepare_teacher(
             random_state=seed,
             fit_params=fit_params,
             first_size=asked.first_size,
+            row_numbers=labels.rows,
         )
         asked.heard = True
         if teacher_error == "auto":

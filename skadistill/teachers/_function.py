@@ -56,6 +56,10 @@ class FunctionTeacher(CalledTeacher):
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
+    on_invalid : {"raise", "skip"}, default="raise"
+        What an unusable answer is, such as an unknown label or probabilities that do
+        not sum to 1: an error, once the other answers are recorded; or no label,
+        which is paid for, recorded, and left out of the training.
 
     Attributes
     ----------
@@ -97,6 +101,7 @@ class FunctionTeacher(CalledTeacher):
         allow_extra_classes=False,
         embedding=None,
         cost_per_row=None,
+        on_invalid="raise",
     ):
         self.function = function
         self.classes = classes
@@ -106,6 +111,7 @@ class FunctionTeacher(CalledTeacher):
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
         self.cost_per_row = cost_per_row
+        self.on_invalid = on_invalid
 
     @property
     def classes_(self):

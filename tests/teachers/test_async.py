@@ -8,14 +8,15 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
@@ -31,9 +32,9 @@ from skadistill.exceptions import (
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
-from skadistill.teachers import Answer, AsyncTeacher, as_teacher
-from skadistill.teachers._async import _engine_of
-from skadistill.teachers._retries import is_retryable, retry_after, status_of
+from skadistill.teachers import Answer, AsyncTeacher, NoLabel, _request, as_teacher
+from skadistill.teachers._async import _limits_of
+from skadistill.teachers._request import AsyncRequest
 
 CLASSES = ["down", "up"]
 SECRET = "sk-this-must-not-be-anywhere"
@@ -290,17 +291,6 @@ def test_calls_in_flight_are_limited(server):
     assert server.peak == 3
 
 
-class RecordedLimiter:
-    made: list = []
-
-    def __init__(self, max_rate, time_period):
-        self.max_rate, self.time_period, self.taken = max_rate, time_period, []
-        self.made.append(self)
-
-    async def acquire(self, amount=1):
-        self.taken.append(amount)
-
-
 def test_rows_are_claimed_a_few_calls_at_a_time(server):
     """What is claimed is what a kill can lose; the purchase may say otherwise."""
     claimed = []
@@ -317,12 +307,14 @@ def test_rows_are_claimed_a_few_calls_at_a_time(server):
     assert claimed == [40, 10, 50]
 
 
-def test_every_try_waits_for_its_turn(server, monkeypatch):
-    """Each request, tried again or not, takes its share of both limits."""
-    import aiolimiter
+def most_within(times, seconds):
+    """Return how many of some moments fall into one window of time."""
+    times = np.sort(times)
+    return max(np.searchsorted(times, t + seconds) - i for i, t in enumerate(times))
 
-    monkeypatch.setattr(aiolimiter, "AsyncLimiter", RecordedLimiter)
-    monkeypatch.setattr(RecordedLimiter, "made", [])
+
+def test_every_try_waits_for_its_turn(server):
+    """Each request, a retry or not, takes its share of both limits."""
     X = rows(5)
     server.faults = {str(X[0, 0]): ["503", "429"]}
     teacher = teacher_of(
@@ -333,13 +325,73 @@ def test_every_try_waits_for_its_turn(server, monkeypatch):
     )
     teacher.ask(X, CLASSES)
     teacher.ask(X, CLASSES)
-    requests, tokens = RecordedLimiter.made  # one of each, for both questions
-    assert (requests.max_rate, tokens.max_rate) == (30, 100)
-    assert requests.time_period == tokens.time_period == 60
-    assert requests.taken == [1] * 12
-    assert tokens.taken == [7] * 12
-    with pytest.raises(TeacherError, match="a call has 105 tokens where"):
+    limits = _limits_of(teacher)
+    assert [amount for _, amount in limits.requests.started] == [1] * 12
+    assert [amount for _, amount in limits.tokens.started] == [7] * 12
+    with pytest.raises(TeacherError, match="a call has 105 tokens but"):
         clone(teacher).set_params(batch_size=15).ask(rows(15), CLASSES)
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
+def test_limits_hold_from_the_first_minute_on(limit):
+    """No window of a minute, here 0.3 s, sees more than the limit; none is wasted."""
+    times = []
+
+    async def ask(X):
+        times.append(time.monotonic())
+        return ["up"]
+
+    teacher = AsyncTeacher(
+        ask, name="t", max_concurrency=16, count_tokens=len, **{limit: 6}
+    )
+    window = getattr(_limits_of(teacher), limit.partition("_")[0])
+    assert window.seconds >= 60
+    window.seconds = 0.3
+    teacher.ask(np.zeros((20, 1)), CLASSES)
+    assert most_within(times, 0.29) == 6
+    assert 0.85 < max(times) - min(times) < 3
+
+
+def test_less_than_one_request_a_minute():
+    """A limit of one half is one request in two minutes."""
+    times = []
+
+    async def ask(X):
+        times.append(time.monotonic())
+        return ["up"]
+
+    teacher = AsyncTeacher(ask, name="t", requests_per_minute=0.5)
+    _limits_of(teacher).requests.seconds = 0.1
+    teacher.ask(np.zeros((3, 1)), CLASSES)
+    assert np.diff(times).min() >= 0.2
+
+
+def test_a_limit_is_kept_when_other_parameters_change():
+    """`set_params` does not start a new minute."""
+    teacher = AsyncTeacher(sign, name="t", requests_per_minute=100)
+    for timeout in (10.0, 20.0):
+        teacher.set_params(timeout=timeout).ask(np.zeros((3, 1)), CLASSES)
+    assert len(_limits_of(teacher).requests.started) == 6
+
+
+def test_ctrl_c_while_waiting_for_a_limit_ends_at_once(ctrl_c):
+    """A call that was not sent costs nothing and is not waited for."""
+
+    class Busy(MemoryLedger):
+        def _store(self, *what):
+            super()._store(*what)
+            ctrl_c()
+
+    ledger = Busy()
+    teacher = AsyncTeacher(
+        sign, name="t", requests_per_minute=1, max_concurrency=2, cost_per_row=0.5
+    )
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        buy_labels(teacher, np.arange(2.0)[:, None], classes=CLASSES, ledger=ledger)
+    assert time.monotonic() - start < 20
+    assert len(ledger) == 1
+    assert ledger.summary()["cost"] == 0.5
 
 
 def test_it_works_where_a_loop_is_running(server):
@@ -611,67 +663,210 @@ def test_a_class_mismatch_is_found_before_anything_is_asked():
     assert ledger.summary()["cost"] == 0.0
 
 
-class ClientError(Exception):
-    """Look like the errors of httpx, requests, openai and others."""
+def test_an_answer_may_be_no_label():
+    """The row is asked once, paid for, and known to have no label."""
+    asked = Counter()
 
-    def __init__(self, **attributes):
-        self.__dict__.update(attributes)
+    async def ask(X):
+        asked[X[0, 0]] += 1
+        return [None if X[0, 0] == 3 else NoLabel() if X[0, 0] == 5 else "up"]
 
-
-def caused_by(cause):
-    error = RuntimeError("the client's own")
-    error.__cause__ = cause
-    return error
-
-
-class Response:
-    def __init__(self, status_code, headers=()):
-        self.status_code, self.headers = status_code, dict(headers)
-
-
-@pytest.mark.parametrize(
-    ("error", "retryable"),
-    [
-        (TimeoutError(), True),
-        (ConnectionResetError(), True),
-        (json.JSONDecodeError("", "", 0), True),
-        (caused_by(ConnectionRefusedError()), True),
-        (caused_by(caused_by(TimeoutError())), True),
-        (ClientError(status_code=429), True),
-        (ClientError(status=503), True),
-        (ClientError(response=Response(529)), True),
-        (ClientError(response=Response(404)), False),
-        (ClientError(status_code=400, __cause__=TimeoutError()), False),
-        (ValueError("bad"), False),
-        (caused_by(ValueError("bad")), False),
-        (FileNotFoundError(), False),
-        (ClientError(code="rate_limit"), False),
-    ],
-)
-def test_which_faults_pass(error, retryable):
-    """By status where there is one, else by what was at the root of it."""
-    assert is_retryable(error) is retryable
+    ledger, X = MemoryLedger(), np.arange(9.0)[:, None]
+    teacher = AsyncTeacher(ask, name="t", cost_per_row=0.5)
+    for n_paid in (9, 0):
+        bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+        assert bought.n_paid == n_paid
+        assert np.flatnonzero(bought.no_label).tolist() == [3, 5]
+        assert np.flatnonzero(~bought.labeled).tolist() == [3, 5]
+    assert set(asked.values()) == {1}
+    assert ledger.summary()["cost"] == 4.5
 
 
-def test_what_the_server_says_about_waiting():
-    """Retry-After in seconds is read from the error or its response."""
-    response = Response(429, {"Retry-After": "2.5"})
-    assert retry_after(ClientError(response=response)) == 2.5
-    assert retry_after(ClientError(headers={"Retry-After": "Wed, 21 Oct"})) == 0.0
-    assert retry_after(ClientError(headers={})) == retry_after(ValueError()) == 0.0
-    assert status_of(ClientError(status_code=True)) is None
+def test_one_unusable_answer_of_a_call_keeps_the_others():
+    """The call's other rows are recorded; the cost is that of the call."""
+
+    async def ask(X):
+        return Answer(["??" if v == 4 else "up" for v in X[:, 0]], cost=0.3)
+
+    ledger, X = MemoryLedger(), np.arange(6.0)[:, None]
+    teacher = AsyncTeacher(ask, name="t", batch_size=3, max_concurrency=1)
+    with pytest.raises(TeacherClassesError, match="for row 4"):
+        buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
+    known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
+    assert np.flatnonzero(known).tolist() == [0, 1, 2, 3, 5]
+    assert ledger.summary()["cost"] == pytest.approx(0.6)
+    assert ledger.summary()["n_failed"] == 1
+
+
+def test_rows_are_marked_as_sent_just_before_their_call():
+    """Before any call its rows are marked, and never more than are in flight."""
+    marked, called = [], []
+
+    class Ledger(MemoryLedger):
+        def sending(self, claim, keys):
+            marked.extend(keys.tolist())
+            return super().sending(claim, keys)
+
+    async def ask(X):
+        key = row_keys(X)[0]
+        assert key.item() in marked
+        called.append(key)
+        assert len(marked) <= len(called) + 3
+        await asyncio.sleep(0.002)
+        return ["up"]
+
+    X = np.arange(30.0)[:, None]
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=4)
+    buy_labels(teacher, X, classes=CLASSES, ledger=Ledger())
+    assert sorted(marked) == sorted(row_keys(X).tolist())
+
+
+def test_an_error_raised_from_itself_ends():
+    """A cycle of causes is followed once."""
+
+    def ask(X):
+        try:
+            {}["label"]
+        except KeyError as error:
+            raise error from error
+
+    with pytest.raises(TeacherCallError, match="KeyError"):
+        AsyncTeacher(ask, name="t").ask(np.zeros((1, 1)), CLASSES)
+
+
+def test_a_cancelled_call_is_a_fault():
+    """A client that gives up by CancelledError ends the asking, not the worker."""
+
+    async def ask(X):
+        raise asyncio.CancelledError
+
+    with pytest.raises(TeacherCallError, match="CancelledError"):
+        AsyncTeacher(ask, name="t").ask(np.zeros((1, 1)), CLASSES)
+
+
+def test_a_blocking_call_in_an_async_function_is_said(caplog, monkeypatch):
+    """It blocks all calls and cannot be stopped; the way out is named."""
+    monkeypatch.setattr(_request, "_BLOCKED", 0.2)
+
+    async def ask(X):
+        time.sleep(0.05)
+        return ["up"]
+
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=8)
+    teacher.ask(np.zeros((12, 1)), CLASSES)
+    said = [r.message for r in caplog.records if "blocks its event loop" in r.message]
+    assert len(said) == 1
+    assert "without `async`, which runs in threads" in said[0]
+
+
+def test_slow_calls_that_wait_are_not_blamed(caplog, monkeypatch):
+    """Neither an async function that awaits nor a blocking one without async."""
+    monkeypatch.setattr(_request, "_BLOCKED", 0.3)
+
+    async def awaits(X):
+        await asyncio.sleep(0.2)
+        return ["up"]
+
+    def blocks(X):
+        time.sleep(0.2)
+        return ["up"]
+
+    for ask in (awaits, blocks):
+        teacher = AsyncTeacher(ask, name="t", max_concurrency=2)
+        teacher.ask(np.zeros((16, 1)), CLASSES)
+    assert caplog.records == []
+
+
+class LoopBound:
+    """A client that belongs to the event loop in which it is first used."""
+
+    def __init__(self):
+        self.loop = None
+
+    async def ask(self, X):
+        self.loop = self.loop or asyncio.get_running_loop()
+        if self.loop is not asyncio.get_running_loop():
+            raise RuntimeError(f"{self!r} is bound to a different event loop")
+        return ["up"] * len(X)
+
+
+def test_a_client_of_another_loop_is_said():
+    """The message says what happened and what to do; nothing was sent or billed."""
+    client = LoopBound()
+    asyncio.run(client.ask([0]))
+    with pytest.raises(TeacherCallError, match="create the client inside") as caught:
+        AsyncTeacher(client.ask, name="t", cost_per_row=1.0).ask([[0.0]], CLASSES)
+    assert caught.value.cost == 0.0
+
+
+def test_all_teachers_share_one_loop():
+    """A client may serve two teachers, and one whose parameters change."""
+    client = LoopBound()
+    teachers = [AsyncTeacher(client.ask, name=name) for name in "ab"]
+    for teacher in (*teachers, teachers[0].set_params(timeout=3.0)):
+        assert teacher.ask([[0.0]], CLASSES).tolist() == [[0.0, 1.0]]
+
+
+HANGS = """
+import sys, threading, time
+from skadistill.teachers import AsyncTeacher
+
+def hang(X):
+    time.sleep(1000)
+
+async def block(X):
+    time.sleep(1000)
+
+teacher = AsyncTeacher({name}, name="t", timeout=0.1, max_tries=1)
+threading.Thread(target=teacher.ask, args=(["x"], ["a", "b"]), daemon=True).start()
+time.sleep(0.5)
+print("leaving", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["hang", "block"])
+def test_calls_that_hang_do_not_hang_the_exit(name):
+    """Neither threads nor the event loop are waited for when Python ends."""
+    run = subprocess.run(
+        [sys.executable, "-c", HANGS.format(name=name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "leaving" in run.stdout
+    assert run.returncode == 0
+
+
+def test_an_answer_in_another_order_is_noticed():
+    """An index that shows it is looked at here, too."""
+
+    def ask(X):
+        return pd.Series(["up", "down", "up"], index=X.index).sort_index()
+
+    X = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=[2, 0, 1])
+    with pytest.raises(TeacherShapeError, match="another order"):
+        AsyncTeacher(ask, name="t", batch_size=3).ask(X, CLASSES)
+
+
+def test_a_series_answers_a_list():
+    """A list has a method `index`, which is not an index."""
+
+    def ask(X):
+        return pd.Series(["up" for _ in X])
+
+    labels = AsyncTeacher(ask, name="t", batch_size=2).ask(["x", "y"], CLASSES)
+    assert labels.tolist() == [[0.0, 1.0]] * 2
 
 
 def test_the_server_is_not_asked_again_before_it_wants():
-    """A wait is the longer of the backoff and the server's Retry-After."""
-    tries = _engine_of(AsyncTeacher(sign, backoff=0.001)).tries(lambda: True)
-    outcome = Future()
-    outcome.set_exception(ClientError(status_code=429, headers={"Retry-After": "2.5"}))
-    assert tries.wait(SimpleNamespace(attempt_number=1, outcome=outcome)) == 2.5
-    outcome = Future()
-    outcome.set_exception(TimeoutError())
-    wait = tries.wait(SimpleNamespace(attempt_number=3, outcome=outcome))
-    assert 0 <= wait <= 0.004
+    """A wait is the longer of the backoff and what the server asks for."""
+    teacher = AsyncTeacher(sign, backoff=0.001)
+    request = AsyncRequest(teacher, np.zeros((1, 1)), CLASSES, None, 1, None)
+    error = OSError("busy")
+    error.status_code, error.headers = 429, {"Retry-After": "2.5"}
+    assert request._wait(error, 1) == 2.5
+    assert 0 <= request._wait(TimeoutError(), 3) <= 0.004
 
 
 class ZeroShot(ClassifierMixin, BaseEstimator):

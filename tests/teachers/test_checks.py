@@ -1,5 +1,7 @@
 """Whatever a teacher answers is checked, mapped, or refused with a whole sentence."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -12,10 +14,11 @@ from scipy import sparse
 from skadistill.exceptions import (
     TeacherCallError,
     TeacherClassesError,
+    TeacherError,
     TeacherProbabilityError,
     TeacherShapeError,
 )
-from skadistill.teachers import FunctionTeacher
+from skadistill.teachers import Answer, FunctionTeacher, NoLabel
 
 X = np.zeros((3, 2))
 GOOD = [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]
@@ -30,6 +33,11 @@ def saying(answer, **options):
         return answer
 
     return FunctionTeacher(judge, **options)
+
+
+def labels_of(answer, classes=("a", "b"), **options):
+    """Return the labels that a teacher with this answer gives three rows."""
+    return saying(answer, **options).ask(X, list(classes))
 
 
 def with_entry(value, i=1, j=0):
@@ -89,14 +97,14 @@ FAULTS = {
     ),
     "ragged": (
         [[0.5, 0.5], [1.0], [0.5, 0.5]],
-        TeacherShapeError,
-        "the teacher 'judge' answered list [[0.5, 0.5], [1.0], [0.5, 0.5]], whose "
-        "rows have different lengths; return as many columns for every row.",
+        TeacherProbabilityError,
+        "the teacher 'judge' answered [1.0] for row 1, but probabilities of 2 classes "
+        "were expected; return real numbers, or one label per row.",
     ),
     "one column too many": (
         np.full((3, 3), 1 / 3),
         TeacherShapeError,
-        "the teacher 'judge' answered 3 columns where it has 2 classes ('a', 'b'); "
+        "the teacher 'judge' answered 3 columns but has 2 classes ('a', 'b'); "
         "return one column per class, in that order.",
     ),
     "three dimensions": (
@@ -138,35 +146,37 @@ FAULTS = {
     "texts for numbers": (
         [["0.5", "0.5"]] * 3,
         TeacherProbabilityError,
-        "the teacher 'judge' answered <U3 values such as '0.5' where "
-        "probabilities were expected; return real numbers, or one label per row.",
+        "the teacher 'judge' answered ['0.5', '0.5'] for row 0, but probabilities of 2 "
+        "classes were expected; return real numbers, or one label per row.",
     ),
     "texts among numbers": (
         np.array(with_entry("0.5"), dtype=object),
         TeacherProbabilityError,
-        "the teacher 'judge' answered object values such as 0.25 where probabilities "
-        "were expected; return real numbers, or one label per row.",
+        "the teacher 'judge' answered ['0.5', 0.0] for row 1, but probabilities of 2 "
+        "classes were expected; return real numbers, or one label per row.",
     ),
     "complex": (
         np.array(GOOD) + 0j,
         TeacherProbabilityError,
-        "the teacher 'judge' answered complex128 values such as "
-        "(0.25+0j) where probabilities were expected; return real "
-        "numbers, or one label per row.",
+        "the teacher 'judge' answered [(0.25+0j), (0.75+0j)] for row 0, but "
+        "probabilities of 2 classes were expected; return real numbers, or one label "
+        "per row.",
     ),
     "unknown label": (
         ["a", "c", "b"],
         TeacherClassesError,
         "the teacher 'judge' answered the unknown label 'c' for row 1, the classes "
-        "being 'a', 'b'; return one of the classes.",
+        "being 'a', 'b'; return one of the classes, or pass on_invalid=\"skip\" to "
+        "leave such rows without a label.",
     ),
-    "no label": (
-        ["a", None, "b"],
+    "a refusal among numbers": (
+        [0, "I cannot say", 1],
         TeacherClassesError,
-        "the teacher 'judge' answered the unknown label None for row 1, the classes "
-        "being 'a', 'b'; return one of the classes.",
+        "the teacher 'judge' answered the unknown label 0 for row 0, the classes "
+        "being 'a', 'b'; return one of the classes, or pass on_invalid=\"skip\" to "
+        "leave such rows without a label.",
     ),
-    "one probability a row": (
+    "one probability per row": (
         [0.25, 1.0, 0.5],
         TeacherClassesError,
         "the teacher 'judge' answered the unknown label 0.25 for row 0, the classes "
@@ -368,9 +378,9 @@ def test_a_row_wholly_in_an_extra_class_is_refused(answer):
     with pytest.raises(TeacherProbabilityError) as caught:
         teacher.ask(X, ["a", "b"])
     assert str(caught.value) == (
-        "the teacher 'judge' gave row 1 wholly to the class 'z', which no labeled "
-        "row has, so that nothing is left of it; label a row of such a class or leave "
-        "the row out of the pool."
+        "the teacher 'judge' gave all of row 1 to the class 'z', which no labeled row "
+        "has, so that nothing is left of it; label a row of such a class or leave the "
+        "row out of the pool."
     )
 
 
@@ -410,3 +420,132 @@ def test_a_long_list_of_classes_is_cut():
     with pytest.raises(TeacherClassesError) as caught:
         saying([500, 1, 2]).ask(X, list(range(100)))
     assert "9, 10, 11, ... (100 in all); return" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["b", None, "a"],
+        ["b", np.nan, "a"],
+        ["b", NoLabel("refused"), "a"],
+        ["b", pd.NA, "a"],
+        np.array(["b", None, "a"], dtype=object),
+        pd.Series(["b", None, "a"]),
+        pl.Series(["b", None, "a"]),
+        pd.Series(pd.array(["b", pd.NA, "a"], dtype="string")),
+        [["b"], None, ["a"]],
+        [[0.0, 1.0], None, [1.0, 0.0]],
+        [[0.0, 1.0], NoLabel(), np.array([1.0, 0.0])],
+        [[0.0, 1.0], [None, None], [1.0, 0.0]],
+        np.array([[0.0, 1.0], [np.nan, np.nan], [1.0, 0.0]]),
+        torch.tensor([[0.0, 1.0], [np.nan, np.nan], [1.0, 0.0]]),
+        pd.DataFrame({"b": [1.0, None, 0.0], "a": [0.0, None, 1.0]}),
+    ],
+)
+def test_an_answer_may_be_no_label(answer):
+    """None, NaN or `NoLabel` in place of a label or of a row of probabilities."""
+    np.testing.assert_array_equal(
+        labels_of(answer), [[0.0, 1.0], [np.nan, np.nan], [1.0, 0.0]]
+    )
+
+
+def test_nan_is_no_label_among_numbers():
+    """A float array of labels says so with NaN; columns it lacks stay NaN, too."""
+    labels = labels_of(np.array([1.0, np.nan, 0.0]), classes=[0, 1])
+    np.testing.assert_array_equal(labels, [[0, 1], [np.nan] * 2, [1, 0]])
+    answer = [[1.0, 0.0], None, [0.0, 1.0]]
+    teacher = saying(answer, classes=["a", "c"], allow_missing_classes=True)
+    labels = teacher.ask(X, ["a", "b", "c"])
+    np.testing.assert_array_equal(labels, [[1, 0, 0], [np.nan] * 3, [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["a", "no idea", "b"],
+        [[1.0, 0.0], [0.7, 0.7], [0.0, 1.0]],
+        [[1.0, 0.0], [0.2, 0.3, 0.5], [0.0, 1.0]],
+        [[1.0, 0.0], "b", [0.0, 1.0]],
+        np.array([[1.0, 0.0], [np.nan, 1.0], [0.0, 1.0]]),
+        [[1.0, 0.0], ["0.5", "0.5"], [0.0, 1.0]],
+    ],
+)
+def test_unusable_answers_can_be_skipped(answer):
+    """With `on_invalid="skip"` they are no label; otherwise they raise."""
+    skipped = labels_of(answer, on_invalid="skip")
+    np.testing.assert_array_equal(skipped, [[1.0, 0.0], [np.nan, np.nan], [0.0, 1.0]])
+    with pytest.raises(TeacherError, match="for row 1"):
+        labels_of(answer)
+
+
+@pytest.mark.parametrize("answer", [GOOD[:2], np.full((3, 3), 1 / 3), "a b b"])
+def test_answers_of_another_shape_are_never_skipped(answer):
+    """Which rows they are about cannot be known."""
+    with pytest.raises(TeacherShapeError):
+        labels_of(answer, on_invalid="skip")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " Spam\n",
+        "**spam**",
+        "`SPAM`",
+        '"spam".',
+        "spam.",
+        "\u201cspam\u201d",
+        "*Spam.*",
+    ],
+)
+def test_label_texts_are_matched_without_decoration(text):
+    """Blanks, case, quotes, markdown and a final period do not matter."""
+    labels = labels_of([text, "ham", "ham"], classes=["ham", "spam"])
+    np.testing.assert_array_equal(labels, [[0, 1], [1, 0], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("SPAM", ["Spam", "spam"]),  # two classes could be meant
+        ("spam!", ["ham", "spam"]),
+        ("it is spam", ["ham", "spam"]),
+        ("1", [0, 1]),  # the classes are numbers
+        ("**", ["*", "spam"]),
+    ],
+)
+def test_ambiguous_label_texts_are_refused(text, classes):
+    """A text that could mean two classes, or none, is unknown."""
+    with pytest.raises(TeacherClassesError, match="unknown label"):
+        labels_of([classes[0], text, classes[1]], classes=classes)
+    exact = labels_of([classes[1]] * 3, classes=classes)
+    np.testing.assert_array_equal(exact, [[0, 1]] * 3)
+
+
+def test_usable_answers_of_a_call_are_yielded_before_the_fault():
+    """A batch with one unusable answer keeps the others and their share of the cost."""
+    teacher = saying(["a", "?", "b"], cost_per_row=0.5)
+    parts = teacher.ask_parts(X, ["a", "b"], row_numbers=[7, 8, 9])
+    part = next(parts)
+    assert part.rows.tolist() == [0, 2]
+    assert part.labels.tolist() == [[1, 0], [0, 1]]
+    assert part.cost == 1.0
+    with pytest.raises(TeacherClassesError, match="row 8") as caught:
+        next(parts)
+    assert caught.value.cost == 0.5
+
+
+@pytest.mark.parametrize("cost", ["0.1", np.nan, -0.1, True, [0.1]])
+def test_a_cost_that_is_no_amount_keeps_the_labels(cost):
+    """It raises once the labels, at the price per row, are out."""
+    parts = saying(Answer(GOOD, cost=cost), cost_per_row=0.5).ask_parts(X, ["a", "b"])
+    assert next(parts).cost == 1.5
+    with pytest.raises(TeacherError, match=r"Answer.cost of the teacher 'judge' is"):
+        next(parts)
+
+
+@pytest.mark.parametrize("cost", [np.float32(0.5), np.int64(2), Decimal("0.25"), 3])
+def test_a_cost_is_a_float(cost):
+    """NumPy scalars, decimals and integers become floats at one place."""
+    [part] = saying(Answer(GOOD, cost=cost)).ask_parts(X, ["a", "b"])
+    assert type(part.cost) is float
+    assert part.cost == float(cost)
