@@ -57,6 +57,15 @@ class LabelPurchase:
     n_embedded : int
         Number of rows asked about for their embedding alone: their label was known.
         They are not among `n_paid`, nor are they in the ledger.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.labeling import buy_labels
+    >>> X = np.array([[1.0], [1.0], [-1.0]])
+    >>> bought = buy_labels(lambda X: X[:, 0] > 0, X, classes=[0, 1])
+    >>> bought.n_paid, bought.n_free, bought.labels[:, 1]
+    (2, 1, array([1., 1., 0.]))
     """
 
     labels: np.ndarray
