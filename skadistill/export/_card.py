@@ -1,4 +1,4 @@
-"""What a student was made from, on one page."""
+"""Model cards: how a student was made, on one page."""
 
 import inspect
 import platform
@@ -30,37 +30,37 @@ ENDINGS = {
 
 
 def model_card(model):
-    """Write down what a student was made from, on a card in Markdown.
+    """Return a model card that states how a student was made.
 
-    The card states the student and its size, how many rows had labels, how many were
-    asked and paid for, how often the teacher is wrong and on how many rows that was
-    seen, objective, strategy, rounds and versions. Equal fits give equal cards: there
-    is no date and no duration on it.
+    The card states the student and its size, the numbers of rows that were labeled,
+    asked about and paid for, the teacher's error rate and on how many rows it was
+    measured, objective, strategy, rounds and versions. It contains no dates or
+    durations, so that equal fits give equal cards.
 
     Parameters
     ----------
     model : estimator
         A fitted :class:`~skadistill.ActiveDistiller`, a search over one, or a
-        pipeline that ends in one. A fitted student without its distiller gets a card
-        that says what is known: itself and the versions.
+        pipeline that ends in one. The card of a fitted student without its distiller
+        contains only the student and the versions.
 
     Returns
     -------
     card : skops.card.Card
-        ``render()`` gives the text, ``save(path)`` writes it, ``add`` puts in
-        sections of your own, such as the use that is intended, ``add_table`` and
-        ``add_plot`` the measurements that you trust.
+        ``render()`` returns the text in Markdown, ``save(path)`` writes it, ``add``
+        adds sections, such as the intended use, ``add_table`` and ``add_plot`` add
+        measurements.
 
     Raises
     ------
     ImportError
-        If skops is missing.
+        If skops is not installed.
     NotFittedError
         If the model is not fitted.
 
     See Also
     --------
-    to_onnx : Write the student itself.
+    to_onnx : Export the student.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def model_card(model):
 
 
 def _find_distiller(model):
-    """Return the distiller at the end of a pipeline or a search; None if none."""
+    """Return the distiller in a pipeline or a search, or None."""
     if hasattr(model, "best_estimator_"):
         return _find_distiller(model.best_estimator_)
     if isinstance(model, Pipeline):
@@ -104,7 +104,7 @@ def _find_distiller(model):
 
 
 def _facts(facts):
-    """Lay facts out as the columns of a table."""
+    """Return facts as the columns of a table."""
     return {"Fact": list(facts), "Value": list(facts.values())}
 
 
@@ -126,7 +126,7 @@ def _about_student(served):
 
 
 def _module_name(net):
-    """Name the class of the module, which "auto" and functions do not tell."""
+    """Return the name of the module's class, also for "auto" and functions."""
     module = net.module_
     if isinstance(module, nn.Sequential) and isinstance(module[0], Standardize):
         return f"{type(module[1]).__name__}, inputs standardized"
@@ -153,7 +153,7 @@ def _about_labels(distiller):
 
 
 def _cost(distiller):
-    """State what the ledger says, and whose bill it is."""
+    """Return the cost in the ledger, and which fits it includes."""
     cost = distiller.ledger_.summary()["cost"]
     if not cost:
         return "not stated by the teacher"
@@ -181,7 +181,7 @@ def _about_teacher(distiller):
 
 
 def _rounds(history):
-    """List the rounds, with accuracy where rows were kept aside for it."""
+    """Return the table of rounds, with accuracy if validation rows were given."""
     columns = {
         "Round": "round",
         "Rows trained on": "n_labeled",
@@ -205,7 +205,7 @@ def _versions():
 
 
 def _name(thing):
-    """Name an object on one line, without the address it happens to have."""
+    """Return the name or representation of an object, without its address."""
     if inspect.isroutine(thing) or inspect.isclass(thing):
         text = f"{thing.__module__}.{thing.__qualname__}"
     else:

@@ -45,6 +45,12 @@ class BaseLedger(ABC):
     MemoryLedger : Lives as long as the process.
     LabelLedger : Lives in a file.
     skadistill.testing.check_ledger : Checks a ledger of your own.
+
+    Examples
+    --------
+    >>> from skadistill.ledger import BaseLedger, MemoryLedger
+    >>> isinstance(MemoryLedger(), BaseLedger)
+    True
     """
 
     max_rows: int | None = None
