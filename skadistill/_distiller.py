@@ -30,6 +30,7 @@ from skadistill._compat import (
     fit_context,
     with_callbacks,
 )
+from skadistill._display import HidesContents, text_of
 from skadistill._fit.inputs import check_container, check_inputs, extend_metadata
 from skadistill._fit.plan import KnownAnswers, Plan, resolve_budget, split_budget
 from skadistill._fit.pool import PoolScorer
@@ -54,7 +55,11 @@ logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
-    CallbackSupportMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+    HidesContents,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     """Distill a costly teacher into a small student under a query budget.
 
@@ -528,8 +533,8 @@ class ActiveDistiller(
         if objective.needs_embeddings and not as_teacher(self.teacher).has_embeddings:
             raise ObjectiveError(
                 f"the objective {objective!r} needs the teacher's embeddings, which "
-                f"{self.teacher!r:.80} does not give; say where they come from with "
-                "as_teacher(teacher, embedding=...), or use another objective."
+                f"{text_of(self.teacher):.80} does not give; say where they come from "
+                "with as_teacher(teacher, embedding=...), or use another objective."
             )
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=4)
         state = FitState(

@@ -1,18 +1,18 @@
 """What a student was made from, on one page."""
 
-import inspect
 import platform
-import re
 from importlib.metadata import version
 
 from sklearn.pipeline import Pipeline
 from torch import nn
 
+from skadistill._display import qualified_name, text_of
 from skadistill.export._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.objectives import as_objective
 from skadistill.query import as_strategy
 from skadistill.student import Standardize, StudentNet
+from skadistill.teachers import BaseTeacher
 
 __all__ = ["model_card"]
 
@@ -110,7 +110,7 @@ def _facts(facts):
 def _about_student(served):
     classifier = last_step(served)
     classes = [str(label) for label in classifier.classes_]
-    facts = {"Model": _name(served), "Classes": f"{len(classes)}: {_some(classes)}"}
+    facts = {"Model": text_of(served), "Classes": f"{len(classes)}: {_some(classes)}"}
     if hasattr(served, "n_features_in_"):
         facts["Features"] = served.n_features_in_
     if isinstance(classifier, StudentNet):
@@ -145,8 +145,8 @@ def _about_labels(distiller):
         "Rows known to the ledger": n_free,
         "Rows paid for to judge the teacher": distiller.n_teacher_checks_,
         "Cost": _cost(distiller),
-        "Query strategy": _name(as_strategy(distiller.query_strategy)),
-        "Objective": _name(as_objective(distiller.objective)),
+        "Query strategy": text_of(as_strategy(distiller.query_strategy)),
+        "Objective": text_of(as_objective(distiller.objective)),
         "Ended because": ENDINGS[distiller.termination_condition_],
     }
 
@@ -162,7 +162,7 @@ def _cost(distiller):
 
 
 def _about_teacher(distiller):
-    facts = {"Name": _name(distiller.teacher)}
+    facts = {"Name": _teacher_name(distiller.teacher)}
     rate, estimate = distiller.teacher_error_, distiller.teacher_error_estimate_
     if rate is None:
         facts["Error rate"] = "unknown"
@@ -203,13 +203,14 @@ def _versions():
     return {"Python": platform.python_version()} | {p: version(p) for p in PACKAGES}
 
 
-def _name(thing):
-    """Name an object on one line, without the address it happens to have."""
-    if inspect.isroutine(thing) or inspect.isclass(thing):
-        text = f"{thing.__module__}.{thing.__qualname__}"
-    else:
-        text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
-    return " ".join(text.split())
+def _teacher_name(teacher):
+    """Name a teacher as its user did, else by its function or its class."""
+    if getattr(teacher, "name", None) and isinstance(teacher, BaseTeacher):
+        return " ".join(filter(None, (teacher.name, teacher.version)))
+    for inner in ("teacher", "function", "estimator"):
+        if isinstance(teacher, BaseTeacher) and hasattr(teacher, inner):
+            return _teacher_name(getattr(teacher, inner))
+    return qualified_name(teacher)
 
 
 def _some(names, limit=20):

@@ -9,12 +9,13 @@ from numbers import Integral
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
-from skadistill._rows._containers import take_rows
+from skadistill._rows._containers import copy_rows
 from skadistill._rows._keys import row_keys
 from skadistill.exceptions import BudgetError, LedgerError, TeacherError
 from skadistill.ledger._memory import MemoryLedger
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._embeddings import raise_without_embeddings
+from skadistill.teachers._identity import check_identity
 
 __all__ = ["LabelPurchase", "buy_labels"]
 
@@ -132,8 +133,9 @@ def buy_labels(
     ------
     TeacherError
         If the teacher fails; its attribute ``n_paid`` tells how many rows of this
-        purchase had been paid for, recorded and kept before. If embeddings are wanted
-        of a teacher that gives none, before anything is paid.
+        purchase had been paid for, recorded and kept before. Before anything is paid:
+        if embeddings are wanted of a teacher that gives none, or if the teacher can
+        be told from others in this process only and the ledger outlives it.
     BudgetError
         If `batch_size` or `max_rows` is not a count of rows, or the ledger is limited
         in money and the teacher names no price.
@@ -161,6 +163,7 @@ def buy_labels(
     keep = ledger is not None
     classes = np.asarray(classes)
     identity = teacher.identity if identity is None else identity
+    check_identity(identity, ledger, teacher.display_name)
     if with_embeddings and not teacher.has_embeddings:
         raise_without_embeddings(teacher.display_name)
     buyer = _Buyer(teacher, X, classes, ledger if keep else MemoryLedger(), identity)
@@ -227,7 +230,7 @@ class _Buyer:
         extra = {"with_embeddings": True} if self.with_embeddings else {}
         try:
             parts = self.teacher.ask_parts(
-                take_rows(self.X, rows), self.classes, row_numbers=rows, **extra
+                copy_rows(self.X, rows), self.classes, row_numbers=rows, **extra
             )
             # Closed at once where recording fails: calls in flight end with it.
             with contextlib.closing(_as_generator(parts)) as parts:
@@ -282,7 +285,7 @@ class _Buyer:
         for start in range(0, len(todo), step):
             rows = todo[start : start + step]
             clock = time.perf_counter()
-            embeddings = self.teacher.embed(take_rows(self.X, rows), row_numbers=rows)
+            embeddings = self.teacher.embed(copy_rows(self.X, rows), row_numbers=rows)
             seconds = time.perf_counter() - clock
             with held_interrupts():
                 self.ledger.record_embeddings(

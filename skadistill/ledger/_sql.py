@@ -100,6 +100,8 @@ class LabelLedger(BaseLedger):
     (array([ True, False]), array([0.75, 0.25]))
     """
 
+    outlives_process = True
+
     def __init__(self, path, *, max_rows=None, max_cost=None, lease=3600.0):
         check_limits(max_rows, max_cost)
         self.path = os.fspath(path)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._containers import copy_rows, count_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._base import LabeledBatch
 from skadistill.teachers._embeddings import raise_without_embeddings
@@ -363,11 +363,12 @@ class _AsyncRequest(Request):
 
     async def _tries(self, engine, rows, spent):
         """Try until there is an answer; append to `spent` what each try cost."""
-        question = take_rows(self.X, rows)
         price = len(rows) * (self.teacher.cost_per_row or 0.0)
         log_retry = functools.partial(self._log_retry, rows)
         async for attempt in engine.tries(lambda: not self.stopped, log_retry):
             with attempt:
+                # A copy for each try: the one before may have emptied its rows.
+                question = copy_rows(self.X, rows)
                 await engine.wait_for_turn(question)
                 clock = time.perf_counter()
                 try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skadistill._display import HidesContents
 from skadistill._rows._containers import count_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._checks import check_classes, check_order, soft_labels
@@ -41,7 +42,7 @@ class LabeledBatch:
     embeddings: np.ndarray | None = None
 
 
-class BaseTeacher(BaseEstimator):
+class BaseTeacher(HidesContents, BaseEstimator):
     """Answer questions about rows with checked soft labels.
 
     A subclass says how to call its teacher (`answer`) and who it is
