@@ -24,6 +24,7 @@ from skadistill._compat import (
     fit_context,
     with_callbacks,
 )
+from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
 from skadistill._fit.components import resolve, unwrap_teacher
 from skadistill._fit.inputs import (
@@ -46,7 +47,9 @@ __all__ = ["ActiveDistiller"]
 logger = logging.getLogger(__name__)
 
 
-class ActiveDistiller(CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions):
+class ActiveDistiller(
+    HidesContents, CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions
+):
     """Distill a costly teacher into a small student under a query budget.
 
     The student is first trained on the labeled rows. Then, round by round, a query

@@ -13,7 +13,15 @@ ROOT = Path(skadistill.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = [
-    {"exceptions", "_validation", "_callbacks", "_compat", "_optional", "_interrupts"},
+    {
+        "exceptions",
+        "_validation",
+        "_callbacks",
+        "_compat",
+        "_display",
+        "_optional",
+        "_interrupts",
+    },
     {"_rows", "stopping", "callbacks"},
     {"ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},

@@ -39,6 +39,9 @@ class BaseLedger(ABC):
         None: no limit.
     max_cost : float or None
         Money that may be paid in its whole life; None: no limit.
+    outlives_process : bool
+        Whether its labels are still there when the process has ended. A teacher must
+        then be known again by the next one.
 
     See Also
     --------
@@ -55,6 +58,7 @@ class BaseLedger(ABC):
 
     max_rows: int | None = None
     max_cost: float | None = None
+    outlives_process: bool = False
 
     def __sklearn_clone__(self):
         return self

@@ -68,6 +68,7 @@ class SqlLedger(BaseLedger):
     calls `_set_up` in its constructor.
     """
 
+    outlives_process = True
     lease: float
 
     def _set_up(self, lease):

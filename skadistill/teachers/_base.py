@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill._compat import StrOptions, validate_parameters
+from skadistill._display import HidesContents
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -97,7 +98,7 @@ class LabeledBatch:
     embeddings: np.ndarray | None = None
 
 
-class BaseTeacher(BaseEstimator, ABC):
+class BaseTeacher(HidesContents, BaseEstimator, ABC):
     """Label rows with checked soft labels; the base class of every teacher.
 
     A subclass writes two methods: `answer`, which calls the teacher, and
