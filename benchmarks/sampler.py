@@ -25,7 +25,7 @@ import tracemalloc
 import numpy as np
 from _common import machine_lines, markdown_table, save_result
 
-from skadistill.query import QueryPool, RobustSampler
+from skadistill.query import QueryPool, RADSampler
 from skadistill.query.game import fixed_size_sample, robust_distribution
 
 N_DRAWN = 1000
@@ -154,9 +154,7 @@ def one_query(who, n=1_000_000, n_classes=3):
     else:
         pool = QueryPool.from_proba(proba, teacher_error=0.2)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        seconds, _ = clock(
-            RobustSampler().query, pool, N_DRAWN, np.random.default_rng(0)
-        )
+        seconds, _ = clock(RADSampler().query, pool, N_DRAWN, np.random.default_rng(0))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"seconds": seconds, "mib": (after - before) / 1024}))
 
@@ -183,7 +181,7 @@ def skactiveml_table(repeats=3):
             f"{np.median([r['mib'] for r in results[who]]):.0f}",
         ]
         for name, who in (
-            ("RobustSampler", "skadistill"),
+            ("RADSampler", "skadistill"),
             ("scikit-activeml UncertaintySampling, margin", "skactiveml"),
         )
     ]

@@ -528,7 +528,8 @@ class ActiveDistiller(
 
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
-        n_labeled, n_queries = state.labels.rows.size, state.shares.n_queries
+        # Checks that turn out not to be needed become rows of the pool.
+        n_labeled, n_queries = state.labels.rows.size, sum(state.shares)
         rounds = split_rounds(n_queries, self.query_size, n_labeled)
         may_know = self.ledger is not None and self._uses_known()
         return 1 + len(rounds) + bool(rounds and may_know)
@@ -545,8 +546,13 @@ class ActiveDistiller(
             n_checks=state.shares.n_checks,
             batch_size=self.batch_size,
             seed=state.seeds.teacher,
+            start_evidence=state.start_evidence,
+            share=state.full_size / max(labels.pool.size, 1),
         )
         state.asked = asked
+        if asked.evidence is not None and asked.teacher.is_fitted:
+            # Checks that were not needed are rows of the pool.
+            state.return_checks(asked.n_checks_paid + asked.n_checks_free)
         if self._uses_known():
             known = KnownAnswers(
                 asked.teacher, self.ledger_, labels.classes, asked.identity

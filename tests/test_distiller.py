@@ -35,7 +35,7 @@ from skadistill.exceptions import (
     TeacherShapeError,
     UnlabeledTestRowsWarning,
 )
-from skadistill.query import RobustSampler
+from skadistill.query import RADSampler
 from skadistill.stopping import StablePredictions
 
 # A student that trains in milliseconds; the network has tests of its own.
@@ -419,7 +419,7 @@ def test_no_validation_rows_for_strategies_that_need_none(problem, strategy):
     assert teacher.n_samples == fitted.n_paid_ == 50
     assert fitted.teacher_error_ is None
     regret = distiller(
-        teacher, teacher_error="auto", query_strategy=RobustSampler(n_mistakes=None)
+        teacher, teacher_error="auto", query_strategy=RADSampler(n_mistakes=None)
     )
     assert regret.plan(X, partly).n_teacher_checks == 0
 

@@ -18,7 +18,7 @@ from skadistill.exceptions import BudgetError, TeacherShapeError
 from skadistill.labeling import LabelPurchase
 from skadistill.ledger import LedgerCopyWarning
 from skadistill.model_selection import PartiallyLabeledSplit
-from skadistill.query import RobustSampler
+from skadistill.query import RADSampler
 from skadistill.teachers import FunctionTeacher
 
 
@@ -438,7 +438,7 @@ def test_too_many_rows_without_a_label_end_the_loop(problem, refusals):
 def test_no_checks_for_strategies_that_need_none(problem):
     """Only a strategy that reads the teacher's error makes the fit pay for it."""
     X, y, teacher = problem
-    strategies = ("margin", "random", RobustSampler(n_mistakes=None))
+    strategies = ("margin", "random", RADSampler(n_mistakes=None))
     for strategy in strategies:
         model = distiller(teacher, query_strategy=strategy)
         assert model.plan(X, y).n_teacher_checks == 0

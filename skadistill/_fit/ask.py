@@ -47,6 +47,7 @@ def choose(state, record):
         rows, state.known = state.known, state.known[:0]
         return rows
     view.teacher_error = state.asked.error
+    view.evidence = state.asked.evidence
     n_queries = min(state.n_left, state.full_size)
     start, seconds = perf_counter(), view.seconds
     rows = _draw(state, view, state.full_size)
@@ -74,6 +75,7 @@ def _draw(state, view, n_queries):
     strategy, generator = state.components.strategy, state.next_generator()
     positions = strategy.query(view, n_queries, generator)
     positions = check_query(positions, view.n_samples, n_queries, strategy)
+    state.labels.kept = view.kept
     return state.labels.pool[positions]
 
 

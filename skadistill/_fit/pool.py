@@ -44,6 +44,8 @@ class FitPool(QueryPool):
             student=state.student,
             teacher_error=state.asked.error,
         )
+        self.evidence = state.asked.evidence
+        self.kept = labels.kept
         self.seconds = 0.0
         self._labels = labels
         self._table = labels.table

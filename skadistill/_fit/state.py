@@ -13,6 +13,7 @@ from skadistill._fit.plan import Budget, round_size
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
 from skadistill.objectives._base import Evidence
+from skadistill.query._evidence import TeacherEvidence
 from skadistill.student._out_of_fold import predict_out_of_fold
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
@@ -65,6 +66,8 @@ class Labels:
     embeddings : ndarray of float32 of shape (n_labeled, n_dims) or None
         What the teacher gave beside labels; NaN in rows for which it was not asked.
         None: it was never asked for any.
+    kept : ndarray of shape (n_pool,) or None
+        What the strategy keeps about the rows of the pool.
     """
 
     def __init__(self, table, rows, y):
@@ -77,10 +80,14 @@ class Labels:
         self.round = np.full(table.n_samples, -1, dtype=np.int64)
         self.round[rows] = 0
         self.embeddings = None
+        self.kept: Any = None
 
     def drop(self, rows):
         """Take rows out of the pool that can get no label."""
-        self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
+        stays = np.isin(self.pool, rows, assume_unique=True, invert=True)
+        self.pool = self.pool[stays]
+        if self.kept is not None:
+            self.kept = self.kept[stays]
 
     def add(self, rows, targets, round_, embeddings=None):
         """Move rows from the pool to the labeled ones."""
@@ -236,6 +243,13 @@ class FitState:
         """Rows that the budget still allows to ask for."""
         return max(0, self.shares.n_queries - self.progress.n_asked)
 
+    def return_checks(self, n_checked):
+        """Ask for rows of the pool instead of the checks that were not needed."""
+        n_checks, n_queries = self.shares
+        if n_checks:
+            n_queries = min(n_queries + n_checks - n_checked, self.labels.pool.size)
+            self.shares = Budget(n_checked, n_queries)
+
     @property
     def full_size(self):
         """Rows of the next round, as if the budget had no end."""
@@ -269,6 +283,15 @@ class FitState:
             random_state=self.seeds.objective,
         )
         return objective.lesson(evidence)
+
+    def start_evidence(self, X):
+        """Let students judge the given rows that they were not trained on.
+
+        X are the labeled rows, gathered, before any other has a label.
+        """
+        targets = self.labels.targets
+        proba = self._predict_out_of_fold(X, targets, 5, self.seeds.objective)
+        return TeacherEvidence(proba, targets.argmax(axis=1))
 
     def _predict_out_of_fold(self, X, targets, n_folds, seed):
         """Let students trained on other folds judge the labeled rows."""

@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 from sklearn.metrics import confusion_matrix
 
+from skadistill._fit.checks import check_in_steps
 from skadistill._fit.known import KnownAnswers
 from skadistill._rows._containers import take_metadata
 from skadistill.exceptions import TeacherWarning
@@ -17,10 +18,11 @@ from skadistill.labeling._teacher_error import (
     estimate_teacher_error,
 )
 from skadistill.objectives._base import TeacherChecks
+from skadistill.query._evidence import TeacherEvidence
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
 
-__all__ = ["AskedTeacher", "needs_checks", "prepare_teacher"]
+__all__ = ["AskedTeacher", "needs_checks", "needs_evidence", "prepare_teacher"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class AskedTeacher:
         Its answers on labeled rows.
     estimate : TeacherErrorEstimate or None, default=None
         How often it was wrong on those.
+    evidence : TeacherEvidence or None, default=None
+        The same answers beside what students say of those rows, for the strategy.
     heard : bool, default=True
         Whether it has answered before; one that has not is first asked about a few
         rows.
@@ -54,6 +58,7 @@ class AskedTeacher:
     error: float | None = None
     checks: TeacherChecks | None = None
     estimate: TeacherErrorEstimate | None = None
+    evidence: TeacherEvidence | None = None
     heard: bool = True
 
     @property
@@ -69,7 +74,7 @@ class AskedTeacher:
     @property
     def n_checks_free(self):
         """Labeled rows whose answers a called teacher had given before."""
-        if self.estimate is None or self.estimate.method != "asked":
+        if self.estimate is None or self.estimate.method == "cross-fitted":
             return 0
         return self.estimate.n_samples - self.estimate.n_paid
 
@@ -111,10 +116,15 @@ def needs_checks(components, teacher_error):
     if components.objective.needs_teacher_checks:
         return True
     needs_error = getattr(components.strategy, "needs_teacher_error", False)
-    return needs_error and teacher_error == "auto"
+    return teacher_error == "auto" and (needs_error or needs_evidence(components))
 
 
-def doubt_teacher(teacher, estimate, labels):
+def needs_evidence(components):
+    """Tell whether the strategy looks at single answers on labeled rows."""
+    return getattr(components.strategy, "needs_evidence", False)
+
+
+def doubt_teacher(teacher, estimate, labels, evidence=None):
     """Warn of a teacher that knows nothing, or that names its columns wrongly.
 
     Parameters
@@ -125,6 +135,9 @@ def doubt_teacher(teacher, estimate, labels):
         Its answers on labeled rows.
     labels : Labels
         The labels of those rows.
+    evidence : TeacherEvidence or None, default=None
+        What students say about them, if the rows were chosen to be hard: there even
+        a good teacher may be no better than the largest class.
 
     Warns
     -----
@@ -158,6 +171,8 @@ def doubt_teacher(teacher, estimate, labels):
             stacklevel=2,
         )
     elif n_right <= n_largest and balanced <= 1 / n_classes + 0.05:
+        if estimate.method == "aimed" and n_right >= evidence.n_student_right:
+            return
         warnings.warn(
             f"{who}, and always answering the largest class would be on {n_largest}; "
             f"check what the teacher is asked, and that its columns are {order}.",
@@ -167,7 +182,17 @@ def doubt_teacher(teacher, estimate, labels):
 
 
 def prepare_teacher(
-    components, labels, fit_params, *, teacher_error, ledger, n_checks, batch_size, seed
+    components,
+    labels,
+    fit_params,
+    *,
+    teacher_error,
+    ledger,
+    n_checks,
+    batch_size,
+    seed,
+    start_evidence=None,
+    share=None,
 ):
     """Check a teacher on labeled rows if needed, and fit it if needed.
 
@@ -189,6 +214,11 @@ def prepare_teacher(
         Rows per call.
     seed : int
         Draws these rows, or deals the folds of a teacher that is fitted here.
+    start_evidence : callable or None, default=None
+        Takes the labeled rows and returns a `TeacherEvidence` without any check, for
+        strategies that look at single answers.
+    share : float or None, default=None
+        Share of the pool that a round asks for.
 
     Returns
     -------
@@ -203,19 +233,42 @@ def prepare_teacher(
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
     asked.heard = not is_untried(teacher, ledger, labels.classes)
     if needs_checks(components, teacher_error) and (n_checks or not teacher.is_fitted):
-        estimate = estimate_teacher_error(
-            teacher,
-            X,
-            y,
-            classes=labels.classes,
-            ledger=ledger,
-            n_samples=n_checks,
-            batch_size=batch_size,
-            random_state=seed,
-            fit_params=fit_params,
-            first_size=asked.first_size,
-            row_numbers=labels.rows,
-        )
+        evidence = None
+        if needs_evidence(components) and teacher_error == "auto":
+            evidence = start_evidence(X)
+        how = {
+            "classes": labels.classes,
+            "ledger": ledger,
+            "batch_size": batch_size,
+            "first_size": asked.first_size,
+        }
+        if evidence is None or not teacher.is_fitted or objective.needs_teacher_checks:
+            estimate = estimate_teacher_error(
+                teacher,
+                X,
+                y,
+                n_samples=n_checks,
+                random_state=seed,
+                fit_params=fit_params,
+                row_numbers=labels.rows,
+                **how,
+            )
+            if evidence is not None and estimate.proba is not None:
+                evidence = evidence.add(estimate.rows, estimate.proba)
+        else:
+            evidence, estimate = check_in_steps(
+                components.strategy,
+                evidence,
+                X,
+                share=share,
+                limit=n_checks,
+                rng=np.random.default_rng(seed),
+                row_numbers=labels.rows,
+                teacher=teacher,
+                **how,
+            )
+        if evidence is not None:
+            asked.evidence = evidence.settle(share)
         asked.heard = True
         if teacher_error == "auto":
             asked.error = estimate.rate
@@ -223,7 +276,7 @@ def prepare_teacher(
             asked.checks = TeacherChecks(
                 estimate.rows, estimate.proba, independent=teacher.is_fitted
             )
-            doubt_teacher(teacher, estimate, labels)
+            doubt_teacher(teacher, estimate, labels, asked.evidence)
         asked.estimate = replace(estimate, proba=None)
         logger.info(
             "the teacher is wrong on %d of %d labeled rows (%s)",

@@ -30,8 +30,9 @@ class TeacherErrorEstimate:
         Rows on which the teacher's most probable class is not the label.
     n_samples : int
         Rows compared.
-    method : {"cross-fitted", "asked"}
-        Whether teachers fitted on the other rows answered, or the teacher itself.
+    method : {"cross-fitted", "asked", "aimed"}
+        Whether teachers fitted on the other rows answered, or the teacher itself;
+        "aimed": the teacher itself, mostly on rows that are hard for the student.
     n_paid : int
         Rows paid for to find out; 0 for a cross-fitted estimate.
     proba : ndarray of float64 of shape (n_samples, n_classes) or None

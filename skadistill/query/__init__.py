@@ -3,6 +3,8 @@
 from skadistill._optional import require
 from skadistill.query._as_strategy import as_strategy
 from skadistill.query._base import QueryPool, QueryStrategy
+from skadistill.query._evidence import TeacherEvidence
+from skadistill.query._rad import RADSampler
 from skadistill.query._random import RandomSampler
 from skadistill.query._robust import RobustSampler
 from skadistill.query._uncertainty import (
@@ -14,11 +16,13 @@ from skadistill.query._uncertainty import (
 __all__ = [
     "QueryPool",
     "QueryStrategy",
+    "RADSampler",
     "RandomSampler",
     "RobustQueryStrategy",
     "RobustSampler",
     "ScoreStrategy",
     "SkactivemlStrategy",
+    "TeacherEvidence",
     "UncertaintySampler",
     "as_strategy",
     "top_rows",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from skadistill.exceptions import QueryStrategyError
+from skadistill.query._rad import RADSampler
 from skadistill.query._random import RandomSampler
 from skadistill.query._robust import RobustSampler
 from skadistill.query._uncertainty import ScoreStrategy, UncertaintySampler
@@ -12,6 +13,7 @@ __all__ = ["as_strategy"]
 
 _BY_NAME: dict[str, Callable] = {
     "robust": RobustSampler,
+    "rad": RADSampler,
     "margin": partial(UncertaintySampler, "margin"),
     "entropy": partial(UncertaintySampler, "entropy"),
     "least_confident": partial(UncertaintySampler, "least_confident"),
@@ -25,9 +27,10 @@ def as_strategy(strategy):
     Parameters
     ----------
     strategy : str, callable or object with a ``query`` method
-        A name among "robust", "margin", "entropy", "least_confident", "random"; a
-        function ``f(proba) -> scores``; an object following `QueryStrategy`; or a
-        pool strategy of scikit-activeml, which is wrapped in `SkactivemlStrategy`.
+        A name among "robust", "rad", "margin", "entropy", "least_confident",
+        "random"; a function ``f(proba) -> scores``; an object following
+        `QueryStrategy`; or a pool strategy of scikit-activeml, which is wrapped in
+        `SkactivemlStrategy`.
 
     Returns
     -------

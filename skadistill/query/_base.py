@@ -39,6 +39,12 @@ class QueryPool(ABC):
     report : dict
         What the strategy wants to leave in the record of the round, for example its
         water level.
+    evidence : TeacherEvidence or None
+        The labeled rows on which the teacher was checked. None: it was not, or the
+        strategy has no ``needs_evidence = True``.
+    kept : ndarray of shape (n_samples,) or None
+        One value per row that the strategy sets to see it again in later rounds, for
+        the rows that are still in the pool.
 
     Examples
     --------
@@ -56,6 +62,8 @@ class QueryPool(ABC):
         self.classes = classes
         self.student = student
         self.teacher_error = teacher_error
+        self.evidence = None
+        self.kept = None
         self.report = {}
 
     @staticmethod

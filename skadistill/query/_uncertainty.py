@@ -65,7 +65,7 @@ class UncertaintySampler(QueryStrategy):
 
     See Also
     --------
-    RobustSampler : Guards against a teacher that is wrong on the hardest rows.
+    RADSampler : Guards against a teacher that is wrong on the hardest rows.
     ScoreStrategy : For scores that only rank, or depend on all rows.
 
     Examples

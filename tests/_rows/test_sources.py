@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
 from skadistill._rows._sources import ChunkedRows, as_rows
-from skadistill.query import RobustSampler, ScoreStrategy
+from skadistill.query import RADSampler, ScoreStrategy
 from skadistill.stopping import StablePredictions
 
 N_LABELED = 40
@@ -155,8 +155,8 @@ def test_tables_outside_memory_ask_the_same_rows(problem, tmp_path, source, like
 
 STRATEGIES = {
     "robust": "robust",
-    "regret": RobustSampler(None),
-    "costly": RobustSampler(wrong_label_cost=0.5),
+    "regret": RADSampler(None),
+    "costly": RADSampler(wrong_label_cost=0.5),
     "margin": "margin",
     "random": "random",
     "function": ScoreStrategy(lambda p: p[:, 0], per_row=True),

@@ -67,7 +67,7 @@ def test_labels_are_counted_as_the_fit_did():
     assert told["Rows paid for"] == str(first.n_paid_)
     assert told["Rows paid for to judge the teacher"] == str(first.n_teacher_checks_)
     assert told["Budget"] == "8"
-    assert told["Query strategy"] == "RobustSampler()"
+    assert told["Query strategy"] == "RADSampler()"
     assert told["Ended because"] == "the budget was spent"
     paid = ledger.summary()["cost"]
     assert told["Cost"].startswith(f"{paid:g}, with all other fits")

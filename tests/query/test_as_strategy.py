@@ -9,8 +9,8 @@ from sklearn.base import clone
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query import (
     QueryStrategy,
+    RADSampler,
     RandomSampler,
-    RobustSampler,
     ScoreStrategy,
     UncertaintySampler,
     as_strategy,
@@ -43,7 +43,7 @@ def test_every_strategy_answers_up_to_the_whole_pool(tools, name, n_queries):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("robust", RobustSampler()),
+        ("robust", RADSampler()),
         ("margin", UncertaintySampler("margin")),
         ("entropy", UncertaintySampler("entropy")),
         ("least_confident", UncertaintySampler("least_confident")),
@@ -69,11 +69,11 @@ def test_functions_and_objects_become_strategies(tools):
         def query(self, pool, n_queries, random_state):
             return np.arange(n_queries)
 
-    for strategy in (Mine(), RobustSampler(3)):
+    for strategy in (Mine(), RADSampler(3)):
         assert as_strategy(strategy) is strategy
 
 
-@pytest.mark.parametrize("strategy", ["badge", 3, None, RobustSampler])
+@pytest.mark.parametrize("strategy", ["badge", 3, None, RADSampler])
 def test_unknown_names_and_other_types_are_errors(strategy):
     """An unknown name, a number and a class instead of an instance, in one class."""
     sentence = (
@@ -89,7 +89,7 @@ def test_unknown_names_and_other_types_are_errors(strategy):
 @pytest.mark.parametrize(
     "strategy",
     [
-        RobustSampler(12.5, gain="entropy", wrong_label_cost=0.25),
+        RADSampler(12.5, gain="entropy", wrong_label_cost=0.25),
         UncertaintySampler(),
         UncertaintySampler("entropy"),
         UncertaintySampler("least_confident"),

@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from skadistill.query import QueryPool, RobustSampler, as_strategy
+from skadistill.query import QueryPool, RADSampler, as_strategy
 
 pytest.importorskip("skactiveml")
 from skactiveml import pool as theirs
@@ -87,7 +87,7 @@ def test_ours_follows_their_contract(error_rate, kind):
 
 @pytest.mark.parametrize("error_rate", [None, 0.2])
 def test_ours_there_is_ours_here(error_rate):
-    """Their loop draws with the inclusion probabilities of our RobustSampler."""
+    """Their loop draws with the inclusion probabilities of our RADSampler."""
     X, y, clf = their_problem()
     clf = clf.fit(X, y)
     _, utilities = RobustQueryStrategy(error_rate=error_rate).query(
@@ -97,7 +97,7 @@ def test_ours_there_is_ours_here(error_rate):
     drawn = np.zeros(N_POOL)
     n_draws = 2000
     rng = np.random.default_rng(0)
-    sampler = RobustSampler()
+    sampler = RADSampler()
     for _ in range(n_draws):
         drawn[sampler.query(pool, 10, rng)] += 1
     expected = utilities[0][N_LABELED:]

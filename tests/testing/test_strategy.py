@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skadistill.exceptions import QueryStrategyError
-from skadistill.query import QueryStrategy, RobustSampler
+from skadistill.query import QueryStrategy, RADSampler
 from skadistill.testing import check_strategy
 
 
@@ -12,7 +12,7 @@ from skadistill.testing import check_strategy
     "strategy",
     [
         *("robust", "margin", "entropy", "least_confident", "random"),
-        RobustSampler(n_mistakes=3),
+        RADSampler(n_mistakes=3),
         lambda proba: proba[:, 0],
     ],
 )
