@@ -82,7 +82,7 @@ class KeyedReader:
             for id_, key in db.rows(query + marks(db, chunk), (owner, *chunk)):
                 ids.append(id_)
                 found.append(key)
-        keys = np.frombuffer(b"".join(found), KEY_DTYPE)
+        keys = _as_keys(found)
         positions = self.first[np.searchsorted(self.distinct, keys)]
         order = np.argsort(ids)
         query = f"SELECT {column} FROM {table} WHERE id IN "
@@ -110,6 +110,19 @@ class KeyedReader:
             return self.known, self.rows
         source = self.first[self.inverse]
         return self.known[source], self.rows[source]
+
+
+def _as_keys(found):
+    """Return keys that were read as an array."""
+    width = KEY_DTYPE.itemsize
+    try:
+        data = b"".join(found)
+    except TypeError:  # a text or a number
+        data = b""
+    # Two wrong widths can add up to the right number of bytes.
+    if len(data) != len(found) * width or any(len(key) != width for key in found):
+        raise damaged("a key has another width")
+    return np.frombuffer(data, KEY_DTYPE)
 
 
 _DROP = (
@@ -332,9 +345,7 @@ def check_keys_of(db, label_set):
 
 def _compare_keys(label_set, found):
     """Raise an error unless the keys found are those that were inserted."""
-    if any(not isinstance(key, bytes) or len(key) != 16 for key in found):
-        raise damaged("a key has another width")
-    keys = np.frombuffer(b"".join(found), KEY_DTYPE)
+    keys = _as_keys(found)
     if len(keys) != label_set["n_labels"]:
         raise damaged(
             f"it has {len(keys)} labels instead of {label_set['n_labels']} in the "

@@ -73,3 +73,60 @@ def test_frames_that_are_none(path):
     with pytest.raises(LedgerError, match=r"label has shape \(2,\)"):
         other.add_frame(broken)
     assert len(other) == 0
+
+
+WRONG_VALUES = {
+    "key": ["xyz", "00", 7],
+    "teacher": [None, 3],
+    "classes": ["x", '"a"', '["a", "a", "b"]', "[null, 1, 2]", 3],
+    "label": [
+        np.array([5.0, -4.0, 0.0]),
+        np.array([0.5, np.nan, 0.5]),
+        np.array([0.5, 0.5]),
+        "text",
+        None,
+    ],
+    "embedding": ["text", np.array([np.inf]), np.array([["a"]])],
+    "paid_at": ["yesterday", None],
+    "cost": [-100.0, float("nan"), "1", None],
+    "seconds": [-1.0, True],
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(column, value) for column, values in WRONG_VALUES.items() for value in values],
+    ids=str,
+)
+def test_a_row_of_a_frame_that_cannot_be_read_is_named(path, column, value):
+    """Nothing of the frame is added."""
+    ledger, *_ = filled(path)
+    frame = ledger.to_frame().astype(object)
+    frame.at[17, column] = value
+    frame.index = frame.index[::-1]  # positions count, not labels of the index
+    other = LabelLedger(path.with_name("other.sqlite"))
+    with pytest.raises(LedgerError, match="row 17 of the frame cannot be read"):
+        other.add_frame(frame)
+    assert len(other) == 0
+    assert other.summary()["cost"] == 0
+
+
+def test_a_file_that_is_not_parquet_is_an_error_of_ours(path, tmp_path):
+    """It is named."""
+    (tmp_path / "labels.parquet").write_text("key,label")
+    with pytest.raises(LedgerError, match="cannot be read as a Parquet file"):
+        LabelLedger(path).add_parquet(tmp_path / "labels.parquet")
+    with pytest.raises(LedgerError, match="cannot be read as a Parquet file"):
+        LabelLedger(path).add_parquet(tmp_path / "none.parquet")
+
+
+def test_answers_without_a_label_go_there_and_back(path, tmp_path):
+    """They stay known, and counted."""
+    ledger, keys, _ = filled(path)
+    ledger.record(keys[:3], "u", CLASSES, np.full((3, 3), np.nan), cost=1.5)
+    ledger.to_parquet(tmp_path / "labels.parquet")
+    other = LabelLedger(tmp_path / "other.sqlite")
+    assert other.add_parquet(tmp_path / "labels.parquet") == 43
+    assert other.summary()["n_no_label"] == 3
+    assert other.lookup(keys[:3], "u", CLASSES)[0].all()
+    other.check()
