@@ -458,11 +458,10 @@ def _mapped(labels, own, classes, faults):
         for j, c in enumerate(classes):
             if c in position:
                 mapped[:, j] = labels[:, position[c]]
-        # Columns that the teacher lacks are 0, but a row without a label is all NaN.
-        mapped[np.isnan(labels).all(axis=1)] = np.nan
         labels = mapped
     # After the mapping: the sum of a row depends, in its last bit, on the order of
-    # the columns, and a teacher's own order must not show.
+    # the columns, and a teacher's own order must not show. The sum of a row without
+    # a label is NaN, and so are its quotients.
     sums = labels.sum(axis=1)
     extra = [c for c in own if c not in set(classes)]
     faults.add(
