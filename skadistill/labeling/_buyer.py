@@ -393,7 +393,7 @@ def _claims_shown(ledger):
 
 
 def _fault_cost(error, who, n_sent, price):
-    """Return what rows sent without an answer count; report it if nobody else does."""
+    """Return what rows sent without an answer cost; report it unless the error has."""
     cost = getattr(error, "cost", None)
     # A teacher that knows has said it; other errors may have such an attribute.
     if isinstance(error, TeacherError | KeyboardInterrupt) and cost is not None:
