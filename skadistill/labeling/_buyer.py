@@ -136,7 +136,9 @@ class Buyer:
 
         def before_call(positions):
             sending = rows[positions]
-            if not np.all(self.ledger.sending(claim, self.keys[sending])):
+            with held_interrupts():
+                held = self.ledger.sending(claim, self.keys[sending])
+            if not np.all(held):
                 raise LedgerError(
                     f"the claim on row {self.row_numbers[sending[0]]} and others was "
                     "ended by hand before they were sent; buy the rest again."
@@ -241,8 +243,8 @@ class Buyer:
     def open_rows(self, rows, *, progress):
         """Return the rows still to be bought, after a wait if only others can go on.
 
-        After progress, rows that the budget refused are tried again: what was
-        reserved for the worst case came back when the real cost was recorded.
+        After progress all are tried again at once: what was reserved for the worst
+        case came back when the real cost was recorded.
         """
         rows = rows[~self.known[rows]]
         if progress:
@@ -391,7 +393,7 @@ def _claims_shown(ledger):
 
 
 def _fault_cost(error, who, n_sent, price):
-    """Return what rows sent without an answer count; report it if nobody else does."""
+    """Return what rows sent without an answer cost; report it unless the error has."""
     cost = getattr(error, "cost", None)
     # A teacher that knows has said it; other errors may have such an attribute.
     if isinstance(error, TeacherError | KeyboardInterrupt) and cost is not None:

@@ -37,7 +37,7 @@ class TeacherErrorEstimate:
         Rows paid for to find out; 0 for a cross-fitted estimate.
     proba : ndarray of float64 of shape (n_samples, n_classes) or None
         The teacher's answers on those rows, kept because SLaM and debiasing need
-        them too; None where there was no row.
+        them too; None without rows.
     rows : ndarray of int of shape (n_samples,)
         Positions, in the rows given, of the rows compared, ascending.
     cost : float

@@ -4,10 +4,10 @@ A teacher only answers; what was paid is remembered by a ledger, see
 :mod:`skadistill.ledger`, and bought by :mod:`skadistill.labeling`.
 """
 
+from skadistill.teachers._answers import Answer, LabeledBatch, NoLabel
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._async import AsyncTeacher
-from skadistill.teachers._base import Answer, BaseTeacher, LabeledBatch
-from skadistill.teachers._checks import NoLabel
+from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
 from skadistill.teachers._parallel import ParallelTeacher

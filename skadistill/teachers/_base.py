@@ -3,8 +3,7 @@
 import logging
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,11 +13,12 @@ from skadistill._display import HidesContents
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
+from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._checks import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
 from skadistill.teachers._identity import given_identity
 
-__all__ = ["TEACHER_CONSTRAINTS", "Answer", "BaseTeacher", "LabeledBatch"]
+__all__ = ["TEACHER_CONSTRAINTS", "BaseTeacher"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,72 +33,7 @@ TEACHER_CONSTRAINTS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """Return labels together with the cost of the call, or with embeddings.
-
-    Parameters
-    ----------
-    labels : array-like of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities, or hard labels.
-    cost : float or None, default=None
-        What this call cost, in the user's money, for example from the ``usage`` that
-        the server reports. None: the teacher's ``cost_per_row``.
-    embeddings : array-like of shape (n_samples, n_dims) or None, default=None
-        Embeddings of the rows, when the same call brings them.
-
-    Examples
-    --------
-    >>> from skadistill.teachers import Answer
-    >>> Answer(["spam"], cost=0.0003).cost
-    0.0003
-    """
-
-    labels: Any
-    cost: float | None = None
-    embeddings: Any = None
-
-
-@dataclass(frozen=True, eq=False)
-class LabeledBatch:
-    """Hold checked labels of some of the rows asked.
-
-    Parameters
-    ----------
-    rows : ndarray of int of shape (n_answered,)
-        Positions among the rows asked.
-    labels : ndarray of float64 of shape (n_answered, n_classes)
-        Their labels.
-    cost : float or None, default=None
-        What they cost together; None: not known.
-    seconds : float, default=0.0
-        How long they took.
-    embeddings : ndarray of float32 of shape (n_answered, n_dims) or None, default=None
-        Their embeddings, if they were asked for.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.teachers import LabeledBatch
-    >>> LabeledBatch(np.array([0, 2]), np.eye(2), cost=0.02).cost
-    0.02
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.teachers import LabeledBatch
-    >>> LabeledBatch(np.array([4, 7]), np.eye(2), cost=0.002).rows
-    array([4, 7])
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    cost: float | None = None
-    seconds: float = 0.0
-    embeddings: np.ndarray | None = None
-
-
-class BaseTeacher(HidesContents, BaseEstimator, ABC):
+class BaseTeacher(BaseEstimator, ABC):
     """Label rows with checked soft labels; the base class of every teacher.
 
     A subclass writes two methods: `answer`, which calls the teacher, and
@@ -486,7 +421,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         return LabeledBatch(rows, labels[rows], cost), fault or fault_of_cost
 
     def _cost_of(self, answer, n_samples):
-        """Return what a call cost, None if nobody says, and a fault if it is wrong."""
+        """Return what a call cost, None if unknown, and a fault if it is no amount."""
         per_row = as_cost(self.cost_per_row, "cost_per_row")
         cost = None if per_row is None else per_row * n_samples
         try:

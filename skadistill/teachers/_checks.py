@@ -3,7 +3,6 @@
 Everything here is arrays in, arrays out; nothing is asked and nothing is paid.
 """
 
-from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
@@ -14,36 +13,12 @@ from skadistill.exceptions import (
     TeacherProbabilityError,
     TeacherShapeError,
 )
+from skadistill.teachers._answers import NoLabel
 
-__all__ = ["SUM_TOLERANCE", "NoLabel", "check_classes", "check_order", "soft_labels"]
+__all__ = ["SUM_TOLERANCE", "check_classes", "check_order", "soft_labels"]
 
 #: How far from 1 a row of probabilities may sum before it is an error.
 SUM_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class NoLabel:
-    """Answer that a row has no label: asked and paid, and never asked again.
-
-    A teacher may answer with one in place of a label, as with None or NaN, for
-    example when a language model refuses.
-
-    Parameters
-    ----------
-    reason : str, default=""
-        Why, for the user's own records; the ledger does not keep it.
-
-    Examples
-    --------
-    >>> from skadistill.teachers import NoLabel, as_teacher
-    >>> def judge(texts):
-    ...     return [NoLabel("too short") if len(t) < 3 else "spam" for t in texts]
-    >>> as_teacher(judge).ask(["win money", "?"], ["ham", "spam"])
-    array([[ 0.,  1.],
-           [nan, nan]])
-    """
-
-    reason: str = ""
 
 
 def check_classes(own, classes, *, who, allow_missing, allow_extra):
@@ -356,7 +331,7 @@ def _columns_named(names, classes):
     wanted = set(classes)
     own = [n if n in wanted else by_text.get(n, n) for n in names]
     if set(own) != wanted and names == list(range(len(names))):
-        return None  # pandas numbers columns that nobody named
+        return None  # pandas numbers columns without names
     return own if any(n in wanted for n in own) else None
 
 
@@ -458,11 +433,10 @@ def _mapped(labels, own, classes, faults):
         for j, c in enumerate(classes):
             if c in position:
                 mapped[:, j] = labels[:, position[c]]
-        # Columns that the teacher lacks are 0, but a row without a label is all NaN.
-        mapped[np.isnan(labels).all(axis=1)] = np.nan
         labels = mapped
     # After the mapping: the sum of a row depends, in its last bit, on the order of
-    # the columns, and a teacher's own order must not show.
+    # the columns, and a teacher's own order must not show. The sum of a row without
+    # a label is NaN, and so are its quotients.
     sums = labels.sum(axis=1)
     extra = [c for c in own if c not in set(classes)]
     faults.add(

@@ -82,8 +82,8 @@ class EstimatorTeacher(BaseTeacher):
     has_embeddings : bool
         Whether there is such a source.
     output_weights : ndarray of shape (n_outputs, n_dims) or None
-        Weights of the last layer where its input is the embedding, or of a linear
-        classifier where the steps before it give the embedding; else None.
+        Weights of the last layer if its input is the embedding, or of a linear
+        classifier if the steps before it give the embedding; else None.
     is_fitted : bool
         Whether the estimator is fitted.
     classes_ : list or None

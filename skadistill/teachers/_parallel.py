@@ -16,8 +16,9 @@ from skadistill._compat import Interval
 from skadistill._optional import require
 from skadistill._rows._containers import take_rows
 from skadistill.exceptions import TeacherError, TeacherWorkerError
+from skadistill.teachers._answers import LabeledBatch
 from skadistill.teachers._as_teacher import as_teacher
-from skadistill.teachers._base import BaseTeacher, LabeledBatch
+from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._request import Request
 
 __all__ = ["ParallelTeacher"]

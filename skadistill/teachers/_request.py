@@ -13,7 +13,7 @@ import numpy as np
 from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows, count_rows, take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._base import Answer, LabeledBatch
+from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._retries import (
     is_retryable,
     may_be_billed,
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _SLOW = 0.5
 #: Seconds without a sign of life after which an event loop is reported as blocked.
 _BLOCKED = 2.0
-#: The longest wait between two tries that nobody asked for, in seconds.
+#: The longest wait between two tries unless the server asks for more, in seconds.
 _LONGEST_BACKOFF = 60.0
 
 

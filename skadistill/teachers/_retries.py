@@ -86,7 +86,7 @@ def status_of(error):
     Returns
     -------
     status : int or None
-        None if the server sent none. A status below 400 is no refusal: the fault
+        None if the server sent none. A status below 400 does not count: the fault
         came after it, for example in the middle of the answer.
 
     Examples

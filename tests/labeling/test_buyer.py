@@ -251,6 +251,7 @@ def test_an_interrupt_while_claiming_releases_the_claim(ctrl_c):
     with pytest.raises(KeyboardInterrupt):
         buy(teacher, ledger)
     assert asked == []
+    assert ledger.claims() == []
     assert ledger.summary()["cost"] == 0.0
     assert buy(teacher, ledger).n_paid == 6
 

@@ -869,6 +869,23 @@ def test_the_server_is_not_asked_again_before_it_wants():
     assert 0 <= request._wait(TimeoutError(), 3) <= 0.004
 
 
+def test_a_long_wait_ends_with_the_request():
+    """A call that waits for its next try is given up when another one fails."""
+
+    async def ask(X):
+        if X[0, 0] == 0:
+            error = OSError("busy")
+            error.status_code, error.headers = 429, {"Retry-After": "200"}
+            raise error
+        await asyncio.sleep(0.05)
+        raise ValueError("broken")
+
+    start = time.monotonic()
+    with pytest.raises(TeacherCallError, match="broken"):
+        AsyncTeacher(ask, name="t").ask(np.arange(2.0)[:, None], CLASSES)
+    assert time.monotonic() - start < 20
+
+
 class ZeroShot(ClassifierMixin, BaseEstimator):
     """Look like skorch.llm.ZeroShotClassifier: fitted on no rows, asked with texts."""
 

@@ -279,7 +279,7 @@ def test_any_table_of_numbers_will_do(convert):
         (np.zeros((2, 4)), r"shape \(2, 4\) for 3 rows"),
         (np.zeros(3), r"shape \(3,\) for 3 rows"),
         (np.zeros((3, 0)), r"shape \(3, 0\) for 3 rows"),
-        ([["a"], ["b"], ["c"]], "no table of numbers"),
+        ([["a"], ["b"], ["c"]], "not a table of numbers"),
         (None, r"shape \(\) for 3 rows"),
     ],
 )
