@@ -110,7 +110,7 @@ def fit(pool, n_jobs=None):
         teacher,
         student,
         budget=N_QUERIES,
-        n_rounds=1,
+        query_size=N_QUERIES,
         teacher_error=0.2,
         n_jobs=n_jobs,
         random_state=0,

@@ -49,7 +49,7 @@ def teacher(X):
 
 
 def distiller(**params):
-    params = {"budget": 30, "n_rounds": 2, "teacher_error": 0.2} | params
+    params = {"budget": 30, "query_size": 15, "teacher_error": 0.2} | params
     student = LogisticRegression(max_iter=300)
     return ActiveDistiller(teacher, student, random_state=0, **params)
 
@@ -144,7 +144,7 @@ def test_four_bytes_per_row_are_sent_to_the_client(
         query_strategy=strategy,
         teacher_error=error,
         budget=60,
-        n_rounds=2,
+        query_size=30,
         random_state=0,
     )
     here = sklearn.clone(model).fit(X, y, X_unlabeled=large_pool().compute())

@@ -13,7 +13,15 @@ ROOT = Path(skadistill.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = [
-    {"exceptions", "_validation", "_callbacks", "_compat", "_optional", "_interrupts"},
+    {
+        "exceptions",
+        "_validation",
+        "_callbacks",
+        "_compat",
+        "_display",
+        "_optional",
+        "_interrupts",
+    },
     {"_rows", "stopping", "callbacks"},
     {"ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
@@ -143,6 +151,44 @@ def test_imports_make_no_circle():
         for module, found in IMPORTS.items()
     }
     assert cycle_in(graph) is None
+
+
+def private_sklearn_imports(source):
+    """List the private names of scikit-learn that a source text imports."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found += [
+            name
+            for name in names
+            if name.startswith("sklearn.") and re.search(r"\._[^_]", name)
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {"skadistill._compat"}))
+def test_private_names_of_scikit_learn_are_in_one_file(module):
+    """Only `_compat` imports private names of scikit-learn."""
+    assert private_sklearn_imports(FILES[module].read_text(encoding="utf8")) == []
+
+
+def test_private_names_of_scikit_learn_are_found():
+    """A private module and a private function are found, public names are not."""
+    source = """
+import sklearn.base
+from sklearn.model_selection._search import BaseSearchCV
+def f():
+    from sklearn.utils import _safe_indexing, check_random_state
+from skadistill._compat import __all__
+"""
+    assert private_sklearn_imports(source) == [
+        "sklearn.model_selection._search.BaseSearchCV",
+        "sklearn.utils._safe_indexing",
+    ]
 
 
 def longest_chain(graph):

@@ -50,7 +50,7 @@ for module in pkgutil.walk_packages([str(home)], "skadistill."):
 problem = skadistill.datasets.make_noisy_teacher_problem(
     n_labeled=50, n_pool=200, n_test=200, random_state=0
 )
-distiller = skadistill.ActiveDistiller(problem.teacher, budget=50, n_rounds=1)
+distiller = skadistill.ActiveDistiller(problem.teacher, budget=50, query_size=50)
 distiller.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
 assert distiller.n_paid_ == 50
 assert distiller.score(problem.X_test, problem.y_test) > 0.6

@@ -37,16 +37,17 @@ class FitPool(QueryPool):
     """
 
     def __init__(self, state, *, keep_classes, n_jobs=None):
+        labels = state.labels
         super().__init__(
-            state.pool.size,
-            state.classes,
+            labels.pool.size,
+            labels.classes,
             student=state.student,
-            teacher_error=state.teacher_error,
+            teacher_error=state.asked.error,
         )
         self.seconds = 0.0
-        self._state = state
-        self._table = state.table
-        self._rows = state.pool
+        self._labels = labels
+        self._table = labels.table
+        self._rows = labels.pool
         self._n_jobs = n_jobs
         self._keep_classes = keep_classes
         self._winners = np.full(self.n_samples * keep_classes, -1, dtype=np.int32)
@@ -62,7 +63,7 @@ class FitPool(QueryPool):
         return self._table.take(self._rows)
 
     def _take_labeled(self):
-        return self._table.take(self._state.rows), self._state.targets
+        return self._table.take(self._labels.rows), self._labels.targets
 
     def _iter_proba(self, function):
         done = 0

@@ -62,7 +62,7 @@ def fit(X, y, pool, **params):
         "query_strategy": "robust",
         "teacher_error": 0.2,
         "budget": 60,
-        "n_rounds": 3,
+        "query_size": 20,
         "random_state": 0,
     } | params
     model = ActiveDistiller(teacher, LogisticRegression(max_iter=300), **params)
@@ -183,7 +183,7 @@ def test_dask_collections_ask_the_same_rows(problem, frame, strategy, stopping):
 def test_only_slices_are_read_and_only_asked_rows_are_gathered(problem):
     X, y, pool = problem
     pool = Sliced(pool)
-    fit(X, y, pool, query_strategy="random", budget=3, n_rounds=1)
+    fit(X, y, pool, query_strategy="random", budget=3, query_size=3)
     # "random" needs no score: the rows asked are read, once for the question and
     # once for the training.
     assert sum(stop - start for start, stop in pool.read) < 2 * len(pool)
