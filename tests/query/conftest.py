@@ -14,6 +14,11 @@ from skadistill.query._base import check_query
 ALPHA = 1e-6
 
 
+def make_proba(n=60, n_classes=3, seed=0):
+    """Draw probabilities evenly from the simplex."""
+    return np.random.default_rng(seed).dirichlet(np.ones(n_classes), size=n)
+
+
 class BlockPool(QueryPool):
     """Show a table of probabilities in blocks, as the loop does."""
 
@@ -57,5 +62,8 @@ def assert_marginals(strategy, proba, n_queries, inclusion, n_draws=1_000, **kno
 def tools():
     """Helpers that the files of this folder share."""
     return SimpleNamespace(
-        BlockPool=BlockPool, ask=ask, assert_marginals=assert_marginals
+        make_proba=make_proba,
+        BlockPool=BlockPool,
+        ask=ask,
+        assert_marginals=assert_marginals,
     )

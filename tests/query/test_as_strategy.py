@@ -22,10 +22,6 @@ def exactly(sentence):
     return f"^{re.escape(sentence)}$"
 
 
-def make_proba(n=60, n_classes=3, seed=0):
-    return np.random.default_rng(seed).dirichlet(np.ones(n_classes), size=n)
-
-
 ALL = ["robust", "margin", "entropy", "least_confident", "random"]
 
 
@@ -35,7 +31,7 @@ def test_every_strategy_answers_up_to_the_whole_pool(tools, name, n_queries):
     """One row, all but one and all rows are possible, distinct and in the pool."""
     for error in (None, 0.0, 0.4, 1.0):
         rows = tools.ask(
-            as_strategy(name), make_proba(30), n_queries, teacher_error=error
+            as_strategy(name), tools.make_proba(30), n_queries, teacher_error=error
         )
         assert len(rows) == n_queries
 
@@ -61,7 +57,7 @@ def test_functions_and_objects_become_strategies(tools):
     """A function is wrapped; anything with a query method is used as it is."""
     wrapped = as_strategy(entropy_gain)
     assert isinstance(wrapped, ScoreStrategy)
-    proba = make_proba()
+    proba = tools.make_proba()
     expected = tools.ask(UncertaintySampler("entropy"), proba, 5)
     np.testing.assert_array_equal(tools.ask(wrapped, proba, 5), expected)
 
@@ -137,7 +133,7 @@ def test_same_seed_same_queries_also_in_a_new_process(tools, capsys):
 @pytest.mark.parametrize("name", ["robust", "random"])
 def test_another_seed_gives_other_queries(tools, name):
     """The strategies that draw do draw."""
-    proba = make_proba()
+    proba = tools.make_proba()
     first = tools.ask(as_strategy(name), proba, 10, seed=1, teacher_error=0.2)
     second = tools.ask(as_strategy(name), proba, 10, seed=2, teacher_error=0.2)
     assert first.tolist() != second.tolist()

@@ -5,15 +5,11 @@ from scipy import stats
 from skadistill.query.game import entropy_gain, least_confident_gain, margin_gain
 
 
-def make_proba(n=60, n_classes=3, seed=0):
-    return np.random.default_rng(seed).dirichlet(np.ones(n_classes), size=n)
-
-
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gains_are_their_definitions(n_classes, dtype):
+def test_gains_are_their_definitions(tools, n_classes, dtype):
     """Each gain agrees with the formula written out on sorted probabilities."""
-    proba = make_proba(100, n_classes).astype(dtype)
+    proba = tools.make_proba(100, n_classes).astype(dtype)
     ranked = np.sort(proba.astype(np.float64), axis=1)
     margin = 1 - (ranked[:, -1] - ranked[:, -2])
     np.testing.assert_allclose(margin_gain(proba), margin, atol=1e-6)

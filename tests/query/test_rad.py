@@ -11,13 +11,9 @@ from skadistill.query.game import (
 )
 
 
-def make_proba(n=60, n_classes=3, seed=0):
-    return np.random.default_rng(seed).dirichlet(np.ones(n_classes), size=n)
-
-
 def test_robust_sampler_plays_the_game_on_the_margins(tools):
     """Rows come with probability b p_i for m = teacher error x rows."""
-    proba = make_proba(40)
+    proba = tools.make_proba(40)
     gains = margin_gain(proba).astype(np.float32)
     p = robust_distribution(gains, 0.25 * 40, 6).p
     tools.assert_marginals(RADSampler(), proba, 6, 6 * p, teacher_error=0.25)
@@ -34,14 +30,14 @@ def test_robust_sampler_plays_the_game_on_the_margins(tools):
 )
 def test_robust_sampler_takes_other_gains(tools, sampler, gain):
     """Names and functions of the probabilities measure what a row is worth."""
-    proba = make_proba(30)
+    proba = tools.make_proba(30)
     p = robust_distribution(gain(proba).astype(np.float32), 9.0, 4).p
     tools.assert_marginals(sampler, proba, 4, 4 * p, teacher_error=0.3)
 
 
 def test_robust_sampler_caps_where_the_game_would_repeat_rows(tools):
     """Where b p_i would exceed 1 the capped game's probabilities are used."""
-    proba = make_proba(30)
+    proba = tools.make_proba(30)
     gains = margin_gain(proba).astype(np.float32)
     assert robust_distribution(gains, 1.5).p.max() > 1 / 12
     p = robust_distribution(gains, 1.5, 12).p
@@ -51,7 +47,7 @@ def test_robust_sampler_caps_where_the_game_would_repeat_rows(tools):
 @pytest.mark.parametrize("settings", [{"teacher_error": None}, {"teacher_error": 0.3}])
 def test_robust_sampler_falls_back_to_the_regret_game(tools, settings):
     """Without an estimate, or on request, inclusions are max(0, 1 - v/g)."""
-    proba = make_proba(30)
+    proba = tools.make_proba(30)
     sampler = RADSampler("auto" if settings["teacher_error"] is None else None)
     q = regret_inclusion(margin_gain(proba).astype(np.float32), 7)
     tools.assert_marginals(sampler, proba, 7, q, **settings)
@@ -78,7 +74,7 @@ def test_robust_sampler_reports_what_it_played(
     tools, n_mistakes, teacher_error, expected
 ):
     """m, the water level and the support are left in the round's record."""
-    proba = make_proba(40)
+    proba = tools.make_proba(40)
     pool = tools.BlockPool(proba, teacher_error=teacher_error)
     RADSampler(n_mistakes).query(pool, 3, np.random.default_rng(0))
     gains = margin_gain(proba).astype(np.float32)
@@ -92,13 +88,15 @@ def test_robust_sampler_reports_what_it_played(
 
 def test_robust_sampler_does_not_depend_on_the_order_of_rows(tools):
     """Permuting the pool permutes the distribution, ties included."""
-    proba = make_proba(24)
+    proba = tools.make_proba(24)
     proba[3:9] = proba[3]
     order = np.random.default_rng(1).permutation(24)
     p = robust_distribution(margin_gain(proba).astype(np.float32), 3.0, 10).p
     np.testing.assert_allclose(p[3:9], p[3], rtol=1e-6)
     tools.assert_marginals(RADSampler(3), proba, 10, 10 * p, n_draws=500)
-    tools.assert_marginals(RADSampler(3), proba[order], 10, 10 * p[order], n_draws=500)
+    tools.assert_marginals(
+        RADSampler(3), proba[order], 10, 10 * p[order], n_draws=500
+    )
 
 
 @pytest.mark.parametrize("cost", [0.0, 1.0])
@@ -115,7 +113,7 @@ def test_robust_sampler_is_even_on_equal_rows(tools, n_mistakes, cost):
 @pytest.mark.parametrize("n_queries", [2, 20])
 def test_wrong_labels_that_cost_are_played_with_their_cost(tools, n_queries):
     """wrong_label_cost counts in units of the largest gain; the cap is solved too."""
-    proba = make_proba(30)
+    proba = tools.make_proba(30)
     gains = margin_gain(proba).astype(np.float32)
     losses = np.full(30, 2.0 * gains.max())
     game = robust_distribution(gains, 8.0, n_queries, losses=losses)
@@ -161,7 +159,7 @@ def test_tiny_entropies_are_no_error(tools):
 
 def test_ten_thousand_rows_stay_within_the_support(tools):
     """On a larger pool no row outside the support is ever asked."""
-    proba = make_proba(10_000)
+    proba = tools.make_proba(10_000)
     gains = margin_gain(proba).astype(np.float32)
     game = robust_distribution(gains, 1_000.0, 300)
     assert 1_000 < game.n_support < 10_000
@@ -178,10 +176,10 @@ def test_parameters_can_be_set(tools):
         "wrong_label_cost": 0.0,
     }
     sampler.set_params(n_mistakes=4, gain="entropy")
-    pool = tools.BlockPool(make_proba())
+    pool = tools.BlockPool(tools.make_proba())
     sampler.query(pool, 3, np.random.default_rng(0))
     assert pool.report["n_mistakes"] == 4
-    expected = entropy_gain(make_proba()).max()
+    expected = entropy_gain(tools.make_proba()).max()
     assert pool.report["gain_max"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -208,4 +206,4 @@ def test_a_bad_parameter_is_named(tools, sampler, parameter):
     """Parameters are checked by their table when the sampler is used."""
     message = f"The '{parameter}' parameter of RADSampler must be"
     with pytest.raises(ValueError, match=message):
-        tools.ask(sampler, make_proba(10), 2, teacher_error=0.1)
+        tools.ask(sampler, tools.make_proba(10), 2, teacher_error=0.1)

@@ -12,10 +12,6 @@ def exactly(sentence):
     return f"^{re.escape(sentence)}$"
 
 
-def make_proba(n=60, n_classes=3, seed=0):
-    return np.random.default_rng(seed).dirichlet(np.ones(n_classes), size=n)
-
-
 GREEDY = [
     (UncertaintySampler(), margin_gain),
     (UncertaintySampler("entropy"), entropy_gain),
@@ -28,7 +24,7 @@ GREEDY = [
 @pytest.mark.parametrize("n_queries", [1, 10, 59, 60])
 def test_greedy_strategies_agree_with_sorting(tools, strategy, gain, n_queries):
     """The rows asked are the first of a full sort by gain."""
-    proba = make_proba()
+    proba = tools.make_proba()
     expected = np.sort(np.argsort(-gain(proba))[:n_queries])
     np.testing.assert_array_equal(tools.ask(strategy, proba, n_queries), expected)
 
@@ -36,9 +32,9 @@ def test_greedy_strategies_agree_with_sorting(tools, strategy, gain, n_queries):
 @pytest.mark.parametrize(("strategy", "gain"), GREEDY)
 def test_greedy_strategies_report_their_gains(tools, strategy, gain):
     """The round's record learns the mean and the largest gain."""
-    pool = tools.BlockPool(make_proba())
+    pool = tools.BlockPool(tools.make_proba())
     strategy.query(pool, 5, np.random.default_rng(0))
-    gains = gain(make_proba())
+    gains = gain(tools.make_proba())
     assert set(pool.report) == {"gain_mean", "gain_max"}
     assert pool.report["gain_mean"] == pytest.approx(gains.mean(), rel=1e-6)
     assert pool.report["gain_max"] == pytest.approx(gains.max(), rel=1e-6)
@@ -76,7 +72,7 @@ def test_a_function_of_the_probabilities_is_a_strategy(tools, per_row):
         shapes.append(proba.shape)
         return proba[:, 0]
 
-    proba = make_proba()
+    proba = tools.make_proba()
     rows = tools.ask(ScoreStrategy(rarest, per_row=per_row), proba, 5)
     np.testing.assert_array_equal(rows, np.sort(np.argsort(-proba[:, 0])[:5]))
     assert shapes == ([(7, 3)] * 8 + [(4, 3)] if per_row else [(60, 3)])
@@ -143,4 +139,4 @@ def test_a_bad_parameter_is_named(tools, strategy, parameter):
     """Parameters are checked by their table when the strategy is used."""
     message = f"The '{parameter}' parameter of {type(strategy).__name__} must be"
     with pytest.raises(ValueError, match=message):
-        tools.ask(strategy, make_proba(10), 2)
+        tools.ask(strategy, tools.make_proba(10), 2)
