@@ -1,5 +1,6 @@
 """Containers of rows: count, take and stack them, and tell what kind they are."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 
 import numpy as np
@@ -10,8 +11,10 @@ __all__ = [
     "copy_rows",
     "count_rows",
     "is_frame",
+    "is_records",
     "is_texts",
     "stack_rows",
+    "take_metadata",
     "take_rows",
 ]
 
@@ -79,6 +82,184 @@ def take_rows(X, rows):
     return np.asarray(X)[rows]
 
 
+def stack_rows(pieces):
+    """Put containers of the same kind on top of each other.
+
+    Parameters
+    ----------
+    pieces : list of containers
+        At least one.
+
+    Returns
+    -------
+    stacked : container
+        Of the same kind.
+    """
+    first = pieces[0]
+    if hasattr(first, "iloc"):
+        import pandas
+
+        return pandas.concat(pieces, axis=0)
+    if hasattr(first, "to_list") or hasattr(first, "get_columns"):
+        import polars
+
+        return polars.concat(pieces)
+    if hasattr(first, "tocsr"):
+        return sparse.vstack(pieces, format="csr")
+    if isinstance(first, list | tuple):
+        return [row for piece in pieces for row in piece]
+    return np.concatenate(pieces)
+
+
+def is_frame(X):
+    """Tell whether X is a table with named columns (pandas, polars).
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for DataFrames.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import is_frame
+    >>> is_frame([[1.0]])
+    False
+    """
+    return hasattr(X, "columns") and hasattr(X, "dtypes")
+
+
+def is_texts(X):
+    """Tell whether X is a one-dimensional collection of strings.
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for lists, arrays and Series of str, some of which may be missing.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import is_texts
+    >>> is_texts(["a text", "another"])
+    True
+    """
+    return isinstance(_first_row(X), str)
+
+
+def is_records(X):
+    """Tell whether X is a list of dictionaries, one per row.
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for what scikit-learn's ``DictVectorizer`` takes.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import is_records
+    >>> is_records([{"height": 1.8}, {"height": 1.6, "city": "Oslo"}])
+    True
+    """
+    return isinstance(_first_row(X), Mapping)
+
+
+def _first_row(X):
+    """Return the first row of a one-dimensional container that is not missing."""
+    if isinstance(X, str | bytes | Mapping) or is_frame(X) or sparse.issparse(X):
+        return None
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
+        return None
+    rows = X.iloc if hasattr(X, "iloc") else X
+    for i in range(min(len(X), 1000)):
+        row = rows[i]
+        if isinstance(row, str | Mapping):
+            return row
+        # None, NaN and NA are gaps; anything else settles the question.
+        if row is not None and not isinstance(row, float) and not _is_gap(row):
+            return row
+    return None
+
+
+def _is_gap(value):
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def aligned(value, n_samples):
+    """Tell whether a value holds one entry per row, as sample weights do.
+
+    Parameters
+    ----------
+    value : object
+        Anything that a user may pass beside the rows.
+    n_samples : int
+        The number of rows.
+
+    Returns
+    -------
+    answer : bool
+        True for arrays, sparse matrices, frames and sequences with `n_samples`
+        entries. Strings, bytes, dictionaries, sets, classes and everything without
+        an order or a length are one value, however long.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import aligned
+    >>> aligned([0.5, 1.0, 1.0], 3), aligned("abc", 3), aligned({1, 2, 3}, 3)
+    (True, False, False)
+    """
+    if isinstance(value, str | bytes | bytearray | Mapping | type):
+        return False
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return len(shape) > 0 and shape[0] == n_samples
+    if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
+        return False
+    return len(value) == n_samples
+
+
+def take_metadata(params, rows, n_samples):
+    """Take some rows of every parameter that has one entry per row.
+
+    Parameters
+    ----------
+    params : dict
+        Metadata, such as ``sample_weight``.
+    rows : array-like of int of shape (n_taken,)
+        Positions among the rows.
+    n_samples : int
+        The number of rows.
+
+    Returns
+    -------
+    params : dict
+        The same names; values that are not `aligned` are passed on as they are.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import take_metadata
+    >>> take_metadata({"weight": [0.5, 1.0], "note": "a1"}, [1], 2)
+    {'weight': [1.0], 'note': 'a1'}
+    """
+    return {
+        name: take_rows(value, rows) if aligned(value, n_samples) else value
+        for name, value in params.items()
+    }
+
+
 def copy_rows(X, rows):
     """Take some rows of `X` as copies, down to the objects inside.
 
@@ -126,93 +307,3 @@ def _copy_cells(frame):
                 cells[j] = deepcopy(cell)
             frame.isetitem(i, cells)
     return frame
-
-
-def stack_rows(pieces):
-    """Put containers of the same kind on top of each other.
-
-    Parameters
-    ----------
-    pieces : list of containers
-        At least one.
-
-    Returns
-    -------
-    stacked : container
-        Of the same kind.
-    """
-    first = pieces[0]
-    if hasattr(first, "iloc"):
-        import pandas
-
-        return pandas.concat(pieces, axis=0)
-    if hasattr(first, "to_list") or hasattr(first, "get_columns"):
-        import polars
-
-        return polars.concat(pieces)
-    if hasattr(first, "tocsr"):
-        from scipy import sparse
-
-        return sparse.vstack(pieces, format="csr")
-    if isinstance(first, list | tuple):
-        return [row for piece in pieces for row in piece]
-    return np.concatenate(pieces)
-
-
-def is_frame(X):
-    """Tell whether X is a table with named columns (pandas, polars).
-
-    Parameters
-    ----------
-    X : object
-        Anything a user may pass as rows.
-
-    Returns
-    -------
-    answer : bool
-        True for DataFrames.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import is_frame
-    >>> is_frame([[1.0]])
-    False
-    """
-    return hasattr(X, "columns") and hasattr(X, "dtypes")
-
-
-def is_texts(X):
-    """Tell whether X is a one-dimensional collection of strings.
-
-    Parameters
-    ----------
-    X : object
-        Anything a user may pass as rows.
-
-    Returns
-    -------
-    answer : bool
-        True for lists, arrays and Series of str.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import is_texts
-    >>> is_texts(["a text", "another"])
-    True
-    """
-    if isinstance(X, str) or is_frame(X) or sparse.issparse(X):
-        return False
-    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
-        return False
-    first = X.iloc[0] if hasattr(X, "iloc") else X[0]
-    return isinstance(first, str)
-
-
-def aligned(value, n_samples):
-    """Tell whether a value holds one entry per row, as sample weights do."""
-    if value is None or isinstance(value, str | bytes | dict):
-        return False
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return len(shape) > 0 and shape[0] == n_samples
-    return hasattr(value, "__len__") and len(value) == n_samples

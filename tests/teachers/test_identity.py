@@ -12,6 +12,7 @@ import weakref
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -287,7 +288,7 @@ def test_training_identity():
 
     def trained(rows=X, y=Y, C=1.0, **params):
         model = as_teacher(LogisticRegression(C=C))
-        return model.fitted_on(rows[:30], y[:30], **params).identity
+        return model.fit(rows[:30], y[:30], **params).identity
 
     assert trained() == trained()
     others = [
@@ -302,17 +303,17 @@ def test_training_identity():
 def test_a_named_teacher_still_knows_its_fold():
     """A name does not make two folds' teachers the same."""
     teacher = as_teacher(LogisticRegression(), name="n", version="1")
-    a = teacher.fitted_on(X[:30], Y[:30])
-    b = teacher.fitted_on(X[10:], Y[10:])
+    a = clone(teacher).fit(X[:30], Y[:30])
+    b = clone(teacher).fit(X[10:], Y[10:])
     assert a.identity.startswith("n/1:")
     assert a.identity != b.identity
-    assert teacher.fitted_on(X[:30], Y[:30]).identity == a.identity
+    assert teacher.fit(X[:30], Y[:30]).identity == a.identity
 
 
 def test_a_trained_teachers_columns_count():
     """Declared classes are part of a trained teacher's derived identity."""
     ids = {
-        EstimatorTeacher(LogisticRegression(), classes=c).fitted_on(X, Y).identity
+        EstimatorTeacher(LogisticRegression(), classes=c).fit(X, Y).identity
         for c in (None, [0, 1], [1, 0])
     }
     assert len(ids) == 3
@@ -327,9 +328,9 @@ def test_rows_only_the_estimator_understands():
 
     rows, others = [range, len, print], [print, len, range]
     teacher = as_teacher(Picky())
-    first = teacher.fitted_on(rows, [0, 1, 1])
+    first = teacher.fit(rows, [0, 1, 1])
     assert first.identity.startswith("trained:")
-    assert first.identity != teacher.fitted_on(others, [0, 1, 1]).identity
+    assert first.identity != teacher.fit(others, [0, 1, 1]).identity
 
 
 PROCESS = """
@@ -342,7 +343,7 @@ y = np.where(X[:, 0] > 0, "yes", "no")
 from statistics import mean
 print(as_teacher(mean).identity)
 print(as_teacher(RandomForestClassifier(3, random_state=0).fit(X, y)).identity)
-print(as_teacher(LogisticRegression()).fitted_on(X, y).identity)
+print(as_teacher(LogisticRegression()).fit(X, y).identity)
 exec('def teacher(X):\\n    return X in {"a", "b", "c"}', globals())
 print(as_teacher(teacher).identity)
 """
