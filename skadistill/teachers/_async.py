@@ -51,7 +51,8 @@ class AsyncTeacher(CalledTeacher):
         asked for, in order.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: the function's
-        module, name and code.
+        module and name, its code, and the values, functions and classes that it uses.
+        If these hold a client, a ledger in a file asks for both.
     batch_size : int, default=1
         Rows per call. By default, rows are claimed from the ledger for
         ``10 * max_concurrency`` calls at a time.

@@ -51,8 +51,8 @@ class EstimatorTeacher(BaseTeacher):
         What the columns mean. None: the estimator's ``classes_``.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: derived from the
-        fitted estimator's content (`joblib.hash`), or, for one fitted by
-        `fit`, from its parameters and its training rows and labels.
+        fitted estimator's class, parameters and fitted attributes, or, for one fitted
+        by `fit`, from its parameters and its training rows and labels.
     allow_missing_classes : bool, default=False
         Whether the estimator may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
@@ -96,11 +96,12 @@ class EstimatorTeacher(BaseTeacher):
     targets, debiasing) wrap the classifier in
     :class:`~sklearn.calibration.CalibratedClassifierCV`.
 
-    An identity by `joblib.hash` reads the whole fitted estimator, about a second
-    for 500 MB, and knows a class by its name, not by its code. Where an estimator
-    cannot be hashed, the object itself is the identity for as long as it lives in
-    this process. An unfitted estimator without a ``random_state`` gives one
-    identity to teachers that differ by chance: they share labels.
+    A derived identity reads the whole fitted estimator, about a second for 500 MB. It
+    is the same after answering, from a file and in another process. If an estimator
+    holds something without readable contents, such as a client, its identity ends with
+    the process, and a ledger in a file asks for `name` and `version`. An unfitted
+    estimator without a ``random_state`` gives one identity to teachers that differ by
+    chance: they share labels.
 
     Examples
     --------

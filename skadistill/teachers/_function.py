@@ -43,8 +43,10 @@ class FunctionTeacher(CalledTeacher):
         (which is sorted order in `ActiveDistiller`).
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: the function's
-        module, name and code. Change the version when something that the code does
-        not show has changed.
+        module and name, its code, and the values, functions and classes that it uses.
+        If these hold something without readable contents, such as a client, a ledger
+        in a file asks for both. Change the version when the model behind the function
+        has changed.
     allow_missing_classes : bool, default=False
         Whether the function may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False

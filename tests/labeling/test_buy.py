@@ -21,7 +21,7 @@ from skadistill.exceptions import (
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import MemoryLedger, row_keys
-from skadistill.teachers import FunctionTeacher
+from skadistill.teachers import AsyncTeacher, FunctionTeacher
 
 CLASSES = np.array(["a", "b"])
 
@@ -343,3 +343,39 @@ def test_threads_that_do_not_take_turns_lose_nothing():
     assert len(ledger) == 300
     assert ledger.n_paid == sum(b.n_paid for b in bought)
     assert all((b.labels == expected(X)).all() for b in bought)
+
+
+@pytest.mark.parametrize("kind", [FunctionTeacher, AsyncTeacher])
+@pytest.mark.parametrize(
+    ("rows", "empty"),
+    [
+        ([{"a": 1}, {"a": 2}], dict.clear),
+        ([["a"], ["b"]], list.clear),
+        ([np.ones(2), np.zeros(2)], lambda row: row.fill(9)),
+    ],
+)
+def test_a_teacher_that_empties_its_rows_empties_copies(kind, rows, empty):
+    """Neither the caller's rows nor what they are known by changes."""
+    keys, tries = row_keys(rows), []
+
+    def teacher(X):
+        X = list(X)
+        tries.append(row_keys(X).tolist())
+        for row in X:
+            empty(row)
+        if len(tries) == 1 and kind is AsyncTeacher:
+            raise TimeoutError
+        return ["a"] * len(X)
+
+    options = {"batch_size": 2, "backoff": 0.001} if kind is AsyncTeacher else {}
+    teacher = kind(teacher, name="empties", **options)
+    ledger = MemoryLedger()
+    paid = [
+        buy_labels(teacher, rows, classes=CLASSES, ledger=ledger).n_paid
+        for _ in range(2)
+    ]
+    assert paid == [2, 0]
+    assert (row_keys(rows) == keys).all()
+    # A second try is asked about what the first was.
+    assert all(asked == keys.tolist() for asked in tries)
+    assert len(tries) == (2 if kind is AsyncTeacher else 1)
