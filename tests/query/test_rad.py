@@ -94,9 +94,7 @@ def test_robust_sampler_does_not_depend_on_the_order_of_rows(tools):
     p = robust_distribution(margin_gain(proba).astype(np.float32), 3.0, 10).p
     np.testing.assert_allclose(p[3:9], p[3], rtol=1e-6)
     tools.assert_marginals(RADSampler(3), proba, 10, 10 * p, n_draws=500)
-    tools.assert_marginals(
-        RADSampler(3), proba[order], 10, 10 * p[order], n_draws=500
-    )
+    tools.assert_marginals(RADSampler(3), proba[order], 10, 10 * p[order], n_draws=500)
 
 
 @pytest.mark.parametrize("cost", [0.0, 1.0])
