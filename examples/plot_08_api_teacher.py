@@ -205,7 +205,7 @@ except TeacherError as error:
 print(f"the server billed {Model.billed} answers, the ledger has {len(ledger)}")
 
 # %%
-# Paid in, run again: the same rows are asked, and those paid for are free.
+# Paid in, run again: the labels in the ledger are used at once, and the rest is paid.
 Model.credit = 1000
 distiller.fit(X, y)
 print(f"labels asked {distiller.n_queries_}, paid now {distiller.n_paid_}")
