@@ -54,7 +54,7 @@ from torch import nn
 from skadistill import ActiveDistiller
 from skadistill.datasets import NoisyTeacher
 from skadistill.labeling import estimate_teacher_error
-from skadistill.query._skactiveml import SkactivemlStrategy
+from skadistill.query import SkactivemlStrategy
 from skadistill.student import StudentNet
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -248,7 +248,6 @@ def make_teacher(name, task, setting, seed, labeled, pool, quick):
         error_rate=task.stronger_error,
         error_kind="margin",
         proba=proba[len(labeled) :],
-        classes=np.unique(y),
         random_state=seed,
     )
     return teacher, teacher.error_rate_, 1.0 - teacher.error_rate_

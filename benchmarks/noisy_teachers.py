@@ -146,10 +146,8 @@ def make_teacher(setting, seed, labeled, pool):
     return NoisyTeacher(
         X[rows],
         y[rows],
-        error_kind="class",
-        class_error=share,
+        error_rate=1 - (1 - share),  # as rounded when the kept results were made
         proba=out_of_fold(setting.data, X[rows], y[rows], seed),
-        classes=np.unique(y),
         random_state=seed,
     )
 

@@ -7,14 +7,21 @@ version in which it appeared or left.
 from contextlib import contextmanager
 
 from sklearn.base import _fit_context
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
+    Options,
     RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    validate_data,
+)
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -22,19 +29,28 @@ except ImportError:
     from skadistill._callbacks import CallbackSupportMixin, with_callbacks
 
 __all__ = [
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "Options",
     "RealNotInt",
     "RoundTasks",
     "StrOptions",
+    "check_sample_weight",
     "fit_context",
+    "num_samples",
+    "safe_indexing",
+    "validate_arguments",
     "validate_data",
     "validate_parameters",
     "with_callbacks",
 ]
 
 fit_context = _fit_context  # since scikit-learn 1.3
+check_sample_weight = _check_sample_weight
+num_samples = _num_samples
+safe_indexing = _safe_indexing
 
 
 def validate_parameters(estimator):
@@ -44,6 +60,11 @@ def validate_parameters(estimator):
         estimator.get_params(deep=False),
         caller_name=type(estimator).__name__,
     )
+
+
+def validate_arguments(constraints, arguments, caller):
+    """Check a function's arguments against a constraint table."""
+    validate_parameter_constraints(constraints, arguments, caller_name=caller)
 
 
 class RoundTasks:

@@ -24,6 +24,7 @@ from skadistill._compat import (
     fit_context,
     with_callbacks,
 )
+from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
 from skadistill._fit.components import resolve, unwrap_teacher
 from skadistill._fit.inputs import (
@@ -37,7 +38,8 @@ from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord, as_history
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
-from skadistill.student._any import as_student, fit_student
+from skadistill.student._as_student import as_student
+from skadistill.student._fit_student import fit_student
 from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
@@ -45,7 +47,9 @@ __all__ = ["ActiveDistiller"]
 logger = logging.getLogger(__name__)
 
 
-class ActiveDistiller(CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions):
+class ActiveDistiller(
+    HidesContents, CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions
+):
     """Distill a costly teacher into a small student under a query budget.
 
     The student is first trained on the labeled rows. Then, round by round, a query
@@ -620,7 +624,7 @@ class ActiveDistiller(CallbackSupportMixin, MetaEstimatorMixin, StudentPredictio
         """Clone everything but a fitted teacher and the ledger, which are shared."""
         params = self.get_params(deep=False)
         shared = {"ledger"}
-        if not as_teacher(self.teacher).needs_fit:
+        if as_teacher(self.teacher).is_fitted:
             shared.add("teacher")
         new = type(self)(
             **{

@@ -1,9 +1,13 @@
-"""What "unlabeled" means, and the checks built on it."""
+"""Checks that several folders share: unlabeled rows, amounts of money."""
+
+import math
 
 import numpy as np
 from sklearn.utils import column_or_1d
 
-__all__ = ["read_labels", "unlabeled_mask"]
+from skadistill.exceptions import TeacherError
+
+__all__ = ["as_cost", "read_labels", "unlabeled_mask"]
 
 
 def read_labels(y, marker):
@@ -133,3 +137,45 @@ def unlabeled_mask(y, marker):
         equal = (not _is_na(v) and bool(v == marker) for v in y)
         return np.fromiter(equal, bool, count=len(y))
     return y == marker
+
+
+def as_cost(value, name):
+    """Return an amount of money as a float.
+
+    Parameters
+    ----------
+    value : float, int, numpy scalar, Decimal or None
+        The amount. None: not known.
+    name : str
+        What the amount is called in the message.
+
+    Returns
+    -------
+    cost : float or None
+        Finite and not negative; None for None.
+
+    Raises
+    ------
+    TeacherError
+        If the value is a text, a truth value, NaN, infinite or negative.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> from skadistill._validation import as_cost
+    >>> as_cost(Decimal("0.25"), "cost_per_row")
+    0.25
+    """
+    if value is None:
+        return None
+    try:
+        number = not isinstance(value, str | bytes | bool | np.bool_)
+        cost = float(value) if number else math.nan
+    except (TypeError, ValueError, OverflowError):
+        cost = math.nan
+    if not 0 <= cost < math.inf:
+        raise TeacherError(
+            f"{name} is {value!r:.80}, which is not an amount of money; pass a finite "
+            "number of at least 0, or None if it is not known."
+        )
+    return cost

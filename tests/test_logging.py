@@ -180,8 +180,8 @@ def test_a_search_tells_its_layers(lines):
     search = LayerNASSearchCV(
         LogisticRegression(),
         {"C": [0.1, 1.0], "fit_intercept": [True, False]},
-        max_cost=None,
-        cost=lambda estimator: 1.0 + estimator.fit_intercept,
+        max_size=None,
+        size=lambda estimator: 1.0 + estimator.fit_intercept,
         cv=2,
     ).fit(X, teacher(X))
     told = messages(lines, "search")
@@ -189,5 +189,5 @@ def test_a_search_tells_its_layers(lines):
     assert sum(trained) == len(search.cv_results_["params"])
     assert told[-1] == (
         f"{sum(trained)} candidates scored; the best has score "
-        f"{search.best_score_:g} at cost {search.best_cost_:g}"
+        f"{search.best_score_:g} at size {search.best_size_:g}"
     )

@@ -102,10 +102,11 @@ def _pay(state, rows, record):
         identity=asked.identity,
         with_embeddings=state.components.objective.needs_embeddings,
         first_size=asked.first_size,
+        row_numbers=rows,
     )
     asked.heard = True
     got, embeddings = purchase.labeled, purchase.embeddings
-    no_label = getattr(purchase, "no_label", np.zeros_like(got))
+    no_label = purchase.no_label
     if embeddings is not None:
         embeddings = embeddings[got]
     labels.add(rows[got], purchase.labels[got], record.round, embeddings)

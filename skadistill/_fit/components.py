@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from skadistill._display import text_of
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._as_objective import as_objective
 from skadistill.objectives._base import Objective
 from skadistill.query._as_strategy import as_strategy
-from skadistill.student._any import as_student
+from skadistill.student._as_student import as_student
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
@@ -70,7 +71,7 @@ def resolve(teacher, student, query_strategy, objective, *, seed, warm_start):
     if objective.needs_embeddings and not components.teacher.has_embeddings:
         raise ObjectiveError(
             f"the objective {objective!r} needs the teacher's embeddings, which "
-            f"{teacher!r:.80} does not give; say where they come from with "
+            f"{text_of(teacher):.80} does not give; say where they come from with "
             "as_teacher(teacher, embedding=...), or use another objective."
         )
     if warm_start:
@@ -102,5 +103,6 @@ def unwrap_teacher(asked, given):
     if isinstance(asked, EstimatorTeacher | FunctionTeacher) and not isinstance(
         given, BaseTeacher
     ):
-        return getattr(asked, "estimator", None) or asked.function
+        fitted = getattr(asked, "estimator_", None)
+        return fitted or getattr(asked, "estimator", None) or asked.function
     return asked

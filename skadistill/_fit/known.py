@@ -70,7 +70,7 @@ class KnownAnswers:
     def __init__(self, teacher, ledger, classes, identity=None):
         self.ledger, self.classes = ledger, classes
         self.identity, self.counts = None, None
-        if ledger is not None and not teacher.needs_fit:
+        if ledger is not None and teacher.is_fitted:
             self.identity = teacher.identity if identity is None else identity
             self.counts = ledger.summary()["teachers"].get(self.identity)
 

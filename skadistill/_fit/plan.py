@@ -285,7 +285,7 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
         budget is too small for one.
     """
     objective = components.objective
-    called = not components.teacher.needs_fit
+    called = components.teacher.is_fitted
     shares = share_budget(
         budget,
         labels.pool.size,

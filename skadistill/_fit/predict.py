@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadistill._fit.inputs import check_container
 from skadistill.model_selection._scorer import warn_if_unlabeled
-from skadistill.student._any import as_student
+from skadistill.student._as_student import as_student
 
 __all__ = ["StudentPredictions"]
 

@@ -262,11 +262,11 @@ class FitState:
         evidence = Evidence(
             self.labels.targets,
             self.labels.given,
-            validation=self.asked.checks,
+            teacher_checks=self.asked.checks,
             embeddings=self.labels.embeddings,
             output_weights=getattr(self.asked.teacher, "output_weights", None),
             out_of_fold=partial(self._predict_out_of_fold, X),
-            seed=self.seeds.objective,
+            random_state=self.seeds.objective,
         )
         return objective.lesson(evidence)
 

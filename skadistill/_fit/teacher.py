@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
 from sklearn.metrics import confusion_matrix
 
 from skadistill._fit.known import KnownAnswers
@@ -201,7 +202,7 @@ def prepare_teacher(
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
     asked.heard = not is_untried(teacher, ledger, labels.classes)
-    if needs_checks(components, teacher_error) and (n_checks or teacher.needs_fit):
+    if needs_checks(components, teacher_error) and (n_checks or not teacher.is_fitted):
         estimate = estimate_teacher_error(
             teacher,
             X,
@@ -213,13 +214,14 @@ def prepare_teacher(
             random_state=seed,
             fit_params=fit_params,
             first_size=asked.first_size,
+            row_numbers=labels.rows,
         )
         asked.heard = True
         if teacher_error == "auto":
             asked.error = estimate.rate
         if estimate.proba is not None:
             asked.checks = TeacherChecks(
-                estimate.rows, estimate.proba, independent=not teacher.needs_fit
+                estimate.rows, estimate.proba, independent=teacher.is_fitted
             )
             doubt_teacher(teacher, estimate, labels)
         asked.estimate = replace(estimate, proba=None)
@@ -231,8 +233,8 @@ def prepare_teacher(
         )
     embeddings = None
     asked.teacher = teacher
-    if teacher.needs_fit:
-        asked.teacher = teacher.fitted_on(X, y, **fit_params)
+    if not teacher.is_fitted:
+        asked.teacher = clone(teacher).fit(X, y, **fit_params)
         if objective.needs_embeddings:
             # One's own teacher is not paid for each row it looks at.
             embeddings = asked.teacher.embed(X)

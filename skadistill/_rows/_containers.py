@@ -1,12 +1,14 @@
 """Containers of rows: count, take and stack them, and tell what kind they are."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 from scipy import sparse
 
 __all__ = [
     "aligned",
+    "copy_rows",
     "count_rows",
     "is_frame",
     "is_records",
@@ -15,6 +17,9 @@ __all__ = [
     "take_metadata",
     "take_rows",
 ]
+
+#: Rows that nobody can change in place.
+_CONSTANT = (str, bytes, int, float, complex, bool, type(None))
 
 
 def count_rows(X):
@@ -253,3 +258,52 @@ def take_metadata(params, rows, n_samples):
         name: take_rows(value, rows) if aligned(value, n_samples) else value
         for name, value in params.items()
     }
+
+
+def copy_rows(X, rows):
+    """Take some rows of `X` as copies, down to the objects inside.
+
+    Whoever receives them may empty or change them in place without touching `X`.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, DataFrame or list of n_samples rows
+        The rows.
+    rows : array-like of int of shape (n_taken,)
+        Positions, not index labels.
+
+    Returns
+    -------
+    taken : container like `X`
+        The rows at those positions, in that order.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import copy_rows
+    >>> records = [{"text": "zero"}, {"text": "one"}]
+    >>> copy_rows(records, [1])[0].clear()
+    >>> records
+    [{'text': 'zero'}, {'text': 'one'}]
+    """
+    taken = take_rows(X, rows)
+    if is_frame(taken):
+        return _copy_cells(taken)
+    if isinstance(taken, list):
+        return [row if isinstance(row, _CONSTANT) else deepcopy(row) for row in taken]
+    if getattr(getattr(taken, "dtype", None), "kind", None) == "O":
+        return deepcopy(taken)
+    return taken
+
+
+def _copy_cells(frame):
+    """Copy the objects in a frame's cells; other cells are copied by taking rows."""
+    if not hasattr(frame, "iloc"):
+        return frame  # polars hands out copies of what its cells hold
+    frame = frame.copy()
+    for i, dtype in enumerate(frame.dtypes):
+        if getattr(dtype, "kind", None) == "O":
+            cells = np.empty(len(frame), dtype=object)
+            for j, cell in enumerate(frame.iloc[:, i]):
+                cells[j] = deepcopy(cell)
+            frame.isetitem(i, cells)
+    return frame
