@@ -98,7 +98,7 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
             )
             curves[strategy].append([r["student_score"] for r in distiller.history_])
             scores[strategy].append(distiller.score(X[test], y[test]))
-            paid[strategy] = distiller.n_paid_ + distiller.n_teacher_checks_
+            paid[strategy] = distiller.n_paid_
         scores["student alone"].append(curves[strategy][-1][0])
     print(f"\n{name}: {n_labeled} labeled rows, {len(pool)} in the pool")
     print(f"{'':16}{'labels paid':>12}{'test accuracy %':>20}{'(sd of 5 seeds)':>17}")

@@ -203,7 +203,7 @@ except TeacherError as error:
 print(f"the server billed {Model.billed} answers, the ledger has {len(ledger)}")
 
 # %%
-# After a payment, run again: the same rows are asked, and those already paid are free.
+# After a payment, run again: labels in the ledger are used at once, the rest is paid.
 Model.credit = 1000
 distiller.fit(X, y)
 print(f"labels asked {distiller.n_queries_}, paid now {distiller.n_paid_}")
