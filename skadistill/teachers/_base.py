@@ -77,13 +77,6 @@ class LabeledBatch:
     >>> from skadistill.teachers import LabeledBatch
     >>> LabeledBatch(np.array([0, 2]), np.eye(2), cost=0.02).cost
     0.02
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.teachers import LabeledBatch
-    >>> LabeledBatch(np.array([4, 7]), np.eye(2), cost=0.002).rows
-    array([4, 7])
     """
 
     rows: np.ndarray
