@@ -110,6 +110,9 @@ def resolve_top_level(app, env, node, contnode):
 def skip_member(app, kind, name, obj, skip, options):
     """Skip members that are inherited from other packages."""
     home = getattr(getattr(obj, "fget", obj), "__module__", None) or "skadistill"
+    # Documented by scikit-learn, also for classes that delegate it.
+    if name == "get_metadata_routing":
+        return True
     return skip or not home.startswith("skadistill")
 
 
