@@ -25,7 +25,6 @@ __all__ = [
     "TeacherWarning",
     "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
-    "UnsharedLedgerWarning",
 ]
 
 
@@ -102,10 +101,6 @@ class EmptyPoolWarning(UserWarning):
 
 class TeacherWarning(UserWarning):
     """Warns that the teacher's answers on labeled rows look useless or misordered."""
-
-
-class UnsharedLedgerWarning(UserWarning):
-    """Warns that labels paid in another process will be paid again."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):

@@ -20,6 +20,7 @@ MODULES = [
     ),
     "skadistill.callbacks",
     "skadistill.exceptions",
+    "skadistill.query.game",
     "skadistill.stopping",
 ]
 # Parts of pages, and what the build makes.

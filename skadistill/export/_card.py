@@ -1,19 +1,19 @@
 """Model cards: how a student was made, on one page."""
 
-import inspect
 import platform
-import re
 from importlib.metadata import version
 
 from sklearn.pipeline import Pipeline
 from torch import nn
 
+from skadistill._display import qualified_name, text_of
 from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.objectives._as_objective import as_objective
-from skadistill.query import as_strategy
+from skadistill.query._as_strategy import as_strategy
 from skadistill.student import StudentNet
 from skadistill.student._module import Standardize
+from skadistill.teachers._base import BaseTeacher
 
 __all__ = ["model_card"]
 
@@ -111,7 +111,7 @@ def _facts(facts):
 def _about_student(served):
     classifier = last_step(served)
     classes = [str(label) for label in classifier.classes_]
-    facts = {"Model": _name(served), "Classes": f"{len(classes)}: {_some(classes)}"}
+    facts = {"Model": text_of(served), "Classes": f"{len(classes)}: {_some(classes)}"}
     if hasattr(served, "n_features_in_"):
         facts["Features"] = served.n_features_in_
     if isinstance(classifier, StudentNet):
@@ -146,8 +146,8 @@ def _about_labels(distiller):
         "Rows known to the ledger": n_free,
         "Rows paid for to judge the teacher": distiller.n_teacher_checks_,
         "Cost": _cost(distiller),
-        "Query strategy": _name(as_strategy(distiller.query_strategy)),
-        "Objective": _name(as_objective(distiller.objective)),
+        "Query strategy": text_of(as_strategy(distiller.query_strategy)),
+        "Objective": text_of(as_objective(distiller.objective)),
         "Ended because": ENDINGS[distiller.termination_condition_],
     }
 
@@ -163,7 +163,7 @@ def _cost(distiller):
 
 
 def _about_teacher(distiller):
-    facts = {"Name": _name(distiller.teacher)}
+    facts = {"Name": _teacher_name(distiller.teacher)}
     rate, estimate = distiller.teacher_error_, distiller.teacher_error_estimate_
     if rate is None:
         facts["Error rate"] = "unknown"
@@ -204,13 +204,14 @@ def _versions():
     return {"Python": platform.python_version()} | {p: version(p) for p in PACKAGES}
 
 
-def _name(thing):
-    """Return the name or representation of an object, without its address."""
-    if inspect.isroutine(thing) or inspect.isclass(thing):
-        text = f"{thing.__module__}.{thing.__qualname__}"
-    else:
-        text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
-    return " ".join(text.split())
+def _teacher_name(teacher):
+    """Name a teacher as its user did, else by its function or its class."""
+    if getattr(teacher, "name", None) and isinstance(teacher, BaseTeacher):
+        return " ".join(filter(None, (teacher.name, teacher.version)))
+    for inner in ("teacher", "function", "estimator"):
+        if isinstance(teacher, BaseTeacher) and hasattr(teacher, inner):
+            return _teacher_name(getattr(teacher, inner))
+    return qualified_name(teacher)
 
 
 def _some(names, limit=20):

@@ -103,6 +103,7 @@ def estimate_teacher_error(
     random_state=None,
     fit_params=None,
     first_size=None,
+    row_numbers=None,
 ):
     r"""Estimate how often the teacher's first choice is wrong.
 
@@ -141,6 +142,8 @@ def estimate_teacher_error(
     first_size : int or None, default=None
         Rows of the first call to a ready teacher, see
         :func:`skadistill.labeling.buy_labels`.
+    row_numbers : array-like of int of shape (n_labeled,) or None, default=None
+        The numbers of the rows in messages. None: their positions in `X`.
 
     Returns
     -------
@@ -180,10 +183,11 @@ def estimate_teacher_error(
     y = np.asarray(y)
     truth = _positions(y, classes.tolist())
     rng = check_random_state(random_state)
+    numbers = np.arange(len(y)) if row_numbers is None else np.asarray(row_numbers)
     if not teacher.is_fitted:
         method, n_paid, cost = "cross-fitted", 0, 0.0
         rows, proba = _cross_fitted(
-            teacher, X, y, truth, classes, cv, rng, fit_params or {}
+            teacher, X, y, truth, classes, cv, rng, fit_params or {}, numbers
         )
     else:
         method = "asked"
@@ -197,8 +201,9 @@ def estimate_teacher_error(
             ledger=ledger,
             batch_size=batch_size,
             first_size=first_size,
+            row_numbers=numbers[rows],
         )
-        # All of them, unless the ledger's budget came to its end.
+        # Without those that the budget or the teacher left without a label.
         rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
         n_paid, cost = purchase.n_paid, purchase.cost
     n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
@@ -227,7 +232,7 @@ def _positions(y, classes):
     return np.array([position[label] for label in y.tolist()], dtype=np.intp)
 
 
-def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):
+def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
     """Let teachers fitted on the other folds judge each row."""
     proba = np.full((len(y), len(classes)), np.nan)
     for train, test in _folds(X, y, truth, cv, rng):
@@ -244,7 +249,9 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):
         # This teacher is ours alone. It has not seen the classes that its fold
         # lacks, whatever the user allows the final one.
         fold_teacher.allow_missing_classes = True
-        proba[test] = fold_teacher.ask(take_rows(X, test), classes, row_numbers=test)
+        proba[test] = fold_teacher.ask(
+            take_rows(X, test), classes, row_numbers=numbers[test]
+        )
     rows = np.flatnonzero(~np.isnan(proba[:, 0]))
     return rows, proba[rows]
 

@@ -2,6 +2,7 @@
 
 import inspect
 
+from skadistill._display import text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
@@ -20,6 +21,7 @@ def as_teacher(
     version=None,
     embedding=None,
     cost_per_row=None,
+    on_invalid="raise",
 ):
     """Make a teacher from an estimator or a function; a teacher is returned as is.
 
@@ -50,6 +52,11 @@ def as_teacher(
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
+
+    on_invalid : {"raise", "skip"}, default="raise"
+        What an unusable answer is, such as an unknown label or probabilities that do
+        not sum to 1: an error, once the other answers are recorded; or no label,
+        which is paid for, recorded, and left out of the training.
 
     Returns
     -------
@@ -90,9 +97,12 @@ def as_teacher(
         "version": version,
         "embedding": embedding,
         "cost_per_row": cost_per_row,
+        "on_invalid": on_invalid,
     }
     if isinstance(obj, BaseTeacher):
-        given = [k for k, v in options.items() if v is not None and v is not False]
+        defaults = {"on_invalid": "raise", "allow_missing_classes": False}
+        defaults |= {"allow_extra_classes": False}
+        given = [k for k, v in options.items() if v is not defaults.get(k)]
         if given:
             raise TeacherError(
                 f"as_teacher received a teacher, {type(obj).__name__}, together with "
@@ -109,7 +119,7 @@ def as_teacher(
     if callable(obj):
         return FunctionTeacher(obj, **options)
     raise TeacherError(
-        f"as_teacher received {obj!r:.80}, of type {type(obj).__name__}, which cannot "
-        "be asked; pass an estimator with predict_proba, decision_function or predict, "
-        "or a function that takes rows and returns probabilities or labels."
+        f"as_teacher received {text_of(obj):.80}, of type {type(obj).__name__}, which "
+        "cannot be asked; pass an estimator with predict_proba, decision_function or "
+        "predict, or a function that takes rows and returns probabilities or labels."
     )

@@ -1,14 +1,16 @@
 """The base class of teachers: how a teacher is called and its answers checked."""
 
+import logging
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skadistill._compat import validate_parameters
+from skadistill._compat import StrOptions, validate_parameters
+from skadistill._display import HidesContents
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -18,6 +20,8 @@ from skadistill.teachers._identity import given_identity
 
 __all__ = ["TEACHER_CONSTRAINTS", "Answer", "BaseTeacher", "LabeledBatch"]
 
+logger = logging.getLogger(__name__)
+
 #: Parameters that the teachers of this package share; `as_cost` checks the cost.
 TEACHER_CONSTRAINTS = {
     "classes": ["array-like", None],
@@ -25,6 +29,7 @@ TEACHER_CONSTRAINTS = {
     "version": [str, None],
     "allow_missing_classes": ["boolean"],
     "allow_extra_classes": ["boolean"],
+    "on_invalid": [StrOptions({"raise", "skip"})],
 }
 
 
@@ -86,7 +91,7 @@ class LabeledBatch:
     embeddings: np.ndarray | None = None
 
 
-class BaseTeacher(BaseEstimator, ABC):
+class BaseTeacher(HidesContents, BaseEstimator, ABC):
     """Label rows with checked soft labels; the base class of every teacher.
 
     A subclass writes two methods: `answer`, which calls the teacher, and
@@ -105,6 +110,9 @@ class BaseTeacher(BaseEstimator, ABC):
         What the columns of its answers mean; None if it has not said.
     is_fitted : bool
         Whether it can answer without a call of `fit`.
+    on_invalid : {"raise", "skip"}
+        What an unusable answer is: an error, once all usable answers are recorded;
+        or no label, asked and paid for and left out.
     has_embeddings : bool
         Whether it can return embeddings, such as its last hidden layer.
     can_embed_only : bool
@@ -143,6 +151,7 @@ class BaseTeacher(BaseEstimator, ABC):
     version: str | None = None
     allow_missing_classes: bool = False
     allow_extra_classes: bool = False
+    on_invalid: str = "raise"
     cost_per_row: float | None = None
 
     #: What `answer` returns: "proba", or "auto" to tell by the shape.
@@ -276,7 +285,8 @@ class BaseTeacher(BaseEstimator, ABC):
         Returns
         -------
         labels : ndarray of float64 of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes`; each row sums to 1.
+            Probabilities, columns in the order of `classes`; each row sums to 1, or
+            is NaN if the teacher gave the row no label: None, NaN or a `NoLabel`.
             Without rows, nothing is called.
 
         Raises
@@ -293,13 +303,20 @@ class BaseTeacher(BaseEstimator, ABC):
         TeacherProbabilityError
             If the answer is not numeric, not finite or negative somewhere, or if the
             sum of a row differs from 1 by more than 1e-3.
+
+        Notes
+        -----
+        A label that is a text is compared with the classes without blanks, quotes,
+        markdown, a final period and case, if only one class is meant.
         """
         labels = np.full((count_rows(X), len(np.asarray(classes))), np.nan)
         for part in self.ask_parts(X, classes, row_numbers=row_numbers):
             labels[part.rows] = part.labels
         return labels
 
-    def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
+    def ask_parts(
+        self, X, classes, *, row_numbers=None, with_embeddings=False, before_call=None
+    ):
         """Yield checked labels of the rows of `X` as they arrive.
 
         Here, all at once. A teacher that makes several calls overrides this, so that
@@ -311,22 +328,36 @@ class BaseTeacher(BaseEstimator, ABC):
             The question.
         with_embeddings : bool, default=False
             Whether embeddings are wanted too.
+        before_call : callable or None, default=None
+            Called with the positions of rows just before they are sent, so that a
+            ledger knows what may be billed. A teacher may do without this parameter;
+            all rows then count as sent.
 
         Yields
         ------
         part : LabeledBatch
-            Labels of some rows; each row is in one part.
+            Labels of some rows. Each row is in one part; a row of NaN says that the
+            row has no label.
 
         Raises
         ------
         TeacherError
-            As `ask` does. A teacher that knows what a fault cost puts it into the
-            error's attribute ``cost``; else every unanswered row is counted at
-            `max_cost_per_row`, since it may be billed.
+            As `ask` does, after all usable answers were yielded. A teacher that
+            knows what a fault cost puts it into the error's attribute ``cost``; else
+            every unanswered row is counted at `max_cost_per_row`, since it may be
+            billed.
         """
         classes = self._check_question(X, classes)
-        if count_rows(X):
-            yield self._ask_once(X, classes, row_numbers, with_embeddings)
+        n_samples = count_rows(X)
+        if n_samples == 0:
+            return
+        if before_call is not None:
+            before_call(np.arange(n_samples))
+        batch, fault = self._ask_once(X, classes, row_numbers, with_embeddings)
+        if len(batch.rows):
+            yield batch
+        if fault is not None:
+            raise fault
 
     def embed(self, X, *, row_numbers=None):
         """Return checked embeddings of the rows of `X`.
@@ -374,12 +405,17 @@ class BaseTeacher(BaseEstimator, ABC):
         try:
             self._check_parameters()
             self._check_is_fitted(count_rows(X))
-            own, who = self._class_list(), self.display_name
-            check_classes(own, classes, who=who, **self._allowed())
+            self._check_classes(classes)
         except TeacherError as error:
             error.cost = 0.0  # nothing was sent
             raise
         return classes
+
+    def _check_classes(self, classes):
+        """Raise if the teacher's classes are known not to fit those asked for."""
+        check_classes(
+            self._class_list(), classes, who=self.display_name, **self._allowed()
+        )
 
     def _check_is_fitted(self, n_samples):
         """Raise if the teacher has to be fitted first."""
@@ -390,31 +426,68 @@ class BaseTeacher(BaseEstimator, ABC):
             )
 
     def _ask_once(self, X, classes, row_numbers, with_embeddings):
-        """Make one call and return the checked answer."""
+        """Make one call; return the usable answers and the first fault, if any."""
         n_samples = count_rows(X)
         start = time.perf_counter()
         answer = self._call(self.answer, X, n_samples)
+        batch, fault = self._check_answer(answer, X, classes, row_numbers)
+        if with_embeddings:
+            embeddings = answer.embeddings if isinstance(answer, Answer) else None
+            try:
+                if embeddings is None:
+                    embeddings = self._call(self.answer_embeddings, X, n_samples)
+                embeddings = check_embeddings(
+                    embeddings,
+                    n_samples,
+                    who=self.display_name,
+                    row_numbers=row_numbers,
+                )
+                batch = replace(batch, embeddings=embeddings[batch.rows])
+            except TeacherError as error:
+                error.cost = 0.0  # the labels, which carry the cost, are kept
+                fault = fault or error
+        return replace(batch, seconds=time.perf_counter() - start), fault
+
+    def _check_answer(self, answer, X, classes, row_numbers):
+        """Return the usable labels of a call, with their cost, and the first fault."""
         if not isinstance(answer, Answer):
             answer = Answer(answer)
-        embeddings = None
-        if with_embeddings:
-            embeddings = answer.embeddings
-            if embeddings is None:
-                embeddings = self._call(self.answer_embeddings, X, n_samples)
-            embeddings = check_embeddings(
-                embeddings, n_samples, who=self.display_name, row_numbers=row_numbers
+        n_samples, who = count_rows(X), self.display_name
+        cost, fault_of_cost = self._cost_of(answer, n_samples)
+        try:
+            check_order(answer.labels, X, who=who)
+            labels, invalid, fault = soft_labels(
+                answer.labels,
+                n_samples,
+                classes,
+                own=self._class_list(),
+                kind=self._answer_kind,
+                who=who,
+                row_numbers=None if row_numbers is None else np.asarray(row_numbers),
+                **self._allowed(),
             )
-        labels = self._check_answer(answer.labels, X, classes, row_numbers)
-        seconds = time.perf_counter() - start
-        cost = self._cost_of(answer, n_samples)
-        return LabeledBatch(np.arange(n_samples), labels, cost, seconds, embeddings)
+        except TeacherError as error:
+            error.cost = cost
+            raise
+        if fault is not None and self.on_invalid == "skip":
+            logger.info("%s Left without a label: %d rows.", fault, invalid.sum())
+            invalid[:], fault = False, None
+        rows = np.flatnonzero(~invalid)
+        if fault is not None and cost is not None:
+            fault.cost = cost * float(invalid.mean())
+            cost -= fault.cost
+        return LabeledBatch(rows, labels[rows], cost), fault or fault_of_cost
 
     def _cost_of(self, answer, n_samples):
-        """Return what a call cost; None if nobody says."""
-        if answer.cost is not None:
-            return as_cost(answer.cost, "Answer.cost")
+        """Return what a call cost, None if nobody says, and a fault if it is wrong."""
         per_row = as_cost(self.cost_per_row, "cost_per_row")
-        return None if per_row is None else per_row * n_samples
+        cost = None if per_row is None else per_row * n_samples
+        try:
+            given = as_cost(answer.cost, f"the Answer.cost of {self.display_name}")
+        except TeacherError as error:
+            error.cost = 0.0  # counted with the labels, which are kept
+            return cost, error
+        return (cost if given is None else given), None
 
     def _call(self, method, X, n_samples):
         """Call the teacher; whatever it raises becomes a TeacherError."""
@@ -428,21 +501,6 @@ class BaseTeacher(BaseEstimator, ABC):
                 f"{str(error).rstrip('.')}, when asked about {n_samples} rows; fix "
                 "the teacher or its input and retry."
             ) from error
-
-    def _check_answer(self, labels, X, classes, row_numbers):
-        """Return checked soft labels."""
-        who = self.display_name
-        check_order(labels, X, who=who)
-        return soft_labels(
-            labels,
-            count_rows(X),
-            classes,
-            own=self._class_list(),
-            kind=self._answer_kind,
-            who=who,
-            row_numbers=None if row_numbers is None else np.asarray(row_numbers),
-            **self._allowed(),
-        )
 
     def _class_list(self):
         own = self.classes_

@@ -68,6 +68,10 @@ class EstimatorTeacher(BaseTeacher):
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
+    on_invalid : {"raise", "skip"}, default="raise"
+        What an unusable answer is, such as an unknown label or probabilities that do
+        not sum to 1: an error, once the other answers are recorded; or no label,
+        which is paid for, recorded, and left out of the training.
 
     Attributes
     ----------
@@ -127,6 +131,7 @@ class EstimatorTeacher(BaseTeacher):
         allow_extra_classes=False,
         embedding=None,
         cost_per_row=None,
+        on_invalid="raise",
     ):
         self.estimator = estimator
         self.classes = classes
@@ -136,6 +141,7 @@ class EstimatorTeacher(BaseTeacher):
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
         self.cost_per_row = cost_per_row
+        self.on_invalid = on_invalid
 
     def __sklearn_clone__(self):
         if self.is_fitted:

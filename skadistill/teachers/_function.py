@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from skadistill._display import qualified_name
 from skadistill.exceptions import TeacherShapeError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, Answer, BaseTeacher
 from skadistill.teachers._embeddings import embedding_suffix, named_method
@@ -21,7 +22,7 @@ class CalledTeacher(BaseTeacher):
     @property
     def display_name(self):
         """The teacher's name in messages."""
-        function = getattr(self.function, "__name__", type(self.function).__name__)
+        function = qualified_name(self.function).rpartition(".")[2]
         return f"the teacher {self.name or function!r}"
 
 
@@ -56,6 +57,10 @@ class FunctionTeacher(CalledTeacher):
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
+    on_invalid : {"raise", "skip"}, default="raise"
+        What an unusable answer is, such as an unknown label or probabilities that do
+        not sum to 1: an error, once the other answers are recorded; or no label,
+        which is paid for, recorded, and left out of the training.
 
     Attributes
     ----------
@@ -97,6 +102,7 @@ class FunctionTeacher(CalledTeacher):
         allow_extra_classes=False,
         embedding=None,
         cost_per_row=None,
+        on_invalid="raise",
     ):
         self.function = function
         self.classes = classes
@@ -106,6 +112,7 @@ class FunctionTeacher(CalledTeacher):
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
         self.cost_per_row = cost_per_row
+        self.on_invalid = on_invalid
 
     @property
     def classes_(self):

@@ -107,6 +107,7 @@ class ParallelTeacher(BaseTeacher):
     max_cost_per_row = _delegated("max_cost_per_row")
     allow_missing_classes = _delegated("allow_missing_classes")
     allow_extra_classes = _delegated("allow_extra_classes")
+    on_invalid = _delegated("on_invalid")
     answer = _delegated("answer")
     answer_embeddings = _delegated("answer_embeddings")
     derived_identity = _delegated("derived_identity")
@@ -146,12 +147,14 @@ class ParallelTeacher(BaseTeacher):
             self.teacher_ = clone(given).fit(X, y, **fit_params)
         return self
 
-    def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
+    def ask_parts(
+        self, X, classes, *, row_numbers=None, with_embeddings=False, before_call=None
+    ):
         """Ask about the rows of `X` in batches and yield the answers as they arrive.
 
         Parameters
         ----------
-        X, classes, row_numbers, with_embeddings : as in `BaseTeacher.ask_parts`
+        X, classes, row_numbers, with_embeddings, before_call : as in `BaseTeacher`
             The question.
 
         Yields
@@ -169,7 +172,7 @@ class ParallelTeacher(BaseTeacher):
         """
         classes = self._check_question(X, classes)
         request = _ParallelRequest(
-            self._wrapped, X, classes, row_numbers, self.batch_size
+            self._wrapped, X, classes, row_numbers, self.batch_size, before_call
         )
         with _open_workers(self.n_jobs, self._wrapped, self.repeatable) as workers:
             yield from request.run(workers, with_embeddings)
@@ -209,6 +212,8 @@ class _ParallelRequest(Request):
             rows = next(self.calls, None)
             if rows is None:
                 return
+            if self.before_call is not None:
+                self.before_call(rows)
             question = take_rows(self.X, rows), self.classes, self.numbers[rows]
             in_flight[workers.submit(*question, with_embeddings)] = rows
 
@@ -218,8 +223,8 @@ class _ParallelRequest(Request):
             parts, fault = future.result()
         except Exception as error:
             parts, fault = [], self._worker_error(error, rows)
-        n_left = len(rows) - sum(len(part.rows) for part in parts)
         if fault is not None:
+            n_left = len(rows) - sum(len(part.rows) for part in parts)
             cost = n_left * (self.teacher.max_cost_per_row or 0.0)
             self.fail(fault, cost if fault.cost is None else fault.cost)
         return [

@@ -1,5 +1,6 @@
 """The card states what the fitted objects know, and nothing that changes by itself."""
 
+import functools
 import re
 import sys
 
@@ -19,7 +20,7 @@ from skadistill.export._card import ENDINGS
 from skadistill.ledger import MemoryLedger
 from skadistill.objectives import Debiased
 from skadistill.student import StudentNet
-from skadistill.teachers import as_teacher
+from skadistill.teachers import ParallelTeacher, as_teacher
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -178,7 +179,7 @@ def test_equal_fits_give_equal_cards():
         for teacher in teachers
     )
     assert first == second
-    assert "lambda" in first
+    assert "petals" in first
 
 
 def test_a_card_takes_sections_of_its_own(tmp_path):
@@ -205,3 +206,41 @@ def test_unfitted_models_and_missing_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "skops.card", None)
     with pytest.raises(ImportError, match=r"skops .*skadistill\[export\]"):
         model_card(distiller())
+
+
+class Client:
+    """Holds a key and shows it."""
+
+    def __init__(self, api_key):
+        self.api_key = api_key
+
+    def __repr__(self):
+        return f"Client({self.api_key!r})"
+
+    def label(self, X):
+        return by_petals(X)
+
+    def __call__(self, X):
+        return by_petals(X)
+
+
+def keyed(X, api_key):
+    return by_petals(X)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (functools.partial(keyed, api_key="sk-secret"), "keyed"),
+        (Client("sk-secret").label, "Client.label"),
+        (Client("sk-secret"), "Client"),
+        (as_teacher(Client("sk-secret"), name="big", version="2"), "big 2"),
+        (ParallelTeacher(as_teacher(Client("sk-secret"))), "Client"),
+    ],
+)
+def test_a_card_shows_no_key(function, name):
+    """A card is made to be published: the teacher is on it by name only."""
+    pytest.importorskip("skops.card")
+    model = distiller(function).fit(X, PARTLY)
+    assert "sk-secret" not in model_card(model).render()
+    assert facts(model)["Teacher"]["Name"].endswith(name)

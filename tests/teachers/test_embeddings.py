@@ -454,7 +454,7 @@ def test_teachers_without_embeddings_are_refused_before_anything_is_paid():
 
 
 def test_a_fault_in_an_embedding_keeps_what_was_paid_before(ledger):
-    """Two batches are in the ledger, with their embeddings; the third is not."""
+    """Three batches are in the ledger, the third without its embeddings."""
 
     def embed(X):
         return np.full((len(X), 2), np.nan) if X[0, 0] == 8 else twice(X)
@@ -462,9 +462,9 @@ def test_a_fault_in_an_embedding_keeps_what_was_paid_before(ledger):
     teacher = FunctionTeacher(proba, name="t", embedding=embed)
     X = np.arange(14.0).reshape(7, 2)
     buy = {"classes": [0, 1], "ledger": ledger, "with_embeddings": True}
-    with pytest.raises(TeacherError, match="the 4 labels paid for before it"):
+    with pytest.raises(TeacherError, match="the 6 labels paid for before it"):
         buy_labels(teacher, X, batch_size=2, **buy)
     mended = FunctionTeacher(proba, name="t", embedding=Counted(twice))
     bought = buy_labels(mended, X, **buy)
-    assert mended.embedding.calls == [3]
+    assert mended.embedding.calls == [1, 2]
     np.testing.assert_array_equal(bought.embeddings, 2 * X)
