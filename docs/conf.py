@@ -1,7 +1,7 @@
-"""Build the pages: guide, reference, gallery, measurements.
+"""Configuration of the documentation: guide, reference, gallery, measurements.
 
-``make docs`` runs this with warnings as errors. Nothing is fetched: names of other
-packages are shown and not linked.
+``make docs`` builds it with warnings as errors. It needs no network: names of other
+packages are not linked.
 """
 
 import importlib
@@ -13,9 +13,9 @@ import skadistill
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
-ROOMS = [
+MODULES = [
     f"skadistill.{path.parent.name}"
-    for path in sorted(Path(skadistill.__file__).parent.glob("*/__init__.py"))
+    for path in sorted(Path(skadistill.__file__).parent.glob("[!_]*/__init__.py"))
 ]
 
 project = "skadistill"
@@ -53,11 +53,11 @@ autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 
-# Every link into the house must lead somewhere; others are not ours to check.
+# Every link into the package must resolve; others are not checked.
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!skadistill).*")]
 
-# Shown but not run where what it needs is missing.
+# Shown but not run if packages are missing.
 CAN_EXPORT = all(map(importlib.util.find_spec, ("onnxruntime", "skl2onnx", "skops")))
 
 sphinx_gallery_conf = {
@@ -76,52 +76,55 @@ sphinx_gallery_conf = {
 }
 
 
-def front_door():
-    """Map names of the front door to the room that documents them."""
-    homes = {}
-    for room in map(importlib.import_module, ROOMS):
-        for name in room.__all__:
-            if getattr(skadistill, name, None) is getattr(room, name):
-                homes[f"skadistill.{name}"] = f"{room.__name__}.{name}"
-    return homes
+def top_level_names():
+    """Map names such as ``skadistill.StudentNet`` to the names on their pages."""
+    documented = {}
+    for module in map(importlib.import_module, MODULES):
+        for name in module.__all__:
+            if getattr(skadistill, name, None) is getattr(module, name):
+                documented[f"skadistill.{name}"] = f"{module.__name__}.{name}"
+    return documented
 
 
-FRONT_DOOR = front_door()
+TOP_LEVEL = top_level_names()
 
 
-def resolve_front_door(app, env, node, contnode):
-    """Lead a link to ``skadistill.StudentNet`` to where it is documented."""
+def resolve_top_level(app, env, node, contnode):
+    """Resolve a link such as ``skadistill.StudentNet`` to the documented name."""
     target, dot, member = node.get("reftarget", ""), "", ""
-    if target not in FRONT_DOOR:
+    if target not in TOP_LEVEL:
         target, dot, member = target.rpartition(".")
-    if node.get("refdomain") != "py" or target not in FRONT_DOOR:
+    if node.get("refdomain") != "py" or target not in TOP_LEVEL:
         return None
     return env.get_domain("py").resolve_xref(
         env,
         node["refdoc"],
         app.builder,
         node["reftype"],
-        FRONT_DOOR[target] + dot + member,
+        TOP_LEVEL[target] + dot + member,
         node,
         contnode,
     )
 
 
 def skip_member(app, kind, name, obj, skip, options):
-    """Leave out what a class has from other packages; they document it."""
+    """Skip members that are inherited from other packages."""
     home = getattr(getattr(obj, "fget", obj), "__module__", None) or "skadistill"
+    # Documented by scikit-learn, also for classes that delegate it.
+    if name == "get_metadata_routing":
+        return True
     return skip or not home.startswith("skadistill")
 
 
 def write(path, text):
-    """Write a page that is made here, unless it is there already."""
+    """Write a generated page if its content changed."""
     path.parent.mkdir(exist_ok=True)
     if not path.exists() or path.read_text(encoding="utf8") != text:
         path.write_text(text, encoding="utf8")
 
 
 def assemble(app):
-    """Collect what lies elsewhere: fragments of the changelog, measurements."""
+    """Collect the fragments of the changelog, and the measurements."""
     kinds = {"breaking": "Breaking", "new": "New", "fixed": "Fixed"}
     parts = []
     for kind, title in kinds.items():
@@ -143,4 +146,4 @@ def setup(app):
     # Before the gallery, whose pages may refer to what is assembled.
     app.connect("builder-inited", assemble, priority=100)
     app.connect("autodoc-skip-member", skip_member)
-    app.connect("missing-reference", resolve_front_door)
+    app.connect("missing-reference", resolve_top_level)

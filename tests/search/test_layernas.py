@@ -9,10 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skadistill.search import layernas
-from skadistill.search._buckets import bucket_numbers
-from skadistill.search._completion import Completion, Sizes
 from skadistill.search._layernas import bound_evaluations
-from skadistill.search._space import Space
 
 DEFAULTS = ["fit", "largest", "smallest"]
 
@@ -207,24 +204,6 @@ def test_refinement_goes_on_from_the_best_candidate_by_single_changes():
     assert result.n_evaluations == 9
 
 
-@pytest.mark.parametrize(
-    ("n_evaluations", "n_buckets"),
-    # Bounds of 1, 2, ... buckets: 16, 28, 40, 52, 60, 68, 76.
-    [(16, 1), (28, 2), (40, 3), (52, 3), (104, 4), (119, 4), (120, 5), (150, 6)],
-)
-def test_auto_buckets_leave_half_for_refinement_but_are_three(n_evaluations, n_buckets):
-    """As many as half of the evaluations allow; three where all of them do."""
-    table = Table(0, [4] * 4)
-    assert table.search(max_evaluations=n_evaluations).n_buckets == n_buckets
-
-
-def test_without_a_budget_there_are_eight_buckets():
-    """The default is stated, and all evaluations go to the layers."""
-    result = Table(0, [4] * 4).search()
-    assert result.n_buckets == 8
-    assert result.steps.max() == 3
-
-
 def test_prefixes_over_the_limit_are_never_scored():
     """A prefix is dropped when even its smallest completion is too large."""
     layers = {"first": [1, 2, 9], "second": [1, 2, 9], "third": [3, 9]}
@@ -248,58 +227,6 @@ def test_prefixes_over_the_limit_are_never_scored():
         *[(1, 1, 9), (1, 2, 9), (2, 1, 9), (2, 2, 9)],
         *[(1, 1, 3), (1, 2, 3), (2, 2, 3)],  # (2, 1) lost the tie in its bucket
     }
-
-
-def completion_of(prefix, **settings):
-    """Complete a prefix in a space of three layers with options 1, 2, 3, 4."""
-    space = Space({name: [1, 2, 3, 4] for name in "abc"})
-    sizes = Sizes(space, lambda c: sum(c.values()))
-    complete = Completion(space, sizes, **settings)
-    return key(space.candidate(complete.complete(prefix)))
-
-
-@pytest.mark.parametrize(
-    ("prefix", "max_size", "default", "completed"),
-    [
-        ((), 12, "fit", (4, 4, 4)),
-        ((), 8, "fit", (3, 3, 2)),
-        ((3,), 8, "fit", (4, 2, 2)),
-        ((3,), 6, "fit", (4, 1, 1)),
-        ((0,), None, "fit", (1, 4, 4)),
-        ((0,), 6, "largest", (1, 4, 4)),
-        ((3,), 6, "smallest", (4, 1, 1)),
-        ((3, 3), 6, {"a": 1, "b": 2, "c": 3}, (4, 4, 3)),
-    ],
-)
-def test_later_layers_are_completed_as_the_default_says(
-    prefix, max_size, default, completed
-):
-    """With "fit" layers grow evenly up to the limit; other words ignore it."""
-    assert completion_of(prefix, max_size=max_size, default=default) == completed
-
-
-def test_completion_orders_options_by_size_and_not_as_listed():
-    """The smallest and the largest completion do not depend on the listing."""
-    space = Space({"a": [3, 1, 2], "b": [2, 3, 1]})
-    sizes = Sizes(space, lambda c: sum(c.values()))
-    for default, expected in [("smallest", (3, 1)), ("largest", (3, 3))]:
-        complete = Completion(space, sizes, 6, default).complete((0,))
-        assert key(space.candidate(complete)) == expected
-
-
-@pytest.mark.parametrize(
-    ("sizes", "n_buckets", "numbers"),
-    [
-        ([0, 1, 2, 3, 4], 2, [0, 0, 1, 1, 1]),
-        ([5, 5, 5], 3, [0, 0, 0]),
-        ([1, 10, 100], None, [0, 1, 2]),
-        ([7, 3, 7], None, [1, 0, 1]),
-        ([0.0, 9.9, 10.0], 10, [0, 9, 9]),
-    ],
-)
-def test_bucket_numbers_have_equal_widths(sizes, n_buckets, numbers):
-    """The largest size belongs to the last bucket."""
-    assert bucket_numbers(sizes, n_buckets) == numbers
 
 
 def test_equal_scores_go_to_the_smaller_then_to_the_first():
@@ -385,13 +312,6 @@ def test_bad_input_is_refused_before_anything_is_scored(layers, settings, messag
         layernas(refuse, lambda c: sum(c.values()), layers, **settings)
 
 
-def test_too_many_buckets_for_the_evaluations_are_refused_with_advice():
-    """The message names the number of buckets that would fit."""
-    layers = {str(i): range(8) for i in range(5)}
-    with pytest.raises(ValueError, match=r"may need 168; pass n_buckets=4 or"):
-        layernas(refuse, lambda c: 1, layers, n_buckets=5, max_evaluations=140)
-
-
 @pytest.mark.parametrize("size", [math.nan, math.inf, None, "7"])
 def test_a_size_that_is_not_a_number_is_refused(size):
     """NaN would end up in no bucket."""
@@ -403,23 +323,3 @@ def test_scores_that_do_not_match_the_candidates_are_refused():
     """An evaluation that loses a candidate must not shift the others' scores."""
     with pytest.raises(ValueError, match="returned 1 scores for 2 candidates"):
         layernas(lambda c: [1.0], lambda c: 1, GOOD)
-
-
-def test_options_that_are_equal_but_of_another_type_are_two_options():
-    """1 and True configure an estimator differently."""
-    result = layernas(
-        lambda candidates: [float(c["a"] is True) for c in candidates],
-        lambda c: 1,
-        {"a": [1, True]},
-    )
-    assert result.best_candidate["a"] is True
-
-
-def test_options_may_be_arrays():
-    """Options of a numpy array come back as plain numbers."""
-    result = layernas(
-        lambda candidates: [c["a"] for c in candidates],
-        lambda c: c["a"],
-        {"a": np.array([1, 2])},
-    )
-    assert type(result.best_candidate["a"]) is int

@@ -410,7 +410,7 @@ def test_other_processes_are_told_that_the_ledger_is_a_copy():
 
     model = distill_search(distiller(Teacher())).fit(X, PARTLY)
     copy = pickle.loads(pickle.dumps(model.ledger_))
-    copy._home = ("elsewhere", 0)
+    copy._process = ("elsewhere", 0)
     with pytest.warns(LedgerCopyWarning):
         copy.lookup(np.zeros(1, dtype="V16"), "nobody", [0, 1])
 
