@@ -1,0 +1,5 @@
+"""Language models as teachers."""
+
+from skadistill.llm._chat import ChatTeacher
+
+__all__ = ["ChatTeacher"]
