@@ -2,21 +2,19 @@
 
 import json
 import logging
-import threading
-from collections import Counter
 from hashlib import blake2b
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill.exceptions import TeacherError
-from skadistill.llm._clients import open_client
+from skadistill.llm._endpoint import EndpointTeacher, Prices, RowRequests
 from skadistill.llm._prompts import Prompt, row_fields
 from skadistill.llm._replies import PARSER_VERSION, ClassReader
-from skadistill.teachers._async import Answer, AsyncTeacher
-from skadistill.teachers._no_label import NoLabel
+from skadistill.teachers._base import Answer
+from skadistill.teachers._checks import NoLabel
 
 __all__ = ["ChatTeacher"]
 
@@ -29,7 +27,7 @@ _OPTIONAL = (
 )
 
 
-class ChatTeacher(AsyncTeacher):
+class ChatTeacher(EndpointTeacher):
     """Ask a language model that chats: an LLM behind an API as a teacher.
 
     Each row becomes one request. The reply becomes a soft label: by the
@@ -193,48 +191,19 @@ class ChatTeacher(AsyncTeacher):
         self.max_tries = max_tries
         self.backoff = backoff
 
-    batch_size = 1
-    retryable = None
-    on_invalid = "skip"
-
-    @property
-    def display_name(self):
-        """What messages call the teacher."""
-        return f"the teacher {self.name or self.model!r}"
-
-    @property
-    def classes_(self):
-        """The classes, in the order given."""
-        return list(self.classes)
-
-    @property
-    def function(self):
-        """What sends the request for one row; made anew when a parameter changes."""
-        settings = self._settings()
-        made = vars(self).get("_made")
-        if made is None or made[0] != settings:
-            made = (settings, _make_requests(self))
-            self._made = made
-        return made[1]
-
-    @property
-    def reported_models_(self):
-        """Which (model, fingerprint) the endpoint said it is, and how often."""
-        return self.function.reported
-
     @property
     def count_tokens(self):
         """Count the tokens of the request for some rows, the reply included."""
-        return self.function.count_tokens
+        return self.function.requests.count_tokens
 
     @property
     def cost_per_row(self):
         """What one try about one row costs at most; None without prices."""
         if self.prices is None:
             return None
-        _check_parameters(self)
+        self._check_parameters()
         n_out = self.n_samples * self.max_output_tokens
-        return _Prices(self.prices).cost(self.max_input_tokens, 0, n_out)
+        return Prices(self.prices).cost(self.max_input_tokens, 0, n_out)
 
     def derived_identity(self):
         """Return a hash of all that decides about the answers.
@@ -272,7 +241,7 @@ class ChatTeacher(AsyncTeacher):
         text : str
             Role and content of each message.
         """
-        messages = self.function.messages(take_rows(X, [0]))
+        messages = self.function.requests.messages(take_rows(X, [0]))
         return "\n".join(f"[{m['role']}] {m['content']}" for m in messages)
 
     def estimate_cost(self, X):
@@ -291,12 +260,12 @@ class ChatTeacher(AsyncTeacher):
         """
         if self.prices is None:
             return None
-        requests = self.function
+        requests = self.function.requests
         n_rows = count_rows(X)
         n_in = sum(requests.count_input(take_rows(X, [i])) for i in range(n_rows))
         longest = max(len(str(label).encode()) for label in self.classes_)
         n_out = n_rows * self.n_samples * (-(-longest // 3) + 1)
-        return _Prices(self.prices).cost(n_in, 0, n_out)
+        return Prices(self.prices).cost(n_in, 0, n_out)
 
     def with_examples(self, X, y, n_per_class=1, random_state=None):
         """Return a teacher whose prompt shows some labeled rows.
@@ -332,43 +301,33 @@ class ChatTeacher(AsyncTeacher):
         params = self.get_params(deep=False) | {"examples": examples}
         return type(self)(**params)
 
-    def _check_classes(self, classes):
-        """Refuse what cannot work before anything is sent."""
-        _check_parameters(self)
-        super()._check_classes(classes)
-
     def _temperature(self):
         if self.temperature is not None:
             return self.temperature
         return 0.0 if self.n_samples == 1 else 1.0
 
-    def _settings(self):
-        """Return what the requests are made of, to notice a change."""
-        params = self.get_params(deep=False)
-        params.pop("client")
-        return id(self.client), repr(sorted(params.items(), key=lambda item: item[0]))
+    def _check_parameters(self):
+        super()._check_parameters()
+        if self.answer_with not in ("name", "number"):
+            raise TeacherError(
+                f"answer_with is {self.answer_with!r}; pass 'name' or 'number'."
+            )
+        for name in ("n_samples", "max_output_tokens", "max_input_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise TeacherError(
+                    f"{name} is {value!r}; pass an integer of at least 1."
+                )
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_made"}
-
-
-def _make_requests(teacher):
-    """Check a teacher's parameters and make the function that sends requests."""
-    _check_parameters(teacher)
-    client = open_client(teacher.client, teacher.api_key_env, teacher.timeout)
-    kind = _AsyncRequests if client.is_async else _ThreadRequests
-    return kind(teacher, client)
+    def _make_requests(self):
+        return _ChatRequests(self)
 
 
-class _Requests:
-    """Send the request about a row and read the reply.
+class _ChatRequests(RowRequests):
+    """Write the messages about a row and read the replies."""
 
-    Holds no reference to the teacher, whose event loop lives as long as it does.
-    """
-
-    def __init__(self, teacher, client):
-        self.client = client
+    def __init__(self, teacher):
+        super().__init__(teacher)
         self.classes = teacher.classes_
         self.reader = ClassReader(self.classes, teacher.answer_with == "number")
         self.prompt = Prompt(
@@ -379,7 +338,6 @@ class _Requests:
             teacher.answer_with == "number",
             teacher.structured,
         )
-        self.prices = None if teacher.prices is None else _Prices(teacher.prices)
         self.tokenizer = teacher.tokenizer or _count_bytes
         self.n_samples = teacher.n_samples
         self.max_input_tokens = teacher.max_input_tokens
@@ -396,9 +354,6 @@ class _Requests:
         if teacher.structured:
             self.body["response_format"] = _schema(self.classes)
         self.body |= teacher.options or {}
-        self.__name__ = teacher.model
-        self.reported: Counter = Counter()
-        self._lock = threading.Lock()
 
     def messages(self, rows):
         """Write the messages about one row."""
@@ -417,11 +372,6 @@ class _Requests:
         return sum(self.tokenizer(m["content"]) + 4 for m in messages)
 
     def steps(self, rows):
-        """Yield request bodies, take replies or errors, return the Answer.
-
-        A generator, so that clients that are awaited and clients that are not share
-        every decision.
-        """
         messages = self.messages(rows)
         n_input = self._count(messages)
         if n_input > self.max_input_tokens:
@@ -438,7 +388,7 @@ class _Requests:
             choices += reply["choices"]
             if cost is not None:
                 cost += self._cost(reply.get("usage"), messages, reply["choices"])
-            self._note_model(reply)
+            self.note_model(reply)
         return Answer([self._label(choices[: self.n_samples])], cost=cost)
 
     def _one(self, messages, n_wanted):
@@ -448,7 +398,7 @@ class _Requests:
             if "n" in body:
                 body["n"] = n_wanted
             try:
-                return (yield body)
+                return (yield (body,))
             except Exception as error:
                 if (refused := _no_label_of(error)) is not None:
                     return refused
@@ -460,7 +410,7 @@ class _Requests:
         if getattr(error, "status_code", None) not in (400, 404, 422):
             return False
         text = _error_text(error)
-        with self._lock:
+        with self.lock:
             for name in _OPTIONAL:
                 if name not in body or not _names_field(text, name):
                     continue
@@ -472,7 +422,7 @@ class _Requests:
                         self.body.pop("top_logprobs", None)
                     logger.warning(
                         "the endpoint of %s does not accept %r; it is left out",
-                        self.__name__,
+                        repr(self.model),
                         name,
                     )
                 return True
@@ -514,117 +464,7 @@ class _Requests:
                 for c in choices
             )
             return self.prices.cost(self._count(messages), 0, n_out)
-        details = usage.get("prompt_tokens_details") or {}
-        return self.prices.cost(
-            usage.get("prompt_tokens") or 0,
-            details.get("cached_tokens") or 0,
-            usage.get("completion_tokens") or 0,
-        )
-
-    def _note_model(self, reply):
-        """Count which model answered; warn when another one does."""
-        who = (reply.get("model"), reply.get("system_fingerprint"))
-        with self._lock:
-            new = who not in self.reported and len(self.reported) > 0
-            self.reported[who] += 1
-            counts = dict(self.reported)
-        if new:
-            logger.warning(
-                "the endpoint of %s now answers as another model; answers so far by "
-                "(model, fingerprint): %s",
-                self.__name__,
-                counts,
-            )
-
-
-class _AsyncRequests(_Requests):
-    """Requests through a client that is awaited."""
-
-    async def __call__(self, rows):
-        steps = self.steps(rows)
-        try:
-            body = next(steps)
-            while True:
-                try:
-                    reply = await self.client.send(body)
-                except Exception as error:
-                    body = steps.throw(error)
-                else:
-                    body = steps.send(reply)
-        except StopIteration as end:
-            return end.value
-
-
-class _ThreadRequests(_Requests):
-    """Requests through a client that blocks, in threads."""
-
-    def __call__(self, rows):
-        steps = self.steps(rows)
-        try:
-            body = next(steps)
-            while True:
-                try:
-                    reply = self.client.send(body)
-                except Exception as error:
-                    body = steps.throw(error)
-                else:
-                    body = steps.send(reply)
-        except StopIteration as end:
-            return end.value
-
-
-class _Prices:
-    """Money per token."""
-
-    def __init__(self, prices):
-        if not isinstance(prices, dict):
-            prices = dict(zip(("input", "output"), prices, strict=True))
-        self.input, self.output = prices["input"], prices["output"]
-        self.cached = prices.get("cached_input", self.input)
-
-    def cost(self, n_input, n_cached, n_output):
-        """Return the money for some tokens, those from the cache among `n_input`."""
-        fresh = n_input - n_cached
-        total = fresh * self.input + n_cached * self.cached + n_output * self.output
-        return total / 1e6
-
-
-def _check_parameters(teacher):
-    """Refuse parameters that cannot work before anything is sent."""
-    classes = teacher.classes_
-    names = {str(label) for label in classes}
-    if len(classes) < 2 or len(names) != len(classes):
-        raise TeacherError(
-            f"classes are {classes!r}; pass at least two, with different names."
-        )
-    if not isinstance(teacher.prompt, str) or not teacher.prompt.strip():
-        raise TeacherError(
-            f"prompt is {teacher.prompt!r}; pass the question as a text."
-        )
-    if teacher.answer_with not in ("name", "number"):
-        raise TeacherError(
-            f"answer_with is {teacher.answer_with!r}; pass 'name' or 'number'."
-        )
-    for name in ("n_samples", "max_output_tokens", "max_input_tokens"):
-        value = getattr(teacher, name)
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise TeacherError(f"{name} is {value!r}; pass an integer of at least 1.")
-    prices = teacher.prices
-    if prices is None:
-        return
-    values = list(prices.values()) if isinstance(prices, dict) else list(prices)
-    known = {"input", "output", "cached_input"}
-    complete = (
-        {"input", "output"} <= set(prices) <= known
-        if isinstance(prices, dict)
-        else len(values) == 2
-    )
-    sound = all(isinstance(v, Real) and 0 <= v < float("inf") for v in values)
-    if not complete or not sound:
-        raise TeacherError(
-            f"prices are {prices!r}; pass (input, output) in money per million tokens, "
-            "or a dict with 'input', 'output' and perhaps 'cached_input'."
-        )
+        return self.prices.of_usage(usage)
 
 
 def _descriptions(classes):

@@ -50,7 +50,7 @@ def open_client(client, api_key_env, timeout):
         getattr(getattr(client, "chat", None), "completions", None), "create", None
     )
     if create is not None:
-        return _Function(create, {})
+        return _Function(create, {}, getattr(client, "post", None))
     for name in ("acompletion", "completion"):
         function = getattr(client, name, None)
         if function is not None:
@@ -65,18 +65,27 @@ def open_client(client, api_key_env, timeout):
 class _Function:
     """Call a client's function."""
 
-    def __init__(self, function, options):
-        self.function, self.options = function, options
+    def __init__(self, function, options, post=None):
+        self.function, self.options, self.post = function, options, post
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
 
-    def send(self, body):
+    def send(self, body, path=None):
         """Send a request; the reply as a dict."""
-        if self.is_async:
-            return self._send_async(body)
-        return _as_dict(self.function(**body, **self.options))
+        call = self._call(body, path)
+        return self._awaited(call) if self.is_async else _as_dict(call)
 
-    async def _send_async(self, body):
-        return _as_dict(await self.function(**body, **self.options))
+    def _call(self, body, path):
+        if path is None:
+            return self.function(**body, **self.options)
+        if self.post is None:
+            raise TeacherError(
+                f"the client cannot post to {path!r}; pass a base URL or a client of "
+                "the openai package."
+            )
+        return self.post(path, body=body, cast_to=object)
+
+    async def _awaited(self, call):
+        return _as_dict(await call)
 
 
 class _Address:
