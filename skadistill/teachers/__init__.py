@@ -4,9 +4,10 @@ A teacher only answers; what was paid is remembered by a ledger, see
 :mod:`skadistill.ledger`, and bought by :mod:`skadistill.labeling`.
 """
 
+from skadistill.teachers._answers import Answer, LabeledBatch, NoLabel
 from skadistill.teachers._as_teacher import as_teacher
-from skadistill.teachers._async import Answer, AsyncTeacher
-from skadistill.teachers._base import BaseTeacher, LabeledBatch
+from skadistill.teachers._async import AsyncTeacher
+from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
 from skadistill.teachers._parallel import ParallelTeacher
@@ -18,6 +19,7 @@ __all__ = [
     "EstimatorTeacher",
     "FunctionTeacher",
     "LabeledBatch",
+    "NoLabel",
     "ParallelTeacher",
     "as_teacher",
 ]

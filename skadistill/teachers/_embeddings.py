@@ -1,4 +1,4 @@
-"""What else a teacher knows of a row: finding, calling and checking embeddings."""
+"""Embeddings of teachers: where they come from, and how they are checked."""
 
 import numpy as np
 import torch
@@ -33,30 +33,7 @@ _ACTIVATIONS = {
 
 
 def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
-    """Check what a teacher gave as embeddings.
-
-    Parameters
-    ----------
-    embeddings : array-like of shape (n_samples, n_dims)
-        Numbers, as an array, a list, a tensor or a frame.
-    n_samples : int
-        Rows asked about.
-    who : str
-        What messages call the teacher.
-    row_numbers : array-like of int of shape (n_samples,) or None, default=None
-        What messages call the rows. None: their position.
-
-    Returns
-    -------
-    embeddings : ndarray of float32 of shape (n_samples, n_dims)
-        All finite.
-
-    Raises
-    ------
-    TeacherShapeError
-        If they are no table of numbers with one row for each asked about.
-    TeacherError
-        If one is not finite, or too large for float32.
+    """Return embeddings as finite float32 of shape (n_samples, n_dims), or raise.
 
     Examples
     --------
@@ -71,8 +48,9 @@ def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
             found = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise TeacherShapeError(
-            f"{who} gave embeddings of type {type(embeddings).__name__}, which are no "
-            f"table of numbers ({error}); return an array of shape (n_samples, n_dims)."
+            f"{who} gave embeddings of type {type(embeddings).__name__}, which are "
+            f"not a table of numbers ({error}); return an array of shape (n_samples, "
+            "n_dims)."
         ) from error
     if found.ndim != 2 or len(found) != n_samples or found.shape[1] == 0:
         raise TeacherShapeError(
@@ -91,18 +69,7 @@ def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
 
 
 def raise_without_embeddings(who):
-    """Say that a teacher gives no embeddings, and how it could.
-
-    Parameters
-    ----------
-    who : str
-        What messages call the teacher.
-
-    Raises
-    ------
-    TeacherError
-        Always.
-    """
+    """Raise: the teacher has no embeddings. Say how it could have some."""
     raise TeacherError(
         f"{who} gives no embeddings; say where they come from with "
         "as_teacher(obj, embedding=...), or use an objective that needs none."
@@ -110,17 +77,7 @@ def raise_without_embeddings(who):
 
 
 def embedding_suffix(embedding):
-    """Write where embeddings come from for an identity: another place, other numbers.
-
-    Parameters
-    ----------
-    embedding : None, str or callable
-        As declared by the user.
-
-    Returns
-    -------
-    suffix : str
-        Empty where nothing was declared.
+    """Return the part of an identity that tells sources of embeddings apart.
 
     Examples
     --------
@@ -135,28 +92,7 @@ def embedding_suffix(embedding):
 
 
 def named_method(obj, name, who):
-    """Return a method by its name, or say that there is none.
-
-    Parameters
-    ----------
-    obj : object
-        An estimator, or an instance that can be called. A pipeline that ends in a
-        classifier has no ``transform``; that of the steps before it is meant.
-    name : str
-        For example "transform".
-    who : str
-        What messages call the teacher.
-
-    Returns
-    -------
-    method : callable
-        Takes rows.
-
-    Raises
-    ------
-    TeacherError
-        If there is none.
-    """
+    """Return a method by its name; of a pipeline, also that of the steps before."""
     obj = thawed(obj)
     method = getattr(obj, name, None)
     if method is None and name == "transform" and isinstance(obj, Pipeline):
@@ -170,18 +106,7 @@ def named_method(obj, name, who):
 
 
 def thawed(estimator):
-    """Return what a FrozenEstimator holds; freezing does not change the answers.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Frozen or not, any number of times.
-
-    Returns
-    -------
-    estimator : estimator
-        Not frozen.
-    """
+    """Return the estimator in a FrozenEstimator; freezing changes no answer."""
     while isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
     return estimator
@@ -194,41 +119,12 @@ def _last_step(estimator):
 
 
 def has_hidden_layer(estimator):
-    """Tell whether the last hidden layer of an estimator can be read.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted or not.
-
-    Returns
-    -------
-    has : bool
-        True for scikit-learn's `MLPClassifier`, for skorch's nets and for pipelines
-        that end in one.
-    """
+    """Return whether the last hidden layer of an estimator can be read."""
     return isinstance(_last_step(estimator), MLPClassifier | NeuralNet)
 
 
 def estimator_embeddings(estimator, embedding, X, who):
-    """Embed rows by what the user named, else by the last hidden layer.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    embedding : None, str or callable
-        Nothing, a method's name, or a function of rows.
-    X : container of n_samples rows
-        As the estimator takes them.
-    who : str
-        What messages call the teacher.
-
-    Returns
-    -------
-    embeddings : array-like of shape (n_samples, n_dims)
-        Unchecked.
-    """
+    """Embed rows by what the user named, else by the last hidden layer; unchecked."""
     if callable(embedding):
         return embedding(X)
     if embedding is not None:
@@ -242,21 +138,7 @@ def estimator_embeddings(estimator, embedding, X, who):
 
 
 def estimator_output_weights(estimator, embedding):
-    """Return the weights that turn embeddings into logits, where they are known.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    embedding : None, str or callable
-        As for `estimator_embeddings`.
-
-    Returns
-    -------
-    output_weights : ndarray of shape (n_outputs, n_dims) or None
-        Those of the last layer where the last hidden one is the embedding; those of
-        a linear classifier where the steps before it in a pipeline are.
-    """
+    """Return the weights that turn embeddings into logits, None if not known."""
     last = _last_step(estimator)
     if embedding is None and isinstance(last, MLPClassifier):
         return _each_class(last.coefs_[-1].T)
@@ -286,7 +168,7 @@ def _mlp_hidden_layer(mlp, X):
 
 
 def _output_layer(net):
-    """Return the last linear layer of a skorch net, None where there is none."""
+    """Return the last linear layer of a skorch net, or None."""
     layers = [m for m in net.module_.modules() if isinstance(m, nn.Linear)]
     return layers[-1] if layers else None
 

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill.ledger import row_keys
 from skadistill.teachers import as_teacher
-from skadistill.testing._require import require
+from skadistill.testing._check_that import check_that
 
 __all__ = ["check_teacher"]
 
@@ -17,15 +17,15 @@ ROUNDING = 1e-5
 def check_teacher(teacher, X, classes):
     """Check that a teacher keeps the contract that the ledger relies on.
 
-    It is asked about all rows of `X` three times over, which costs whatever it
-    costs: pass few rows.
+    It is asked about all rows of `X` three times, which may be billed: pass few rows.
 
-    - Answers: probabilities of the classes, one row for each asked about; no row is
-      no question.
-    - Rows: what it says about a row depends on neither the other rows asked about
-      nor their order, for labels are remembered row by row.
-    - Identity: a text that stays the same, in clones too, or it would be paid again.
-    - Manners: the rows are not written to.
+    - Answers: probabilities of the classes, one row for each row asked about, or a
+      row of NaN if there is no label; without rows, nothing is asked.
+    - Rows: what it says about a row depends neither on the other rows asked about
+      nor on their order, since labels are recorded row by row.
+    - Identity: a text that stays the same, in clones too; otherwise labels would be
+      paid for again.
+    - The rows are not written to.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def check_teacher(teacher, X, classes):
     Raises
     ------
     AssertionError
-        If it breaks the contract; the message says where.
+        If it breaks the contract; the message says how.
     TeacherError
-        If an answer is none.
+        If an answer is invalid.
 
     Examples
     --------
@@ -54,12 +54,15 @@ def check_teacher(teacher, X, classes):
     teacher, n_samples = as_teacher(teacher), count_rows(X)
     keys, order = list(row_keys(X)), np.arange(n_samples)[::-1]
     identity = teacher.identity
-    require(isinstance(identity, str) and identity, "its identity is no text")
+    check_that(isinstance(identity, str) and identity, "its identity is not a text")
     labels = teacher.ask(X, classes)
-    require(list(row_keys(X)) == keys, "it writes into the rows")
-    require(
+    check_that(list(row_keys(X)) == keys, "it writes into the rows")
+    check_that(
         np.allclose(
-            labels, teacher.ask(take_rows(X, order), classes)[order], atol=ROUNDING
+            labels,
+            teacher.ask(take_rows(X, order), classes)[order],
+            atol=ROUNDING,
+            equal_nan=True,
         ),
         "it answers otherwise when the rows come in another order",
     )
@@ -68,14 +71,14 @@ def check_teacher(teacher, X, classes):
         teacher.ask(take_rows(X, rows), classes)
         for rows in (np.arange(half), np.arange(half, n_samples))
     ]
-    require(
-        np.allclose(labels, np.concatenate(parts), atol=ROUNDING),
+    check_that(
+        np.allclose(labels, np.concatenate(parts), atol=ROUNDING, equal_nan=True),
         "it answers otherwise when it is asked about fewer rows at once",
     )
     none = teacher.ask(take_rows(X, np.arange(0)), classes)
-    require(
+    check_that(
         none.shape == (0, len(classes)),
         f"asked about no row, it answers with shape {none.shape}",
     )
     for copy, what in [(teacher, "answering"), (clone(teacher), "cloning")]:
-        require(copy.identity == identity, f"its identity changes by {what}")
+        check_that(copy.identity == identity, f"its identity changes by {what}")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._containers import copy_rows, count_rows, take_rows
 from skadistill._rows._keys import row_keys
 from skadistill.exceptions import LedgerError
 
@@ -363,3 +363,109 @@ def test_taken_rows_are_the_rows(wrap):
     if not isinstance(X, tuple) and not sparse.issparse(X):
         assert type(taken) is type(X)
     assert count_rows(take_rows(X, [])) == 0
+
+
+def images():
+    """One picture in all modes, and with another palette or transparency."""
+    Image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    rgb = Image.fromarray(pixels)
+    found = {mode: rgb.convert(mode) for mode in ("L", "1", "I", "F", "CMYK", "HSV")}
+    found["RGB"], found["RGBA"] = rgb, rgb.convert("RGBA")
+    found["P"] = rgb.quantize(4)
+    found["another palette"] = found["P"].copy()
+    palette = found["P"].getpalette()
+    found["another palette"].putpalette([palette[0] ^ 1, *palette[1:]])
+    found["transparent"] = found["P"].copy()
+    found["transparent"].info["transparency"] = 0
+    found["indices"] = Image.fromarray(np.asarray(found["P"]))
+    return found
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        list,
+        lambda rows: pd.Series(rows, dtype=object).to_frame("image"),
+        lambda rows: [[row, "a caption"] for row in rows],
+        lambda rows: [{"image": row} for row in rows],
+    ],
+)
+def test_images_differ_by_mode_and_palette(wrap):
+    """The same numbers in another mode or palette are another picture."""
+    found = images()
+    keys = row_keys(wrap(list(found.values())))
+    assert n_distinct(keys) == len(found)
+    assert (row_keys(wrap(list(images().values()))) == keys).all()
+
+
+def test_plain_images_keep_the_keys_of_their_pixels():
+    """Labels that were paid for as arrays are found again."""
+    for mode, image in images().items():
+        same = (row_keys([image]) == row_keys([np.asarray(image)])).all()
+        assert same == (mode in ("L", "RGB", "RGBA", "indices"))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "M8[s]", "O", "U3"])
+@pytest.mark.parametrize("wrap", [np.ma.asarray, list])
+def test_masks_are_contents(dtype, wrap):
+    """A masked value is not the value below the mask; a row without one is plain."""
+    plain = np.array([[1, 2], [1, 2], [1, 9], [1, 2]]).astype(dtype)
+    mask = [[0, 0], [0, 1], [0, 1], [1, 0]]
+    keys = row_keys(wrap(np.ma.masked_array(plain, mask)))
+    assert keys[0] == row_keys(wrap(plain))[0]
+    assert keys[1] == keys[2]
+    assert n_distinct(keys) == 3
+
+
+def test_masked_records():
+    """Masked fields count as missing."""
+    dtype = [("a", "i8"), ("b", "f8")]
+    X = np.ma.array([(1, 2.0), (1, 2.0)], dtype=dtype, mask=[(0, 0), (0, 1)])
+    assert n_distinct(row_keys(X)) == 2
+    assert row_keys(X)[0] == row_keys(X.data)[0]
+
+
+CHANGED_IN_PLACE = {
+    "dictionaries": (
+        lambda: [{"a": 1.0, "b": [2]}, {"a": 2.0, "b": [3]}],
+        lambda X: [row.clear() for row in X],
+    ),
+    "lists": (
+        lambda: [["a", "b"], ["c"]],
+        lambda X: [row.pop() for row in X],
+    ),
+    "arrays in a list": (
+        lambda: [np.ones(3), np.zeros(3)],
+        lambda X: [row.fill(7) for row in X],
+    ),
+    "an object array": (
+        lambda: np.array([[{"a": 1}], [{"a": 2}]], dtype=object),
+        lambda X: [row[0].clear() for row in X],
+    ),
+    "a frame's objects": (
+        lambda: pd.DataFrame({"x": [1.0, 2.0], "y": [["a"], ["b"]]}),
+        lambda X: [cell.append(0) for cell in X["y"]],
+    ),
+    "an array": (lambda: np.ones((2, 3)), lambda X: X.fill(7)),
+    "a sparse array": (lambda: sparse.csr_array(np.eye(2)), lambda X: X.data.fill(7)),
+    "a tensor": (lambda: torch.ones(2, 3), lambda X: X.fill_(7)),
+    "images": (
+        lambda: [images()["P"], images()["RGB"]],
+        lambda X: [row.paste(0, (0, 0, 6, 6)) for row in X],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED_IN_PLACE)
+def test_copies_of_rows_are_copies(name):
+    """Whatever is done to them, the rows themselves keep their contents."""
+    make, change = CHANGED_IN_PLACE[name]
+    X = make()
+    keys = row_keys(X)
+    copies = copy_rows(X, [1, 0])
+    assert type(copies) is type(X)
+    assert (row_keys(copies) == keys[::-1]).all()
+    change(copies)
+    assert not (row_keys(copies) == keys[::-1]).any()
+    assert (row_keys(X) == keys).all()

@@ -1,0 +1,188 @@
+"""What labeled rows say about the teacher, for the robust sampler."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from skadistill.query._game.evidence import (
+    check_order,
+    discount,
+    is_trusted,
+    neighbor_error,
+    stack_errors,
+    wrong_answer_ratio,
+)
+from skadistill.query._game.regret import regret_inclusion
+from skadistill.query._measures import margin_gain
+
+__all__ = ["FEWEST_CHECKS", "MORE_CHECKS", "TeacherEvidence"]
+
+#: Rows of the first check of a teacher, and of every one after it.
+FEWEST_CHECKS, MORE_CHECKS = 20, 10
+
+# The discount is tabulated at so many gains: a pool of 1e7 rows is looked up,
+# not searched.
+_STEPS = 1 << 12
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherEvidence:
+    """Hold the labeled rows against which the teacher was checked so far.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_labeled, n_classes)
+        What students that were not trained on a labeled row say about it.
+    truth : ndarray of int of shape (n_labeled,)
+        Positions of the true classes.
+    rows : ndarray of int of shape (n_checks,)
+        Labeled rows about which the teacher was asked.
+    answers : ndarray of shape (n_checks, n_classes)
+        Its answers: of a teacher fitted on labeled rows, cross-fitted ones.
+    doubted : bool, default=False
+        Whether the rows asked about are to be discounted, see `settle`.
+    """
+
+    proba: np.ndarray
+    truth: np.ndarray
+    rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    answers: np.ndarray | None = None
+    doubted: bool = False
+
+    @cached_property
+    def gains(self):
+        """The student's gain on every labeled row."""
+        return np.maximum(margin_gain(self.proba), 0.0)
+
+    @cached_property
+    def wrong(self):
+        """Whether the teacher's first choice is wrong on each row checked."""
+        if self.answers is None:
+            return np.empty(0, dtype=bool)
+        return self.answers.argmax(axis=1) != self.truth[self.rows]
+
+    @property
+    def n_student_right(self):
+        """Number of checked rows on which the students' first choice is right."""
+        predicted = self.proba[self.rows].argmax(axis=1)
+        return int(np.count_nonzero(predicted == self.truth[self.rows]))
+
+    @cached_property
+    def ratio(self):
+        """Worth of a wrong answer in units of a correct one."""
+        if self.answers is None:
+            return 0.0
+        return wrong_answer_ratio(
+            self.proba[self.rows], self.answers, self.truth[self.rows]
+        )
+
+    def order(self, share, rng):
+        """Order the labeled rows for checks.
+
+        Parameters
+        ----------
+        share : float
+            Share of the pool that is asked in a round, in (0, 1].
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        order : ndarray of int of shape (n_labeled,)
+            The first `FEWEST_CHECKS` are rows that the game would ask about.
+        """
+        return check_order(self._play(share), rng, FEWEST_CHECKS)
+
+    def add(self, rows, answers):
+        """Return this evidence with more rows checked."""
+        if self.answers is not None:
+            rows = np.concatenate([self.rows, rows])
+            answers = np.concatenate([self.answers, answers])
+        return replace(self, rows=rows, answers=answers)
+
+    def first(self, n_checks):
+        """Return the evidence as it was after the first checks."""
+        answers = None if self.answers is None else self.answers[:n_checks]
+        return replace(self, rows=self.rows[:n_checks], answers=answers)
+
+    def is_trusted(self, share):
+        """Tell whether the teacher is good enough on rows the game asks about.
+
+        Parameters
+        ----------
+        share : float
+            Share of the pool that is asked in a round, in (0, 1].
+
+        Returns
+        -------
+        trusted : bool
+            See :func:`skadistill.query._game.evidence.is_trusted`; the labeled rows
+            stand for the pool.
+        """
+        asked = self._play(share)[self.rows] > 0
+        return is_trusted(self.wrong[asked], self.ratio)
+
+    def settle(self, share):
+        """Decide, once for all rounds, whether the teacher is doubted.
+
+        Parameters
+        ----------
+        share : float
+            Share of the pool that is asked in a round, in (0, 1].
+
+        Returns
+        -------
+        evidence : TeacherEvidence
+            The same with `doubted` set. Without a check there is no doubt.
+        """
+        doubted = bool(len(self.rows)) and not self.is_trusted(share)
+        return replace(self, doubted=doubted)
+
+    def errors(self, gains):
+        """Estimate the probability that the teacher is wrong, from gains.
+
+        Parameters
+        ----------
+        gains : ndarray of shape (n_samples,)
+            Gains of the student that was trained on the labeled rows alone.
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples,)
+            One probability per row.
+        """
+        reference = self.gains[self.rows]
+        column = neighbor_error(reference, self.wrong)
+        predict = stack_errors([column], self.wrong)
+        return predict([neighbor_error(reference, self.wrong, gains)])
+
+    def discount(self, gains):
+        """Compute which share of its gain each row keeps.
+
+        Parameters
+        ----------
+        gains : ndarray of shape (n_samples,)
+            Gains of the student that was trained on the labeled rows alone, in
+            [0, 1].
+
+        Returns
+        -------
+        factor : ndarray of float32 of shape (n_samples,)
+            In (0, 1]: never 0, so that rows without worth still come in the order of
+            their gains.
+        """
+        centers = (np.arange(_STEPS) + 0.5) / _STEPS
+        table = discount(self.errors(centers), self.ratio).astype(np.float32)
+        table = np.clip(table, np.finfo(np.float32).eps, 1)
+        # Rounding may lift a gain to 1 and above.
+        steps = np.minimum(gains * np.float32(_STEPS), _STEPS - 1).astype(np.int16)
+        return table[steps]
+
+    def _play(self, share):
+        """Return the probabilities with which the regret game asks labeled rows."""
+        return regret_inclusion(self.gains, self._n(share))
+
+    def _n(self, share):
+        n_labeled = len(self.truth)
+        return min(max(round(share * n_labeled), 1), n_labeled)

@@ -1,0 +1,103 @@
+"""The robust sampler: informative rows, without those the teacher gets wrong."""
+
+import numpy as np
+
+from skadistill.query._base import QueryStrategy, summarize_gains
+from skadistill.query._evidence import FEWEST_CHECKS, MORE_CHECKS
+from skadistill.query._game.draw import fixed_size_sample
+from skadistill.query._game.regret import regret_inclusion
+from skadistill.query._measures import margin_gain
+from skadistill.query._rad import RADSampler
+
+__all__ = ["RobustSampler"]
+
+
+class RobustSampler(QueryStrategy):
+    """Draw informative rows; avoid those that the teacher is known to get wrong.
+
+    The teacher is checked on a few labeled rows, first of all on those like the rows
+    that the sampler would ask about. A teacher that does well there is asked about
+    the most informative rows. For any other, the labeled rows show where it is
+    wrong, and the gain of a row is discounted by what a wrong answer is likely to
+    cost. No number of mistakes has to be known.
+
+    Attributes
+    ----------
+    needs_evidence : bool
+        True: the loop checks the teacher before it pays for the pool.
+
+    See Also
+    --------
+    RADSampler : The game of the paper, against mistakes anywhere.
+
+    Notes
+    -----
+    The sampler plays the regret game, which leaves no row behind whose worth is above
+    a level: q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the
+    round. For a trusted teacher the worth w_i is the gain g_i, 1 minus the current
+    student's margin. Otherwise w_i = g_i (1 - (1 - r) e_i)_+ with e_i the teacher's
+    error rate on checked rows of similar margin, for the first student and out of
+    fold; and r the worth of a wrong answer in units of a correct one.
+
+    The teacher is trusted if (1 - r) (e + s) < 1/2 on the checked rows that the game
+    may ask about, with e and s the posterior mean and standard deviation of its
+    error rate, or if wrong answers do no harm (r >= -0.1). A teacher that is not
+    fitted here is checked on 20 rows, then on ten more at a time until it is trusted
+    or a fifth of the budget is spent.
+
+    The evidence is learned once, before the pool is paid for: a teacher's mistakes do
+    not change from round to round. Without any, this is the regret game. It does not
+    protect against mistakes that no labeled row shows. If you know how many there may
+    be, say so by ``ActiveDistiller(teacher_error=...)``: then the teacher is not
+    checked, and this is `RADSampler`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query import QueryPool, RobustSampler
+    >>> proba = np.random.default_rng(0).dirichlet([1, 1, 1], size=50)
+    >>> pool = QueryPool.from_proba(proba)
+    >>> RobustSampler().query(pool, 5, np.random.default_rng(1)).shape
+    (5,)
+    """
+
+    needs_evidence = True
+
+    def wants_checks(self, evidence, share):
+        """Tell on how many more labeled rows the teacher should be checked.
+
+        Parameters
+        ----------
+        evidence : TeacherEvidence
+            The checks so far.
+        share : float
+            Share of the pool that is asked in a round, in (0, 1].
+
+        Returns
+        -------
+        n_more : int
+            0: enough is known.
+        """
+        n_checks = len(evidence.rows)
+        if n_checks < FEWEST_CHECKS:
+            return FEWEST_CHECKS - n_checks
+        return 0 if evidence.is_trusted(share) else MORE_CHECKS
+
+    def query(self, pool, n_queries, random_state):
+        evidence = pool.evidence
+        if evidence is None and pool.teacher_error is not None:
+            return RADSampler().query(pool, n_queries, random_state)
+        gains = pool.map_proba(_gain)
+        pool.report |= summarize_gains(gains)
+        if n_queries >= pool.n_samples:
+            return np.arange(pool.n_samples)
+        if pool.kept is None and evidence is not None and evidence.doubted:
+            # The first round: the student is the one of the labeled rows alone.
+            pool.kept = evidence.discount(gains)
+        worth = gains if pool.kept is None else gains * pool.kept
+        return fixed_size_sample(regret_inclusion(worth, n_queries), random_state)
+
+
+def _gain(proba):
+    # A sum of float32 probabilities may exceed 1 by rounding.
+    return np.maximum(margin_gain(proba), 0.0)

@@ -1,0 +1,91 @@
+"""What a teacher returns: an answer with its cost, no label, a checked batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Answer", "LabeledBatch", "NoLabel"]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Return labels together with the cost of the call, or with embeddings.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities, or hard labels.
+    cost : float or None, default=None
+        What this call cost, in the user's money, for example from the ``usage`` that
+        the server reports. None: the teacher's ``cost_per_row``.
+    embeddings : array-like of shape (n_samples, n_dims) or None, default=None
+        Embeddings of the rows, when the same call brings them.
+
+    Examples
+    --------
+    >>> from skadistill.teachers import Answer
+    >>> Answer(["spam"], cost=0.0003).cost
+    0.0003
+    """
+
+    labels: Any
+    cost: float | None = None
+    embeddings: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledBatch:
+    """Hold checked labels of some of the rows asked.
+
+    Parameters
+    ----------
+    rows : ndarray of int of shape (n_answered,)
+        Positions among the rows asked.
+    labels : ndarray of float64 of shape (n_answered, n_classes)
+        Their labels.
+    cost : float or None, default=None
+        What they cost together; None: not known.
+    seconds : float, default=0.0
+        How long they took.
+    embeddings : ndarray of float32 of shape (n_answered, n_dims) or None, default=None
+        Their embeddings, if they were asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.teachers import LabeledBatch
+    >>> LabeledBatch(np.array([0, 2]), np.eye(2), cost=0.02).cost
+    0.02
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    cost: float | None = None
+    seconds: float = 0.0
+    embeddings: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class NoLabel:
+    """Answer that a row has no label; it is paid for and not asked about again.
+
+    A teacher may return it in place of a label, as it may return None or NaN, for
+    example when a language model refuses.
+
+    Parameters
+    ----------
+    reason : str, default=""
+        Why, for the user's own records; the ledger does not keep it.
+
+    Examples
+    --------
+    >>> from skadistill.teachers import NoLabel, as_teacher
+    >>> def judge(texts):
+    ...     return [NoLabel("too short") if len(t) < 3 else "spam" for t in texts]
+    >>> as_teacher(judge).ask(["win money", "?"], ["ham", "spam"])
+    array([[ 0.,  1.],
+           [nan, nan]])
+    """
+
+    reason: str = ""

@@ -1,0 +1,247 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from skadistill import ActiveDistiller
+from skadistill.query import (
+    QueryPool,
+    RADSampler,
+    RobustSampler,
+    TeacherEvidence,
+)
+from skadistill.query.game import regret_inclusion
+
+SHARE = 0.1
+
+
+def noisy_problem(seed, n_samples=3000, n_labeled=400):
+    """Two classes with an honest border; hide the labels of the pool."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, 3))
+    y = (X @ [2.0, 1.0, 0.5] + rng.normal(size=n_samples) > 0).astype(int)
+    given = np.where(np.arange(n_samples) < n_labeled, y, -1)
+    return X, y, given
+
+
+class TableTeacher:
+    """Answer each row from a table, and count the rows asked."""
+
+    def __init__(self, X, answers):
+        self.row = {x.tobytes(): i for i, x in enumerate(X)}
+        self.answers = np.asarray(answers)
+        self.asked = []
+
+    def __call__(self, X):
+        rows = [self.row[x.tobytes()] for x in X]
+        self.asked += rows
+        return np.eye(2)[self.answers[rows]]
+
+
+def border_teacher(X, y, share=0.3):
+    """Be wrong exactly where a student of the labeled rows is unsure."""
+    student = LogisticRegression().fit(X[:400], y[:400])
+    margin = np.abs(student.decision_function(X))
+    wrong = np.zeros(len(y), dtype=bool)
+    for part in (slice(0, 400), slice(400, None)):
+        wrong[part] = margin[part] < np.quantile(margin[part], share)
+    return TableTeacher(X, np.where(wrong, 1 - y, y)), wrong
+
+
+def evidence_of(wrong_where, n_labeled=300, seed=0, n_checks=100):
+    """Check a teacher that is wrong on two-class rows of some gains."""
+    rng = np.random.default_rng(seed)
+    first = rng.random(n_labeled)
+    proba = np.stack([first, 1 - first], axis=1)
+    truth = (rng.random(n_labeled) > first).astype(int)
+    evidence = TeacherEvidence(proba, truth)
+    rows = evidence.order(SHARE, rng)[:n_checks]
+    answer = np.where(wrong_where(evidence.gains), 1 - truth, truth)
+    return evidence.add(rows, np.eye(2)[answer[rows]])
+
+
+def query(evidence, proba, kept=None):
+    pool = QueryPool.from_proba(proba)
+    pool.evidence, pool.kept = evidence, kept
+    rows = RobustSampler().query(pool, len(proba) // 10, np.random.default_rng(1))
+    return rows, pool
+
+
+def binary_proba(seed=2, n_samples=1000):
+    first = np.random.default_rng(seed).random(n_samples)
+    return np.stack([first, 1 - first], axis=1)
+
+
+def test_without_evidence_the_regret_game_is_played():
+    """No row of certain gain is missed, and nothing is kept."""
+    proba = binary_proba()
+    rows, pool = query(None, proba)
+    q = regret_inclusion(1 - np.abs(proba[:, 0] - proba[:, 1]), 100)
+    assert (q[rows] > 0).all()
+    assert pool.kept is None
+
+
+def test_a_teacher_right_on_all_rows_is_trusted_after_the_fewest_checks():
+    """Twenty checks suffice, and they leave no doubt."""
+    evidence = evidence_of(lambda gains: gains < 0, n_checks=20)
+    strategy = RobustSampler()
+    assert strategy.wants_checks(evidence.first(0), SHARE) == 20
+    assert strategy.wants_checks(evidence, SHARE) == 0
+    assert not evidence.settle(SHARE).doubted
+    assert not evidence.first(0).settle(SHARE).doubted
+
+
+def test_a_teacher_wrong_where_the_student_is_unsure_is_doubted():
+    """It is checked on, and its rows lose their worth."""
+    evidence = evidence_of(lambda gains: gains > 0.7)
+    strategy = RobustSampler()
+    assert strategy.wants_checks(evidence.first(20), SHARE) == 10
+    evidence = evidence.settle(SHARE)
+    assert evidence.doubted
+    low, high = evidence.discount(np.array([0.3, 0.95], dtype=np.float32))
+    assert low > 0.8
+    assert high < 0.1
+    proba = binary_proba()
+    gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
+    rows, _ = query(evidence, proba)
+    assert np.mean(gains[rows] > 0.75) < 0.5 * np.mean(query_gains(proba) > 0.75)
+
+
+def query_gains(proba):
+    gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
+    return gains[query(None, proba)[0]]
+
+
+def test_the_discount_is_the_tabulated_curve():
+    """A table of steps differs from the curve itself only where the curve jumps."""
+    evidence = evidence_of(lambda gains: gains > 0.7)
+    gains = np.random.default_rng(3).random(5000).astype(np.float32)
+    exact = np.clip(1 - (1 - evidence.ratio) * evidence.errors(gains), 0, 1)
+    assert np.mean(np.abs(evidence.discount(gains) - exact) < 1e-5) > 0.95
+    ends = evidence.discount(np.array([0.0, 1.0, 1.0000001], dtype=np.float32))
+    assert np.isfinite(ends).all()
+
+
+def test_evidence_is_learned_in_the_first_round_and_kept():
+    """Later rounds use what was kept, whatever the student says by then."""
+    evidence = evidence_of(lambda gains: gains > 0.7).settle(SHARE)
+    proba = binary_proba()
+    _, pool = query(evidence, proba)
+    kept = pool.kept
+    assert kept.shape == (1000,)
+    rng = np.random.default_rng(0)
+    _, later = query(evidence, proba[rng.permutation(1000)], kept)
+    assert later.kept is kept
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+def test_the_loop_asks_fewer_wrong_rows_than_random_rows_hold():
+    """Against a teacher wrong where the first student is unsure."""
+    shares = {"robust": [], "random": []}
+    for seed in range(3):
+        X, y, given = noisy_problem(seed)
+        for name, found in shares.items():
+            teacher, wrong = border_teacher(X, y)
+            distiller = ActiveDistiller(
+                teacher,
+                LogisticRegression(),
+                query_strategy=name,
+                budget=300,
+                query_size=80,
+                random_state=seed,
+            ).fit(X, given)
+            found.append(wrong[distiller.labeled_round_ > 0].mean())
+    assert np.mean(shares["robust"]) < 0.6 * np.mean(shares["random"])
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+def test_checks_are_inside_the_budget_and_at_most_a_fifth_of_it():
+    """A doubtful teacher costs a fifth, a good one twenty rows."""
+    X, y, given = noisy_problem(5)
+    bad, _ = border_teacher(X, y, share=0.5)
+    for teacher, n_checks in ((TableTeacher(X, y), 20), (bad, 60)):
+        distiller = ActiveDistiller(
+            teacher,
+            LogisticRegression(),
+            query_strategy="robust",
+            budget=300,
+            query_size=80,
+            random_state=0,
+        ).fit(X, given)
+        assert distiller.n_teacher_checks_ == n_checks
+        assert distiller.n_queries_ == 300 - n_checks
+        assert len(teacher.asked) == 300
+        assert distiller.teacher_error_estimate_.method == "aimed"
+        assert distiller.teacher_error_estimate_.n_samples == n_checks
+
+
+def test_an_objective_that_needs_checks_gets_them_inside_the_budget_too():
+    """The plan promises no more than the budget, and no more is paid."""
+    X, y, given = noisy_problem(8)
+    teacher = TableTeacher(X, y)
+    distiller = ActiveDistiller(
+        teacher,
+        LogisticRegression(),
+        query_strategy="robust",
+        objective="debiased",
+        budget=100,
+        query_size=40,
+        random_state=0,
+    )
+    assert distiller.plan(X, given).n_rows_to_pay == 100
+    distiller.fit(X, given)
+    assert distiller.n_teacher_checks_ == 20
+    assert distiller.teacher_error_estimate_.method == "asked"
+    assert len(teacher.asked) == 100
+
+
+@pytest.mark.parametrize("budget", [1, 4, 6])
+def test_a_budget_of_a_few_rows_is_spent_whole(budget):
+    """Too few for a check, or for more than one."""
+    X, y, given = noisy_problem(9)
+    teacher = TableTeacher(X, y)
+    distiller = ActiveDistiller(
+        teacher,
+        LogisticRegression(),
+        query_strategy="robust",
+        budget=budget,
+        query_size=40,
+        random_state=0,
+    ).fit(X, given)
+    assert len(teacher.asked) == budget
+    assert distiller.n_teacher_checks_ == budget // 5
+
+
+def test_a_teacher_fitted_here_is_checked_for_nothing():
+    """Cross-fitting gives evidence on all labeled rows."""
+    X, _, given = noisy_problem(6)
+    distiller = ActiveDistiller(
+        LogisticRegression(C=0.01),
+        LogisticRegression(),
+        query_strategy="robust",
+        budget=100,
+        random_state=0,
+    ).fit(X, given)
+    assert distiller.n_teacher_checks_ == 0
+    assert distiller.n_queries_ == 100
+    assert distiller.teacher_error_estimate_.method == "cross-fitted"
+
+
+@pytest.mark.parametrize("teacher_error", [0.1, None])
+def test_a_given_error_rate_leaves_the_teacher_unchecked(teacher_error):
+    """A rate is played as in the paper, none as the regret game."""
+    X, y, given = noisy_problem(7)
+    asked = []
+    rival = RADSampler(None if teacher_error is None else "auto")
+    for strategy in ("robust", rival):
+        teacher = TableTeacher(X, y)
+        ActiveDistiller(
+            teacher,
+            LogisticRegression(),
+            query_strategy=strategy,
+            budget=100,
+            teacher_error=teacher_error,
+            random_state=0,
+        ).fit(X, given)
+        asked.append(teacher.asked)
+    assert len(asked[0]) == 100
+    assert asked[0] == asked[1]
