@@ -1,0 +1,6 @@
+"""Language models as teachers."""
+
+from skadistill.llm._chat import ChatTeacher
+from skadistill.llm._decision import DecisionTeacher
+
+__all__ = ["ChatTeacher", "DecisionTeacher"]

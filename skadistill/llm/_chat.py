@@ -1,0 +1,523 @@
+"""A chat model behind an OpenAI-compatible endpoint as a teacher."""
+
+import json
+import logging
+from hashlib import blake2b
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skadistill._rows._containers import count_rows, take_rows
+from skadistill.exceptions import TeacherError
+from skadistill.llm._endpoint import EndpointTeacher, Prices, RowRequests
+from skadistill.llm._prompts import Prompt, row_fields
+from skadistill.llm._replies import PARSER_VERSION, ClassReader
+from skadistill.teachers._base import Answer
+from skadistill.teachers._checks import NoLabel
+
+__all__ = ["ChatTeacher"]
+
+logger = logging.getLogger(__name__)
+
+#: What endpoints are known not to have; left out once one of them says so.
+_OPTIONAL = (
+    *("logprobs", "top_logprobs", "temperature", "response_format", "n", "seed"),
+    "max_tokens",
+)
+
+
+class ChatTeacher(EndpointTeacher):
+    """Ask a language model that chats: an LLM behind an API as a teacher.
+
+    Each row becomes one request. The reply becomes a soft label: by the
+    log-probabilities of the answer's first tokens if the endpoint reports them, by
+    the shares of several replies if `n_samples` is larger than 1, and by the class
+    that the reply names otherwise. A refusal, a filtered, cut or unreadable reply and
+    a row that is too long are *no label*: paid for if they were billed, remembered,
+    and left out of the training.
+
+    Parameters
+    ----------
+    client : str or object
+        A client of the openai package, sync or async; anything with the same
+        ``chat.completions.create``; the litellm module or a router of it; or the base
+        URL of an endpoint, such as ``"http://localhost:8000/v1"``. The client's own
+        retries are switched off: tries are made, counted and billed here.
+    model : str
+        The model's name, as the endpoint knows it.
+    classes : sequence of n_classes labels, or dict
+        What may be answered; a dict gives each class a description.
+    prompt : str
+        The question. ``{text}`` is replaced by the row's text and ``{name}`` by the
+        value of its column `name`; if neither occurs, the row follows the question.
+        What may be answered is added.
+    examples : sequence of (row, label) pairs, default=()
+        Shown before the row, see `with_examples`.
+    answer_with : {"name", "number"}, default="name"
+        Whether the model is asked for the name of a class or for its number, which
+        is one token even when names share their beginning.
+    structured : bool, default=False
+        Whether a JSON schema is sent that admits the classes only.
+    logprobs : bool, default=True
+        Whether log-probabilities are asked for. An endpoint that refuses them is
+        asked without.
+    n_samples : int, default=1
+        Replies per row. More than 1: without log-probabilities, at `temperature` 1.
+    temperature : float or None, default=None
+        None: 0 for one reply, 1 for several.
+    max_output_tokens : int, default=64
+        Tokens of a reply at most; models that reason aloud need more.
+    max_input_tokens : int, default=8000
+        Longer rows are not sent.
+    prices : tuple of 2 floats, dict or None, default=None
+        Money per million tokens: (input, output), or a dict with "input", "output"
+        and "cached_input". None: not known.
+    options : dict or None, default=None
+        Further fields of the request.
+    tokenizer : callable or None, default=None
+        Takes a text and returns its number of tokens. None: a third of its bytes, which
+        overestimates English.
+    api_key_env : str or None, default="OPENAI_API_KEY"
+        The environment variable that holds the key when `client` is a URL. It is
+        read for each request and never stored.
+    name, version : str or None, default=None
+        The identity under which a ledger files the answers. None: model, prompt,
+        classes, examples and sampling settings.
+    max_concurrency : int, default=16
+        Requests in flight.
+    requests_per_minute, tokens_per_minute : float or None, default=None
+        Limits of the account. None: no limit.
+    timeout : float, default=60.0
+        Seconds for one try.
+    max_tries : int, default=6
+        Tries of one request, the first included.
+    backoff : float, default=1.0
+        Seconds; the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``, and
+        not less than the server's ``Retry-After``.
+
+    Attributes
+    ----------
+    classes_ : list
+        The classes.
+    identity : str
+        Under which a ledger files the answers.
+    cost_per_row : float or None
+        What one try about one row costs at most.
+    reported_models_ : Counter
+        Which (model, fingerprint) the endpoint said it is, and how often.
+
+    See Also
+    --------
+    AsyncTeacher : Any function that calls an API.
+
+    Notes
+    -----
+    Needs ``pip install "skadistill[llm]"``. Some providers forbid training on their
+    models' output; read their terms.
+
+    Examples
+    --------
+    >>> from skadistill.llm import ChatTeacher
+    >>> teacher = ChatTeacher(
+    ...     "http://localhost:8000/v1",
+    ...     model="small",
+    ...     classes={"spam": "unwanted advertising", "ham": "anything else"},
+    ...     prompt="Is this message spam?",
+    ...     prices=(0.15, 0.60),
+    ... )
+    >>> print(teacher.preview(["win a prize"]))
+    [system] Is this message spam?
+    <BLANKLINE>
+    Answer with the name of one class and nothing else.
+    Classes:
+    - spam: unwanted advertising
+    - ham: anything else
+    [user] win a prize
+    >>> teacher.estimate_cost(["win a prize"]) < 0.001
+    True
+    """
+
+    def __init__(
+        self,
+        client,
+        model,
+        classes,
+        prompt,
+        *,
+        examples=(),
+        answer_with="name",
+        structured=False,
+        logprobs=True,
+        n_samples=1,
+        temperature=None,
+        max_output_tokens=64,
+        max_input_tokens=8000,
+        prices=None,
+        options=None,
+        tokenizer=None,
+        api_key_env="OPENAI_API_KEY",
+        name=None,
+        version=None,
+        max_concurrency=16,
+        requests_per_minute=None,
+        tokens_per_minute=None,
+        timeout=60.0,
+        max_tries=6,
+        backoff=1.0,
+    ):
+        self.client = client
+        self.model = model
+        self.classes = classes
+        self.prompt = prompt
+        self.examples = examples
+        self.answer_with = answer_with
+        self.structured = structured
+        self.logprobs = logprobs
+        self.n_samples = n_samples
+        self.temperature = temperature
+        self.max_output_tokens = max_output_tokens
+        self.max_input_tokens = max_input_tokens
+        self.prices = prices
+        self.options = options
+        self.tokenizer = tokenizer
+        self.api_key_env = api_key_env
+        self.name = name
+        self.version = version
+        self.max_concurrency = max_concurrency
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.timeout = timeout
+        self.max_tries = max_tries
+        self.backoff = backoff
+
+    @property
+    def count_tokens(self):
+        """Count the tokens of the request for some rows, the reply included."""
+        return self.function.requests.count_tokens
+
+    @property
+    def cost_per_row(self):
+        """What one try about one row costs at most; None without prices."""
+        if self.prices is None:
+            return None
+        self._check_parameters()
+        n_out = self.n_samples * self.max_output_tokens
+        return Prices(self.prices).cost(self.max_input_tokens, 0, n_out)
+
+    def derived_identity(self):
+        """Return a hash of all that decides about the answers.
+
+        Returns
+        -------
+        identity : str
+            Of model, prompt, classes with their descriptions, examples and sampling
+            settings, and of the version of our parser; not of the client.
+        """
+        decisive = {
+            "prompt": self.prompt,
+            "classes": [[type(c).__name__, str(c)] for c in self.classes_],
+            "descriptions": _descriptions(self.classes),
+            "examples": [[str(row), str(label)] for row, label in self.examples],
+            "settings": [self.answer_with, self.structured, self.logprobs],
+            "sampling": [self.n_samples, self._temperature(), self.max_output_tokens],
+            "options": self.options or {},
+            "parser": PARSER_VERSION,
+        }
+        text = json.dumps(decisive, sort_keys=True, default=str)
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+        return f"chat:{self.model}:{digest.hexdigest()}"
+
+    def preview(self, X):
+        """Write the messages about the first row, without sending them.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            Texts, mappings, a frame or an array.
+
+        Returns
+        -------
+        text : str
+            Role and content of each message.
+        """
+        messages = self.function.requests.messages(take_rows(X, [0]))
+        return "\n".join(f"[{m['role']}] {m['content']}" for m in messages)
+
+    def estimate_cost(self, X):
+        """Estimate what the labels of some rows cost, without a call.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        cost : float or None
+            Tokens as `tokenizer` counts them, and replies of the length of the
+            longest class, without failed tries; None without prices.
+        """
+        if self.prices is None:
+            return None
+        requests = self.function.requests
+        n_rows = count_rows(X)
+        n_in = sum(requests.count_input(take_rows(X, [i])) for i in range(n_rows))
+        longest = max(len(str(label).encode()) for label in self.classes_)
+        n_out = n_rows * self.n_samples * (-(-longest // 3) + 1)
+        return Prices(self.prices).cost(n_in, 0, n_out)
+
+    def with_examples(self, X, y, n_per_class=1, random_state=None):
+        """Return a teacher whose prompt shows some labeled rows.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            Labeled rows.
+        y : array-like of shape (n_samples,)
+            Their labels; rows with another label than the classes are passed over.
+        n_per_class : int, default=1
+            Rows shown of each class.
+        random_state : int, RandomState or None, default=None
+            Seeds the choice.
+
+        Returns
+        -------
+        teacher : ChatTeacher
+            A copy with `examples` set, and so with another identity.
+        """
+        rng = check_random_state(random_state)
+        labels = np.asarray(y, dtype=object)
+        chosen = [
+            (i, label)
+            for label in self.classes_
+            for i in rng.permutation(np.flatnonzero(labels == label))[:n_per_class]
+        ]
+        order = rng.permutation(len(chosen))
+        examples = [
+            (row_fields(take_rows(X, [chosen[k][0]]))["text"], chosen[k][1])
+            for k in order
+        ]
+        params = self.get_params(deep=False) | {"examples": examples}
+        return type(self)(**params)
+
+    def _temperature(self):
+        if self.temperature is not None:
+            return self.temperature
+        return 0.0 if self.n_samples == 1 else 1.0
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if self.answer_with not in ("name", "number"):
+            raise TeacherError(
+                f"answer_with is {self.answer_with!r}; pass 'name' or 'number'."
+            )
+        for name in ("n_samples", "max_output_tokens", "max_input_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise TeacherError(
+                    f"{name} is {value!r}; pass an integer of at least 1."
+                )
+
+    def _make_requests(self):
+        return _ChatRequests(self)
+
+
+class _ChatRequests(RowRequests):
+    """Write the messages about a row and read the replies."""
+
+    def __init__(self, teacher):
+        super().__init__(teacher)
+        self.classes = teacher.classes_
+        self.reader = ClassReader(self.classes, teacher.answer_with == "number")
+        self.prompt = Prompt(
+            teacher.prompt,
+            self.classes,
+            _descriptions(teacher.classes),
+            list(teacher.examples),
+            teacher.answer_with == "number",
+            teacher.structured,
+        )
+        self.tokenizer = teacher.tokenizer or _count_bytes
+        self.n_samples = teacher.n_samples
+        self.max_input_tokens = teacher.max_input_tokens
+        self.max_output_tokens = teacher.max_output_tokens
+        self.body = {
+            "model": teacher.model,
+            "temperature": teacher._temperature(),
+            "max_tokens": teacher.max_output_tokens,
+        }
+        if teacher.logprobs and teacher.n_samples == 1:
+            self.body |= {"logprobs": True, "top_logprobs": 20}
+        if teacher.n_samples > 1:
+            self.body["n"] = teacher.n_samples
+        if teacher.structured:
+            self.body["response_format"] = _schema(self.classes)
+        self.body |= teacher.options or {}
+
+    def messages(self, rows):
+        """Write the messages about one row."""
+        return self.prompt.messages(row_fields(rows))
+
+    def count_input(self, rows):
+        """Count the tokens that are sent about one row."""
+        return self._count(self.messages(rows))
+
+    def count_tokens(self, rows):
+        """Count the tokens of a request and its reply."""
+        return self.count_input(rows) + self.n_samples * self.max_output_tokens
+
+    def _count(self, messages):
+        # Each message has a few tokens around it.
+        return sum(self.tokenizer(m["content"]) + 4 for m in messages)
+
+    def steps(self, rows):
+        messages = self.messages(rows)
+        n_input = self._count(messages)
+        if n_input > self.max_input_tokens:
+            reason = f"the row has {n_input} tokens, more than max_input_tokens"
+            return Answer([NoLabel(reason)], cost=0.0)
+        choices: list = []
+        cost = 0.0 if self.prices is not None else None
+        while len(choices) < self.n_samples:
+            reply = yield from self._one(messages, self.n_samples - len(choices))
+            if isinstance(reply, NoLabel):
+                return Answer([reply], cost=cost)
+            if not reply.get("choices"):
+                break
+            choices += reply["choices"]
+            if cost is not None:
+                cost += self._cost(reply.get("usage"), messages, reply["choices"])
+            self.note_model(reply)
+        return Answer([self._label(choices[: self.n_samples])], cost=cost)
+
+    def _one(self, messages, n_wanted):
+        """Send one request; without what the endpoint turns out not to have."""
+        while True:
+            body = {**self.body, "messages": messages}
+            if "n" in body:
+                body["n"] = n_wanted
+            try:
+                return (yield (body,))
+            except Exception as error:
+                if (refused := _no_label_of(error)) is not None:
+                    return refused
+                if not self._leave_out(error, body):
+                    raise
+
+    def _leave_out(self, error, body):
+        """Leave out the optional field that a refusal names, once for all rows."""
+        if getattr(error, "status_code", None) not in (400, 404, 422):
+            return False
+        text = _error_text(error)
+        with self.lock:
+            for name in _OPTIONAL:
+                if name not in body or not _names_field(text, name):
+                    continue
+                if name in self.body:
+                    value = self.body.pop(name)
+                    if name == "max_tokens":
+                        self.body["max_completion_tokens"] = value
+                    if name == "logprobs":
+                        self.body.pop("top_logprobs", None)
+                    logger.warning(
+                        "the endpoint of %s does not accept %r; it is left out",
+                        repr(self.model),
+                        name,
+                    )
+                return True
+        return False
+
+    def _label(self, choices):
+        """Make one label of the replies about a row."""
+        found = [self._read(choice) for choice in choices]
+        usable = [proba for proba in found if not isinstance(proba, NoLabel)]
+        if usable:
+            return np.mean(usable, axis=0)
+        return found[0] if found else NoLabel("the reply holds no choice")
+
+    def _read(self, choice):
+        """Read one reply as a distribution, or say why it is none."""
+        message = choice.get("message") or {}
+        if message.get("refusal"):
+            return NoLabel("refused")
+        reason = choice.get("finish_reason")
+        if reason == "content_filter":
+            return NoLabel("filtered")
+        text = message.get("content") or ""
+        tokens = (choice.get("logprobs") or {}).get("content") or []
+        proba = self.reader.distribution(text, tokens) if tokens else None
+        if proba is not None:
+            return proba
+        position = self.reader.position(text)
+        if position is not None:
+            return np.eye(len(self.classes))[position]
+        if reason == "length":
+            return NoLabel("cut at max_output_tokens")
+        return NoLabel("unreadable")
+
+    def _cost(self, usage, messages, choices):
+        """Return what a reply cost, by the usage that the endpoint reports."""
+        if not usage:
+            n_out = sum(
+                self.tokenizer((c.get("message") or {}).get("content") or "")
+                for c in choices
+            )
+            return self.prices.cost(self._count(messages), 0, n_out)
+        return self.prices.of_usage(usage)
+
+
+def _descriptions(classes):
+    return dict(classes) if isinstance(classes, dict) else {}
+
+
+def _schema(classes):
+    """Return the response format that admits the names of the classes only."""
+    label = {"type": "string", "enum": [str(c) for c in classes]}
+    schema = {
+        "type": "object",
+        "properties": {"label": label},
+        "required": ["label"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": schema},
+    }
+
+
+def _count_bytes(text):
+    """Overestimate the tokens of a text: English has some four bytes in one."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
+
+
+def _error_text(error):
+    """Return what a client's error says, its body included, in lower case."""
+    body = getattr(error, "body", None)
+    return f"{error} {body if body is not None else ''}".casefold()
+
+
+def _names_field(text, name):
+    """Tell whether a refusal complains of a field of the request."""
+    complaint = (
+        "support",
+        "unknown",
+        "unrecognized",
+        "not permitted",
+        "extra",
+        "unexpected",
+        "invalid param",
+    )
+    return name in text and any(word in text for word in complaint)
+
+
+def _no_label_of(error):
+    """Return why a row has no label, if that is what a refusal says; else None."""
+    if getattr(error, "status_code", None) not in (400, 413, 422):
+        return None
+    text = _error_text(error)
+    if "content_filter" in text or "content management policy" in text:
+        return NoLabel("filtered")
+    if "context_length" in text or "maximum context length" in text:
+        return NoLabel("too long for the model")
+    return None

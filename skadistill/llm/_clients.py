@@ -1,0 +1,138 @@
+"""Send a chat request through a user's client, or to an address."""
+
+import inspect
+import os
+import weakref
+
+from skadistill._optional import require
+from skadistill.exceptions import TeacherError
+
+__all__ = ["EndpointError", "open_client"]
+
+
+class EndpointError(Exception):
+    """A server refused a request; carries its status, headers and error code."""
+
+    def __init__(self, response):
+        self.status_code = response.status_code
+        self.headers = response.headers
+        self.body = _json_of(response)
+        # Not the server's own text, which may quote the row.
+        code = self.body.get("code") or self.body.get("type") or response.reason_phrase
+        super().__init__(f"HTTP {self.status_code} {code}")
+
+
+def open_client(client, api_key_env, timeout):
+    """Return an object with `is_async` and ``send(body)`` for a client.
+
+    Parameters
+    ----------
+    client : str or object
+        A base URL such as ``"http://localhost:8000/v1"``; a client of the openai
+        package or one with the same ``chat.completions.create``; or a module or
+        router with ``acompletion`` or ``completion``, as litellm has.
+    api_key_env : str or None
+        Environment variable with the key, for a base URL.
+    timeout : float
+        Seconds, for a base URL.
+
+    Returns
+    -------
+    opened : object
+        ``send(body)`` returns the reply as a dict; awaited if `is_async`.
+    """
+    if isinstance(client, str):
+        return _Address(client, api_key_env, timeout)
+    # The client's own retries would be invisible: unlogged, unlimited, unbilled.
+    if hasattr(client, "with_options") and hasattr(client, "max_retries"):
+        client = client.with_options(max_retries=0)
+    create = getattr(
+        getattr(getattr(client, "chat", None), "completions", None), "create", None
+    )
+    if create is not None:
+        return _Function(create, {}, getattr(client, "post", None))
+    for name in ("acompletion", "completion"):
+        function = getattr(client, name, None)
+        if function is not None:
+            return _Function(function, {"num_retries": 0, "max_retries": 0})
+    raise TeacherError(
+        f"client is an object of type {type(client).__name__}, which has neither "
+        "chat.completions.create nor acompletion; pass a client of the openai "
+        "package, the litellm module, or the base URL of an endpoint."
+    )
+
+
+class _Function:
+    """Call a client's function."""
+
+    def __init__(self, function, options, post=None):
+        self.function, self.options, self.post = function, options, post
+        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+
+    def send(self, body, path=None):
+        """Send a request; the reply as a dict."""
+        call = self._call(body, path)
+        return self._awaited(call) if self.is_async else _as_dict(call)
+
+    def _call(self, body, path):
+        if path is None:
+            return self.function(**body, **self.options)
+        if self.post is None:
+            raise TeacherError(
+                f"the client cannot post to {path!r}; pass a base URL or a client of "
+                "the openai package."
+            )
+        return self.post(path, body=body, cast_to=object)
+
+    async def _awaited(self, call):
+        return _as_dict(await call)
+
+
+class _Address:
+    """Post to an address with httpx.
+
+    In threads: a pool of connections of an event loop would have to be closed in
+    that loop.
+    """
+
+    is_async = False
+
+    def __init__(self, url, api_key_env, timeout):
+        if not url.startswith(("http://", "https://")):
+            raise TeacherError(
+                f"client is {url!r}, which is not an address; pass a base URL such as "
+                "'https://api.example.com/v1', or a client."
+            )
+        httpx = require("httpx", "llm")
+        self.url = url.rstrip("/")
+        self.api_key_env = api_key_env
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        self.connections = httpx.Client(timeout=timeout, limits=limits)
+        weakref.finalize(self, self.connections.close)
+
+    def send(self, body, path="/chat/completions"):
+        """Send a request; the reply as a dict."""
+        headers = {}
+        if self.api_key_env is not None and (key := os.environ.get(self.api_key_env)):
+            headers["Authorization"] = f"Bearer {key}"
+        response = self.connections.post(self.url + path, json=body, headers=headers)
+        if response.status_code >= 400:
+            raise EndpointError(response)
+        return response.json()
+
+
+def _as_dict(reply):
+    """Return a reply as plain dicts and lists."""
+    if isinstance(reply, dict):
+        return reply
+    return reply.model_dump()
+
+
+def _json_of(response):
+    """Return the error object of a refused request, empty if there is none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    error = body.get("error", body) if isinstance(body, dict) else {}
+    return error if isinstance(error, dict) else {"message": str(error)}

@@ -1,0 +1,256 @@
+"""Endpoints that answer a question with a probability for every class."""
+
+import json
+from hashlib import blake2b
+
+import numpy as np
+
+from skadistill.exceptions import TeacherError, TeacherShapeError
+from skadistill.llm._endpoint import EndpointTeacher, RowRequests
+from skadistill.llm._prompts import row_fields
+from skadistill.llm._replies import clean
+from skadistill.teachers._base import Answer
+from skadistill.teachers._checks import NoLabel
+
+__all__ = ["DecisionTeacher"]
+
+#: Part of the identity: another way of reading gives other labels.
+_READER_VERSION = 1
+
+
+class DecisionTeacher(EndpointTeacher):
+    """Ask an endpoint that decides: a probability for every class, no text.
+
+    One request holds one row and one or more questions. Two forms of answer are
+    read: a ``choice`` with its ``probabilities`` as a mapping, and a list of
+    ``{"value": ..., "probability": ...}``. An answer of the type ``refusal`` is *no
+    label*: remembered, and left out of the training.
+
+    Parameters
+    ----------
+    client : str or object
+        The base URL of the endpoint, or a client of the openai package, sync or
+        async, which posts to its own address.
+    model : str
+        The model's name, as the endpoint knows it.
+    classes : sequence of n_classes labels
+        What may be answered.
+    prompt : str
+        The question.
+    other_questions : dict or None, default=None
+        Further questions to ask in the same request: each question with its classes.
+        Their answers are kept in the ledger, so that a teacher with such a question
+        as its `prompt` finds the rows paid for.
+    path : str, default="/decisions"
+        Where to post, below the base URL.
+    write_request : callable or None, default=None
+        Takes model, the row's text and a list of dicts with ``id``, ``question`` and
+        ``choices``, and returns the request as a dict. None: ``model``, ``input``
+        and ``questions``, each of the type "choice".
+    cost_per_row : float or None, default=None
+        What one request costs at most, in the user's money. None: not known.
+    prices : tuple of 2 floats, dict or None, default=None
+        Money per million tokens, as in `ChatTeacher`, for endpoints that report
+        their usage. None: each request costs `cost_per_row`.
+    api_key_env : str or None, default="OPENAI_API_KEY"
+        The environment variable that holds the key when `client` is a URL. It is
+        read for each request and never stored.
+    name, version : str or None, default=None
+        The identity under which a ledger files the answers. None: model, question
+        and classes.
+    max_concurrency : int, default=16
+        Requests in flight.
+    requests_per_minute : float or None, default=None
+        Limit of the account. None: no limit.
+    timeout : float, default=60.0
+        Seconds for one try.
+    max_tries : int, default=6
+        Tries of one request, the first included.
+    backoff : float, default=1.0
+        Seconds; the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``.
+
+    See Also
+    --------
+    ChatTeacher : Endpoints that answer with a text.
+
+    Notes
+    -----
+    Needs ``pip install "skadistill[llm]"``.
+
+    Examples
+    --------
+    >>> from skadistill.llm import DecisionTeacher
+    >>> teacher = DecisionTeacher(
+    ...     "http://localhost:8000/v1",
+    ...     model="judge",
+    ...     classes=["spam", "ham"],
+    ...     prompt="Is this message spam?",
+    ...     cost_per_row=0.0001,
+    ... )
+    >>> teacher.classes_
+    ['spam', 'ham']
+    """
+
+    tokens_per_minute = None
+    count_tokens = None
+
+    def __init__(
+        self,
+        client,
+        model,
+        classes,
+        prompt,
+        *,
+        other_questions=None,
+        path="/decisions",
+        write_request=None,
+        cost_per_row=None,
+        prices=None,
+        api_key_env="OPENAI_API_KEY",
+        name=None,
+        version=None,
+        max_concurrency=16,
+        requests_per_minute=None,
+        timeout=60.0,
+        max_tries=6,
+        backoff=1.0,
+    ):
+        self.client = client
+        self.model = model
+        self.classes = classes
+        self.prompt = prompt
+        self.other_questions = other_questions
+        self.path = path
+        self.write_request = write_request
+        self.cost_per_row = cost_per_row
+        self.prices = prices
+        self.api_key_env = api_key_env
+        self.name = name
+        self.version = version
+        self.max_concurrency = max_concurrency
+        self.requests_per_minute = requests_per_minute
+        self.timeout = timeout
+        self.max_tries = max_tries
+        self.backoff = backoff
+
+    def derived_identity(self):
+        """Return a hash of model, question and classes.
+
+        Returns
+        -------
+        identity : str
+            The same whichever further questions are asked in the same request.
+        """
+        return _identity(self.model, self.prompt, self.classes_)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        for question, classes in (self.other_questions or {}).items():
+            if not isinstance(question, str) or len({str(c) for c in classes}) < 2:
+                raise TeacherError(
+                    f"other_questions has {question!r} with the classes "
+                    f"{list(classes)!r}; pass a dict of questions with at least two "
+                    "classes each."
+                )
+
+    def _make_requests(self):
+        return _DecisionRequests(self)
+
+
+class _DecisionRequests(RowRequests):
+    """Write the questions about a row and read the decisions."""
+
+    def __init__(self, teacher):
+        super().__init__(teacher)
+        self.path = teacher.path
+        self.write = teacher.write_request or _write_request
+        self.questions = [(teacher.prompt, teacher.classes_)]
+        self.questions += [
+            (question, list(classes))
+            for question, classes in (teacher.other_questions or {}).items()
+        ]
+
+    def steps(self, rows):
+        asked = [
+            {"id": f"q{i}", "question": question, "choices": [str(c) for c in classes]}
+            for i, (question, classes) in enumerate(self.questions)
+        ]
+        body = self.write(self.model, row_fields(rows)["text"], asked)
+        reply = yield body, self.path
+        self.note_model(reply)
+        decisions = _decisions(reply, len(asked))
+        labels, *others = (
+            _read(decision, classes)
+            for decision, (_, classes) in zip(decisions, self.questions, strict=True)
+        )
+        also = tuple(
+            (_identity(self.model, question, classes), tuple(classes), [label])
+            for label, (question, classes) in zip(
+                others, self.questions[1:], strict=True
+            )
+        )
+        usage = reply.get("usage")
+        cost = self.prices.of_usage(usage) if self.prices and usage else None
+        return Answer([labels], cost=cost, also=also)
+
+
+def _write_request(model, text, questions):
+    """Write a request in the form that most hosts take."""
+    choices = [{"type": "choice"} | question for question in questions]
+    return {"model": model, "input": text, "questions": choices}
+
+
+def _identity(model, question, classes):
+    """Return the identity of one question to one model."""
+    named = [[type(c).__name__, str(c)] for c in classes]
+    text = json.dumps([question, named, _READER_VERSION])
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+    return f"decision:{model}:{digest.hexdigest()}"
+
+
+def _decisions(reply, n_questions):
+    """Return the answer to each question, in the order asked."""
+    found = next(
+        (
+            reply[name]
+            for name in ("answers", "decisions", "output", "results", "choices")
+            if isinstance(reply.get(name), list | dict)
+        ),
+        None,
+    )
+    if isinstance(found, dict):
+        found = [{"id": name} | answer for name, answer in found.items()]
+    if found is None and n_questions == 1:
+        found = [reply]
+    if found is None or len(found) != n_questions:
+        raise TeacherShapeError(
+            f"the endpoint sent {0 if found is None else len(found)} answers to "
+            f"{n_questions} questions, in a reply with the fields "
+            f"{sorted(reply)!r:.200}; check `path` and `write_request`."
+        )
+    by_id = {str(answer.get("id")): answer for answer in found}
+    if {f"q{i}" for i in range(n_questions)} <= by_id.keys():
+        return [by_id[f"q{i}"] for i in range(n_questions)]
+    return found
+
+
+def _read(decision, classes):
+    """Return the probabilities in a decision, or why there are none."""
+    if decision.get("type") == "refusal" or decision.get("refusal"):
+        return NoLabel("refused")
+    listed = decision.get("probabilities")
+    if listed is None:
+        listed = next((v for v in decision.values() if isinstance(v, list)), None)
+    if isinstance(listed, list):
+        if any(item.get("type") == "refusal" for item in listed):
+            return NoLabel("refused")
+        listed = {item.get("value"): item.get("probability") for item in listed}
+    if not isinstance(listed, dict):
+        return NoLabel("unreadable")
+    given = {clean(str(value)): p for value, p in listed.items()}
+    # A host may leave out what it finds impossible.
+    proba = np.array([given.get(clean(str(c))) or 0.0 for c in classes], dtype=float)
+    total = proba.sum()
+    if not np.isfinite(total) or (proba < 0).any() or total <= 0:
+        return NoLabel("unreadable")
+    return proba / total

@@ -1,0 +1,220 @@
+"""What the teachers behind an endpoint share: drivers, prices, cached requests."""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections import Counter
+from numbers import Real
+
+from skadistill.exceptions import TeacherError
+from skadistill.llm._clients import open_client
+from skadistill.teachers._async import AsyncTeacher
+
+__all__ = ["EndpointTeacher", "Prices", "RowRequests"]
+
+logger = logging.getLogger(__name__)
+
+
+class EndpointTeacher(AsyncTeacher):
+    """Ask an endpoint about one row per request.
+
+    A subclass has the parameters `client` and `model`, and makes its requests by
+    `_make_requests`.
+    """
+
+    batch_size = 1
+    retryable = None
+    on_invalid = "skip"
+
+    @property
+    def display_name(self):
+        """The teacher's name in messages."""
+        return f"the teacher {self.name or self.model!r}"
+
+    @property
+    def classes_(self):
+        """The classes, in the order given."""
+        return list(self.classes)
+
+    @property
+    def function(self):
+        """The function that sends the requests; made anew if a parameter changes."""
+        params = self.get_params(deep=False)
+        client = params.pop("client")
+        settings = (id(client), repr(sorted(params.items())))
+        made = vars(self).get("_made")
+        if made is None or made[0] != settings:
+            self._check_parameters()
+            opened = open_client(client, self.api_key_env, self.timeout)
+            send = _Awaited if opened.is_async else _Blocking
+            made = self._made = (settings, send(opened, self._make_requests()))
+        return made[1]
+
+    @property
+    def reported_models_(self):
+        """Which (model, fingerprint) the endpoint reported, and how often."""
+        return self.function.requests.reported
+
+    def _check_classes(self, classes):
+        """Refuse what cannot work before anything is sent."""
+        self._check_parameters()
+        super()._check_classes(classes)
+
+    def _check_parameters(self):
+        """Raise if a parameter cannot work."""
+        names = {str(label) for label in self.classes_}
+        if len(self.classes_) < 2 or len(names) != len(self.classes_):
+            raise TeacherError(
+                f"classes are {self.classes_!r}; pass at least two, with different "
+                "names."
+            )
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise TeacherError(
+                f"prompt is {self.prompt!r}; pass the question as a text."
+            )
+        if self.prices is not None:
+            Prices(self.prices)
+
+    @abstractmethod
+    def _make_requests(self):
+        """Return the RowRequests for the parameters of the moment."""
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_made"}
+
+
+class RowRequests(ABC):
+    """Write the request about a row and read the reply.
+
+    Holds no reference to the teacher: the event loop that sends the requests ends
+    when the teacher does.
+
+    Parameters
+    ----------
+    teacher : EndpointTeacher
+        Its parameters are read once, here.
+    """
+
+    def __init__(self, teacher):
+        self.model = teacher.model
+        self.prices = None if teacher.prices is None else Prices(teacher.prices)
+        self.reported: Counter = Counter()
+        self.lock = threading.Lock()
+
+    @abstractmethod
+    def steps(self, rows):
+        """Yield requests, take replies or errors, and return the Answer.
+
+        A generator, so that clients that are awaited and clients that block share
+        every decision.
+        """
+
+    def note_model(self, reply):
+        """Count which model answered; warn when another one does."""
+        who = (reply.get("model"), reply.get("system_fingerprint"))
+        with self.lock:
+            is_new = who not in self.reported and len(self.reported) > 0
+            self.reported[who] += 1
+            counts = dict(self.reported)
+        if is_new:
+            logger.warning(
+                "the endpoint of %r now answers as another model; answers so far by "
+                "(model, fingerprint): %s",
+                self.model,
+                counts,
+            )
+
+
+class _Awaited:
+    """Send through a client that is awaited."""
+
+    def __init__(self, client, requests):
+        self.client, self.requests = client, requests
+        self.__name__ = requests.model
+
+    async def __call__(self, rows):
+        steps = self.requests.steps(rows)
+        try:
+            request = next(steps)
+            while True:
+                try:
+                    reply = await self.client.send(*request)
+                except Exception as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(reply)
+        except StopIteration as end:
+            return end.value
+
+
+class _Blocking(_Awaited):
+    """Send through a client that blocks, in threads."""
+
+    def __call__(self, rows):  # type: ignore[override]
+        steps = self.requests.steps(rows)
+        try:
+            request = next(steps)
+            while True:
+                try:
+                    reply = self.client.send(*request)
+                except Exception as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(reply)
+        except StopIteration as end:
+            return end.value
+
+
+class Prices:
+    """Compute what tokens cost.
+
+    Parameters
+    ----------
+    prices : tuple of 2 floats or dict
+        Money per million tokens: (input, output), or "input", "output" and perhaps
+        "cached_input".
+
+    Examples
+    --------
+    >>> from skadistill.llm._endpoint import Prices
+    >>> Prices((0.5, 1.5)).cost(n_input=1_000_000, n_cached=0, n_output=1_000_000)
+    2.0
+    """
+
+    def __init__(self, prices):
+        try:
+            if not isinstance(prices, dict):
+                prices = dict(zip(("input", "output"), prices, strict=True))
+            complete = {"input", "output"} <= prices.keys() <= _PRICES
+        except (TypeError, ValueError):
+            complete = False
+        if not complete or not all(map(_is_price, prices.values())):
+            raise TeacherError(
+                f"prices are {prices!r}; pass (input, output) in money per million "
+                "tokens, or a dict with 'input', 'output' and perhaps 'cached_input'."
+            )
+        self.input, self.output = float(prices["input"]), float(prices["output"])
+        self.cached = float(prices.get("cached_input", self.input))
+
+    def cost(self, n_input, n_cached, n_output):
+        """Return the money for some tokens; those from the cache are in `n_input`."""
+        fresh = n_input - n_cached
+        total = fresh * self.input + n_cached * self.cached + n_output * self.output
+        return total / 1e6
+
+    def of_usage(self, usage):
+        """Return the money for the usage that an endpoint reports."""
+        details = usage.get("prompt_tokens_details") or {}
+        return self.cost(
+            usage.get("prompt_tokens") or usage.get("input_tokens") or 0,
+            details.get("cached_tokens") or 0,
+            usage.get("completion_tokens") or usage.get("output_tokens") or 0,
+        )
+
+
+_PRICES = {"input", "output", "cached_input"}
+
+
+def _is_price(value):
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < 1e12

@@ -1,0 +1,204 @@
+"""A server on this machine that speaks the chat protocol, with realistic faults."""
+
+import json
+import math
+import threading
+import time
+from collections import Counter
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+CLASSES = ["ham", "spam"]
+
+
+class ChatServer:
+    """Answer ``/v1/chat/completions`` about messages that hold "spam" or not.
+
+    `faults` maps the number of a request, counted from 1, or a part of the prompt, to
+    the name of a fault; each numbered fault happens once.
+    """
+
+    prices = (1.0, 2.0)  # per million tokens
+
+    def __init__(self):
+        self.faults: dict = {}
+        self.latency = 0.0
+        self.logprobs = True
+        self.model, self.fingerprint = "small-2026-11-01", "fp_1"
+        self.requests: list = []
+        self.answered: Counter = Counter()
+        self.keys: set = set()
+        self.bill = 0.0
+        self.in_flight = self.most_in_flight = 0
+        self.lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"chat": self})
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+    def fault_of(self, number, prompt):
+        if number in self.faults:
+            return self.faults[number]
+        return next(
+            (
+                f
+                for part, f in self.faults.items()
+                if isinstance(part, str) and part in prompt
+            ),
+            None,
+        )
+
+    def choice(self, body, prompt, fault):
+        """Return the choice about a prompt."""
+        p_spam = 0.9 if "spam" in prompt else 0.2
+        label = "spam" if p_spam > 0.5 else "ham"
+        top = [("spam", p_spam), ("ham", 1 - p_spam)]
+        message = {"role": "assistant", "content": label}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        if fault == "refusal":
+            message |= {"content": None, "refusal": "I can't help with that."}
+            return choice
+        if fault == "filter":
+            return choice | {
+                "finish_reason": "content_filter",
+                "message": message | {"content": ""},
+            }
+        if fault == "cut":
+            return choice | {
+                "finish_reason": "length",
+                "message": message | {"content": "Well, as"},
+            }
+        if fault == "chatter":
+            message["content"] = f"Sure! I would label this as **{label}**."
+            top = [("Sure", 0.97), (label, 0.03)]
+        if fault == "case":
+            message["content"] = f" {label.title()}."
+            top = [(f" {t.title()}", p) for t, p in top]
+        if fault == "third":
+            top = [
+                ("spam", p_spam * 0.95),
+                ("ham", (1 - p_spam) * 0.95),
+                ("eggs", 0.05),
+            ]
+        if fault == "empty":
+            top = []
+        if fault == "nonsense":
+            message["content"], top = "As a language model, I think", []
+        if body.get("logprobs") and self.logprobs:
+            entries = [{"token": t, "logprob": math.log(p)} for t, p in top]
+            first = {
+                "token": message["content"],
+                "logprob": -0.1,
+                "top_logprobs": entries,
+            }
+            if top:
+                first["token"] = max(top, key=lambda item: item[1])[0]
+            choice["logprobs"] = {"content": [first] if top else []}
+        return choice
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    chat: ChatServer
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        chat = self.chat
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = body["messages"][-1]["content"]
+        with chat.lock:
+            chat.requests.append(body)
+            chat.keys.add(self.headers["Authorization"])
+            number = len(chat.requests)
+            fault = chat.fault_of(number, prompt)
+            chat.in_flight += 1
+            chat.most_in_flight = max(chat.most_in_flight, chat.in_flight)
+        try:
+            time.sleep(chat.latency)
+            self.answer(chat, body, prompt, fault)
+        finally:
+            with chat.lock:
+                chat.in_flight -= 1
+
+    def answer(self, chat, body, prompt, fault):
+        if fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+            return
+        if fault in ("429", "429 date", "429 ms", "500", "503", "520", "409"):
+            headers = {
+                "429": {"Retry-After": "0.05"},
+                "429 date": {"Retry-After": formatdate(time.time(), usegmt=True)},
+                "429 ms": {"retry-after-ms": "50"},
+            }.get(fault, {})
+            self.reply(int(fault.split()[0]), {"error": {"code": "busy"}}, headers)
+            return
+        if fault == "empty account":
+            error = {"code": "insufficient_quota", "message": "You exceeded your quota"}
+            self.reply(429, {"error": error})
+            return
+        if fault == "content_filter":
+            self.reply(400, {"error": {"code": "content_filter"}})
+            return
+        if fault == "no logprobs" and body.get("logprobs"):
+            error = {
+                "message": "logprobs is not supported by this model",
+                "param": "logprobs",
+            }
+            self.reply(400, {"error": error})
+            return
+        n_choices = body.get("n", 1)
+        choices = [chat.choice(body, prompt, fault) for _ in range(n_choices)]
+        n_in = sum(len(m["content"]) for m in body["messages"])
+        usage = {"prompt_tokens": n_in, "completion_tokens": 5 * n_choices}
+        with chat.lock:
+            chat.bill += (n_in * chat.prices[0] + 5 * n_choices * chat.prices[1]) / 1e6
+            chat.answered[prompt] += 1
+            model, fingerprint = chat.model, chat.fingerprint
+        reply = {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": model,
+            "system_fingerprint": fingerprint,
+            "choices": choices,
+            "usage": usage | {"total_tokens": n_in + 5 * n_choices},
+        }
+        if fault == "half":
+            payload = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload[: len(payload) // 2])
+            self.close_connection = True
+            return
+        self.reply(200, reply)
+
+    def reply(self, status, content, headers=()):
+        payload = json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+
+@pytest.fixture
+def chat(monkeypatch):
+    """Run a chat server while a test lasts."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
+    server = ChatServer()
+    yield server
+    server.close()

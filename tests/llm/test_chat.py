@@ -1,0 +1,272 @@
+"""A chat model as a teacher, against a server with realistic faults."""
+
+import asyncio
+import logging
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skadistill.exceptions import TeacherError
+from skadistill.labeling import buy_labels
+from skadistill.ledger import MemoryLedger
+from skadistill.llm import ChatTeacher
+
+pytest.importorskip("httpx")
+
+CLASSES = ["ham", "spam"]
+SECRET = "sk-secret-of-the-test"
+
+
+def make_client(kind, url):
+    if kind == "url":
+        return url
+    if kind == "litellm":
+        return pytest.importorskip("litellm")
+    openai = pytest.importorskip("openai")
+    made = {"openai": openai.OpenAI, "async openai": openai.AsyncOpenAI}[kind]
+    return made(base_url=url, api_key=SECRET)
+
+
+def make_teacher(chat, client=None, **params):
+    params = {
+        "model": "small",
+        "classes": CLASSES,
+        "prompt": "Is this message spam?",
+        "prices": chat.prices,
+        "backoff": 0.01,
+    } | params
+    return ChatTeacher(chat.url if client is None else client, **params)
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+def test_log_probabilities_become_soft_labels(chat, kind):
+    """With every client; and the cost is the server's own."""
+    teacher = make_teacher(chat, make_client(kind, chat.url))
+    texts = [f"spam {i}" for i in range(5)] + [f"hello {i}" for i in range(5)]
+    ledger = MemoryLedger()
+    bought = buy_labels(teacher, texts, classes=CLASSES, ledger=ledger)
+    np.testing.assert_allclose(bought.labels[:5, 1], 0.9, atol=1e-9)
+    np.testing.assert_allclose(bought.labels[5:, 1], 0.2, atol=1e-9)
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill, rel=1e-12)
+    assert chat.keys == {f"Bearer {SECRET}"}
+
+
+@pytest.mark.filterwarnings("ignore")  # its own, on import
+def test_litellm_is_a_client(chat):
+    """The module itself, with the endpoint's address among the options."""
+    litellm = make_client("litellm", chat.url)
+    options = {"api_base": chat.url, "api_key": SECRET}
+    teacher = make_teacher(chat, litellm, model="openai/small", options=options)
+    labels = buy_labels(teacher, ["spam"], classes=CLASSES).labels
+    assert labels.argmax() == 1
+
+
+@pytest.mark.parametrize("fault", ["third", "case", "empty", "chatter"])
+def test_awkward_replies_are_still_labels(chat, fault):
+    """Third tokens, other case, no log-probabilities, a sentence."""
+    chat.faults = {"message": fault}
+    bought = buy_labels(
+        make_teacher(chat), ["spam message", "a message"], classes=CLASSES
+    )
+    assert bought.labels.argmax(axis=1).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("fault", ["refusal", "filter", "cut", "nonsense"])
+def test_replies_without_a_label_are_paid_and_remembered(chat, fault):
+    """Asked once, counted, and never asked again; the other rows are not touched."""
+    chat.faults = {"odd": fault}
+    ledger, texts = MemoryLedger(), ["spam a", "odd", "b"]
+    bought = buy_labels(make_teacher(chat), texts, classes=CLASSES, ledger=ledger)
+    assert bought.labeled.tolist() == [True, False, True]
+    assert bought.no_label.tolist() == [False, True, False]
+    assert bought.n_paid == 3
+    again = buy_labels(make_teacher(chat), texts, classes=CLASSES, ledger=ledger)
+    assert (again.n_paid, len(chat.requests)) == (0, 3)
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
+
+
+def test_a_filter_that_refuses_the_request_costs_nothing(chat):
+    """Azure says so by a status; and a row that is too long is not even sent."""
+    chat.faults = {"odd": "content_filter"}
+    ledger = MemoryLedger()
+    teacher = make_teacher(chat, max_input_tokens=200)
+    bought = buy_labels(teacher, ["odd", "x" * 900], classes=CLASSES, ledger=ledger)
+    assert bought.no_label.all()
+    assert ledger.summary()["cost"] == chat.bill == 0
+    assert len(chat.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+@pytest.mark.parametrize(
+    "fault", ["429", "429 date", "429 ms", "500", "503", "520", "409", "drop"]
+)
+def test_faults_that_pass_are_tried_again(chat, kind, fault):
+    """Each row is answered, and billed once."""
+    chat.faults = {1: fault, 3: fault}
+    teacher = make_teacher(chat, make_client(kind, chat.url), max_concurrency=1)
+    texts = [f"spam {i}" for i in range(4)]
+    assert buy_labels(teacher, texts, classes=CLASSES).labeled.all()
+    assert set(chat.answered.values()) == {1}
+    assert len(chat.requests) == 6
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+def test_half_a_reply_is_tried_again_and_counted_as_billed(chat, kind):
+    """The server has billed it; the ledger says at least as much."""
+    chat.faults = {1: "half"}
+    ledger = MemoryLedger()
+    teacher = make_teacher(chat, make_client(kind, chat.url))
+    bought = buy_labels(teacher, ["spam"], classes=CLASSES, ledger=ledger)
+    assert bought.labeled.all()
+    assert ledger.summary()["cost"] >= chat.bill
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+def test_an_empty_account_ends_the_asking_at_once(chat, kind):
+    """No tries are wasted on it, and no secret is shown."""
+    chat.faults = {"": "empty account"}
+    teacher = make_teacher(chat, make_client(kind, chat.url), max_concurrency=1)
+    with pytest.raises(TeacherError) as caught:
+        buy_labels(teacher, ["spam", "b"], classes=CLASSES)
+    assert len(chat.requests) == 1
+    assert SECRET not in str(caught.value)
+
+
+def test_an_endpoint_without_log_probabilities_is_asked_without(chat, caplog):
+    """Found out by its refusal, once."""
+    chat.faults = {"": "no logprobs"}
+    teacher = make_teacher(chat, max_concurrency=1)
+    bought = buy_labels(teacher, ["spam", "b", "c"], classes=CLASSES)
+    assert bought.labels.tolist() == [[0, 1], [1, 0], [1, 0]]
+    assert len(chat.requests) == 4
+    assert "does not accept 'logprobs'" in caplog.text
+
+
+def test_several_replies_are_shares(chat):
+    """n_samples replies, also from an endpoint that gives one at a time."""
+    chat.logprobs = False
+    teacher = make_teacher(chat, n_samples=3)
+    assert buy_labels(teacher, ["spam"], classes=CLASSES).labels.tolist() == [[0, 1]]
+    (body,) = chat.requests
+    assert (body["n"], body["temperature"]) == (3, 1.0)
+    assert "logprobs" not in body
+
+
+def test_structured_replies_and_numbers(chat):
+    """What is asked for is in the request."""
+    buy_labels(make_teacher(chat, structured=True), ["spam"], classes=CLASSES)
+    buy_labels(make_teacher(chat, answer_with="number"), ["spam"], classes=CLASSES)
+    schema = chat.requests[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["label"]["enum"] == CLASSES
+    assert "1. ham\n2. spam" in chat.requests[1]["messages"][0]["content"]
+
+
+def test_rows_fill_the_template(chat):
+    """Columns and texts; braces of the prompt and of the row stay what they are."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"subject": ["{body} hi"], "body": ["spam {subject}"]})
+    prompt = 'Reply {"a": 1}? Subject: {subject}; body: {body}'
+    buy_labels(make_teacher(chat, prompt=prompt), frame, classes=CLASSES)
+    content = chat.requests[0]["messages"][-1]["content"]
+    assert content == 'Reply {"a": 1}? Subject: {body} hi; body: spam {subject}'
+
+
+def test_examples_are_shown_as_turns(chat):
+    """Taken from labeled rows; another identity than without."""
+    plain = make_teacher(chat)
+    teacher = plain.with_examples(["win spam", "hello", "bye"], ["spam", "ham", "ham"])
+    buy_labels(teacher, ["spam x"], classes=CLASSES)
+    roles = [m["role"] for m in chat.requests[0]["messages"]]
+    assert roles == ["system", *["user", "assistant"] * 2, "user"]
+    assert teacher.identity != plain.identity
+
+
+def test_identity_is_what_decides_about_the_answers(chat):
+    """Not the client, nor limits; but prompt, classes, model and sampling."""
+    base = make_teacher(chat)
+    assert (
+        make_teacher(chat, "http://127.0.0.1:9/v1", timeout=3).identity == base.identity
+    )
+    for change in (
+        {"prompt": "Is this spam?"},
+        {"model": "large"},
+        {"classes": ["spam", "ham"]},
+        {"classes": {"ham": "good", "spam": "bad"}},
+        {"n_samples": 3},
+        {"temperature": 0.5},
+        {"options": {"seed": 1}},
+        {"answer_with": "number"},
+    ):
+        assert make_teacher(chat, **change).identity != base.identity, change
+
+
+def test_a_moved_alias_is_noticed(chat, caplog):
+    """The model that the endpoint reports is counted, and a change is a warning."""
+    teacher = make_teacher(chat, max_concurrency=1)
+    buy_labels(teacher, ["a"], classes=CLASSES)
+    chat.model = "small-2026-12-01"
+    with caplog.at_level(logging.WARNING):
+        buy_labels(teacher, ["b"], classes=CLASSES)
+    assert "answers as another model" in caplog.text
+    assert sum(teacher.reported_models_.values()) == 2
+
+
+def test_calls_are_in_flight_together(chat):
+    """As many as allowed, and no more."""
+    chat.latency = 0.05
+    teacher = make_teacher(chat, max_concurrency=6)
+    buy_labels(teacher, [f"spam {i}" for i in range(30)], classes=CLASSES)
+    assert chat.most_in_flight == 6
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+def test_it_works_inside_a_running_event_loop(chat, kind):
+    """As in a notebook."""
+    teacher = make_teacher(chat, make_client(kind, chat.url))
+
+    async def notebook():
+        return buy_labels(teacher, ["spam"], classes=CLASSES)
+
+    assert asyncio.run(notebook()).labeled.all()
+
+
+def test_no_secret_is_kept(chat):
+    """Neither in repr, identity nor a pickle; the key is read when it is needed."""
+    teacher = make_teacher(chat)
+    buy_labels(teacher, ["spam"], classes=CLASSES)
+    shown = repr(teacher) + teacher.identity + teacher._repr_html_()
+    assert SECRET not in shown
+    assert SECRET.encode() not in pickle.dumps(teacher)
+    assert pickle.loads(pickle.dumps(teacher)).identity == teacher.identity
+    assert clone(teacher) is teacher
+
+
+def test_costs_can_be_estimated_without_a_call(chat):
+    """Not below the bill for English, and within a factor of it."""
+    texts = ["spam " + "word " * 30] * 3
+    estimate = make_teacher(chat).estimate_cost(texts)
+    assert estimate > 0
+    assert make_teacher(chat, prices=None).estimate_cost(texts) is None
+    assert chat.requests == []
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"classes": ["a"]}, "classes are"),
+        ({"prompt": " "}, "prompt is"),
+        ({"prices": (1.0, -2.0)}, "prices are"),
+        ({"prices": {"input": 1.0}}, "prices are"),
+        ({"n_samples": 0}, "n_samples is 0"),
+        ({"answer_with": "x"}, "answer_with is 'x'"),
+        ({"client": object()}, "client is an object of type object"),
+        ({"client": "api.example.com"}, "which is not an address"),
+    ],
+)
+def test_what_cannot_work_is_said_before_a_call(chat, params, message):
+    """One sentence that says what to pass instead."""
+    with pytest.raises(TeacherError, match=message):
+        buy_labels(make_teacher(chat, **params), ["spam"], classes=CLASSES)
+    assert chat.requests == []
