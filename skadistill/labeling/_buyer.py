@@ -176,7 +176,7 @@ class Buyer:
         """Record one part, then use it."""
         who = self.teacher.display_name
         positions, labels = _checked_part(part, len(rows), len(self.classes), who)
-        rows = rows[positions]
+        all_rows, rows = rows, rows[positions]
         if self.known[rows].any():
             raise TeacherShapeError(
                 f"{who} answered row {self.row_numbers[rows[self.known[rows]][0]]} "
@@ -201,6 +201,14 @@ class Buyer:
         except LedgerError as error:
             _add_labels(error, rows, labels)
             raise
+        for other in part.also:
+            self.ledger.record(
+                self.keys[all_rows[other.rows]],
+                other.identity,
+                other.classes,
+                other.labels,
+                paid=False,
+            )
         self.labels[rows] = labels
         self.paid[rows] = self.known[rows] = True
         self.n_paid += len(rows)

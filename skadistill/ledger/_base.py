@@ -134,6 +134,7 @@ class BaseLedger(ABC):
         seconds=None,
         embeddings=None,
         claim=None,
+        paid=True,
     ):
         """Remember answers that were paid for.
 
@@ -164,6 +165,9 @@ class BaseLedger(ABC):
             The claim under which the rows were paid for; they leave it, and its
             lease begins again. Rows of it that were counted as lost meanwhile are
             so no longer.
+        paid : bool, default=True
+            Whether the rows count as paid; answers that came with those to another
+            question do not.
 
         Raises
         ------
@@ -185,6 +189,7 @@ class BaseLedger(ABC):
             _amount(cost, "cost"),
             _amount(seconds, "seconds"),
             claim,
+            len(keys) if paid else 0,
         )
 
     def record_embeddings(
@@ -493,7 +498,16 @@ class BaseLedger(ABC):
 
     @abstractmethod
     def _store(
-        self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
+        self,
+        keys,
+        teacher_id,
+        classes,
+        labels,
+        embeddings,
+        cost,
+        seconds,
+        claim,
+        n_paid,
     ):
         """Keep labels and embeddings of new keys, count all; arguments are checked.
 

@@ -167,7 +167,16 @@ class MemoryLedger(BaseLedger):
         return known, embeddings
 
     def _store(
-        self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
+        self,
+        keys,
+        teacher_id,
+        classes,
+        labels,
+        embeddings,
+        cost,
+        seconds,
+        claim,
+        n_paid,
     ):
         self._warn_if_copied()
         with self._lock:
@@ -190,7 +199,11 @@ class MemoryLedger(BaseLedger):
             if claim is not None:
                 self._take_from_claim(claim.token, keys.tolist())
             self._count(
-                teacher_id, n_paid=len(keys), n_calls=1, cost=cost, seconds=seconds
+                teacher_id,
+                n_paid=n_paid,
+                n_calls=int(n_paid > 0),
+                cost=cost,
+                seconds=seconds,
             )
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):

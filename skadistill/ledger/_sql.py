@@ -265,15 +265,25 @@ class SqlLedger(BaseLedger):
         return reader.all()
 
     def _store(
-        self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
+        self,
+        keys,
+        teacher_id,
+        classes,
+        labels,
+        embeddings,
+        cost,
+        seconds,
+        claim,
+        n_paid,
     ):
         with self._transaction(write=True) as db:
             label_set = made_label_set(db, teacher_id, classes)
             teacher = teacher_with_id(db, label_set["teacher"])
             if embeddings is not None:
                 insert_embeddings(db, teacher, keys, embeddings)
-            counts = {"n_paid": len(keys), "cost": cost, "seconds": seconds}
-            payment = pay(db, teacher, "paid", n_calls=1, **counts)
+            counts = {"n_paid": n_paid, "cost": cost, "seconds": seconds}
+            n_calls = int(n_paid > 0)
+            payment = pay(db, teacher, "paid", n_calls=n_calls, **counts)
             order = stored_order(label_set, classes)
             if order is not None:
                 labels = labels[:, np.argsort(order)]

@@ -3,18 +3,17 @@
 import json
 import logging
 from hashlib import blake2b
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skadistill._compat import Interval, StrOptions
 from skadistill._rows._containers import count_rows, take_rows
-from skadistill.exceptions import TeacherError
 from skadistill.llm._endpoint import EndpointTeacher, Prices, RowRequests
 from skadistill.llm._prompts import Prompt, row_fields
 from skadistill.llm._replies import PARSER_VERSION, ClassReader
-from skadistill.teachers._base import Answer
-from skadistill.teachers._checks import NoLabel
+from skadistill.teachers._answers import Answer, NoLabel
 
 __all__ = ["ChatTeacher"]
 
@@ -138,6 +137,19 @@ class ChatTeacher(EndpointTeacher):
     True
     """
 
+    _parameter_constraints: dict = EndpointTeacher._parameter_constraints | {
+        "examples": [list, tuple],
+        "answer_with": [StrOptions({"name", "number"})],
+        "structured": ["boolean"],
+        "logprobs": ["boolean"],
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="left"), None],
+        "max_output_tokens": [Interval(Integral, 1, None, closed="left")],
+        "max_input_tokens": [Interval(Integral, 1, None, closed="left")],
+        "options": [dict, None],
+        "tokenizer": [callable, None],
+    }
+
     def __init__(
         self,
         client,
@@ -197,11 +209,10 @@ class ChatTeacher(EndpointTeacher):
         return self.function.requests.count_tokens
 
     @property
-    def cost_per_row(self):
+    def cost_per_row(self):  # type: ignore[override]
         """What one try about one row costs at most; None without prices."""
         if self.prices is None:
             return None
-        self._check_parameters()
         n_out = self.n_samples * self.max_output_tokens
         return Prices(self.prices).cost(self.max_input_tokens, 0, n_out)
 
@@ -305,19 +316,6 @@ class ChatTeacher(EndpointTeacher):
         if self.temperature is not None:
             return self.temperature
         return 0.0 if self.n_samples == 1 else 1.0
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        if self.answer_with not in ("name", "number"):
-            raise TeacherError(
-                f"answer_with is {self.answer_with!r}; pass 'name' or 'number'."
-            )
-        for name in ("n_samples", "max_output_tokens", "max_input_tokens"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise TeacherError(
-                    f"{name} is {value!r}; pass an integer of at least 1."
-                )
 
     def _make_requests(self):
         return _ChatRequests(self)
@@ -458,6 +456,7 @@ class _ChatRequests(RowRequests):
 
     def _cost(self, usage, messages, choices):
         """Return what a reply cost, by the usage that the endpoint reports."""
+        assert self.prices is not None
         if not usage:
             n_out = sum(
                 self.tokenizer((c.get("message") or {}).get("content") or "")

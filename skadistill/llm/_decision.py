@@ -9,8 +9,7 @@ from skadistill.exceptions import TeacherError, TeacherShapeError
 from skadistill.llm._endpoint import EndpointTeacher, RowRequests
 from skadistill.llm._prompts import row_fields
 from skadistill.llm._replies import clean
-from skadistill.teachers._base import Answer
-from skadistill.teachers._checks import NoLabel
+from skadistill.teachers._answers import Answer, NoLabel, OtherAnswer
 
 __all__ = ["DecisionTeacher"]
 
@@ -90,6 +89,12 @@ class DecisionTeacher(EndpointTeacher):
     >>> teacher.classes_
     ['spam', 'ham']
     """
+
+    _parameter_constraints: dict = EndpointTeacher._parameter_constraints | {
+        "other_questions": [dict, None],
+        "path": [str],
+        "write_request": [callable, None],
+    }
 
     tokens_per_minute = None
     count_tokens = None
@@ -183,12 +188,13 @@ class _DecisionRequests(RowRequests):
             _read(decision, classes)
             for decision, (_, classes) in zip(decisions, self.questions, strict=True)
         )
-        also = tuple(
-            (_identity(self.model, question, classes), tuple(classes), [label])
+        also = [
+            OtherAnswer(_identity(self.model, question, classes), classes, label[None])
             for label, (question, classes) in zip(
                 others, self.questions[1:], strict=True
             )
-        )
+            if not isinstance(label, NoLabel)
+        ]
         usage = reply.get("usage")
         cost = self.prices.of_usage(usage) if self.prices and usage else None
         return Answer([labels], cost=cost, also=also)

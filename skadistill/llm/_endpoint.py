@@ -22,6 +22,13 @@ class EndpointTeacher(AsyncTeacher):
     `_make_requests`.
     """
 
+    _parameter_constraints: dict = AsyncTeacher._parameter_constraints | {
+        "classes": ["array-like", dict],
+        "model": [str],
+        "prompt": [str],
+        "api_key_env": [str, None],
+    }
+
     batch_size = 1
     retryable = None
     on_invalid = "skip"
@@ -55,13 +62,8 @@ class EndpointTeacher(AsyncTeacher):
         """Which (model, fingerprint) the endpoint reported, and how often."""
         return self.function.requests.reported
 
-    def _check_classes(self, classes):
-        """Refuse what cannot work before anything is sent."""
-        self._check_parameters()
-        super()._check_classes(classes)
-
     def _check_parameters(self):
-        """Raise if a parameter cannot work."""
+        super()._check_parameters()
         names = {str(label) for label in self.classes_}
         if len(self.classes_) < 2 or len(names) != len(self.classes_):
             raise TeacherError(
@@ -217,4 +219,5 @@ _PRICES = {"input", "output", "cached_input"}
 
 
 def _is_price(value):
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < 1e12
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and 0 <= float(value) < 1e12

@@ -219,7 +219,7 @@ class ClassReader:
 def _alternatives(entry):
     """Return the probabilities of the tokens reported at one place."""
     listed = entry.get("top_logprobs") or []
-    found = {}
+    found: dict[str, float] = {}
     for item in [*listed, entry]:
         logprob = item.get("logprob")
         if logprob is not None and math.isfinite(logprob):

@@ -21,6 +21,8 @@ class Answer:
         the server reports. None: the teacher's ``cost_per_row``.
     embeddings : array-like of shape (n_samples, n_dims) or None, default=None
         Embeddings of the rows, when the same call brings them.
+    also : sequence of OtherAnswer, default=()
+        Answers to further questions that the same call brought.
 
     Examples
     --------
@@ -32,6 +34,29 @@ class Answer:
     labels: Any
     cost: float | None = None
     embeddings: Any = None
+    also: Any = ()
+
+
+@dataclass(frozen=True, eq=False)
+class OtherAnswer:
+    """Hold what a call said about another question than the one asked.
+
+    Parameters
+    ----------
+    identity : str
+        Of the teacher that asks that question.
+    classes : sequence of n_classes labels
+        Its classes.
+    labels : ndarray of shape (n_samples, n_classes)
+        Probabilities; NaN in rows without a label.
+    rows : ndarray of int of shape (n_samples,) or None, default=None
+        Positions among the rows asked. None: the rows of the call.
+    """
+
+    identity: str
+    classes: Any
+    labels: Any
+    rows: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +75,8 @@ class LabeledBatch:
         How long they took.
     embeddings : ndarray of float32 of shape (n_answered, n_dims) or None, default=None
         Their embeddings, if they were asked for.
+    also : sequence of OtherAnswer, default=()
+        Answers to other questions about them, which a ledger keeps as well.
 
     Examples
     --------
@@ -64,6 +91,7 @@ class LabeledBatch:
     cost: float | None = None
     seconds: float = 0.0
     embeddings: np.ndarray | None = None
+    also: Any = ()
 
 
 @dataclass(frozen=True)

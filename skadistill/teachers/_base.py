@@ -417,7 +417,8 @@ class BaseTeacher(BaseEstimator, ABC):
         if fault is not None and cost is not None:
             fault.cost = cost * float(invalid.mean())
             cost -= fault.cost
-        return LabeledBatch(rows, labels[rows], cost), fault or fault_of_cost
+        also = [replace(other, rows=np.arange(n_samples)) for other in answer.also]
+        return LabeledBatch(rows, labels[rows], cost, also=also), fault or fault_of_cost
 
     def _cost_of(self, answer, n_samples):
         """Return what a call cost, None if unknown, and a fault if it is no amount."""

@@ -241,7 +241,8 @@ class AsyncRequest(Request):
         if part.cost is not None or any(spent):
             part = replace(part, cost=(part.cost or 0.0) + sum(spent))
         if len(part.rows):
-            self.inbox.put(replace(part, rows=rows[part.rows]))
+            also = [replace(other, rows=rows[other.rows]) for other in part.also]
+            self.inbox.put(replace(part, rows=rows[part.rows], also=also))
         elif fault is not None:
             fault.cost = (fault.cost or 0.0) + sum(spent)
         if fault is not None:
@@ -401,4 +402,5 @@ def _joined(parts, seconds):
         np.concatenate([part.labels for part in parts]),
         sum(costs) if costs else None,
         seconds,
+        also=[other for part in parts for other in part.also],
     )

@@ -26,6 +26,7 @@ class ChatServer:
         self.faults: dict = {}
         self.latency = 0.0
         self.logprobs = True
+        self.listed = False
         self.model, self.fingerprint = "small-2026-11-01", "fp_1"
         self.requests: list = []
         self.answered: Counter = Counter()
@@ -105,7 +106,6 @@ class ChatServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
     chat: ChatServer
 
     def log_message(self, *args):
@@ -114,7 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         chat = self.chat
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = body["messages"][-1]["content"]
+        prompt = (
+            body["messages"][-1]["content"] if "messages" in body else body["input"]
+        )
         with chat.lock:
             chat.requests.append(body)
             chat.keys.add(self.headers["Authorization"])
@@ -156,6 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
             }
             self.reply(400, {"error": error})
             return
+        if self.path.endswith("/decisions"):
+            self.decide(chat, body, fault)
+            return
         n_choices = body.get("n", 1)
         choices = [chat.choice(body, prompt, fault) for _ in range(n_choices)]
         n_in = sum(len(m["content"]) for m in body["messages"])
@@ -183,6 +188,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.reply(200, reply)
+
+    def decide(self, chat, body, fault):
+        """Answer questions with probabilities, in one of the two forms."""
+        answers = []
+        for question in body["questions"]:
+            first, *rest = question["choices"]
+            p = 0.9 if "spam" in body["input"] else 0.2
+            proba = {first: 1 - p} | {c: p / len(rest) for c in rest}
+            if fault == "refusal":
+                answers.append({"id": question["id"], "type": "refusal"})
+            elif chat.listed:
+                values = [{"value": c, "probability": p} for c, p in proba.items()]
+                answers.append({"id": question["id"], "values": values[::-1]})
+            else:
+                choice = max(proba, key=proba.get)
+                answer = {"type": "choice", "choice": choice, "probabilities": proba}
+                answers.append({"id": question["id"]} | answer)
+        with chat.lock:
+            chat.answered[body["input"]] += 1
+        self.reply(200, {"model": "judge-1", "answers": answers[::-1]})
 
     def reply(self, status, content, headers=()):
         payload = json.dumps(content).encode()

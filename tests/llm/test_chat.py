@@ -259,14 +259,14 @@ def test_costs_can_be_estimated_without_a_call(chat):
         ({"prompt": " "}, "prompt is"),
         ({"prices": (1.0, -2.0)}, "prices are"),
         ({"prices": {"input": 1.0}}, "prices are"),
-        ({"n_samples": 0}, "n_samples is 0"),
-        ({"answer_with": "x"}, "answer_with is 'x'"),
+        ({"n_samples": 0}, "'n_samples' parameter"),
+        ({"answer_with": "x"}, "'answer_with' parameter"),
         ({"client": object()}, "client is an object of type object"),
         ({"client": "api.example.com"}, "which is not an address"),
     ],
 )
 def test_what_cannot_work_is_said_before_a_call(chat, params, message):
     """One sentence that says what to pass instead."""
-    with pytest.raises(TeacherError, match=message):
+    with pytest.raises(ValueError, match=message):
         buy_labels(make_teacher(chat, **params), ["spam"], classes=CLASSES)
     assert chat.requests == []
