@@ -2,6 +2,7 @@
 
 from skadistill._distiller import ActiveDistiller
 from skadistill.ledger import LabelLedger, MemoryLedger
+from skadistill.llm import ChatTeacher
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.search import LayerNASSearchCV
 from skadistill.student import StudentNet
@@ -12,6 +13,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "ActiveDistiller",
     "AsyncTeacher",
+    "ChatTeacher",
     "LabelLedger",
     "LayerNASSearchCV",
     "MemoryLedger",

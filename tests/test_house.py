@@ -25,7 +25,7 @@ FLOORS = [
     {"_rows", "stopping", "callbacks"},
     {"ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
-    {"labeling"},
+    {"labeling", "llm"},
     {"_fit", "search"},
     {"_distiller"},
     {"export", "plotting"},
