@@ -16,10 +16,10 @@ from skadistill.query._game.evidence import (
 from skadistill.query._game.regret import regret_inclusion
 from skadistill.query._measures import margin_gain
 
-__all__ = ["FEWEST_CHECKS", "MORE_CHECKS", "TeacherEvidence"]
+__all__ = ["FEWEST_CHECKS", "MORE_CHECKS", "MOST_CHECKS", "TeacherEvidence"]
 
-#: Rows of the first check of a teacher, and of every one after it.
-FEWEST_CHECKS, MORE_CHECKS = 20, 10
+#: Rows of the first check of a teacher, of every one after it, and of all checks.
+FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS = 20, 10, 100
 
 # The discount is tabulated at so many gains: a pool of 1e7 rows is looked up,
 # not searched.

@@ -3,11 +3,12 @@
 import numpy as np
 
 from skadistill.query._base import QueryStrategy, summarize_gains
-from skadistill.query._evidence import FEWEST_CHECKS, MORE_CHECKS
+from skadistill.query._evidence import FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS
 from skadistill.query._game.draw import fixed_size_sample
 from skadistill.query._game.regret import regret_inclusion
 from skadistill.query._measures import margin_gain
 from skadistill.query._rad import RADSampler
+from skadistill.query._uncertainty import top_rows
 
 __all__ = ["RobustSampler"]
 
@@ -32,18 +33,20 @@ class RobustSampler(QueryStrategy):
 
     Notes
     -----
-    The sampler plays the regret game, which leaves no row behind whose worth is above
-    a level: q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the
-    round. For a trusted teacher the worth w_i is the gain g_i, 1 minus the current
-    student's margin. Otherwise w_i = g_i (1 - (1 - r) e_i)_+ with e_i the teacher's
-    error rate on checked rows of similar margin, for the first student and out of
-    fold; and r the worth of a wrong answer in units of a correct one.
+    The gain g_i of a row is 1 minus the current student's margin. A trusted teacher is
+    asked about the rows of largest gain. Otherwise the worth of a row is
+    w_i = g_i (1 - 3/2 (1 - r) e_i)_+ with e_i the teacher's error rate on checked rows
+    of similar margin, for the first student and out of fold; and r the worth of a
+    wrong answer in units of a correct one. The sampler then plays the regret game,
+    which leaves no row behind whose worth is above a level: q_i = (1 - v / w_i)_+,
+    with v such that the q_i sum to the rows of the round. That it draws rows, rather
+    than taking those of largest worth, protects against errors of the e_i.
 
     The teacher is trusted if (1 - r) (e + s) < 1/2 on the checked rows that the game
     may ask about, with e and s the posterior mean and standard deviation of its
     error rate, or if wrong answers do no harm (r >= -0.1). A teacher that is not
-    fitted here is checked on 20 rows, then on ten more at a time until it is trusted
-    or a fifth of the budget is spent.
+    fitted here is checked on 20 rows, then on ten more at a time until it is trusted,
+    or 100 rows or a fifth of the budget are spent.
 
     The evidence is learned once, before the pool is paid for: a teacher's mistakes do
     not change from round to round. Without any, this is the regret game. It does not
@@ -81,7 +84,9 @@ class RobustSampler(QueryStrategy):
         n_checks = len(evidence.rows)
         if n_checks < FEWEST_CHECKS:
             return FEWEST_CHECKS - n_checks
-        return 0 if evidence.is_trusted(share) else MORE_CHECKS
+        if n_checks >= MOST_CHECKS or evidence.is_trusted(share):
+            return 0
+        return min(MORE_CHECKS, MOST_CHECKS - n_checks)
 
     def query(self, pool, n_queries, random_state):
         evidence = pool.evidence
@@ -91,6 +96,8 @@ class RobustSampler(QueryStrategy):
         pool.report |= summarize_gains(gains)
         if n_queries >= pool.n_samples:
             return np.arange(pool.n_samples)
+        if evidence is not None and len(evidence.rows) and not evidence.doubted:
+            return top_rows(gains, n_queries, random_state)
         if pool.kept is None and evidence is not None and evidence.doubted:
             # The first round: the student is the one of the labeled rows alone.
             pool.kept = evidence.discount(gains)

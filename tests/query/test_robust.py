@@ -9,7 +9,7 @@ from skadistill.query import (
     RobustSampler,
     TeacherEvidence,
 )
-from skadistill.query.game import regret_inclusion
+from skadistill.query._game.regret import regret_inclusion
 
 SHARE = 0.1
 
@@ -90,11 +90,23 @@ def test_a_teacher_right_on_all_rows_is_trusted_after_the_fewest_checks():
     assert not evidence.first(0).settle(SHARE).doubted
 
 
+def test_a_trusted_teacher_is_asked_about_the_rows_of_largest_gain():
+    """As `UncertaintySampler` asks; nothing is drawn and nothing is kept."""
+    evidence = evidence_of(lambda gains: gains < 0, n_checks=20).settle(SHARE)
+    proba = binary_proba()
+    rows, pool = query(evidence, proba)
+    gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
+    assert gains[rows].min() >= np.sort(gains)[-100]
+    assert pool.kept is None
+
+
 def test_a_teacher_wrong_where_the_student_is_unsure_is_doubted():
     """It is checked on, and its rows lose their worth."""
     evidence = evidence_of(lambda gains: gains > 0.7)
     strategy = RobustSampler()
     assert strategy.wants_checks(evidence.first(20), SHARE) == 10
+    assert strategy.wants_checks(evidence.first(95), SHARE) == 5
+    assert strategy.wants_checks(evidence, SHARE) == 0
     evidence = evidence.settle(SHARE)
     assert evidence.doubted
     low, high = evidence.discount(np.array([0.3, 0.95], dtype=np.float32))
@@ -115,7 +127,7 @@ def test_the_discount_is_the_tabulated_curve():
     """A table of steps differs from the curve itself only where the curve jumps."""
     evidence = evidence_of(lambda gains: gains > 0.7)
     gains = np.random.default_rng(3).random(5000).astype(np.float32)
-    exact = np.clip(1 - (1 - evidence.ratio) * evidence.errors(gains), 0, 1)
+    exact = np.clip(1 - 1.5 * (1 - evidence.ratio) * evidence.errors(gains), 0, 1)
     assert np.mean(np.abs(evidence.discount(gains) - exact) < 1e-5) > 0.95
     ends = evidence.discount(np.array([0.0, 1.0, 1.0000001], dtype=np.float32))
     assert np.isfinite(ends).all()

@@ -12,7 +12,7 @@ from skadistill.query._game.evidence import (
     stack_errors,
     wrong_answer_ratio,
 )
-from skadistill.query.game import regret_inclusion
+from skadistill.query._game.regret import regret_inclusion
 
 SOLVER = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
@@ -61,7 +61,7 @@ def test_the_play_is_the_regret_game_when_evidence_separates_no_rows(seed):
     """Errors that are the same everywhere, or that cost nothing, change nothing."""
     gains, errors, ratio, b, rng = random_game(seed)
     regret = regret_inclusion(gains, b)
-    same = np.full(len(gains), rng.uniform(0, 0.49))
+    same = np.full(len(gains), rng.uniform(0, 0.3))
     assert play(gains, same, ratio, b)[1] == pytest.approx(regret, abs=1e-6)
     assert play(gains, errors, 1.0, b)[1] == pytest.approx(regret, abs=1e-6)
 
@@ -78,12 +78,12 @@ def test_the_play_does_not_depend_on_units_or_order(seed, scale):
     assert moved == pytest.approx(q[order], abs=1e-6)
 
 
-def test_the_discount_is_the_expected_worth_of_an_answer():
-    """Linear in the error; 1 without errors; never negative."""
+def test_the_discount_falls_with_what_wrong_answers_cost():
+    """Linear in the error; 1 without errors; never negative; none when r is 1."""
     errors = np.linspace(0, 1, 101)
     for ratio in (-1.0, -0.3, 0.0, 0.5, 1.0):
         factor = discount(errors, ratio)
-        expected = (1 - errors) + ratio * errors
+        expected = 1 - 1.5 * (1 - ratio) * errors
         assert factor == pytest.approx(np.maximum(expected, 0))
 
 
