@@ -19,11 +19,12 @@ __all__ = ["model_card"]
 
 PACKAGES = ("skadistill", "numpy", "scikit-learn", "torch", "skorch")
 ENDINGS = {
-    "no_pool": "there was nothing unlabeled",
+    "no_pool": "there were no unlabeled rows",
     "budget": "the budget was spent",
-    "pool_empty": "every row was asked",
-    "no_gain": "the strategy saw nothing to gain",
+    "pool_empty": "all rows were asked about",
+    "no_gain": "no row had a gain for the strategy",
     "stable_predictions": "the student no longer changed",
+    "no_label": "the teacher left too many rows without a label",
     "ledger_budget": "the ledger's limit was reached",
     "callback": "a callback asked to stop",
 }

@@ -62,6 +62,15 @@ class LabelPurchase:
         its answer could not be used. They are paid for and not asked about again.
     n_no_label : int
         Number of distinct rows among them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.labeling import buy_labels
+    >>> X = np.array([[1.0], [1.0], [-1.0]])
+    >>> bought = buy_labels(lambda X: X[:, 0] > 0, X, classes=[0, 1])
+    >>> bought.n_paid, bought.n_free, bought.labels[:, 1]
+    (2, 1, array([1., 1., 0.]))
     """
 
     labels: np.ndarray

@@ -35,6 +35,14 @@ class GameSolution:
         What p guarantees in expectation for one draw, in units of the gains.
     n_support : int
         Number of rows with positive probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query.game import robust_distribution
+    >>> solution = robust_distribution(np.array([1.0, 0.5, 0.1]), n_mistakes=1)
+    >>> solution.support, round(solution.value, 3)
+    (array([0, 1]), 0.333)
     """
 
     p: np.ndarray
