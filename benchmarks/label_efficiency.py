@@ -54,7 +54,7 @@ from torch import nn
 from skadistill import ActiveDistiller
 from skadistill.datasets import NoisyTeacher
 from skadistill.labeling import estimate_teacher_error
-from skadistill.query._skactiveml import SkactivemlStrategy
+from skadistill.query import SkactivemlStrategy
 from skadistill.student import StudentNet
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -21,7 +21,7 @@ import numpy as np
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.plotting import QueryRoundsDisplay
-from skadistill.query import margin_gain, robust_distribution
+from skadistill.query.game import margin_gain, robust_distribution
 
 
 def make_problem(seed):

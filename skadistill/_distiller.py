@@ -1,4 +1,4 @@
-"""ActiveDistiller: train, ask, pay, train again, stop."""
+"""ActiveDistiller: train, choose rows, buy labels, train again, stop."""
 
 import logging
 from functools import partial
@@ -6,17 +6,13 @@ from numbers import Integral, Real
 from os import PathLike
 from time import perf_counter
 
-import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import get_tags
+from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
     process_routing,
 )
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from skadistill._compat import (
     CallbackSupportMixin,
@@ -28,23 +24,20 @@ from skadistill._compat import (
     fit_context,
     with_callbacks,
 )
+from skadistill._display import HidesContents
+from skadistill._fit.ask import ask, choose, look_at_pool
 from skadistill._fit.components import resolve, unwrap_teacher
 from skadistill._fit.inputs import (
-    check_container,
     check_inputs,
     extend_metadata,
     make_scorer,
 )
 from skadistill._fit.known import CloneLedger, KnownAnswers, open_ledger
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
-from skadistill._fit.pool import FitPool
+from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord, as_history
-from skadistill._fit.state import FitState, Labels, Seeds, stop_reason
+from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
-from skadistill._rows._sources import PartitionedRows
-from skadistill.labeling._buy import buy_labels
-from skadistill.model_selection._scorer import warn_if_unlabeled
-from skadistill.query._base import check_query
 from skadistill.student._as_student import as_student
 from skadistill.student._fit_student import fit_student
 from skadistill.teachers._as_teacher import as_teacher
@@ -55,145 +48,156 @@ logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
-    CallbackSupportMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+    HidesContents, CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions
 ):
     """Distill a costly teacher into a small student under a query budget.
 
-    The student is first trained on the labeled rows. Then, for a few rounds, a
-    query strategy chooses unlabeled rows from the student's predictions, the
-    teacher is paid for soft labels of exactly those, and the student is trained
-    again on everything known. What comes out is the student alone: predictions
-    never call the teacher.
+    The student is first trained on the labeled rows. Then, round by round, a query
+    strategy chooses unlabeled rows from the student's predictions, the teacher is
+    asked for soft labels of these rows, and the student is trained again on all
+    labels. Predictions come from the student alone.
 
     Parameters
     ----------
     teacher : estimator or callable
-        Who is asked. An unfitted classifier is fitted on the labeled rows; a
-        fitted one is used as it is and never copied, also not by
-        :func:`sklearn.base.clone`; a callable takes rows and returns probabilities
-        of shape (n_samples, n_classes), columns in the order of the sorted classes, or
-        hard labels of shape (n_samples,). Classifiers with only ``decision_function``
-        or only ``predict`` serve too. See :func:`skadistill.teachers.as_teacher`.
+        The model to distill. An unfitted classifier is fitted on the labeled rows; a
+        fitted one is used as it is and never copied, not even by
+        :func:`sklearn.base.clone`. A callable takes rows and returns probabilities of
+        shape (n_samples, n_classes), columns in the order of the sorted classes, or
+        hard labels of shape (n_samples,). See :func:`skadistill.teachers.as_teacher`.
     student : classifier or None, default=None
-        What is trained: a :class:`skadistill.student.StudentNet` (the default), or
-        any scikit-learn classifier or pipeline whose ``fit`` takes
-        ``sample_weight``. It is cloned.
+        The model to train: any scikit-learn classifier or pipeline with
+        ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: a
+        :class:`skadistill.student.StudentNet`.
     query_strategy : str, callable or object, default="robust"
-        Who chooses: "robust" (the game-theoretic sampler of Robust Active
-        Distillation), "margin", "entropy", "least_confident", "random", a function
-        ``f(proba) -> scores``, or an object following
+        How rows are chosen: "robust" (the game-theoretic sampler of Robust Active
+        Distillation [1]_), "margin", "entropy", "least_confident", "random", a
+        function ``f(proba) -> scores``, or a
         :class:`skadistill.query.QueryStrategy`.
     budget : int, float or None, default=0.2
-        Rows of the pool to ask for: a number, a share of the pool, or None for all
-        of it. A row whose label the ledger already knows counts as asked but costs
-        nothing, so that the same seed asks the same rows, and a search compares
-        like with like, whatever was paid before.
-    n_rounds : int, default=5
-        Rounds over which the budget is split evenly.
+        Rows that this fit may have the teacher label: a number, a share of the pool,
+        or None for the whole pool with the teacher checks on top. It limits the whole
+        bill: teacher checks are part of it, and rows whose label the ledger holds fill
+        it for free. A fit with a larger budget starts with the rows of a smaller one.
+        0: the student is trained on the labeled rows alone.
+    query_size : "auto" or int, default="auto"
+        Rows to ask for in each round. "auto": half as many rows as have a label, at
+        least 10.
     objective : str or object, default="soft"
         What the student must match: "soft", "corrected", "slam", "debiased", "lelp",
-        or an instance of :class:`skadistill.objectives.Objective`. "soft": the
-        teacher's soft labels, by cross-entropy. "corrected", "slam" and "debiased"
-        take the teacher's mistakes into account and look, as `teacher_error` does, at
-        its answers on labeled rows. "lelp" needs a teacher that gives embeddings, see
-        ``embedding`` in :func:`skadistill.teachers.as_teacher`; labeled rows have
-        one only where the teacher is fitted here.
-    ledger : object or None, default=None
-        Remembers every label ever paid for, and may limit what is spent. A
-        :class:`skadistill.ledger.MemoryLedger` shares labels between fits, clones
-        and searches of one process; a :class:`skadistill.ledger.LabelLedger` keeps
-        them in a file, so that a fit that was killed goes on for free. None: a new
-        one in memory for each fit, left in ``ledger_``.
+        or a :class:`skadistill.objectives.Objective`. "soft": the teacher's soft
+        labels, by cross-entropy. "corrected", "slam" and "debiased" correct for the
+        teacher's mistakes, which teacher checks reveal. "lelp" needs a teacher with
+        embeddings.
+    ledger : object, str, path-like or None, default=None
+        Remembers every paid label, and may limit what is spent. A path opens a
+        :class:`skadistill.ledger.LabelLedger`, which survives the process. None: a
+        new :class:`skadistill.ledger.MemoryLedger` for each fit, left in ``ledger_``;
+        all clones of one distiller, as in a search, share one.
+    use_known : "auto" or bool, default="auto"
+        Whether all labels that the ledger holds for rows of this pool train the
+        student from the first round. False: such a row waits until it is chosen, so
+        that which rows are asked for does not depend on what was paid before. "auto":
+        False in clones, so that the candidates of a search are compared on the labels
+        they choose themselves; True otherwise.
     unlabeled_marker : int, str or None, default=-1
-        The value of ``y`` that marks a row without label. None: every row of ``X``
-        has a label and the pool is ``X_unlabeled``.
+        The value of ``y`` that marks a row without label. With -1, missing values
+        (NaN, None, pandas.NA, null) mark one as well. None: every row of ``X`` has a
+        label and the pool is ``X_unlabeled``.
     teacher_error : "auto", float or None, default="auto"
         Share of rows on which the teacher is wrong, for strategies that need it, as
-        the robust sampler does. "auto": a teacher fitted here is cross-fitted on the
-        labeled rows; another is asked about labeled rows, which costs (see
-        `n_teacher_checks`). A teacher that was trained on these very rows looks
-        better than it is: give the share you believe. None: unknown, the sampler
-        plays the regret game.
-    n_teacher_checks : int or None, default=200
-        Labeled rows, drawn at random, that a fitted teacher or a callable is asked
-        about to estimate its error, or for an objective; None: all of them. They are
-        paid for on top of `budget` and counted in ``n_teacher_checks_``.
+        the robust sampler does. "auto": estimated from teacher checks. A teacher that
+        was trained on these very rows looks better than it is: pass the share you
+        believe. None: unknown, the sampler plays the regret game.
+    n_teacher_checks : "auto", int or None, default="auto"
+        Labeled rows, drawn at random, on which a fitted teacher or a callable is
+        checked if strategy or objective need that. "auto": a fifth of the budget, at
+        most 200; None: all. A teacher that is fitted here is cross-fitted instead,
+        which costs nothing.
+    max_no_label : float, default=0.1
+        Share of the budget that may go to rows which the teacher answers without a
+        label. Such rows are replaced by others in the same round; beyond this share
+        the fit stops.
     batch_size : int or None, default=None
-        Rows of one call to the teacher; None: a round is one call. Labels are kept
-        batch by batch, so a fault costs at most the batch in flight.
+        Rows per call to the teacher; None: one call per round. Labels are recorded
+        batch by batch, so that a fault costs at most the batch in flight. A teacher
+        that the ledger does not know is first asked about two rows.
     stopping_criterion : object or None, default=None
-        Stops before the budget is spent, for example
+        Ends the fit before the budget is spent, for example
         :class:`skadistill.stopping.StablePredictions`.
     warm_start : bool, default=False
-        Whether the student goes on from the last round instead of starting afresh;
-        the student must have a ``warm_start`` parameter. It takes less time, and
-        cost up to two points of accuracy where it was measured.
+        Whether the student continues from the last round instead of starting afresh;
+        it must have a ``warm_start`` parameter. This is faster, and cost up to two
+        points of accuracy in our benchmark.
     n_jobs : int or None, default=None
-        Blocks of the pool that are scored at once, through joblib: None means 1
+        Blocks of the pool that are scored at once, through joblib; None means 1
         unless in a :obj:`joblib.parallel_config` context, which can also name a
-        cluster (``parallel_config("dask")``). It changes nothing but the time.
+        cluster. Results do not depend on it.
     random_state : int, RandomState or None, default=None
-        Seeds the choice of rows, cross-fitting and, where it has no seed of its
-        own, the student.
+        Seeds the choice of rows, cross-fitting and, if it has no seed of its own, the
+        student.
     verbose : int, default=0
-        1 prints a line a round: the one that goes to :mod:`logging` anyway, at level
-        INFO.
+        1 prints one line per round, which also goes to :mod:`logging` at level INFO.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Classes of the labeled rows, sorted.
     n_features_in_ : int
-        Features seen in `fit`; not there for texts.
+        Features seen in `fit`; missing for texts and lists of dicts.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where all are strings.
+        Their names, if all are strings.
     student_ : estimator
-        The student, fitted: what you deploy.
+        The fitted student: what you deploy.
     teacher_ : object
-        The teacher that was asked; None where nothing was to be asked.
+        The teacher that was asked; None if it was not needed.
     ledger_ : object
-        The ledger with the labels paid for, also after a failed fit.
+        The ledger with the paid labels, also after a failed fit.
     history_ : list of dict
         One record per round, with the same keys in each; round 0 is the student
         trained on the labeled rows. Counts: ``round``, ``n_labeled`` (rows trained
         on), ``n_pool`` (rows left), ``n_asked``, ``n_paid``, ``n_free`` (from the
-        ledger), ``n_calls``. From the strategy: ``gain_mean``, ``gain_max``,
-        ``water_level``, ``n_mistakes``, ``n_support``, and any key of its own.
-        Scores: ``teacher_error``, ``student_agreement`` (share of the asked rows on
-        which the student agreed with the teacher before it was trained on them),
-        ``student_score`` (accuracy on `X_val`, if given), ``student_stability``
-        (share of pool rows whose predicted class stayed, if `stopping_criterion` is
-        set). Seconds: ``seconds_teacher``, ``seconds_student`` (training),
-        ``seconds_predict`` (scoring the pool), ``seconds_query``,
-        ``seconds_total``.
+        ledger), ``n_no_label`` (answered without a label), ``n_calls``, ``cost``. From
+        the strategy: ``gain_mean``, ``gain_max``, ``water_level``, ``n_mistakes``,
+        ``n_support``, and any key of its own. Scores: ``teacher_error``,
+        ``student_agreement`` (share of the new rows on which the student agreed with
+        the teacher before it was trained on them), ``student_score`` (accuracy on
+        `X_val`), ``student_stability`` (share of pool rows whose predicted class
+        stayed, if `stopping_criterion` is set). Seconds: ``seconds_teacher``,
+        ``seconds_student`` (training), ``seconds_predict`` (scoring the pool),
+        ``seconds_query``, ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
         Labels used in the last training, for the rows of `X`, then those of
-        `X_unlabeled`: given ones, the teacher's first choice for rows paid, the
-        marker (or -1) for rows never asked.
+        `X_unlabeled`: given ones, the teacher's most likely class, the marker (or -1)
+        for rows without a label.
     labeled_round_ : ndarray of int of shape (n_samples,)
-        0: label given, r: asked in round r, -1: never asked.
+        0: label given, r: labeled in round r, -1: no label.
     n_queries_ : int
-        Rows of the pool asked for.
+        Rows of the pool asked for, free ones included.
     n_paid_ : int
-        Rows of the pool paid for; the rest of `n_queries_` came from the ledger or
-        repeats another row.
+        Rows newly paid for, in the pool and for teacher checks.
+    n_free_ : int
+        Rows whose answer the ledger held, or that repeat another row.
+    n_no_label_ : int
+        Rows of the pool that the teacher answered without a label.
     n_teacher_checks_ : int
-        Labeled rows paid for to estimate the teacher's error.
+        Labeled rows newly paid for to check the teacher; part of `n_paid_`.
+    cost_ : float or None
+        What this fit newly paid, in the user's money; None if the teacher names no
+        price.
     teacher_error_ : float or None
-        Estimated or given error rate of the teacher; None where nobody needed it.
+        Estimated or given error rate of the teacher; None if it was not needed.
     teacher_error_estimate_ : TeacherErrorEstimate or None
-        On how many rows the teacher was held against given labels, how often it was
-        wrong, and an interval for its rate, see
-        :class:`skadistill.labeling.TeacherErrorEstimate`; the answers themselves are
-        left out. None where nobody needed it.
+        The estimate with an interval, see
+        :class:`skadistill.labeling.TeacherErrorEstimate`, without the answers.
     n_rounds_ : int
-        Rounds asked.
+        Rounds after round 0.
     termination_condition_ : str
-        Why the loop stopped: "no_pool" (nothing unlabeled), "budget" (spent),
-        "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to
-        gain), "stable_predictions" (`stopping_criterion`), "ledger_budget" (the
-        ledger's ``max_rows`` or ``max_cost`` is reached), "callback" (one asked to
-        stop).
+        Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
+        "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
+        "stable_predictions" (`stopping_criterion`), "no_label" (`max_no_label`),
+        "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
+        "callback" (one asked to stop).
 
     See Also
     --------
@@ -201,11 +205,14 @@ class ActiveDistiller(
         without a teacher.
     skadistill.model_selection.PartiallyLabeledSplit : Cross-validation with
         unlabeled rows in ``X``.
-    skadistill.export.to_onnx : Write the student as a graph that runs without Python.
-    skadistill.export.model_card : Write down what it was made from.
+    skadistill.export.to_onnx : Export the student as an ONNX graph.
+    skadistill.export.model_card : Describe how the student was made.
 
     Notes
     -----
+    Nothing is paid before the rows are checked, a first student is trained and, unless
+    the pool is large and no checks are paid, has scored the whole pool.
+
     Under cross-validation either keep unlabeled rows out of ``X`` and pass them as
     ``X_unlabeled`` through metadata routing, or wrap the splitter in
     :class:`skadistill.model_selection.PartiallyLabeledSplit`. scikit-learn slices
@@ -327,28 +334,27 @@ class ActiveDistiller(
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
     def fit(self, X, y, *, X_unlabeled=None, X_val=None, y_val=None, **params):
-        """Train the student on the labeled rows and on what the teacher answers.
+        """Train the student on the labeled rows and on the teacher's answers.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, DataFrame or list of texts, n_x rows
-            Rows; a row whose entry in `y` is the marker has no label.
+        X : array-like, sparse matrix, DataFrame, list of texts or of dicts
+            The rows, n_x of them; a row whose entry in `y` is the marker has no label.
         y : array-like of shape (n_x,)
             Labels. Strings with a numeric marker among them need dtype object.
         X_unlabeled : like `X` with n_u rows, or None, default=None
-            More rows without label, in the same container as `X`. Where `X` is an
-            array or a DataFrame they need not be in memory: memory-mapped arrays,
-            Arrow tables and datasets (Parquet), Dask collections, Zarr and HDF5
-            arrays are scored in blocks of ``sklearn.config_context(
-            working_memory=...)`` MiB, and only the rows asked are kept.
+            More rows without a label, in the same container; numeric and categorical
+            columns of frames are brought to common types. If `X` is an array or a
+            DataFrame, they need not be in memory: memory-mapped arrays, Arrow tables
+            and datasets (Parquet), Dask collections, Zarr and HDF5 arrays are scored
+            in blocks of ``sklearn.config_context(working_memory=...)`` MiB.
         X_val, y_val : like `X` and `y`, or None, default=None
-            Labeled rows kept out of everything but ``student_score`` in
-            ``history_``, the student's accuracy on them after each round.
+            Labeled rows used for ``student_score`` in ``history_`` only.
         **params : dict
             Metadata routed to the student's and the teacher's ``fit``; needs
-            ``sklearn.set_config(enable_metadata_routing=True)``. Arrays with one
-            entry a row of `X` are cut to the rows used; ``sample_weight`` of rows
-            of `X_unlabeled` is 1.
+            ``sklearn.set_config(enable_metadata_routing=True)``. Values with one entry
+            per row of `X` are cut to the rows used; ``sample_weight`` of rows of
+            `X_unlabeled` is 1.
 
         Returns
         -------
@@ -362,10 +368,17 @@ class ActiveDistiller(
         EmptyPoolError, BudgetError
             If the budget cannot be spent.
         TeacherError
-            If the teacher fails or answers wrongly; labels paid before that are in
-            ``ledger_``.
+            If the teacher fails or its answer is invalid; labels paid before that are
+            in ``ledger_``.
         QueryStrategyError
             If the strategy breaks its contract.
+
+        Warns
+        -----
+        EmptyPoolWarning
+            If there is a budget and no unlabeled row.
+        TeacherWarning
+            If the teacher's answers on labeled rows look useless or misordered.
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
         snapshot = partial(self._fitted_attributes, state)
@@ -375,15 +388,15 @@ class ActiveDistiller(
         if not stop_reason(state):
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
-            self._look_at_pool(state)
+            look_at_pool(state)
             self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
-            rows = self._choose(state, record)
+            rows = choose(state, record)
             if stop_reason(state):  # nothing to gain, or a stable student
                 break
             with tasks.round(record.round):
-                self._ask(state, rows, record)
+                ask(state, rows, record)
                 if record.n_asked:
                     self._train(state, record)
         self._finish(state)
@@ -391,34 +404,32 @@ class ActiveDistiller(
         return self
 
     def plan(self, X, y, *, X_unlabeled=None, cost_per_row=None):
-        """Say how many rows a fit would ask and pay for, before anything is paid.
+        """Return how many rows a fit would ask and pay for, without paying.
 
         Parameters
         ----------
         X, y, X_unlabeled : as in `fit`
             The rows that would be fitted.
         cost_per_row : float or None, default=None
-            Price of one answer. None: the teacher's own ``cost_per_row``.
+            Price of one answer. None: the most that the teacher may charge.
 
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``n_rows_to_pay``,
-            ``cost`` and ``seconds``, all of them upper bounds: which rows will be
-            asked is not known yet, and stopping rules make a fit cheaper.
-            ``n_known`` and ``n_known_validation`` are the rows of the pool and the
-            labeled rows whose answers the ledger holds.
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
+            ``n_rows_to_pay`` and ``cost``; ``n_known`` and ``n_known_checks`` are the
+            rows of the pool and the labeled rows whose answers the ledger holds.
 
         Examples
         --------
         >>> import numpy as np
         >>> from skadistill import ActiveDistiller
-        >>> distiller = ActiveDistiller(lambda X: X, budget=0.5, n_rounds=2)
-        >>> X = np.random.default_rng(0).random((9, 2))
-        >>> y = np.array([0, 1, 1] + [-1] * 6)
-        >>> print(distiller.plan(X, y, cost_per_row=0.02))
-        3 of 6 pool rows in 2 rounds and 3 labeled rows for validation: at most 6 rows
-        to pay, 0.12 in all
+        >>> distiller = ActiveDistiller(lambda X: X, budget=20)
+        >>> X = np.random.default_rng(0).random((60, 2))
+        >>> y = np.array([0, 1] * 10 + [-1] * 40)
+        >>> distiller.plan(X, y, cost_per_row=0.02)
+        16 of 40 pool rows in 2 rounds and 4 teacher checks: at most 20 rows to pay,
+        0.4 in all
         """
         labels = Labels(*check_inputs(clone(self), X, y, X_unlabeled))
         components = self._resolve(seed=None)
@@ -436,79 +447,6 @@ class ActiveDistiller(
             uses_known=self._uses_known(),
             cost_per_row=cost_per_row,
         )
-
-    def predict(self, X):
-        """Predict classes with the student alone.
-
-        Parameters
-        ----------
-        X : like `X` in `fit`, n_samples rows
-            Rows.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            Classes.
-        """
-        X = self._check_new_rows(X)
-        return self.student_.predict(X)
-
-    @available_if(lambda self: _student_has(self, "predict_proba"))
-    def predict_proba(self, X):
-        """Predict class probabilities with the student alone.
-
-        Parameters
-        ----------
-        X : like `X` in `fit`, n_samples rows
-            Rows.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Rows summing to 1, columns in the order of ``classes_``.
-        """
-        X = self._check_new_rows(X)
-        return self.student_.predict_proba(X)
-
-    @available_if(lambda self: _student_has(self, "decision_function"))
-    def decision_function(self, X):
-        """Return the student's decision function.
-
-        Parameters
-        ----------
-        X : like `X` in `fit`, n_samples rows
-            Rows.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            What the student returns.
-        """
-        X = self._check_new_rows(X)
-        return self.student_.decision_function(X)
-
-    def score(self, X, y, sample_weight=None):
-        """Return the student's accuracy.
-
-        Parameters
-        ----------
-        X : like `X` in `fit`, n_samples rows
-            Rows.
-        y : array-like of shape (n_samples,)
-            True labels. Rows marked unlabeled count as wrong, with a warning.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights.
-
-        Returns
-        -------
-        score : float
-            Weighted share of right predictions.
-        """
-        if warn_if_unlabeled(y, self.unlabeled_marker):
-            # Strings beside a number are no valid target for accuracy_score.
-            right = self.predict(X) == np.asarray(y)
-            return float(np.average(right, weights=sample_weight))
-        return super().score(X, y, sample_weight)
 
     def get_metadata_routing(self):
         """Describe which metadata goes to the student's and the teacher's ``fit``.
@@ -541,17 +479,23 @@ class ActiveDistiller(
             teacher_error=self.teacher_error,
             n_teacher_checks=self.n_teacher_checks,
         )
+        self.ledger_ = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         state = FitState(
             components=components,
             labels=labels,
             seeds=seeds,
             shares=shares,
-            query_size=self.query_size,
-            max_no_label=self.max_no_label,
+            settings=Settings(
+                ledger=self.ledger_,
+                query_size=self.query_size,
+                max_no_label=self.max_no_label,
+                batch_size=self.batch_size,
+                stopping_criterion=self.stopping_criterion,
+                n_jobs=self.n_jobs,
+            ),
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
             score=make_scorer(self, X_val, y_val),
         )
-        self.ledger_ = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         return state, routed.teacher.fit
 
     def _resolve(self, seed):
@@ -588,30 +532,6 @@ class ActiveDistiller(
         rounds = split_rounds(n_queries, self.query_size, n_labeled)
         may_know = self.ledger is not None and self._uses_known()
         return 1 + len(rounds) + bool(rounds and may_know)
-
-    def _look_at_pool(self, state):
-        """Let the student score the pool before the teacher costs anything."""
-        if not hasattr(state.student, "predict_proba"):
-            raise TypeError(
-                f"the student {type(state.student).__name__} has no predict_proba, "
-                "from which rows are chosen; use a student that predicts "
-                "probabilities, or wrap it in CalibratedClassifierCV."
-            )
-        view = self._view(state)
-        n_bytes = 8 * view.n_samples * view.n_classes
-        source = state.labels.table.parts[-1]
-        if n_bytes <= get_config()["working_memory"] * 2**20 / 16 and not isinstance(
-            source, PartitionedRows
-        ):
-            view.predict_proba()  # kept: the first query need not score it again
-        elif state.shares.n_checks:
-            view.map_proba(_nothing)
-        state.view = view
-
-    def _view(self, state):
-        """Return the pool as the present student sees it."""
-        keep_classes = self.stopping_criterion is not None
-        return FitPool(state, keep_classes=keep_classes, n_jobs=self.n_jobs)
 
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
@@ -658,80 +578,6 @@ class ActiveDistiller(
         if self.verbose:
             print(f"[ActiveDistiller] {record}")
 
-    def _choose(self, state, record):
-        """Return the rows to ask for; note what speaks against paying for them."""
-        view, state.view = state.view or self._view(state), None
-        if state.known.size:
-            rows, state.known = state.known, state.known[:0]
-            return rows
-        view.teacher_error = state.asked.error
-        n_queries = min(state.n_left, state.full_size)
-        start, seconds = perf_counter(), view.seconds
-        rows = self._draw(state, view, state.full_size)
-        record.seconds_query = perf_counter() - start - (view.seconds - seconds)
-        if n_queries < state.full_size:
-            # A random part of the full round, so that a larger budget asks for these
-            # rows too.
-            part = state.seeds.generator(state.n_draws - 1).spawn(1)[0]
-            rows = rows[np.sort(part.permutation(rows.size)[:n_queries])]
-        record.take_report(view.report)
-        progress = state.progress
-        progress.no_gain = view.report.get("gain_max", 1.0) <= 0
-        if self.stopping_criterion is not None:
-            progress.compare(state.labels.pool, view.predicted_classes())
-            progress.stable = self.stopping_criterion.should_stop(progress.agreements)
-            record.student_stability = next(reversed(progress.agreements), None)
-        record.seconds_predict = view.seconds
-        return rows
-
-    def _draw(self, state, view, n_queries):
-        """Let the strategy choose rows of the pool."""
-        strategy, generator = state.components.strategy, state.next_generator()
-        positions = strategy.query(view, n_queries, generator)
-        positions = check_query(positions, view.n_samples, n_queries, strategy)
-        return state.labels.pool[positions]
-
-    def _ask(self, state, rows, record):
-        """Buy labels of the chosen rows, and of others if some get none."""
-        n_missing = self._pay(state, rows, record)
-        while n_missing and not stop_reason(state):
-            n_queries = min(n_missing, state.n_left, state.labels.pool.size)
-            rows = self._draw(state, self._view(state), n_queries)
-            n_missing = self._pay(state, rows, record)
-
-    def _pay(self, state, rows, record):
-        """Buy the labels of some rows; return how many are answered without one."""
-        labels, asked, progress = state.labels, state.asked, state.progress
-        X = labels.table.take(rows)
-        start = perf_counter()
-        expected = np.asarray(state.student.predict_proba(X)).argmax(axis=1)
-        record.seconds_predict += perf_counter() - start
-        purchase = buy_labels(
-            asked.teacher,
-            X,
-            classes=labels.classes,
-            ledger=self.ledger_,
-            batch_size=self.batch_size,
-            identity=asked.identity,
-            with_embeddings=state.components.objective.needs_embeddings,
-            first_size=asked.first_size,
-            row_numbers=rows,
-        )
-        asked.heard = True
-        got, embeddings = purchase.labeled, purchase.embeddings
-        no_label = purchase.no_label
-        if embeddings is not None:
-            embeddings = embeddings[got]
-        labels.add(rows[got], purchase.labels[got], record.round, embeddings)
-        labels.drop(rows[no_label])
-        agreed = (expected == purchase.labels.argmax(axis=1))[got]
-        n_no_label = int(no_label.sum())
-        record.take_purchase(purchase, n_no_label, int(agreed.sum()))
-        progress.n_asked += int(got.sum()) + n_no_label
-        progress.n_no_label += n_no_label
-        progress.ledger_spent = purchase.n_refused > 0
-        return n_no_label
-
     def _fitted_attributes(self, state):
         """Return what a fit that ended now would leave."""
         history, asked, labels = as_history(state.records), state.asked, state.labels
@@ -772,11 +618,6 @@ class ActiveDistiller(
             self.n_teacher_checks_,
         )
 
-    def _check_new_rows(self, X):
-        """Check rows to predict; their values are the student's to check."""
-        check_is_fitted(self, "student_")
-        return check_container(self, X, reset=False, finite=False)
-
     # What scikit-learn asks of an estimator.
 
     def __sklearn_clone__(self):
@@ -799,32 +640,3 @@ class ActiveDistiller(
             self._ledger_of_clones = CloneLedger.new()
         new._clone_ledger = self._clone_ledger or self._ledger_of_clones
         return new
-
-    def __sklearn_is_fitted__(self):
-        """Tell that a student is there; ``ledger_`` alone means a failed fit."""
-        return hasattr(self, "student_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        student = get_tags(as_student(self.student, None))
-        tags.input_tags.sparse = student.input_tags.sparse
-        tags.input_tags.allow_nan = student.input_tags.allow_nan
-        if hasattr(self.teacher, "__sklearn_tags__"):
-            teacher = get_tags(self.teacher)
-            tags.input_tags.sparse &= teacher.input_tags.sparse
-            tags.input_tags.allow_nan &= teacher.input_tags.allow_nan
-        return tags
-
-
-def _nothing(proba):
-    """Return one value per row that costs nothing."""
-    return np.zeros(len(proba), dtype=np.float32)
-
-
-def _student_has(self, name):
-    """Tell whether the student, fitted or to be fitted, has a method."""
-    student = getattr(self, "student_", None)
-    if student is None:
-        student = as_student(self.student, None)
-    getattr(student, name)  # the student's own AttributeError explains best
-    return True

@@ -622,7 +622,8 @@ def test_error_no_labeled_row(problem):
     _error(
         NoLabeledRowsError,
         "none of the 300 rows has a label: every entry of y equals "
-        "unlabeled_marker=-1; give some labels, the first student is trained on them.",
+        "unlabeled_marker=-1 or is missing; give some labels, the first student is "
+        "trained on them.",
         distiller(teacher),
         X,
         np.full_like(partly, -1),

@@ -1,7 +1,10 @@
 """ActiveDistiller and money: the budget is the bill, and what is owned is used."""
 
-import pickle
 import re
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -11,12 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, LabelLedger, MemoryLedger
-from skadistill.exceptions import (
-    BudgetError,
-    TeacherShapeError,
-    UnsharedLedgerWarning,
-)
+from skadistill.exceptions import BudgetError, TeacherShapeError
 from skadistill.labeling import LabelPurchase
+from skadistill.ledger import LedgerCopyWarning
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.query import RobustSampler
 from skadistill.teachers import FunctionTeacher
@@ -332,15 +332,23 @@ def test_an_original_remembers_nothing_of_its_clones(problem):
     assert model.fit(X, y).n_paid_ == 50
 
 
-def test_another_process_is_told_that_nothing_is_shared(problem, monkeypatch):
-    """A clone in another process warns, unless its ledger is a file."""
+@pytest.mark.parametrize("owner", ["call", "estimator"])
+def test_clones_in_another_process_say_that_nothing_is_shared(problem, owner):
+    """A teacher that is called makes the copied ledger warn, a model does not."""
     X, y, teacher = problem
-    other = clone(distiller(teacher))
-    monkeypatch.setattr("skadistill._fit.known.os.getpid", lambda: -1)
-    with pytest.warns(UnsharedLedgerWarning, match=r'pass ledger="labels\.sqlite"'):
-        pickle.loads(pickle.dumps(other.set_params(teacher=len))).plan(X, y)
-    clone(distiller(LogisticRegression())).fit(X, y)
-    other.set_params(ledger=MemoryLedger()).plan(X, y)
+    model = clone(distiller(teacher if owner == "call" else LogisticRegression()))
+    fit = partial(model.set_params(budget=10).fit, X, y)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as other:
+        warned = other.submit(warnings_of, fit).result()
+    assert (LedgerCopyWarning.__name__ in warned) == (owner == "call")
+
+
+def warnings_of(function):
+    """Name the warnings that a call gives."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        function()
+    return [warning.category.__name__ for warning in told]
 
 
 # The first call.
@@ -385,7 +393,7 @@ def test_a_teacher_in_the_ledger_is_not_tried_again(problem):
 @pytest.fixture
 def refusals(monkeypatch):
     """Let the teacher give no label for rows whose first feature is large."""
-    import skadistill._distiller as module
+    import skadistill._fit.ask as module
 
     buy = module.buy_labels
 

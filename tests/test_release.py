@@ -37,7 +37,12 @@ assert home.is_relative_to(sys.prefix), home
 assert (home / "py.typed").exists()
 assert importlib.metadata.version("skadistill") == skadistill.__version__
 assert not importlib.util.find_spec("pytest")
-lazy = {"skadistill.export._net_graph"}  # imported by to_onnx, once onnx is there
+# Imported on demand, once onnx or scikit-activeml is there.
+lazy = {
+    "skadistill.export._net_graph",
+    "skadistill.query._skactiveml",
+    "skadistill.query._skactiveml_robust",
+}
 for module in pkgutil.walk_packages([str(home)], "skadistill."):
     if module.name not in lazy:
         importlib.import_module(module.name)

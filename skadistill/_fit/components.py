@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from skadistill._display import text_of
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._as_objective import as_objective
 from skadistill.objectives._base import Objective
@@ -70,7 +71,7 @@ def resolve(teacher, student, query_strategy, objective, *, seed, warm_start):
     if objective.needs_embeddings and not components.teacher.has_embeddings:
         raise ObjectiveError(
             f"the objective {objective!r} needs the teacher's embeddings, which "
-            f"{teacher!r:.80} does not give; say where they come from with "
+            f"{text_of(teacher):.80} does not give; say where they come from with "
             "as_teacher(teacher, embedding=...), or use another objective."
         )
     if warm_start:

@@ -1,16 +1,25 @@
 """The rows, labels and metadata of a fit, checked before anything is paid."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import sparse
 from sklearn.metrics import accuracy_score
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 
 from skadistill._compat import validate_data
-from skadistill._rows._containers import aligned, is_frame, is_texts, take_rows
+from skadistill._rows._containers import (
+    aligned,
+    is_frame,
+    is_records,
+    is_texts,
+    take_rows,
+)
+from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
-from skadistill._validation import unlabeled_mask
+from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError, SingleClassError
 
 __all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
@@ -48,20 +57,19 @@ def check_inputs(estimator, X, y, X_unlabeled):
             "the target y is None."
         )
     X = check_container(estimator, X, reset=True)
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
+    y, unlabeled = read_labels(y, estimator.unlabeled_marker)
     check_consistent_length(X, y)
-    marker = estimator.unlabeled_marker
-    labeled = np.flatnonzero(~unlabeled_mask(y, marker))
+    labeled = np.flatnonzero(~unlabeled)
     if labeled.size == 0:
         raise NoLabeledRowsError(
             f"none of the {len(y)} rows has a label: every entry of y equals "
-            f"unlabeled_marker={marker!r}; give some labels, the first student is "
-            "trained on them."
+            f"unlabeled_marker={estimator.unlabeled_marker!r} or is missing; give some "
+            "labels, the first student is trained on them."
         )
     given = y[labeled]
     if given.dtype == object and not isinstance(given[0], str):
         given = np.asarray(given.tolist())
+    assert_all_finite(given, input_name="y")
     check_classification_targets(given)
     classes = np.unique(given)
     if classes.shape[0] < 2:
@@ -71,65 +79,87 @@ def check_inputs(estimator, X, y, X_unlabeled):
             "two classes."
         )
     if X_unlabeled is not None:
-        X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
+        X, X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
     return RowTable(X, X_unlabeled), labeled, given
 
 
-def check_container(estimator, X, *, reset, finite=True):
-    """Check rows; frames and texts stay what they are, the rest becomes numeric.
+def check_container(estimator, X, *, reset):
+    """Check rows; frames, texts and records stay what they are.
 
     Parameters
     ----------
     estimator : estimator
         As in `check_inputs`.
     X : container
-        The rows.
+        The rows. Missing and infinite values are let through: whether they can be
+        used is for teacher and student to say.
     reset : bool
         Whether to learn the number and names of features, or to compare them.
-    finite : bool, default=True
-        Whether to refuse NaN and infinity where the estimator cannot take them.
 
     Returns
     -------
-    X : ndarray, CSR matrix, DataFrame or texts
-        The rows.
+    X : ndarray, CSR matrix, DataFrame, texts or list of dict
+        The rows. Arrays are numeric, unless they hold objects that are no numbers.
+
+    Raises
+    ------
+    TypeError
+        If the container is none of those.
     """
-    if is_texts(X):
+    if isinstance(X, Mapping) or type(X).__module__.split(".")[0] == "dask":
+        raise TypeError(
+            f"X is a {type(X).__name__}, whose rows cannot be taken one by one; pass "
+            "an array, a sparse matrix, a DataFrame, a list of texts or a list of "
+            "dicts. Dask collections can be passed as X_unlabeled."
+        )
+    if is_texts(X) or is_records(X):
         return X
     if is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return X
-    finite = finite and not estimator.__sklearn_tags__().input_tags.allow_nan
     return validate_data(
         estimator,
         X,
         reset=reset,
         accept_sparse="csr",
         allow_nd=True,
-        ensure_all_finite=finite,
+        ensure_all_finite=False,
+        dtype=None if _holds_objects(X) else "numeric",
     )
 
 
+def _holds_objects(X):
+    """Tell whether X is an array of objects that are not all numbers."""
+    if not isinstance(X, np.ndarray) or X.dtype != object:
+        return False
+    try:
+        X.astype(np.float64)
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
 def _check_unlabeled(estimator, X, X_unlabeled):
-    """Check that X_unlabeled holds rows like those of X."""
+    """Check that X_unlabeled holds rows like those of X, and unify their types."""
     if isinstance(X, np.ndarray) or is_frame(X):
         X_unlabeled = as_rows(X_unlabeled, X)
         if isinstance(X_unlabeled, ChunkedRows):
-            return X_unlabeled
+            return X, X_unlabeled
     names = f"X is a {type(X).__name__} and X_unlabeled a {type(X_unlabeled).__name__}"
-    if is_frame(X) or is_frame(X_unlabeled) or is_texts(X):
+    if is_frame(X) or is_frame(X_unlabeled) or is_texts(X) or is_records(X):
         if type(X) is not type(X_unlabeled):
             raise ValueError(f"{names}; pass both in the same container.")
         if is_frame(X):
             refuse_other_features(list(X_unlabeled.columns), X)
-        return X_unlabeled
+            return unify_frames(X, X_unlabeled)
+        return X, X_unlabeled
     if sparse.issparse(X) != sparse.issparse(X_unlabeled):
         raise ValueError(f"{names}; pass both dense or both sparse.")
     shape = getattr(X_unlabeled, "shape", None) or np.shape(X_unlabeled)
     if len(shape) > 0 and shape[0] == 0:
-        return X[:0]
+        return X, X[:0]
     refuse_other_features(tuple(shape[1:]), X)
-    return check_container(estimator, X_unlabeled, reset=False)
+    return X, check_container(estimator, X_unlabeled, reset=False)
 
 
 def extend_metadata(params, table):

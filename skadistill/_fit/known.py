@@ -1,13 +1,11 @@
 """The ledger of a fit, and what it holds before the fit pays for anything."""
 
 import os
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 
 from skadistill._rows._keys import row_keys
-from skadistill.exceptions import UnsharedLedgerWarning
 from skadistill.ledger._as_ledger import as_ledger
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._memory import MemoryLedger
@@ -44,24 +42,12 @@ def open_ledger(ledger, shared, teacher):
     -------
     ledger : BaseLedger
         The user's, else the one that clones share, else a new one in memory.
-
-    Warns
-    -----
-    UnsharedLedgerWarning
-        If a teacher that is called would be paid in another process than the one in
-        which the clones' ledger lives.
     """
     if ledger is not None or shared is None:
         return as_ledger(ledger)
-    if shared.process != os.getpid() and not isinstance(teacher, EstimatorTeacher):
-        warnings.warn(
-            f"{teacher.display_name} is asked in another process than the one that "
-            "cloned this estimator, so the labels paid here reach no other fit, and "
-            'each fit of a search pays for itself; pass ledger="labels.sqlite", which '
-            "processes share.",
-            UnsharedLedgerWarning,
-            stacklevel=2,
-        )
+    if shared.process != os.getpid() and isinstance(teacher, EstimatorTeacher):
+        return as_ledger()  # a model of one's own is no bill worth a warning
+    # In another process this one is a copy, and warns that it is.
     return shared.ledger
 
 

@@ -1,13 +1,14 @@
 """How a budget becomes rounds, and what a fit would cost before it is run."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import NamedTuple
 
 from skadistill._fit.known import KnownAnswers
 from skadistill._fit.teacher import needs_checks
-from skadistill.exceptions import BudgetError, EmptyPoolError
+from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
 
 __all__ = [
     "Budget",
@@ -187,6 +188,16 @@ def _resolve_budget(budget, n_pool):
                 "pass X_unlabeled, or set budget=0."
             )
         return budget
+    if budget > 0 and n_pool == 0:
+        warnings.warn(
+            f"budget={budget} but the pool is empty, so that the teacher is not asked: "
+            "no row of y equals the unlabeled_marker and X_unlabeled holds no row; "
+            "mark unlabeled rows, pass X_unlabeled, or set budget=0. Meta-estimators "
+            "that encode y, such as VotingClassifier, turn the marker into a class: "
+            "pass the pool as X_unlabeled there.",
+            EmptyPoolWarning,
+            stacklevel=2,
+        )
     # 0.29 * 100 is 28.999...: round away the last bits before cutting.
     share = int(round(budget * n_pool, 9))
     return max(share, 1) if budget > 0 and n_pool > 0 else share

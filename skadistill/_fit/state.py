@@ -15,7 +15,7 @@ from skadistill._fit.teacher import AskedTeacher
 from skadistill.objectives._base import Evidence
 from skadistill.student._out_of_fold import predict_out_of_fold
 
-__all__ = ["FitState", "Labels", "Seeds", "stop_reason"]
+__all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
 
 
 class Seeds(NamedTuple):
@@ -147,6 +147,34 @@ class Progress:
         self.classes_before[pool] = classes
 
 
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Hold the parameters of `ActiveDistiller` that every round reads.
+
+    Parameters
+    ----------
+    ledger : BaseLedger
+        Where labels are looked up and recorded.
+    query_size : "auto" or int
+        Rows of a full round.
+    max_no_label : float
+        Share of the rows to ask for that may be answered without a label.
+    batch_size : int or None
+        Rows per call to the teacher.
+    stopping_criterion : object or None
+        Ends the loop before the budget is spent.
+    n_jobs : int or None
+        Blocks of the pool that are scored at once.
+    """
+
+    ledger: Any
+    query_size: Any
+    max_no_label: float
+    batch_size: int | None
+    stopping_criterion: Any
+    n_jobs: int | None
+
+
 @dataclass
 class FitState:
     """Hold what a fit knows.
@@ -161,10 +189,8 @@ class FitState:
         One for each part that draws random numbers.
     shares : Budget
         Teacher checks and rows of the pool to ask for.
-    query_size : "auto" or int
-        Rows of a full round.
-    max_no_label : float
-        Share of the rows to ask for that may be answered without a label.
+    settings : Settings
+        What the rounds read of the estimator's parameters.
     cut_metadata : callable
         Gives the student's fit parameters for some rows.
     score : callable
@@ -192,8 +218,7 @@ class FitState:
     labels: Labels
     seeds: Seeds
     shares: Budget
-    query_size: Any
-    max_no_label: float
+    settings: Settings
     cut_metadata: Any
     score: Any
 
@@ -214,13 +239,13 @@ class FitState:
     @property
     def full_size(self):
         """Rows of the next round, as if the budget had no end."""
-        size = round_size(self.query_size, self.labels.rows.size)
+        size = round_size(self.settings.query_size, self.labels.rows.size)
         return min(size, self.labels.pool.size)
 
     @property
     def has_too_few_labels(self):
         """Whether too many rows were answered without a label."""
-        limit = self.max_no_label * self.shares.n_queries
+        limit = self.settings.max_no_label * self.shares.n_queries
         return self.progress.n_no_label > limit
 
     def next_generator(self):

@@ -1,12 +1,17 @@
 """The teacher of one fit: fitted, identified and checked on labeled rows."""
 
 import logging
+import warnings
 from dataclasses import dataclass, replace
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
+from sklearn.metrics import confusion_matrix
 
 from skadistill._fit.known import KnownAnswers
 from skadistill._rows._containers import take_metadata
+from skadistill.exceptions import TeacherWarning
 from skadistill.labeling._teacher_error import (
     TeacherErrorEstimate,
     estimate_teacher_error,
@@ -109,6 +114,58 @@ def needs_checks(components, teacher_error):
     return needs_error and teacher_error == "auto"
 
 
+def doubt_teacher(teacher, estimate, labels):
+    """Warn of a teacher that knows nothing, or that names its columns wrongly.
+
+    Parameters
+    ----------
+    teacher : BaseTeacher
+        Named in the warning.
+    estimate : TeacherErrorEstimate
+        Its answers on labeled rows.
+    labels : Labels
+        The labels of those rows.
+
+    Warns
+    -----
+    TeacherWarning
+        If it is no better than an answer that is always the same, in accuracy and in
+        balanced accuracy, or if its columns in another order would be right nearly
+        always. Fewer than 20 rows show neither.
+    """
+    n_samples, n_classes = estimate.n_samples, len(labels.classes)
+    if n_samples < 20:
+        return
+    truth = labels.targets[estimate.rows].argmax(axis=1)
+    counts = confusion_matrix(
+        truth, estimate.proba.argmax(axis=1), labels=np.arange(n_classes)
+    )
+    n_right, n_largest = int(np.trace(counts)), int(counts.sum(axis=1).max())
+    _, columns = linear_sum_assignment(counts, maximize=True)
+    n_reordered = int(counts[np.arange(n_classes), columns].sum())
+    n_present = np.maximum(counts.sum(axis=1), 1)
+    balanced = np.mean(np.diag(counts) / n_present)
+    who = f"{teacher.display_name} is right on {n_right} of {n_samples} labeled rows"
+    order = labels.classes.tolist()
+    if n_reordered >= 0.9 * n_samples > n_right + 0.3 * n_samples:
+        # Column j of the answers holds the class to which it is assigned.
+        meant = labels.classes[np.argsort(columns)].tolist()
+        warnings.warn(
+            f"{who}, and would be on {n_reordered} if its columns were {meant}; they "
+            f"are read as {order}, so name them with as_teacher(teacher, "
+            f"classes={meant}).",
+            TeacherWarning,
+            stacklevel=2,
+        )
+    elif n_right <= n_largest and balanced <= 1 / n_classes + 0.05:
+        warnings.warn(
+            f"{who}, and always answering the largest class would be on {n_largest}; "
+            f"check what the teacher is asked, and that its columns are {order}.",
+            TeacherWarning,
+            stacklevel=2,
+        )
+
+
 def prepare_teacher(
     components, labels, fit_params, *, teacher_error, ledger, n_checks, batch_size, seed
 ):
@@ -166,6 +223,7 @@ def prepare_teacher(
             asked.checks = TeacherChecks(
                 estimate.rows, estimate.proba, independent=teacher.is_fitted
             )
+            doubt_teacher(teacher, estimate, labels)
         asked.estimate = replace(estimate, proba=None)
         logger.info(
             "the teacher is wrong on %d of %d labeled rows (%s)",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
-from skadistill._rows._containers import take_rows
+from skadistill._rows._containers import copy_rows
 from skadistill._rows._keys import row_keys
 from skadistill._validation import as_cost
 from skadistill.exceptions import LedgerError, TeacherError, TeacherShapeError
@@ -153,7 +153,7 @@ class Buyer:
             del options["before_call"]
             before_call(np.arange(len(rows)))
         parts = self.teacher.ask_parts(
-            take_rows(self.X, rows),
+            copy_rows(self.X, rows),
             self.classes,
             row_numbers=self.row_numbers[rows],
             **options,
@@ -229,7 +229,7 @@ class Buyer:
             rows = todo[start : start + step]
             clock = time.perf_counter()
             embeddings = self.teacher.embed(
-                take_rows(self.X, rows), row_numbers=self.row_numbers[rows]
+                copy_rows(self.X, rows), row_numbers=self.row_numbers[rows]
             )
             seconds = time.perf_counter() - clock
             with held_interrupts():

@@ -41,6 +41,15 @@ class TeacherErrorEstimate:
         Positions, in the rows given, of the rows compared, ascending.
     cost : float
         What the rows paid for cost, as far as the teacher names prices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.labeling import estimate_teacher_error
+    >>> X, y = np.array([[1.0], [2.0], [-1.0]]), np.array([1, 0, 0])
+    >>> found = estimate_teacher_error(lambda X: X[:, 0] > 0, X, y, classes=[0, 1])
+    >>> found.n_wrong, found.n_samples, found.rate
+    (1, 3, 0.4)
     """
 
     rate: float

@@ -39,16 +39,26 @@ class BaseLedger(ABC):
         None: no limit.
     max_cost : float or None
         Money that may be paid in its whole life; None: no limit.
+    outlives_process : bool
+        Whether its labels are still there when the process has ended. A teacher must
+        then be known again by the next one.
 
     See Also
     --------
     MemoryLedger : Lives as long as the process.
     LabelLedger : Lives in a file.
     skadistill.testing.check_ledger : Checks a ledger of your own.
+
+    Examples
+    --------
+    >>> from skadistill.ledger import BaseLedger, MemoryLedger
+    >>> isinstance(MemoryLedger(), BaseLedger)
+    True
     """
 
     max_rows: int | None = None
     max_cost: float | None = None
+    outlives_process: bool = False
 
     def __sklearn_clone__(self):
         return self
@@ -221,8 +231,9 @@ class BaseLedger(ABC):
         Nobody else is granted the same rows until they are recorded or the claim
         ends, and what is reserved counts as spent. Recording rows returns what was
         reserved for them beyond their cost. Release a claim if some of its rows will
-        not be recorded. The thread that claims rows again which it holds already
-        ends its earlier claim.
+        not be recorded. A claim also ends when nothing refers to the `Claim` any
+        more, with its thread or process, and when its thread claims a row of it
+        again.
 
         Parameters
         ----------

@@ -1,22 +1,20 @@
 """The claims of a SQL ledger: who is paying for which rows, and until when."""
 
 import logging
+import threading
 import time
+import uuid
+import weakref
 
 import numpy as np
 
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._catalog import pay, recount, teacher_with_id
-from skadistill.ledger._process import (
-    describe_process,
-    has_exited,
-    process_name,
-    thread_has_ended,
-    thread_name,
-)
+from skadistill.ledger._process import describe_process, has_exited, process_name
 from skadistill.ledger._transaction import chunks, insert, marks
 
 __all__ = [
+    "ClaimToken",
     "ExpiryWatch",
     "drop_claim",
     "end_claim",
@@ -34,10 +32,75 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
+class ClaimToken:
+    """Identify an open claim of this process.
+
+    Its name is written beside the claim. As long as a `Claim` refers to the token, and
+    its thread runs, somebody may come back to record labels.
+
+    Parameters
+    ----------
+    label_set : int
+        Number of the label set.
+
+    Attributes
+    ----------
+    number : int or None
+        Number of the claim, once it is inserted.
+    """
+
+    _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+    def __init__(self, label_set):
+        self.label_set = label_set
+        self.number = None
+        self.name = uuid.uuid4().hex
+        self._thread = weakref.ref(threading.current_thread())
+        self._open[self.name] = self
+
+    @classmethod
+    def is_abandoned(cls, name):
+        """Tell whether nobody can come back to a claim of this process.
+
+        Parameters
+        ----------
+        name : str
+            As it was written; "" if it is not known (format 1).
+
+        Returns
+        -------
+        abandoned : bool
+            Whether its `Claim` is no longer referenced, or its thread has ended.
+        """
+        if not name:
+            return False
+        token = cls._open.get(name)
+        thread = None if token is None else token._thread()
+        return thread is None or not thread.is_alive()
+
+    @classmethod
+    def is_of_this_thread(cls, name):
+        """Tell whether a claim was made by the calling thread.
+
+        Parameters
+        ----------
+        name : str
+            As it was written.
+
+        Returns
+        -------
+        own : bool
+            Whether it was.
+        """
+        token = cls._open.get(name)
+        return token is not None and token._thread() is threading.current_thread()
+
+
 class ExpiryWatch:
     """Decide which claims have ended without a word of their owner.
 
-    A claim has ended if its process or its thread has, or when its lease is over.
+    A claim has ended if its process or its thread has, if nothing in the process
+    refers to it any more, or when its lease is over.
     Clocks of two machines differ: if the database has no clock of its own, a claim
     from elsewhere whose lease seems to be over is watched for half a lease, in which
     a living owner renews it.
@@ -66,8 +129,8 @@ class ExpiryWatch:
             If an owner is not the name of a process.
         """
         now = db.now()
-        found = db.rows("SELECT id, owner, thread, expires FROM claims")
-        for claim, owner, thread, expires in found:
+        found = db.rows("SELECT id, owner, name, expires FROM claims")
+        for claim, owner, name, expires in found:
             try:
                 exited = has_exited(owner)
             except ValueError:
@@ -76,12 +139,16 @@ class ExpiryWatch:
                     "which is not the name of a process; end it with free_claims()."
                 ) from None
             if owner == process_name():
-                exited = thread_has_ended(thread)
+                exited = ClaimToken.is_abandoned(name)
             over = expires < now and (
                 exited is not None or db.one_clock or self._unchanged(claim, expires)
             )
             if exited:
-                end_claim(db, claim, why="the claiming process or thread has exited")
+                end_claim(
+                    db,
+                    claim,
+                    why="the claiming process or thread has exited, or dropped it",
+                )
             elif over:
                 end_claim(db, claim, why="its lease is over")
 
@@ -95,13 +162,15 @@ class ExpiryWatch:
         return clock - since >= self.lease / 2
 
 
-def insert_claim(db, label_set, keys, lease, price):
+def insert_claim(db, token, label_set, keys, lease, price):
     """Reserve rows for this thread.
 
     Parameters
     ----------
     db : Transaction
         Open for writing.
+    token : ClaimToken
+        Is given the number of the claim.
     label_set : dict
         Row of the label set.
     keys : ndarray of dtype V16 and shape (n_rows,)
@@ -110,19 +179,14 @@ def insert_claim(db, label_set, keys, lease, price):
         For how many seconds.
     price : float
         What one of them costs at most.
-
-    Returns
-    -------
-    claim : int
-        Its number.
     """
     now = db.now()
-    claim = insert(
+    token.number = insert(
         db,
         "claims",
         teacher=label_set["teacher"],
         owner=process_name(),
-        thread=thread_name(),
+        name=token.name,
         since=now,
         expires=now + lease,
         n_rows=len(keys),
@@ -130,10 +194,9 @@ def insert_claim(db, label_set, keys, lease, price):
     )
     db.run_many(
         "INSERT INTO claimed_rows (label_set, key, claim) "
-        f"VALUES ({label_set['id']}, {db.mark}, {claim})",
+        f"VALUES ({label_set['id']}, {db.mark}, {token.number})",
         [(key,) for key in sorted(keys.tolist())],
     )
-    return claim
 
 
 def end_claims_of_this_thread(db, label_set, keys):
@@ -152,10 +215,10 @@ def end_claims_of_this_thread(db, label_set, keys):
     """
     own = [
         claim
-        for (claim,) in db.rows(
-            f"SELECT id FROM claims WHERE owner = {db.mark} AND thread = {db.mark}",
-            (process_name(), thread_name()),
+        for claim, name in db.rows(
+            f"SELECT id, name FROM claims WHERE owner = {db.mark}", (process_name(),)
         )
+        if ClaimToken.is_of_this_thread(name)
     ]
     if not own:
         return

@@ -421,6 +421,8 @@ def _errors(path):
         yield
     except sqlite3.Error as error:
         raise LedgerError(_sentence(path, error)) from error
+    except UnicodeDecodeError as error:  # in what SQLite says of damaged tables
+        raise LedgerError(_damaged(path)) from error
 
 
 def _damaged(path):

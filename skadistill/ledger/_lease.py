@@ -34,7 +34,7 @@ class LeaseKeeper:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._lock = threading.Lock()
-            self._kept = {}  # token: references to the claim and to the thread
+            self._kept = {}  # name of the claim: references to it and to its thread
             self._running = False
 
     def keep(self, ledger, claim):
@@ -50,7 +50,7 @@ class LeaseKeeper:
         self._forget()
         with self._lock:
             thread = weakref.ref(threading.current_thread())
-            self._kept[claim.token] = weakref.ref(claim), thread
+            self._kept[claim.token.name] = weakref.ref(claim), thread
             if not self._running:
                 self._running = True
                 threading.Thread(
@@ -70,7 +70,7 @@ class LeaseKeeper:
         """
         self._forget()
         with self._lock:
-            self._kept.pop(claim.token, None)
+            self._kept.pop(claim.token.name, None)
 
     def _run(self, ledger_ref):
         pause = threading.Event()
@@ -84,7 +84,7 @@ class LeaseKeeper:
                 except LedgerError as error:
                     # Whoever records the answer will meet the fault, too.
                     logger.warning("a lease could not be renewed: %s", error)
-                del ledger
+                del ledger, claim
             with self._lock:
                 if not self._kept:
                     self._running = False
@@ -94,9 +94,9 @@ class LeaseKeeper:
         """Return the claims that somebody still waits for; drop the others."""
         with self._lock:
             waited_for = {}
-            for token, (claim_ref, thread_ref) in self._kept.items():
+            for name, (claim_ref, thread_ref) in self._kept.items():
                 claim, thread = claim_ref(), thread_ref()
                 if claim is not None and thread is not None and thread.is_alive():
-                    waited_for[token] = claim
-            self._kept = {token: self._kept[token] for token in waited_for}
+                    waited_for[name] = claim
+            self._kept = {name: self._kept[name] for name in waited_for}
         return list(waited_for.values())

@@ -5,6 +5,7 @@ import os
 import threading
 import uuid
 import warnings
+import weakref
 from datetime import UTC, datetime
 
 import numpy as np
@@ -27,10 +28,11 @@ class LedgerCopyWarning(RuntimeWarning):
 class _OpenClaim:
     """Rows that one thread is paying for."""
 
-    def __init__(self, question, keys, price):
+    def __init__(self, claim, question, keys):
+        self.claim = weakref.ref(claim)
         self.question = question
         self.keys = keys
-        self.price = price
+        self.price = claim.max_cost_per_row or 0.0
         self.sent: set[bytes] = set()
         self.thread = threading.current_thread()
         self.since = datetime.now(UTC)
@@ -232,22 +234,28 @@ class MemoryLedger(BaseLedger):
                 spending=self._spending(),
             )
             token = next(self._tokens)
+            claim = Claim(granted, refused, waiting, price, token)
             if granted.any():
                 self._claims[token] = _OpenClaim(
-                    question, set(keys[granted].tolist()), price or 0.0
+                    claim, question, set(keys[granted].tolist())
                 )
-        return Claim(granted, refused, waiting, price, token)
+        return claim
 
     def _end_abandoned(self, question, keys):
         """End claims that nobody will come back to.
 
-        Those of threads that have ended, and those of this thread on rows that it
-        claims again, which an interrupt has kept it from releasing.
+        Those that nothing refers to, those of threads that have ended, and those of
+        this thread on rows that it claims again, which an interrupt has kept it from
+        releasing.
         """
         here = threading.current_thread()
         for token, held in list(self._claims.items()):
             again = held.thread is here and held.question == question
-            if not held.thread.is_alive() or (again and not keys.isdisjoint(held.keys)):
+            if (
+                held.claim() is None
+                or not held.thread.is_alive()
+                or (again and not keys.isdisjoint(held.keys))
+            ):
                 self._lose(token)
 
     def _lose(self, token):

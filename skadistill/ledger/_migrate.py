@@ -46,7 +46,7 @@ def _from_1_to_2(db, dialect):
         ("label_sets", f"n_no_label {dialect.number} NOT NULL DEFAULT 0"),
         ("label_sets", f"key_digest {dialect.number} NOT NULL DEFAULT 0"),
         ("label_sets", f"checksum {dialect.number} NOT NULL DEFAULT 0"),
-        ("claims", "thread TEXT NOT NULL DEFAULT ''"),
+        ("claims", "name TEXT NOT NULL DEFAULT ''"),
         ("claims", f"since {dialect.real} NOT NULL DEFAULT 0"),
         ("claimed_rows", f"sent {dialect.number} NOT NULL DEFAULT 0"),
     ):

@@ -1,29 +1,17 @@
-"""Name a process and a thread so that others can tell, later, whether they ended."""
+"""Name a process so that others can tell, later, whether it has exited."""
 
 import os
 import platform
 import re
 import socket
 import sys
-import threading
-import uuid
 from functools import lru_cache
 from pathlib import Path
-from weakref import WeakValueDictionary
 
-__all__ = [
-    "describe_process",
-    "has_exited",
-    "process_name",
-    "thread_has_ended",
-    "thread_name",
-]
+__all__ = ["describe_process", "has_exited", "process_name"]
 
 #: The process ids of a machine without containers are those of this namespace.
 _WHOLE_MACHINE = "pid:[4026531836]"
-
-_THREADS: WeakValueDictionary[str, threading.Thread] = WeakValueDictionary()
-_OF_THIS_THREAD = threading.local()
 
 
 def process_name():
@@ -106,40 +94,6 @@ def describe_process(name):
     if name == process_name():
         return f"this process ({fields[1]})"
     return f"process {fields[1]} on {host.partition('/')[0]}"
-
-
-def thread_name():
-    """Name this thread; no other thread of the process is ever named so.
-
-    Returns
-    -------
-    name : str
-        Random.
-    """
-    name = getattr(_OF_THIS_THREAD, "name", None)
-    if name is None:
-        name = _OF_THIS_THREAD.name = uuid.uuid4().hex
-        _THREADS[name] = threading.current_thread()
-    return name
-
-
-def thread_has_ended(name):
-    """Tell whether a thread of this process has ended.
-
-    Parameters
-    ----------
-    name : str
-        Made by `thread_name` in this process; "" if it is not known.
-
-    Returns
-    -------
-    ended : bool
-        False for an unknown one.
-    """
-    if not name:
-        return False
-    thread = _THREADS.get(name)
-    return thread is None or not thread.is_alive()
 
 
 @lru_cache(maxsize=1)

@@ -27,6 +27,7 @@ from skadistill.ledger._catalog import (
     teacher_with_id,
 )
 from skadistill.ledger._claims import (
+    ClaimToken,
     ExpiryWatch,
     drop_claim,
     end_claim,
@@ -67,6 +68,7 @@ class SqlLedger(BaseLedger):
     calls `_set_up` in its constructor.
     """
 
+    outlives_process = True
     lease: float
 
     def _set_up(self, lease):
@@ -277,7 +279,7 @@ class SqlLedger(BaseLedger):
                 labels = labels[:, np.argsort(order)]
             insert_labels(db, label_set, keys, labels, payment)
             if claim is not None and claim.token is not None:
-                number, _ = claim.token
+                number = claim.token.number
                 if not take_from_claim(db, number, label_set, keys):
                     recover_lost(db, teacher, number, keys)
                 else:
@@ -311,16 +313,16 @@ class SqlLedger(BaseLedger):
             )
             token = None
             if granted.any():
-                number = insert_claim(
-                    db, label_set, keys[granted], self.lease, price or 0.0
+                token = ClaimToken(label_set["id"])
+                insert_claim(
+                    db, token, label_set, keys[granted], self.lease, price or 0.0
                 )
-                token = number, label_set["id"]
         return Claim(granted, refused, waiting, price, token)
 
     def _send(self, claim, keys):
         if claim.token is None:
             return np.zeros(len(keys), dtype=bool)
-        number, label_set = claim.token
+        number, label_set = claim.token.number, claim.token.label_set
         with self._transaction(write=True) as db:
             held = mark_sent(db, number, label_set, keys)
             renew_claim(db, number, self.lease)
@@ -331,12 +333,12 @@ class SqlLedger(BaseLedger):
         if claim.token is None:
             return False
         with self._transaction(write=True) as db:
-            return renew_claim(db, claim.token[0], self.lease)
+            return renew_claim(db, claim.token.number, self.lease)
 
     def _end(self, claim, fault, cost, seconds):
         if claim.token is None:
             return
-        number, label_set = claim.token
+        number, label_set = claim.token.number, claim.token.label_set
         self._keeper.drop(claim)
         with self._transaction(write=True) as db:
             row = db.row(

@@ -153,7 +153,7 @@ def create_tables(dialect):
     expires {d.real} NOT NULL,
     n_rows {d.number} NOT NULL,
     price {d.real} NOT NULL,
-    thread TEXT NOT NULL DEFAULT '',
+    name TEXT NOT NULL DEFAULT '',
     since {d.real} NOT NULL DEFAULT 0
 )""",
         f"""CREATE TABLE claimed_rows (

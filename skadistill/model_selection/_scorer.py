@@ -13,8 +13,9 @@ from sklearn.utils.metadata_routing import (
 )
 
 from skadistill._rows._containers import take_metadata, take_rows
+from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError, UnlabeledTestRowsWarning
-from skadistill.model_selection._rows import labeled_values, mask_of
+from skadistill.model_selection._rows import labeled_values
 
 __all__ = ["LabeledRowsScorer", "ignore_unlabeled", "warn_if_unlabeled"]
 
@@ -92,7 +93,7 @@ class LabeledRowsScorer:
 
     def __call__(self, estimator, X, y_true, **params):
         """Return the wrapped scorer's score; NoLabeledRowsError without any label."""
-        labels, unlabeled = mask_of(y_true, self.unlabeled_marker)
+        labels, unlabeled = read_labels(y_true, self.unlabeled_marker)
         labeled = np.flatnonzero(~unlabeled)
         if len(labeled) == 0:
             raise NoLabeledRowsError(
@@ -180,7 +181,7 @@ def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
     """
     if marker is None:
         return 0
-    labels, unlabeled = mask_of(y, marker)
+    labels, unlabeled = read_labels(y, marker)
     count = int(np.count_nonzero(unlabeled))
     if count:
         counted = "has no label ({}) and counts as a wrong answer"

@@ -18,8 +18,9 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.multiclass import type_of_target
 
 from skadistill._rows._containers import take_metadata, take_rows
+from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError
-from skadistill.model_selection._rows import labeled_values, mask_of
+from skadistill.model_selection._rows import labeled_values
 
 __all__ = ["PartiallyLabeledSplit"]
 
@@ -207,7 +208,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
                 "pass y with the marker "
                 f"{self.unlabeled_marker!r} where there is no label."
             )
-        labels, unlabeled = mask_of(y, self.unlabeled_marker)
+        labels, unlabeled = read_labels(y, self.unlabeled_marker)
         if unlabeled.all():
             raise NoLabeledRowsError(
                 f"none of the {len(labels)} rows has a label, all are "

@@ -1,4 +1,4 @@
-"""Displays: what a fitted object knows, as numbers and as a drawing."""
+"""Displays of fitted objects: their numbers, as tables and plots."""
 
 from skadistill.plotting._learning_curve import LearningCurveDisplay
 from skadistill.plotting._pareto_front import ParetoFrontDisplay

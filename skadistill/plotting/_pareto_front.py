@@ -44,8 +44,8 @@ def pareto_front(sizes, scores):
 class ParetoFrontDisplay(Display):
     """Plot score against size for the candidates of a search under a size limit.
 
-    Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
-    holds the same numbers as a table.
+    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
+    :attr:`frame` holds the same numbers as a table.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class ParetoFrontDisplay(Display):
     front : ndarray of int of shape (n_front,)
         Positions of the candidates on the Pareto front, smallest first.
     ax_ : matplotlib Axes
-        Where it was drawn.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure around it.
+        The figure that contains the axes.
     scatter_, limit_, front_, choice_ : matplotlib artists
         All candidates, the limit (None if there is none), the Pareto front and the
         chosen candidate.

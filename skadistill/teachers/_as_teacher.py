@@ -2,6 +2,7 @@
 
 import inspect
 
+from skadistill._display import text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
@@ -118,7 +119,7 @@ def as_teacher(
     if callable(obj):
         return FunctionTeacher(obj, **options)
     raise TeacherError(
-        f"as_teacher received {obj!r:.80}, of type {type(obj).__name__}, which cannot "
-        "be asked; pass an estimator with predict_proba, decision_function or predict, "
-        "or a function that takes rows and returns probabilities or labels."
+        f"as_teacher received {text_of(obj):.80}, of type {type(obj).__name__}, which "
+        "cannot be asked; pass an estimator with predict_proba, decision_function or "
+        "predict, or a function that takes rows and returns probabilities or labels."
     )

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill._compat import StrOptions, validate_parameters
+from skadistill._display import HidesContents
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -32,7 +33,7 @@ TEACHER_CONSTRAINTS = {
 }
 
 
-class BaseTeacher(BaseEstimator, ABC):
+class BaseTeacher(HidesContents, BaseEstimator, ABC):
     """Label rows with checked soft labels; the base class of every teacher.
 
     A subclass writes two methods: `answer`, which calls the teacher, and

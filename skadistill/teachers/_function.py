@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from skadistill._display import qualified_name
 from skadistill.exceptions import TeacherShapeError
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
@@ -22,7 +23,7 @@ class CalledTeacher(BaseTeacher):
     @property
     def display_name(self):
         """The teacher's name in messages."""
-        function = getattr(self.function, "__name__", type(self.function).__name__)
+        function = qualified_name(self.function).rpartition(".")[2]
         return f"the teacher {self.name or function!r}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
-from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._containers import copy_rows, count_rows, take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._retries import (
@@ -263,7 +263,7 @@ class AsyncRequest(Request):
                 await self._announce(rows)
             clock = time.perf_counter()
             try:
-                answer = await teacher._call_once(question)
+                answer = await teacher._call_once(copy_rows(self.X, rows))
             except BaseException as error:
                 if _is_cancelled(error):
                     raise

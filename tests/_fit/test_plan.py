@@ -29,7 +29,6 @@ def share(budget, n_pool, *, n_labeled=0, n_checks="auto", paid=False):
         (0.25, 10, 2),
         (0.01, 10, 1),
         (0.29, 100, 29),
-        (0.2, 0, 0),
     ],
 )
 def test_budgets_without_checks(budget, n_pool, n_queries):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from skadistill._rows._containers import aligned, take_metadata
+from skadistill._rows._containers import aligned, is_records, is_texts, take_metadata
 
 PER_ROW = {
     "list": [1, 2, 3],
@@ -63,3 +63,28 @@ def test_other_values_are_passed_on(value):
     """Everything else is one value for all rows, whatever its length."""
     assert not aligned(value, 3)
     assert take_metadata({"value": value}, [2, 0], 3)["value"] is value
+
+
+@pytest.mark.parametrize(
+    ("rows", "texts", "records"),
+    [
+        (["a", "b"], True, False),
+        ([None, "b"], True, False),
+        (pd.Series([None, "b"]), True, False),
+        (pd.Series([float("nan"), "b"], index=[5, 6]), True, False),
+        (pl.Series([None, "b"]), True, False),
+        (np.array(["a", "b"]), True, False),
+        ([{"a": 1}, {"b": 2}], False, True),
+        (({"a": 1},), False, True),
+        ([[1.0], [2.0]], False, False),
+        ([], False, False),
+        (np.array([1.0, np.nan]), False, False),
+        ("one text", False, False),
+        ({"a": "b"}, False, False),
+        (pd.DataFrame({"a": ["b"]}), False, False),
+        (None, False, False),
+    ],
+)
+def test_texts_and_records_are_told_by_their_rows(rows, texts, records):
+    """The first row that is not missing decides."""
+    assert (is_texts(rows), is_records(rows)) == (texts, records)

@@ -167,15 +167,11 @@ STRATEGIES = {
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 @pytest.mark.parametrize("frame", [False, True])
 @pytest.mark.parametrize("stopping", [None, StablePredictions(patience=9)])
-def test_gains_that_stay_with_dask_ask_the_same_rows(
-    problem, frame, strategy, stopping, monkeypatch
-):
+def test_dask_collections_ask_the_same_rows(problem, frame, strategy, stopping):
     """Whatever the strategy needs of them, and with no cluster but its threads."""
     X, y, pool = problem
     params = {"query_strategy": strategy, "stopping_criterion": stopping}
     here = fit(X, y, pool, **params)
-    # No memory for gains at all.
-    monkeypatch.setattr("skadistill._fit.pool._BYTES_OF_A_ROW", 2**40)
     there = pytest.importorskip("dask.array").from_array(pool, chunks=(130, 6))
     if frame:
         X = pd.DataFrame(X, columns=COLUMNS)

@@ -1,5 +1,6 @@
 """The card states what the fitted objects know, and nothing that changes by itself."""
 
+import functools
 import re
 import sys
 
@@ -19,7 +20,7 @@ from skadistill.export._card import ENDINGS
 from skadistill.ledger import MemoryLedger
 from skadistill.objectives import Debiased
 from skadistill.student import StudentNet
-from skadistill.teachers import as_teacher
+from skadistill.teachers import ParallelTeacher, as_teacher
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -60,8 +61,9 @@ def test_labels_are_counted_as_the_fit_did():
     again = distiller(teacher, ledger=ledger).fit(X, PARTLY)
     told = facts(first)["Labels"]
     assert told["Rows with a given label"] == "70"
-    assert told["Rows labeled by the teacher"] == told["Rows asked for"] == "8"
-    assert told["Rows without a label"] == "72"
+    assert told["Rows labeled by the teacher"] == str(first.n_queries_)
+    assert told["Rows asked for"] == str(first.n_queries_)
+    assert told["Rows without a label"] == str(80 - first.n_queries_)
     assert told["Rows paid for"] == str(first.n_paid_)
     assert told["Rows paid for to judge the teacher"] == str(first.n_teacher_checks_)
     assert told["Budget"] == "8"
@@ -71,7 +73,7 @@ def test_labels_are_counted_as_the_fit_did():
     assert told["Cost"].startswith(f"{paid:g}, with all other fits")
     told = facts(again)["Labels"]
     assert told["Rows paid for"] == "0"
-    assert told["Rows known to the ledger"] == "8"
+    assert told["Rows known to the ledger"] == str(again.n_queries_)
 
 
 def test_cost_is_stated_only_where_it_is_known():
@@ -93,7 +95,7 @@ def test_the_teachers_error_has_an_interval_and_its_rows():
         f"{model.teacher_error_:.3f}, 95 % interval {low:.3f} to {high:.3f}"
     )
     assert told["Seen wrong"] == (
-        f"on {estimate.n_wrong} of 70 rows with given labels (asked)"
+        f"on {estimate.n_wrong} of {estimate.n_samples} rows with given labels (asked)"
     )
     assert estimate.proba is None
 
@@ -118,14 +120,16 @@ def test_objectives_that_look_at_the_teacher():
     told = facts(model)
     assert told["Labels"]["Objective"].startswith("Debiased(")
     assert told["Teacher"]["Error rate"].startswith("0.250, given")
-    assert "of 70 rows" in told["Teacher"]["Seen wrong"]
+    n_checks = model.teacher_error_estimate_.n_samples
+    assert f"of {n_checks} rows" in told["Teacher"]["Seen wrong"]
 
 
 def test_rounds_carry_scores_where_rows_were_kept_aside():
     """One line a round; accuracy appears with X_val only."""
-    plain = facts(distiller().fit(X, PARTLY))["Rounds"]
+    model = distiller().fit(X, PARTLY)
+    plain = facts(model)["Rounds"]
     assert plain["Round"] == ["Rows trained on", "Asked", "Paid", plain["Round"][-1]]
-    assert [plain[r][0] for r in "012"] == ["70", "74", "78"]
+    assert [plain[r][0] for r in "012"] == ["70", "74", str(70 + model.n_queries_)]
     model = distiller().fit(X, PARTLY, X_val=X, y_val=Y)
     scored = facts(model)["Rounds"]
     assert scored["Round"][-1] == "Accuracy on validation rows"
@@ -160,7 +164,8 @@ def test_distillers_are_found_inside(model):
     if isinstance(model, GridSearchCV):
         model.set_params(cv=[(np.arange(0, 150, 2), np.flatnonzero(PARTLY >= 0))])
     told = facts(model.fit(X, PARTLY))
-    assert told["Labels"]["Rows asked for"] == "8"
+    last = model.best_estimator_ if isinstance(model, GridSearchCV) else model[-1]
+    assert told["Labels"]["Rows asked for"] == str(last.n_queries_)
     assert " at 0x" not in model_card(model).render()
 
 
@@ -174,7 +179,7 @@ def test_equal_fits_give_equal_cards():
         for teacher in teachers
     )
     assert first == second
-    assert "lambda" in first
+    assert "petals" in first
 
 
 def test_a_card_takes_sections_of_its_own(tmp_path):
@@ -201,3 +206,41 @@ def test_unfitted_models_and_missing_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "skops.card", None)
     with pytest.raises(ImportError, match=r"skops .*skadistill\[export\]"):
         model_card(distiller())
+
+
+class Client:
+    """Holds a key and shows it."""
+
+    def __init__(self, api_key):
+        self.api_key = api_key
+
+    def __repr__(self):
+        return f"Client({self.api_key!r})"
+
+    def label(self, X):
+        return by_petals(X)
+
+    def __call__(self, X):
+        return by_petals(X)
+
+
+def keyed(X, api_key):
+    return by_petals(X)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (functools.partial(keyed, api_key="sk-secret"), "keyed"),
+        (Client("sk-secret").label, "Client.label"),
+        (Client("sk-secret"), "Client"),
+        (as_teacher(Client("sk-secret"), name="big", version="2"), "big 2"),
+        (ParallelTeacher(as_teacher(Client("sk-secret"))), "Client"),
+    ],
+)
+def test_a_card_shows_no_key(function, name):
+    """A card is made to be published: the teacher is on it by name only."""
+    pytest.importorskip("skops.card")
+    model = distiller(function).fit(X, PARTLY)
+    assert "sk-secret" not in model_card(model).render()
+    assert facts(model)["Teacher"]["Name"].endswith(name)

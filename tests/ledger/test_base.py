@@ -364,7 +364,8 @@ def test_a_budget_grants_what_is_left(new_ledger, limits, price, n_granted, n_re
     keys, labels = some_rows(8)
     ledger = new_ledger()
     ledger.record(keys[:1], "u", CLASSES, labels[:1], cost=0.2)
-    ledger.claim(keys[1:2], "u", CLASSES, max_cost_per_row=0.1)
+    in_flight = ledger.claim(keys[1:2], "u", CLASSES, max_cost_per_row=0.1)
+    assert in_flight.granted.all()
     ledger.max_rows, ledger.max_cost = limits.get("max_rows"), limits.get("max_cost")
     claim = ledger.claim(keys[3:], "t", CLASSES, max_cost_per_row=price)
     assert claim.granted.tolist() == [i < n_granted for i in range(5)]
@@ -482,6 +483,18 @@ def test_a_claim_whose_thread_has_ended_ends(new_ledger):
     assert ledger.summary()["cost"] == 1.0
 
 
+def test_a_claim_that_was_dropped_ends(new_ledger):
+    """Nobody can come back to it, though its thread lives on."""
+    keys, _ = some_rows(6)
+    ledger = new_ledger()
+    claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=0.5)
+    ledger.sending(claim, keys[:2])
+    assert not in_thread(lambda: ledger.claim(keys, "t", CLASSES)).granted.any()
+    del claim
+    assert in_thread(lambda: ledger.claim(keys, "t", CLASSES)).granted.all()
+    assert ledger.summary()["n_lost"] == 2
+
+
 def test_a_label_that_comes_after_all_takes_its_loss_back(new_ledger):
     """Row by row; a fault of the same claim takes back the rest."""
     keys, labels = some_rows(6)
@@ -533,9 +546,10 @@ def test_a_thread_that_claims_its_rows_again_does_not_wait_for_itself(new_ledger
     """Ctrl-C may have kept it from releasing them."""
     keys, _ = some_rows(6)
     ledger = new_ledger()
-    ledger.claim(keys[:4], "t", CLASSES)
+    first = ledger.claim(keys[:4], "t", CLASSES)
     other = ledger.claim(keys[4:], "t", CLASSES)
     assert ledger.claim(keys[3:4], "t", CLASSES).granted.all()
+    assert not ledger.renew(first)
     assert ledger.claim(keys[:3], "t", CLASSES).granted.all()
     assert ledger.sending(other, keys[4:]).all()
 

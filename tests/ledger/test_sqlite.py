@@ -220,13 +220,14 @@ def test_a_claim_of_a_running_process_ends_with_its_lease(path):
     """Whatever keeps its owner from releasing it, it is not held forever."""
     keys, _ = some_rows(4)
     ledger = LabelLedger(path, lease=0.3)
-    ledger.claim(keys, "t", CLASSES)
+    claim = ledger.claim(keys, "t", CLASSES)
     with ThreadPoolExecutor(1) as pool:  # this thread would end its own claim
         early = pool.submit(ledger.claim, keys, "t", CLASSES).result()
         assert not early.granted.any()
         time.sleep(0.4)
         late = pool.submit(ledger.claim, keys, "t", CLASSES).result()
         assert late.granted.all()
+    assert not ledger.renew(claim)
 
 
 def test_a_lease_is_renewed_while_rows_are_on_the_wire(path):
@@ -261,7 +262,8 @@ def test_an_edited_claim_is_an_error_that_says_how_to_end_it(path):
     """Its owner is not the name of a process."""
     keys, _ = some_rows(4)
     ledger = LabelLedger(path)
-    ledger.claim(keys, "t", CLASSES)
+    claim = ledger.claim(keys, "t", CLASSES)
+    assert claim.granted.all()
     move(ledger, "x", 0.0)
     with pytest.raises(LedgerError, match=r"end it with free_claims\(\)"):
         ledger.claim(keys, "t", CLASSES)

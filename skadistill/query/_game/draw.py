@@ -4,13 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from skadistill.query._blocks import BLOCK_ROWS, RowBlocks
-
-__all__ = ["draw_rows", "fixed_size_sample"]
+__all__ = ["fixed_size_sample"]
 
 _N_CHUNKS = 1 << 14
 _CERTAIN = 1e-6  # a probability this close to 1 counts as 1
-_SLAB = BLOCK_ROWS  # rows looked at together
+# Rows looked at together, and shuffled from one seed: changing it changes the rows
+# that a seed draws from large pools.
+_SLAB = 1 << 15
 
 
 def fixed_size_sample(inclusion, random_state=None):
@@ -21,9 +21,9 @@ def fixed_size_sample(inclusion, random_state=None):
     teeth one apart and a random start falls on. The size is fixed and the
     marginals are exact, which ``Generator.choice(replace=False, p=...)`` does not
     give. The permutation shuffles chunks of at most ``n_samples / 8192`` rows, and
-    the rows inside a chunk only where a tooth falls on it, so a draw from 1e8 rows
-    costs one pass and little memory. Where there are that many rows, two rows of
-    one chunk are drawn together only if the chunk expects more than one draw.
+    the rows inside a chunk only if a tooth falls on it, so a draw from 1e8 rows
+    costs one pass and little memory. In pools of that size, two rows of one chunk
+    are drawn together only if the chunk expects more than one draw.
 
     Parameters
     ----------
@@ -50,39 +50,22 @@ def fixed_size_sample(inclusion, random_state=None):
 
     Examples
     --------
-    >>> from skadistill.query import fixed_size_sample
+    >>> from skadistill.query.game import fixed_size_sample
     >>> fixed_size_sample([1.0, 0.0, 0.5, 0.5], random_state=0).shape
     (2,)
     """
+    rng = np.random.default_rng(random_state)
     inclusion = np.asarray(inclusion)
     if inclusion.ndim != 1:
         raise ValueError(
             f"inclusion must be one-dimensional, got shape {inclusion.shape}; pass one "
             "probability for each row."
         )
-    return draw_rows(RowBlocks([inclusion]), np.random.default_rng(random_state))
-
-
-def draw_rows(inclusion, random_state):
-    """Draw as `fixed_size_sample` does from numbers that may live elsewhere.
-
-    Parameters
-    ----------
-    inclusion : RowBlocks
-        Inclusion probabilities.
-    random_state : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    rows : ndarray of int64 of shape (n_drawn,)
-        Positions, ascending. Which they are does not depend on the blocks.
-    """
-    n_samples = inclusion.n_samples
+    n_samples = inclusion.shape[0]
     if n_samples == 0:
         return np.empty(0, dtype=np.int64)
-    chunk = _rows_of_a_chunk(n_samples)
-    low, high = _extremes(inclusion)
+    chunk = _choose_chunk(n_samples)
+    low, high = float(inclusion.min()), float(inclusion.max())
     # Rounding may have lifted rows above 1; they count as 1.
     n_ones, _, sums = _sum_chunks(inclusion, chunk, 1.0 if high > 1 else np.inf)
     total = n_ones + float(sums.sum())
@@ -91,8 +74,9 @@ def draw_rows(inclusion, random_state):
         return np.empty(0, dtype=np.int64)
     # At most n_drawn rows can be this close to 1, whatever their number.
     margin = min(_CERTAIN, 0.25 / n_samples)
-    # Rows from here on are drawn without a lot: a row as long as the gap between
-    # two teeth could be hit twice.
+    # The gap between two teeth is the mass that is left over the rows that are left.
+    # A row as long as the gap could be hit twice, so it is taken with certainty.
+    # That makes the gap smaller, and perhaps more rows certain: repeat.
     certain, n_certain = np.inf, 0
     threshold = min(1 - margin, total / n_drawn)
     while high >= threshold and n_certain < n_drawn:
@@ -102,16 +86,15 @@ def draw_rows(inclusion, random_state):
             threshold = float(sums.sum()) / (n_drawn - n_certain)
     rows = [np.empty(0, dtype=np.int64)]
     if n_certain:
-        found = inclusion.map(_rows_from, certain)
-        rows += [r + b for r, b in zip(found, inclusion.bounds, strict=False)]
+        rows.append(np.flatnonzero(inclusion >= np.float64(certain)))
     if n_certain < n_drawn:
         n_random = n_drawn - n_certain
-        rows += _systematic(inclusion, sums, chunk, n_random, certain, random_state)
+        rows.append(_systematic(inclusion, sums, chunk, n_random, certain, rng))
     return np.sort(np.concatenate(rows))
 
 
-def _rows_of_a_chunk(n_samples):
-    """Choose a power of two, so that chunks divide the blocks wherever they are."""
+def _choose_chunk(n_samples):
+    """Choose the rows of a chunk: a power of two, so that chunks divide slabs."""
     wanted = -(-n_samples // _N_CHUNKS)
     return min(1 << (wanted - 1).bit_length(), _SLAB)
 
@@ -120,8 +103,8 @@ def _count_drawn(low, high, total):
     """Round the sum of the probabilities, once they have been checked."""
     if not (low >= 0 and high <= 1 + 1e-6):
         raise ValueError(
-            f"inclusion must lie in [0, 1], got values from {low} to {high}; solve the "
-            "capped game where a row would be drawn more than once."
+            f"inclusion must lie in [0, 1], got values from {low} to {high}; pass "
+            "n_queries to robust_distribution so that no row is drawn twice."
         )
     n_drawn = round(total)
     if abs(total - n_drawn) > 1e-4 * max(1.0, total):
@@ -132,36 +115,16 @@ def _count_drawn(low, high, total):
     return n_drawn
 
 
-def _extremes(inclusion):
-    """Return the least and the largest; NaN where there is one."""
-    both = np.array(inclusion.map(_min_and_max))
-    return float(both[:, 0].min()), float(both[:, 1].max())
-
-
-def _min_and_max(block):
-    return float(block.min()), float(block.max())
-
-
-def _rows_from(block, certain):
-    return np.flatnonzero(block >= np.float64(certain))
-
-
 def _sum_chunks(inclusion, chunk, certain):
-    """Count certain rows; return the largest of the others, and their sums."""
-    results = inclusion.map(_chunk_sums, chunk, certain)
-    return (
-        sum(n_certain for n_certain, _, _ in results),
-        max(high for _, high, _ in results),
-        np.concatenate([sums for _, _, sums in results]),
-    )
+    """Sum chunks of rows in float64 without a float64 copy of all rows.
 
-
-def _chunk_sums(block, chunk, certain):
-    """Sum chunks of rows in float64 without a float64 copy of all rows."""
-    sums = np.zeros(-(-block.shape[0] // chunk))
+    Rows with a probability of at least `certain` are counted and left out. Returns
+    their number, the largest probability of the others, and the sums.
+    """
+    sums = np.zeros(-(-inclusion.shape[0] // chunk))
     n_certain, high = 0, 0.0
-    for start in range(0, block.shape[0], _SLAB):
-        part = block[start : start + _SLAB]
+    for start in range(0, inclusion.shape[0], _SLAB):
+        part = inclusion[start : start + _SLAB]
         if certain < np.inf:
             drop = part >= np.float64(certain)
             n_certain += int(np.count_nonzero(drop))
@@ -188,45 +151,33 @@ def _systematic(inclusion, sums, chunk, n_drawn, certain, rng):
     np.minimum(teeth, np.nextafter(ends[-1], 0.0), out=teeth)
     hit = np.searchsorted(ends, teeth, side="right")
     if chunk == 1:
-        return [order[hit]]
+        return order[hit]
     within = teeth - (ends[hit] - sums[order[hit]])
     ascending = np.argsort(order[hit], kind="stable")
     chunks, within = order[hit][ascending], within[ascending]
     seed = int(rng.integers(2**63))
-    arguments = [
-        (chunks[s] * chunk - first, within[s], chunk, certain, seed, int(first))
-        if s.start < s.stop
-        else None
-        for s, first in zip(
-            inclusion.split(chunks * chunk), inclusion.bounds, strict=False
-        )
-    ]
-    found = inclusion.map_each(_rows_in_chunks, arguments)
-    return [
-        rows + first
-        for rows, first in zip(found, inclusion.bounds, strict=False)
-        if rows is not None
-    ]
+    return _rows_in_chunks(inclusion, chunks * chunk, within, chunk, certain, seed)
 
 
-def _rows_in_chunks(block, starts, within, chunk, certain, seed, first_row):
+def _rows_in_chunks(inclusion, starts, within, chunk, certain, seed):
     """Find the row under each tooth inside its chunk, rows shuffled.
 
-    Every slab is shuffled from a seed of its own, so that it does not matter who
-    holds which.
+    `starts` are the first rows of the chunks, ascending, and `within` the places of
+    the teeth inside them.
     """
     rows = np.empty(starts.shape[0], dtype=np.int64)
     unique, which = np.unique(starts, return_inverse=True)
     bounds = np.searchsorted(which, np.arange(unique.shape[0] + 1))
     slabs = unique // _SLAB
     cuts = _bounds_of_runs(slabs)
-    # Slabs are looked at together until they fill one.
+    # Chunks of several slabs are looked at together until they fill one slab.
     full = cuts[:-1] // max(1, _SLAB // chunk)
     for first, last in pairwise(cuts[_bounds_of_runs(full)]):
         index = unique[first:last, None] + np.arange(chunk)
-        _shuffle(index, slabs[first:last] + first_row // _SLAB, seed)
-        weights = block[np.minimum(index, block.shape[0] - 1)].astype(np.float64)
-        weights[(index >= block.shape[0]) | (weights >= certain)] = 0.0
+        _shuffle(index, slabs[first:last], seed)
+        weights = inclusion[np.minimum(index, inclusion.shape[0] - 1)]
+        weights = weights.astype(np.float64)
+        weights[(index >= inclusion.shape[0]) | (weights >= certain)] = 0.0
         ends = np.cumsum(weights, axis=1)
         teeth = slice(bounds[first], bounds[last])
         i = which[teeth] - first

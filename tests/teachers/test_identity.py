@@ -3,8 +3,10 @@
 import functools
 import gc
 import os
+import ssl
 import subprocess
 import sys
+import threading
 import types
 import weakref
 
@@ -19,8 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skadistill.exceptions import TeacherError
+from skadistill.labeling import buy_labels
+from skadistill.ledger import LabelLedger, MemoryLedger
 from skadistill.teachers import EstimatorTeacher, FunctionTeacher, as_teacher
-from skadistill.teachers._identity import _TOKENS, object_token
+from skadistill.teachers._identity_contents import _TOKENS, object_token
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -132,11 +136,11 @@ def closing_over(model):
     return teacher
 
 
-def test_a_closure_is_itself():
-    """Functions that close over something are told apart by the object."""
-    first = closing_over(GaussianNB().fit(X, Y))
+def test_a_closure_is_its_values():
+    """Functions that close over something are told apart by what it contains."""
+    first, again = (closing_over(GaussianNB().fit(X, Y)) for _ in range(2))
     second = closing_over(GaussianNB().fit(X, 1 - Y))
-    assert identity(first) == identity(first)
+    assert identity(first) == identity(again)
     assert identity(first) != identity(second)
 
 
@@ -182,14 +186,79 @@ def test_asking_does_not_change_who_one_is():
     assert teacher.identity == before
 
 
-def test_what_cannot_be_hashed_is_itself():
-    """An estimator holding a lambda keeps one identity, and shares it with none."""
-    models = [
-        make_pipeline(FunctionTransformer(lambda X: X), GaussianNB()).fit(X, Y)
-        for _ in range(2)
-    ]
-    assert identity(models[0]) == identity(models[0])
-    assert identity(models[0]) != identity(models[1])
+def test_a_function_inside_an_estimator_is_its_code():
+    """Pipelines around equal lambdas are one teacher, around others another."""
+    functions = [lambda X: X + 1, lambda X: X + 1, lambda X: X + 2]
+    one, same, other = (
+        identity(make_pipeline(FunctionTransformer(f), GaussianNB()).fit(X, Y))
+        for f in functions
+    )
+    assert one == same
+    assert one != other
+
+
+def holding(thing):
+    def teacher(X):
+        return [0] * len(X) if thing else [1] * len(X)
+
+    return teacher
+
+
+class Remote:
+    """A client as `self`."""
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    def label(self, X):
+        return [0] * len(X)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: holding(i for i in range(3)), "builtins.generator"),
+        (lambda: Remote(ssl.create_default_context()).label, "ssl.SSLContext"),
+        (lambda: functools.partial(Remote.label, threading.local()), "_thread._local"),
+    ],
+)
+def test_without_contents_the_identity_ends_with_the_process(make, kind, tmp_path):
+    """It is refused, before anything is paid, by a ledger that outlives the process."""
+    function, other = make(), make()
+    calls = []
+    teacher = FunctionTeacher(lambda X: calls.append(1) or function(X), classes=[0, 1])
+    assert teacher.identity == teacher.identity
+    assert teacher.identity != FunctionTeacher(other).identity
+    rows = np.ones((2, 1))
+    with pytest.raises(TeacherError) as caught:
+        buy_labels(
+            teacher, rows, classes=[0, 1], ledger=LabelLedger(tmp_path / "l.sqlite")
+        )
+    assert str(caught.value) == (
+        f"the teacher '<lambda>' holds an object of type {kind}, whose contents cannot "
+        "be read, so that the labels kept in LabelLedger would be paid again by the "
+        "next process; pass name= and version= to the teacher."
+    )
+    assert not calls
+    named = FunctionTeacher(lambda X: [0] * len(X), name="remote", version="1")
+    ledger = LabelLedger(tmp_path / "l.sqlite")
+    assert buy_labels(named, rows, classes=[0, 1], ledger=ledger).n_paid == 1
+    memory = MemoryLedger()
+    unnamed = FunctionTeacher(holding(function), classes=[0, 1])
+    paid = [buy_labels(unnamed, rows, classes=[0, 1], ledger=memory) for _ in range(2)]
+    assert [purchase.n_paid for purchase in paid] == [1, 0]
+
+
+@pytest.mark.parametrize("package", ["httpx", "openai"])
+def test_a_client_of_an_api_has_no_contents(package):
+    """Neither in a closure nor as the object of a method."""
+    module = pytest.importorskip(package)
+    client = module.Client() if package == "httpx" else module.OpenAI(api_key="sk-1")
+    method = client.get if package == "httpx" else client.chat.completions.create
+    for function in (holding(client), method):
+        assert ":process-" in identity(function)
+        assert "sk-1" not in identity(function)
+        assert identity(function) == identity(function)
 
 
 def test_a_dead_objects_token_is_not_inherited():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skadistill.query import _draw as draw_module
-from skadistill.query import fixed_size_sample
+from skadistill.query._game import draw as draw_module
+from skadistill.query.game import fixed_size_sample
 
 # Every simulation below has a fixed seed. Were it redrawn, a correct sampler would
 # fail one test with probability at most ALPHA: each row's count is binomial, and
@@ -236,7 +236,7 @@ def test_no_rows_and_no_draws():
 
 SCRIPT = """
 import numpy as np
-from skadistill.query import fixed_size_sample
+from skadistill.query.game import fixed_size_sample
 for n, size in [(50, 5), (100_000, 20)]:
     weights = np.random.default_rng(1).random(n)
     print(*fixed_size_sample(weights * (size / weights.sum()), 7))
@@ -268,18 +268,18 @@ def test_same_seed_same_rows_also_in_a_new_process():
         ),
         (
             [1.5, 0.5],
-            "inclusion must lie in [0, 1], got values from 0.5 to 1.5; solve the "
-            "capped game where a row would be drawn more than once.",
+            "inclusion must lie in [0, 1], got values from 0.5 to 1.5; pass "
+            "n_queries to robust_distribution so that no row is drawn twice.",
         ),
         (
             [-0.25, 1.0, 0.25],
-            "inclusion must lie in [0, 1], got values from -0.25 to 1.0; solve the "
-            "capped game where a row would be drawn more than once.",
+            "inclusion must lie in [0, 1], got values from -0.25 to 1.0; pass "
+            "n_queries to robust_distribution so that no row is drawn twice.",
         ),
         (
             [0.5, np.nan],
-            "inclusion must lie in [0, 1], got values from nan to nan; solve the "
-            "capped game where a row would be drawn more than once.",
+            "inclusion must lie in [0, 1], got values from nan to nan; pass "
+            "n_queries to robust_distribution so that no row is drawn twice.",
         ),
         (
             [0.5, 0.25],
