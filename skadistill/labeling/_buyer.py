@@ -62,6 +62,15 @@ class LabelPurchase:
         its answer could not be used. They are paid for and not asked about again.
     n_no_label : int
         Number of distinct rows among them.
+
+    Examples
+    --------
+    >>> from skadistill.labeling import buy_labels
+    >>> def teacher(texts):
+    ...     return [None if text == "?" else "ham" for text in texts]
+    >>> purchase = buy_labels(teacher, ["hello", "?"], classes=["ham", "spam"])
+    >>> purchase.n_paid, purchase.labeled, purchase.n_no_label
+    (2, array([ True, False]), 1)
     """
 
     labels: np.ndarray
