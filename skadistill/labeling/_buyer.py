@@ -65,12 +65,12 @@ class LabelPurchase:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skadistill.labeling import buy_labels
-    >>> X = np.array([[1.0], [1.0], [-1.0]])
-    >>> bought = buy_labels(lambda X: X[:, 0] > 0, X, classes=[0, 1])
-    >>> bought.n_paid, bought.n_free, bought.labels[:, 1]
-    (2, 1, array([1., 1., 0.]))
+    >>> def teacher(texts):
+    ...     return [None if text == "?" else "ham" for text in texts]
+    >>> purchase = buy_labels(teacher, ["hello", "?"], classes=["ham", "spam"])
+    >>> purchase.n_paid, purchase.labeled, purchase.n_no_label
+    (2, array([ True, False]), 1)
     """
 
     labels: np.ndarray

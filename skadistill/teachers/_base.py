@@ -32,7 +32,7 @@ TEACHER_CONSTRAINTS = {
 }
 
 
-class BaseTeacher(BaseEstimator, ABC):
+class BaseTeacher(HidesContents, BaseEstimator, ABC):
     """Label rows with checked soft labels; the base class of every teacher.
 
     A subclass writes two methods: `answer`, which calls the teacher, and
