@@ -139,7 +139,8 @@ def _sums(owner, keys, words):
     step = max(1, (1 << 16) // max(1, words.shape[1]))
     for start in range(0, len(words), step):
         rows = slice(start, start + step)
-        sums[rows] += words[rows].astype(np.uint64) @ weights[6:]
+        # einsum: numpy has no fast matrix product of whole numbers.
+        sums[rows] += np.einsum("ij,j->i", words[rows].astype(np.uint64), weights[6:])
     return sums
 
 

@@ -76,10 +76,11 @@ class KeyedReader:
             Number of the label set or of the teacher.
         """
         column, where = _NAMES[table]
-        ids, found = [], []
+        ids: list[int] = []
+        found: list[bytes] = []
+        query = f"SELECT id, key FROM {table} WHERE {where} = {db.mark} AND key IN "
         for chunk in chunks(self.distinct):
-            query = f"SELECT id, key FROM {table} WHERE {where} = {db.mark} AND key IN "
-            for id_, key in db.rows(query + marks(db, chunk), (owner, *chunk)):
+            for id_, key in db.stream(query + marks(db, chunk), (owner, *chunk)):
                 ids.append(id_)
                 found.append(key)
         keys = _as_keys(found)
@@ -87,7 +88,7 @@ class KeyedReader:
         order = np.argsort(ids)
         query = f"SELECT {column} FROM {table} WHERE id IN "
         for chunk in chunks(np.array(ids, dtype=np.int64)[order]):
-            rows = db.rows(f"{query} {marks(db, chunk)} ORDER BY id", chunk)
+            rows = db.stream(f"{query} {marks(db, chunk)} ORDER BY id", chunk)
             block, order = order[: len(chunk)], order[len(chunk) :]
             self.rows[positions[block]] = self._numbers(
                 owner, keys[block], [blob for (blob,) in rows]
@@ -120,7 +121,7 @@ def _as_keys(found):
     except TypeError:  # a text or a number
         data = b""
     # Two wrong widths can add up to the right number of bytes.
-    if len(data) != len(found) * width or any(len(key) != width for key in found):
+    if len(data) != len(found) * width or not {width}.issuperset(map(len, found)):
         raise damaged("a key has another width")
     return np.frombuffer(data, KEY_DTYPE)
 

@@ -114,6 +114,9 @@ class _FileTransaction(Transaction):
     def rows(self, statement, values=()):
         return self.connection.execute(statement, values).fetchall()
 
+    def stream(self, statement, values=()):
+        return self.connection.execute(statement, values)
+
     def run(self, statement, values=()):
         return self.connection.execute(statement, values).rowcount
 

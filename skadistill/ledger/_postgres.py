@@ -203,6 +203,9 @@ class _DatabaseTransaction(Transaction):
         result = self._connection.exec_driver_sql(statement, tuple(values))
         return [tuple(row) for row in result]
 
+    def stream(self, statement, values=()):
+        return iter(self._connection.exec_driver_sql(statement, tuple(values)))
+
     def run(self, statement, values=()):
         return self._connection.exec_driver_sql(statement, tuple(values)).rowcount
 

@@ -27,6 +27,10 @@ class Transaction(ABC):
         """Run one statement; return the rows that it gives, as a list of tuples."""
 
     @abstractmethod
+    def stream(self, statement, values=()):
+        """Run one query; return an iterator over its rows, for many of them."""
+
+    @abstractmethod
     def run(self, statement, values=()):
         """Run one statement; return the number of rows that it changed."""
 

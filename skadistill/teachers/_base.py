@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill._compat import StrOptions, validate_parameters
+from skadistill._display import HidesContents
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError

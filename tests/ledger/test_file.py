@@ -77,6 +77,70 @@ def test_the_first_format_is_read_forever(tmp_path):
     assert ledger.summary() == summary
 
 
+def test_claims_of_the_first_format_count_as_sent(tmp_path):
+    """It did not say what had been sent: all of it may be billed."""
+    path = tmp_path / "old.sqlite"
+    path.write_bytes((DATA / "ledger_v1.sqlite").read_bytes())
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "INSERT INTO claims VALUES (9, 1, 'elsewhere boot 1 7 7', 0.0, 2, 0.5)"
+        )
+        for key in (b"0" * 16, b"1" * 16):
+            db.execute("INSERT INTO claimed_rows VALUES (1, ?, 9)", (key,))
+    db.close()
+    ledger = LabelLedger(path)
+    (claim,) = ledger.claims()
+    assert (claim["n_rows"], claim["n_sent"]) == (2, 2)
+    cost = ledger.summary()["cost"]
+    assert ledger.free_claims() == 2
+    assert ledger.summary()["n_lost"] == 2
+    assert ledger.summary()["cost"] == pytest.approx(cost + 1.0)
+    new = ledger.claim(row_keys(["new"]), "t", CLASSES)
+    assert ledger.claims()[0]["n_sent"] == 0
+    ledger.release(new)
+    ledger.check()
+
+
+def test_damage_in_the_first_format_is_noticed(tmp_path):
+    """A label that is not one is an error when it is read; the others are read."""
+    path = tmp_path / "old.sqlite"
+    path.write_bytes((DATA / "ledger_v1.sqlite").read_bytes())
+    with sqlite3.connect(path) as db:
+        found = db.execute("SELECT id, label FROM labels WHERE label_set = 1")
+        (first, label), (second, _), *_ = found.fetchall()
+        wrong = np.add(np.frombuffer(label), [5.0, -5.0, 0.0])
+        db.execute("UPDATE labels SET label = ? WHERE id = ?", (wrong, first))
+        db.execute("UPDATE labels SET label = x'00' WHERE id = ?", (second,))
+    db.close()
+    ledger = LabelLedger(path)
+    truth = json.loads((DATA / "ledger_v1.json").read_text())["label_sets"][0]
+    keys = np.array([bytes.fromhex(k) for k in truth["keys"]], dtype="V16")
+    with pytest.raises(LedgerError, match="damaged 2"):
+        ledger.lookup(keys, truth["teacher"], truth["classes"])
+    assert ledger.drop_damaged() == 2
+    known, labels = ledger.lookup(keys, truth["teacher"], truth["classes"])
+    assert known.sum() == len(keys) - 2
+    assert (labels[known] == np.array(truth["labels"])[known]).all()
+    ledger.check()
+
+
+def test_the_second_format_is_read_forever(tmp_path):
+    """A file of format version 2, written when it was new, gives back its labels."""
+    path = tmp_path / "old.sqlite"
+    path.write_bytes((DATA / "ledger_v2.sqlite").read_bytes())
+    truth = json.loads((DATA / "ledger_v2.json").read_text())
+    ledger = LabelLedger(path)
+    ledger.check()
+    keys = row_keys(np.array(truth["rows"]))
+    assert [key.hex() for key in keys.tolist()] == truth["keys"]
+    known, labels = ledger.lookup(keys, truth["teacher"], truth["classes"])
+    assert known.all()
+    np.testing.assert_array_equal(labels, np.array(truth["labels"], dtype=float))
+    known, embeddings = ledger.lookup_embeddings(keys, truth["teacher"])
+    assert embeddings[known].tolist() == truth["embeddings"]
+    assert ledger.summary() == truth["summary"]
+
+
 def test_keys_of_the_first_format_are_made_forever():
     """The rows that the old file knows still have the keys it knows them by."""
     truth = json.loads((DATA / "ledger_v1.json").read_text())

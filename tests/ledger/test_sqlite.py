@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -245,8 +246,26 @@ def test_a_lease_is_renewed_while_rows_are_on_the_wire(path):
     assert ledger.claims() == []
 
 
-def test_a_claim_that_nobody_waits_for_is_not_renewed(path):
-    """Neither one that was dropped, nor one whose thread has ended."""
+def test_a_lease_is_not_renewed_after_its_thread_has_ended(path):
+    """Other processes, which cannot see threads, are granted the rows then."""
+    keys, _ = some_rows(4)
+    ledger = LabelLedger(path, lease=0.3)
+
+    def send():
+        claim = ledger.claim(keys, "t", CLASSES)
+        ledger.sending(claim, keys)
+        return claim
+
+    with ThreadPoolExecutor(1) as pool:
+        claim = pool.submit(send).result()
+    time.sleep(0.8)
+    (listed,) = ledger.claims()
+    assert listed["until"] < datetime.now(UTC)
+    assert ledger.renew(claim)
+
+
+def test_a_claim_that_was_dropped_is_not_renewed(path):
+    """Nobody would record its answers."""
     keys, _ = some_rows(4)
     ledger = LabelLedger(path, lease=0.3)
     claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=1.0)
