@@ -557,11 +557,14 @@ class ActiveDistiller(
             known = KnownAnswers(
                 asked.teacher, self.ledger_, labels.classes, asked.identity
             )
-            state.known = known.find(
+            state.known, refused = known.find(
                 labels.table,
                 labels.pool,
                 with_embeddings=components.objective.needs_embeddings,
             )
+            # Paid once, answered without a label: they fill the budget all the same.
+            labels.drop(refused)
+            state.progress.n_asked += refused.size
 
     def _train(self, state, record):
         """Train the student on every label known; afresh unless warm_start."""

@@ -93,19 +93,24 @@ class KnownAnswers:
 
         Returns
         -------
-        known : ndarray of int of shape (n_known,)
-            Those that the ledger can answer.
+        labeled : ndarray of int of shape (n_labeled,)
+            Rows whose label the ledger holds.
+        unlabeled : ndarray of int of shape (n_unlabeled,)
+            Rows that the teacher answered without a label.
         """
-        found = [np.zeros(0, dtype=bool)]
+        found = [np.zeros((0, 2), dtype=bool)]
         if self.is_new:
-            return rows[:0]
+            return rows[:0], rows[:0]
         for block in table.blocks(rows, len(self.classes)):
             keys = row_keys(block)
-            known, _ = self.ledger.lookup(keys, self.identity, self.classes)
+            known, labels = self.ledger.lookup(keys, self.identity, self.classes)
+            refused = known & np.isnan(labels).any(axis=1)
+            labeled = known & ~refused
             if with_embeddings:
-                known &= self.ledger.lookup_embeddings(keys, self.identity)[0]
-            found.append(known)
-        return rows[np.concatenate(found)]
+                labeled &= self.ledger.lookup_embeddings(keys, self.identity)[0]
+            found.append(np.column_stack([labeled, refused]))
+        labeled, refused = np.concatenate(found).T
+        return rows[labeled], rows[refused]
 
     def seconds_per_row(self):
         """Return how long the teacher took for a row so far, None if unknown.

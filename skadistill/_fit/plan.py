@@ -355,8 +355,8 @@ def make_plan(
     if shares.n_queries:
         embeddings = objective.needs_embeddings
         pool = known.find(labels.table, labels.pool, with_embeddings=embeddings)
-        n_known = pool.size
-        n_known_checks = known.find(labels.table, labels.rows).size
+        checks = known.find(labels.table, labels.rows)
+        n_known, n_known_checks = (sum(map(len, rows)) for rows in (pool, checks))
     n_new = max(0, shares.n_queries - n_known) if uses_known else shares.n_queries
     return Plan(
         n_labeled,
