@@ -2,6 +2,8 @@
 
 import inspect
 
+from sklearn.base import BaseEstimator, is_classifier
+
 from skadistill._display import text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import BaseTeacher
@@ -114,7 +116,9 @@ def as_teacher(
             f"as_teacher received the class {obj.__name__}; pass an instance of it."
         )
     methods = ("predict_proba", "decision_function", "predict")
-    if any(callable(getattr(obj, method, None)) for method in methods):
+    # A stacked classifier has these only once it is fitted.
+    classifier = isinstance(obj, BaseEstimator) and is_classifier(obj)
+    if classifier or any(callable(getattr(obj, method, None)) for method in methods):
         return EstimatorTeacher(obj, **options)
     if callable(obj):
         return FunctionTeacher(obj, **options)

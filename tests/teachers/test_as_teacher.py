@@ -9,18 +9,19 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils._param_validation import InvalidParameterError
 
+from skadistill import ActiveDistiller
 from skadistill.exceptions import (
     TeacherCallError,
     TeacherClassesError,
@@ -422,3 +423,25 @@ def test_a_callable_may_name_its_classes():
     np.testing.assert_allclose(
         declared.ask(X[:1], ["ant", "bee", "cow"]), [[0.7, 0.2, 0.1]]
     )
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        StackingClassifier([("l", LogisticRegression())]),
+        Pipeline([("scale", StandardScaler()), ("s", SVC())]),
+        make_pipeline(StackingClassifier([("l", LogisticRegression())])),
+        GridSearchCV(StackingClassifier([("l", LogisticRegression())]), {}, cv=2),
+    ],
+)
+def test_classifiers_that_show_their_methods_once_fitted(estimator):
+    """An unfitted stack is a teacher, alone, in a pipeline or in a search."""
+    teacher = as_teacher(estimator)
+    assert not teacher.is_fitted
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    y = (rows[:, 0] > 0).astype(int)
+    labels = clone(teacher).fit(rows, y).ask(rows, [0, 1])
+    assert (labels.argmax(axis=1) == y).mean() > 0.8
+    partly = np.where(np.arange(200) < 100, y, -1)
+    distiller = ActiveDistiller(teacher, LogisticRegression(), budget=20)
+    assert distiller.fit(rows, partly).n_queries_ == 20
