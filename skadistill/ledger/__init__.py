@@ -5,7 +5,7 @@ from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._budget import Claim
 from skadistill.ledger._memory import LedgerCopyWarning, MemoryLedger
 from skadistill.ledger._postgres import PostgresLedger
-from skadistill.ledger._sql import LabelLedger
+from skadistill.ledger._sqlite import LabelLedger
 
 __all__ = [
     "BaseLedger",

@@ -2,59 +2,91 @@
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from skadistill.exceptions import BudgetError
+from skadistill.exceptions import BudgetError, LedgerError
 
-__all__ = ["Claim", "affordable_rows", "check_limits"]
+__all__ = ["Claim", "Spending", "check_amount", "check_limits", "grant_rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class Claim:
     """Hold rows that one buyer may pay for, and nobody else meanwhile.
 
+    Rows in none of the three masks got a label meanwhile, or somebody else is
+    paying for them.
+
     Parameters
     ----------
     granted : ndarray of bool of shape (n_samples,)
         Rows to pay for now.
     refused : ndarray of bool of shape (n_samples,)
-        Rows for which the ledger's budget does not suffice. Rows neither granted
-        nor refused got a label meanwhile or are being paid for by somebody else.
+        Rows that the ledger's budget will never pay for: it is spent.
+    waiting : ndarray of bool of shape (n_samples,)
+        Rows that the budget may still pay for: open claims, this one included, have
+        reserved the rest of it and may return some. Claim them again later.
     max_cost_per_row : float or None, default=None
         What one row can cost at most.
     token : object, default=None
-        What the ledger knows the claim by.
+        How the ledger identifies the claim.
+
+    Examples
+    --------
+    >>> from skadistill.ledger import MemoryLedger, row_keys
+    >>> ledger = MemoryLedger(max_rows=1)
+    >>> ledger.claim(row_keys([[0.0], [1.0]]), "teacher", (0, 1)).granted
+    array([ True, False])
     """
 
     granted: np.ndarray
     refused: np.ndarray
+    waiting: np.ndarray
     max_cost_per_row: float | None = None
     token: Any = None
 
 
-def affordable_rows(max_rows, max_cost, *, n_spent, spent, price):
-    """Count the rows that a budget still pays for.
+@dataclass(frozen=True)
+class Spending:
+    """Count what a ledger has spent, and what open claims reserve beyond that.
 
     Parameters
     ----------
+    n_rows, n_reserved : int
+        Rows spent for good, and rows reserved.
+    cost, reserved : float
+        Money spent for good, and money reserved.
+    """
+
+    n_rows: int
+    n_reserved: int
+    cost: float
+    reserved: float
+
+
+def grant_rows(free, price, *, max_rows, max_cost, spending):
+    """Divide the rows that a buyer wants by what the budget says about them.
+
+    Parameters
+    ----------
+    free : ndarray of bool of shape (n_samples,)
+        Rows without a label that nobody is paying for.
+    price : float or None
+        What one row can cost at most.
     max_rows : int or None
         Limit in rows.
     max_cost : float or None
         Limit in money.
-    n_spent : int
-        Rows paid for or reserved.
-    spent : float
-        Money paid or reserved.
-    price : float or None
-        What one row can cost at most.
+    spending : Spending
+        What is spent and reserved.
 
     Returns
     -------
-    n_samples : int or float
-        Whole rows; infinity without a limit.
+    granted, refused, waiting : ndarray of bool of shape (n_samples,)
+        As `Claim` describes them.
 
     Raises
     ------
@@ -63,26 +95,82 @@ def affordable_rows(max_rows, max_cost, *, n_spent, spent, price):
 
     Examples
     --------
-    >>> from skadistill.ledger._budget import affordable_rows
-    >>> affordable_rows(100, 1.0, n_spent=30, spent=0.7, price=0.1)
-    3
+    >>> import numpy as np
+    >>> from skadistill.ledger._budget import Spending, grant_rows
+    >>> granted, refused, waiting = grant_rows(
+    ...     np.ones(4, dtype=bool), 0.1, max_rows=None, max_cost=1.0,
+    ...     spending=Spending(n_rows=5, n_reserved=2, cost=0.5, reserved=0.2))
+    >>> int(granted.sum()), int(refused.sum()), int(waiting.sum())
+    (3, 0, 1)
     """
-    n_samples = math.inf if max_rows is None else max(0, max_rows - n_spent)
-    if max_cost is None:
-        return n_samples
-    if price is None:
-        raise BudgetError(
-            f"the ledger has max_cost={max_cost:g} but the teacher names no price; set "
-            "its cost_per_row, or limit the ledger by max_rows."
-        )
-    if price == 0:
-        return n_samples
-    # 0.3 / 0.1 is 2.999...: round away the last bits before cutting.
-    return min(n_samples, max(0, math.floor(round((max_cost - spent) / price, 9))))
+    check_limits(max_rows, max_cost)
+    now = ever = math.inf
+    if max_rows is not None:
+        # Even if every claim is released, no more rows than these are left.
+        ever = max(0, max_rows - spending.n_rows)
+        now = max(0, ever - spending.n_reserved)
+    if max_cost is not None:
+        if price is None:
+            raise BudgetError(
+                f"the ledger has max_cost={max_cost:g} but the teacher names no price; "
+                "set its cost_per_row, or limit the ledger by max_rows."
+            )
+        left = float(max_cost) - spending.cost
+        now = min(now, _n_affordable(left - spending.reserved, price))
+        # Rows cost their price at most: as long as one can be paid for, more may
+        # turn out to be affordable.
+        if _n_affordable(left, price) == 0:
+            ever = 0
+    rank = np.cumsum(free)
+    granted = free & (rank <= now)
+    refused = free & ~granted & (rank > ever)
+    return granted, refused, free & ~granted & ~refused
+
+
+def check_amount(value, name, error=LedgerError):
+    """Return an amount of money or of seconds as a float.
+
+    Every amount that enters a ledger passes here: databases store what they do not
+    know, such as numpy's numbers, as bytes, which count as nothing in a sum.
+
+    Parameters
+    ----------
+    value : int, float, Decimal, Fraction or numpy number
+        The amount.
+    name : str
+        What it is, for the message.
+    error : type, default=LedgerError
+        What is raised.
+
+    Returns
+    -------
+    amount : float
+        Finite and at least 0.
+
+    Raises
+    ------
+    LedgerError
+        If it is a text, a bool, NaN, infinite or negative.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> from skadistill.ledger._budget import check_amount
+    >>> check_amount(Decimal("0.25"), "cost")
+    0.25
+    """
+    number = isinstance(value, Real | Decimal) and not isinstance(value, bool)
+    try:
+        amount = float(value) if number else math.nan
+    except (ArithmeticError, ValueError):  # a signaling NaN; too large for a float
+        amount = math.nan
+    if not 0 <= amount < math.inf:
+        raise error(f"{name} is {value!r}; pass a finite number, at least 0.")
+    return amount
 
 
 def check_limits(max_rows, max_cost):
-    """Refuse limits that are no amounts.
+    """Raise an error if limits are not amounts.
 
     Parameters
     ----------
@@ -94,16 +182,23 @@ def check_limits(max_rows, max_cost):
     Raises
     ------
     BudgetError
-        If one is negative, not a number, or rows are not whole.
+        If one is negative, not a finite number, or rows are not whole.
     """
-    for name, value, kind, noun in (
-        ("max_rows", max_rows, Integral, "a whole number of rows"),
-        ("max_cost", max_cost, Real, "an amount of money"),
-    ):
-        if value is None:
-            continue
-        number = isinstance(value, kind) and not isinstance(value, bool)
-        if not number or not float(value) >= 0:
+    if max_rows is not None:
+        whole = isinstance(max_rows, Integral) and not isinstance(max_rows, bool)
+        if not whole or max_rows < 0:
             raise BudgetError(
-                f"{name} is {value!r}; pass {noun}, at least 0, or None for no limit."
+                f"max_rows is {max_rows!r}; pass a whole number of rows, at least 0, "
+                "or None for no limit."
             )
+    if max_cost is not None:
+        check_amount(max_cost, "max_cost", BudgetError)
+
+
+def _n_affordable(money, price):
+    """Count the rows that an amount of money pays for; infinity if they are free."""
+    if price == 0:
+        return math.inf
+    # 0.3 / 0.1 is 2.999...: round away the last bits before cutting.
+    n_rows = round(money / price, 9)
+    return n_rows if math.isinf(n_rows) else max(0, math.floor(n_rows))

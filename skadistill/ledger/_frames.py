@@ -4,10 +4,20 @@ import json
 
 import numpy as np
 
+from skadistill._optional import require
 from skadistill._rows._keys import KEY_DTYPE
 from skadistill.exceptions import LedgerError
+from skadistill.ledger._budget import check_amount
+from skadistill.ledger._catalog import (
+    all_rows,
+    damaged,
+    plain_classes,
+    stored_classes,
+)
+from skadistill.ledger._checks import check_classes, not_probabilities
+from skadistill.ledger._contents import EMBEDDING, LABEL, unsealed
 
-__all__ = ["COLUMNS", "calls_in", "import_pandas", "table_of"]
+__all__ = ["COLUMNS", "calls_in", "table_of"]
 
 #: What each row of the table says.
 COLUMNS = (
@@ -23,64 +33,74 @@ COLUMNS = (
 )
 
 _QUERY = """
-SELECT labels.key, identity, classes, label, embedding, payment,
+SELECT labels.key, label_set, label, embedding, payment,
        at, payments.cost / n_rows, payments.seconds / n_rows
 FROM labels
 JOIN label_sets ON label_sets.id = label_set
-JOIN teachers ON teachers.id = label_sets.teacher
 JOIN payments ON payments.id = payment
 LEFT JOIN embeddings
-    ON embeddings.teacher = teachers.id AND embeddings.key = labels.key
+    ON embeddings.teacher = label_sets.teacher AND embeddings.key = labels.key
 ORDER BY labels.id
 """
 
 
-def import_pandas():
-    """Import pandas, or say what needs it.
-
-    Returns
-    -------
-    pandas : module
-        The library.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import pandas
-    except ImportError:
-        raise ImportError(
-            "a ledger as a table needs pandas, which is not installed; run `pip "
-            "install pandas` (and pyarrow for Parquet)."
-        ) from None
-    return pandas
-
-
 def table_of(db):
-    """Read a whole ledger into a frame, one row a label.
+    """Read a whole ledger into a frame with one row per label.
 
     Parameters
     ----------
-    db : sqlite3.Connection
-        An open ledger.
+    db : Transaction
+        On an open ledger.
 
     Returns
     -------
     frame : DataFrame
         With the columns `COLUMNS`, in the order in which the labels were paid for.
+
+    Raises
+    ------
+    LedgerError
+        If a label or an embedding is damaged.
     """
-    pandas = import_pandas()
-    frame = pandas.DataFrame(db.execute(_QUERY).fetchall(), columns=list(COLUMNS))
+    pandas = require("pandas", "pandas")
+    teachers = {t["id"]: t for t in all_rows(db, "teachers")}
+    label_sets = {s["id"]: s for s in all_rows(db, "label_sets")}
+    names = ("key", "set", "label", "embedding", "call", "paid_at", "cost", "seconds")
+    frame = pandas.DataFrame(db.rows(_QUERY), columns=list(names))
+    frame["embedding"] = frame["embedding"].astype(object)
+    labels, embeddings = [None] * len(frame), [None] * len(frame)
+    for number, rows in frame.groupby("set").indices.items():
+        label_set = label_sets[number]
+        teacher = teachers[label_set["teacher"]]
+        n_classes = len(stored_classes(label_set))
+        _fill(labels, frame, "label", rows, number, n_classes, LABEL)
+        given = rows[frame["embedding"].notna().to_numpy()[rows]]
+        width = teacher["n_dims"] or 0
+        _fill(embeddings, frame, "embedding", given, teacher["id"], width, EMBEDDING)
+    of_row = [label_sets[number] for number in frame["set"]]
+    frame["teacher"] = [teachers[s["teacher"]]["identity"] for s in of_row]
+    frame["classes"] = [s["classes"] for s in of_row]
     frame["key"] = [key.hex() for key in frame["key"]]
-    frame["label"] = [np.frombuffer(blob, "<f8") for blob in frame["label"]]
-    frame["embedding"] = pandas.Series(
-        [None if b is None else np.frombuffer(b, "<f4") for b in frame["embedding"]],
-        dtype=object,
-    )
+    frame["label"] = pandas.Series(labels, dtype=object)
+    frame["embedding"] = pandas.Series(embeddings, dtype=object)
     frame["paid_at"] = pandas.to_datetime(frame["paid_at"], unit="s", utc=True)
-    return frame
+    return frame[list(COLUMNS)]
+
+
+def _fill(values, frame, column, rows, owner, n_columns, dtype):
+    """Read what a column holds in some rows under one owner."""
+    if not len(rows):
+        return
+    keys = np.array(frame["key"].iloc[rows].tolist(), KEY_DTYPE)
+    blobs = frame[column].iloc[rows].tolist()
+    numbers, bad = unsealed(owner, keys, blobs, n_columns, dtype)
+    if len(bad):
+        raise damaged(
+            f"the {column} under the key {keys[bad[0]].tobytes().hex()} differs from "
+            "its checksum"
+        )
+    for row, value in zip(rows, numbers, strict=True):
+        values[row] = value
 
 
 def calls_in(frame):
@@ -94,37 +114,88 @@ def calls_in(frame):
     Yields
     ------
     call : dict
-        ``teacher``, ``classes``, ``keys``, ``labels``, ``embeddings`` (None where a
-        row has none), ``at``, ``cost`` and ``seconds`` (of one row).
+        ``teacher``, ``classes``, ``keys``, ``labels``, ``embeddings`` (None for a
+        row without one), ``at``, ``cost`` and ``seconds`` (of one row).
 
     Raises
     ------
     LedgerError
-        If a column is missing or holds something else.
+        If a column is missing or a row holds something else; the message names it.
     """
-    missing = [name for name in COLUMNS if name not in frame.columns]
+    missing = [name for name in COLUMNS if name not in getattr(frame, "columns", ())]
     if missing:
         raise LedgerError(
             f"the frame lacks the columns {', '.join(map(repr, missing))}; pass one "
             "that LabelLedger.to_frame or to_parquet made."
         )
-    pandas = import_pandas()
-    together = ["teacher", "classes", "call"]
-    for (teacher, classes, _), rows in frame.groupby(together, sort=False):
-        first = rows.iloc[0]
-        try:
-            yield {
-                "teacher": teacher,
-                "classes": json.loads(classes),
-                "keys": np.array([bytes.fromhex(k) for k in rows["key"]], KEY_DTYPE),
-                "labels": np.array(rows["label"].tolist(), dtype=np.float64),
-                "embeddings": rows["embedding"].tolist(),
-                "at": pandas.Timestamp(first["paid_at"]).timestamp(),
-                "cost": float(first["cost"]),
-                "seconds": float(first["seconds"]),
-            }
-        except (TypeError, ValueError) as error:
+    frame = frame[list(COLUMNS)].reset_index(drop=True)
+    rows = [_checked_row(i, *row) for i, row in enumerate(frame.to_numpy(object))]
+    calls: dict[tuple, list] = {}
+    for row in rows:
+        # Costs are compared, too: an edited frame may give each row its own.
+        together = ("teacher", "classes", "call", "at", "cost", "seconds", "n_dims")
+        calls.setdefault(tuple(row[name] for name in together), []).append(row)
+    for same in calls.values():
+        first = same[0]
+        yield {
+            "teacher": first["teacher"],
+            "classes": first["classes"],
+            "keys": np.array([row["key"] for row in same], KEY_DTYPE),
+            "labels": np.array([row["label"] for row in same]),
+            "embeddings": [row["embedding"] for row in same],
+            "at": first["at"],
+            "cost": first["cost"],
+            "seconds": first["seconds"],
+        }
+
+
+def _checked_row(
+    i, key, teacher, classes, label, embedding, call, paid_at, cost, seconds
+):
+    """Convert one row of a frame; name it in the error if it cannot be."""
+    pandas = require("pandas", "pandas")
+    try:
+        if not isinstance(teacher, str):
+            raise LedgerError(f"the teacher is {teacher!r}, which is not a text")
+        if not isinstance(key, str) or len(bytes.fromhex(key)) != KEY_DTYPE.itemsize:
+            raise LedgerError(f"the key is {key!r}, which is not one of row_keys")
+        listed = json.loads(classes)
+        if not isinstance(listed, list):
+            raise LedgerError(f"the classes are {classes!r}, which is not a JSON list")
+        columns = check_classes(np.array(listed, dtype=object))
+        plain_classes(columns)
+        numbers = np.array(label, dtype=np.float64)
+        if numbers.shape != (len(columns),):
             raise LedgerError(
-                f"a row of the frame under the teacher {teacher!r} cannot be read "
-                f"({error}); pass a frame that LabelLedger.to_frame or to_parquet made."
-            ) from error
+                f"the label has shape {numbers.shape} for {len(columns)} classes"
+            )
+        if not_probabilities(numbers[np.newaxis])[0]:
+            raise LedgerError(
+                f"the label is {numbers.tolist()}, which is neither probabilities nor "
+                "all NaN"
+            )
+        if embedding is not None and not np.isscalar(embedding):
+            embedding = np.array(embedding, dtype=np.float32)
+            if embedding.ndim != 1 or not np.isfinite(embedding).all():
+                raise LedgerError("the embedding is not a list of finite numbers")
+        elif embedding is not None and not pandas.isna(embedding):
+            raise LedgerError(f"the embedding is {embedding!r}")
+        else:
+            embedding = None
+        return {
+            "teacher": teacher,
+            "classes": columns,
+            "key": bytes.fromhex(key),
+            "label": numbers,
+            "embedding": embedding,
+            "n_dims": None if embedding is None else len(embedding),
+            "call": call,
+            "at": check_amount(pandas.Timestamp(paid_at).timestamp(), "paid_at"),
+            "cost": check_amount(cost, "the cost"),
+            "seconds": check_amount(seconds, "seconds"),
+        }
+    except (LedgerError, TypeError, ValueError, OverflowError) as error:
+        raise LedgerError(
+            f"row {i} of the frame cannot be read: {str(error).rstrip('.')}; pass a "
+            "frame that LabelLedger.to_frame or to_parquet made."
+        ) from error

@@ -5,18 +5,16 @@ import os
 import threading
 import uuid
 import warnings
+import weakref
+from datetime import UTC, datetime
 
 import numpy as np
 
-from skadistill._rows._keys import KEY_DTYPE
-from skadistill.ledger._base import (
-    NO_COUNTS,
-    BaseLedger,
-    check_width,
-    column_order,
-    total_summary,
-)
-from skadistill.ledger._budget import Claim, affordable_rows, check_limits
+from skadistill.ledger._base import BaseLedger
+from skadistill.ledger._budget import Claim, Spending, check_limits, grant_rows
+from skadistill.ledger._checks import check_width
+from skadistill.ledger._counts import NO_COUNTS, column_order, total_summary
+from skadistill.ledger._keyed_array import KeyedArray
 
 __all__ = ["LedgerCopyWarning", "MemoryLedger"]
 
@@ -27,50 +25,17 @@ class LedgerCopyWarning(RuntimeWarning):
     """A ledger in memory is a copy in another process; what it learns stays there."""
 
 
-class _KeyedArray:
-    """Rows of numbers under keys, in the order in which they came."""
+class _OpenClaim:
+    """Rows that one thread is paying for."""
 
-    def __init__(self, n_columns, dtype=np.float64):
-        self.place: dict[bytes, int] = {}
-        self.rows = np.empty((16, n_columns), dtype)
-
-    @property
-    def n_columns(self):
-        return self.rows.shape[1]
-
-    def positions(self, keys):
-        """Return the position of each key, -1 where there is none."""
-        place = self.place
-        return np.array([place.get(k, -1) for k in keys.tolist()], dtype=np.intp)
-
-    def add(self, keys, rows):
-        """Append the rows of keys that are new."""
-        new: dict[bytes, int] = {}
-        for i, key in enumerate(keys.tolist()):
-            if key not in self.place:
-                new.setdefault(key, i)
-        start = len(self.place)
-        if start + len(new) > len(self.rows):
-            size = max(2 * len(self.rows), start + len(new))
-            grown = np.empty((size, self.n_columns), self.rows.dtype)
-            grown[:start] = self.rows[:start]
-            self.rows = grown
-        self.rows[start : start + len(new)] = rows[list(new.values())]
-        # Last, so that a fault above leaves no key without its row.
-        self.place.update((key, start + j) for j, key in enumerate(new))
-
-    def contents(self):
-        """Return copies of keys and rows, in their order."""
-        keys = np.array(list(self.place), dtype=KEY_DTYPE)
-        return keys, self.rows[: len(self.place)].copy()
-
-    @classmethod
-    def holding(cls, keys, rows):
-        """Make a shelf of keys and rows, which become its own."""
-        shelf = cls(0)
-        shelf.place = {key: i for i, key in enumerate(keys.tolist())}
-        shelf.rows = rows
-        return shelf
+    def __init__(self, claim, question, keys):
+        self.claim = weakref.ref(claim)
+        self.question = question
+        self.keys = keys
+        self.price = claim.max_cost_per_row or 0.0
+        self.sent: set[bytes] = set()
+        self.thread = threading.current_thread()
+        self.since = datetime.now(UTC)
 
 
 class MemoryLedger(BaseLedger):
@@ -113,12 +78,14 @@ class MemoryLedger(BaseLedger):
         check_limits(max_rows, max_cost)
         self.max_rows = max_rows
         self.max_cost = max_cost
-        self._labels = {}  # (teacher_id, set of classes): (order of classes, shelf)
-        self._embeddings = {}  # teacher_id: shelf
+        # (teacher_id, set of classes): (order of classes, labels and cost per row)
+        self._labels = {}
+        self._embeddings = {}  # teacher_id: table
         self._counts = {}
-        self._claims = {}  # token: ((teacher_id, set of classes), keys, price)
+        self._claims: dict[int, _OpenClaim] = {}
+        self._lost = {}  # claim: (teacher_id, keys, price)
         self._tokens = itertools.count()
-        self._home = _here()
+        self._process = _this_process()
         self._warned = False
         self._lock = threading.RLock()
 
@@ -130,15 +97,15 @@ class MemoryLedger(BaseLedger):
                 "max_rows": self.max_rows,
                 "max_cost": self.max_cost,
                 "labels": [
-                    (teacher_id, classes, *shelf.contents())
-                    for (teacher_id, _), (classes, shelf) in self._labels.items()
+                    (teacher_id, classes, *table.contents())
+                    for (teacher_id, _), (classes, table) in self._labels.items()
                 ],
                 "embeddings": [
-                    (teacher_id, *shelf.contents())
-                    for teacher_id, shelf in self._embeddings.items()
+                    (teacher_id, *table.contents())
+                    for teacher_id, table in self._embeddings.items()
                 ],
                 "counts": {k: dict(v) for k, v in self._counts.items()},
-                "home": self._home,
+                "process": self._process,
                 "warned": self._warned,
             }
 
@@ -148,11 +115,11 @@ class MemoryLedger(BaseLedger):
         )
         for teacher_id, classes, keys, rows in state["labels"]:
             question = (teacher_id, frozenset(classes))
-            self._labels[question] = (tuple(classes), _KeyedArray.holding(keys, rows))
+            self._labels[question] = (tuple(classes), KeyedArray.holding(keys, rows))
         for teacher_id, keys, rows in state["embeddings"]:
-            self._embeddings[teacher_id] = _KeyedArray.holding(keys, rows)
+            self._embeddings[teacher_id] = KeyedArray.holding(keys, rows)
         self._counts = {k: dict(v) for k, v in state["counts"].items()}
-        self._home, self._warned = tuple(state["home"]), state["warned"]
+        self._process, self._warned = tuple(state["process"]), state["warned"]
 
     def __repr__(self):
         summary = self.summary()
@@ -163,12 +130,12 @@ class MemoryLedger(BaseLedger):
 
     def _warn_if_copied(self):
         """Warn once, before anything is paid, if this is a copy elsewhere."""
-        if self._home != _here() and not self._warned:
+        if self._process != _this_process() and not self._warned:
             self._warned = True
             warnings.warn(
-                "This MemoryLedger is a copy in another process than its original's, "
-                f"with {len(self)} labels: what is paid here is not remembered there, "
-                "so rows can be paid for again; share a ledger on disk between "
+                "this MemoryLedger is a copy, in another process than its original, of "
+                f"{len(self)} labels: what is paid here is not remembered there, so "
+                "rows can be paid for again; share a ledger on disk between "
                 "processes, or use joblib's threading backend.",
                 LedgerCopyWarning,
                 stacklevel=4,
@@ -181,20 +148,22 @@ class MemoryLedger(BaseLedger):
             found = self._labels.get((teacher_id, frozenset(classes)))
             if found is None:
                 return np.zeros(len(keys), dtype=bool), labels
-            stored, shelf = found
-            where = shelf.positions(keys)
-            known = where >= 0
-            labels[known] = shelf.rows[where[known]][:, column_order(stored, classes)]
+            stored, table = found
+            positions = table.positions(keys)
+            known = positions >= 0
+            labels[known] = table.rows[positions[known]][
+                :, column_order(stored, classes)
+            ]
         return known, labels
 
     def _find_embeddings(self, keys, teacher_id):
         self._warn_if_copied()
         with self._lock:
-            shelf = self._embeddings.get(teacher_id, _KeyedArray(0, np.float32))
-            where = shelf.positions(keys)
+            table = self._embeddings.get(teacher_id, KeyedArray(0, np.float32))
+            where = table.positions(keys)
             known = where >= 0
-            embeddings = np.empty((len(keys), shelf.n_columns), np.float32)
-            embeddings[known] = shelf.rows[where[known]]
+            embeddings = np.empty((len(keys), table.n_columns), np.float32)
+            embeddings[known] = table.rows[where[known]]
         return known, embeddings
 
     def _store(
@@ -203,29 +172,40 @@ class MemoryLedger(BaseLedger):
         self._warn_if_copied()
         with self._lock:
             if embeddings is not None:
-                self._shelve_embeddings(keys, teacher_id, embeddings)
-            stored, shelf = self._labels.setdefault(
-                (teacher_id, frozenset(classes)), (classes, _KeyedArray(len(classes)))
+                self._add_embeddings(keys, teacher_id, embeddings)
+            stored, table = self._labels.setdefault(
+                (teacher_id, frozenset(classes)),
+                (classes, KeyedArray(len(classes) + 1)),
             )
-            shelf.add(keys, labels[:, column_order(classes, stored)])
+            answered = ~np.isnan(labels).all(axis=1)
+            # A label replaces an answer without one.
+            positions = table.positions(keys)
+            there = np.flatnonzero((positions >= 0) & answered)
+            without = np.isnan(table.rows[positions[there], 0])
+            table.drop(keys[there[without]].tolist())
+            costs = np.full((len(keys), 1), cost / max(1, len(keys)))
+            table.add(
+                keys, np.hstack([labels[:, column_order(classes, stored)], costs])
+            )
+            if claim is not None:
+                self._take_from_claim(claim.token, keys.tolist())
             self._count(
                 teacher_id, n_paid=len(keys), n_calls=1, cost=cost, seconds=seconds
             )
-            self._let_go(claim, keys.tolist())
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
         self._warn_if_copied()
         with self._lock:
-            self._shelve_embeddings(keys, teacher_id, embeddings)
+            self._add_embeddings(keys, teacher_id, embeddings)
             self._count(teacher_id, n_calls=1, cost=cost, seconds=seconds)
 
-    def _shelve_embeddings(self, keys, teacher_id, embeddings):
+    def _add_embeddings(self, keys, teacher_id, embeddings):
         """Keep the embeddings of new keys."""
-        shelf = self._embeddings.setdefault(
-            teacher_id, _KeyedArray(embeddings.shape[1], np.float32)
+        table = self._embeddings.setdefault(
+            teacher_id, KeyedArray(embeddings.shape[1], np.float32)
         )
-        check_width(embeddings, shelf.n_columns, teacher_id)
-        shelf.add(keys, embeddings)
+        check_width(embeddings, table.n_columns, teacher_id)
+        table.add(keys, embeddings)
 
     def _count(self, teacher_id, **amounts):
         """Add amounts to what is counted for a teacher."""
@@ -237,55 +217,168 @@ class MemoryLedger(BaseLedger):
         self._warn_if_copied()
         question = (teacher_id, frozenset(classes))
         with self._lock:
+            self._end_abandoned(question, set(keys.tolist()))
             known, _ = self._find(keys, teacher_id, classes)
             claimed = {
                 key
-                for where, claim_keys, _ in self._claims.values()
-                if where == question
-                for key in claim_keys
+                for open_claim in self._claims.values()
+                if open_claim.question == question
+                for key in open_claim.keys
             }
             free = ~known & [key not in claimed for key in keys.tolist()]
-            granted = free & (np.cumsum(free) <= self._affordable(price))
+            granted, refused, waiting = grant_rows(
+                free,
+                price,
+                max_rows=self.max_rows,
+                max_cost=self.max_cost,
+                spending=self._spending(),
+            )
             token = next(self._tokens)
-            held = set(keys[granted].tolist())
-            self._claims[token] = (question, held, price or 0.0)
-        return Claim(granted, free & ~granted, price, token)
+            claim = Claim(granted, refused, waiting, price, token)
+            if granted.any():
+                self._claims[token] = _OpenClaim(
+                    claim, question, set(keys[granted].tolist())
+                )
+        return claim
 
-    def _affordable(self, price):
-        """Count the rows that the budget still pays for, those reserved apart."""
+    def _end_abandoned(self, question, keys):
+        """End claims that nobody will come back to.
+
+        Those that nothing refers to, those of threads that have ended, and those of
+        this thread on rows that it claims again, which an interrupt has kept it from
+        releasing.
+        """
+        here = threading.current_thread()
+        for token, held in list(self._claims.items()):
+            again = held.thread is here and held.question == question
+            if (
+                held.claim() is None
+                or not held.thread.is_alive()
+                or (again and not keys.isdisjoint(held.keys))
+            ):
+                self._lose(token)
+
+    def _lose(self, token):
+        """End a claim; count the rows that it had sent as lost."""
+        held = self._claims.pop(token)
+        sent = held.sent & held.keys
+        if sent:
+            teacher_id = held.question[0]
+            self._lost[token] = teacher_id, sent, held.price
+            self._count(teacher_id, n_lost=len(sent), cost=len(sent) * held.price)
+        return len(held.keys)
+
+    def _recover(self, token, keys=None):
+        """Take back what was counted as lost; return the number of rows."""
+        if token not in self._lost:
+            return 0
+        teacher_id, lost, price = self._lost[token]
+        back = set(lost) if keys is None else lost.intersection(keys)
+        lost.difference_update(back)
+        self._count(teacher_id, n_lost=-len(back), cost=-len(back) * price)
+        return len(back)
+
+    def _spending(self):
         summary = self.summary()
-        reserved = [(len(keys), price) for _, keys, price in self._claims.values()]
-        return affordable_rows(
-            self.max_rows,
-            self.max_cost,
-            n_spent=summary["n_paid"] + sum(n for n, _ in reserved),
-            spent=summary["cost"] + sum(n * price for n, price in reserved),
-            price=price,
+        held = [(len(claim.keys), claim.price) for claim in self._claims.values()]
+        return Spending(
+            n_rows=summary["n_paid"] + summary["n_lost"],
+            n_reserved=sum(n for n, _ in held),
+            cost=summary["cost"],
+            reserved=sum(n * price for n, price in held),
         )
 
-    def _let_go(self, claim, keys):
-        """Take answered rows out of their claim."""
-        if claim is not None and claim.token in self._claims:
-            held = self._claims[claim.token][1]
-            held.difference_update(keys)
-            if not held:
-                del self._claims[claim.token]
+    def _take_from_claim(self, token, keys):
+        """Remove answered rows from their claim."""
+        if token not in self._claims:
+            self._recover(token, keys)
+            return
+        held = self._claims[token].keys
+        held.difference_update(keys)
+        if not held:
+            del self._claims[token]
+
+    def _send(self, claim, keys):
+        keys = keys.tolist()
+        with self._lock:
+            held = self._claims.get(claim.token)
+            if held is None:
+                return np.zeros(len(keys), dtype=bool)
+            held.sent.update(held.keys.intersection(keys))
+            return np.array([key in held.keys for key in keys], dtype=bool)
+
+    def _renew(self, claim):
+        with self._lock:
+            return claim.token in self._claims
 
     def _end(self, claim, fault, cost, seconds):
         with self._lock:
-            ended = self._claims.pop(claim.token, None)
-            if ended is not None and fault is not None:
-                (teacher_id, _), keys, _ = ended
-                self._count(teacher_id, n_failed=len(keys), cost=cost, seconds=seconds)
+            if claim.token in self._claims:
+                ended = self._claims.pop(claim.token)
+                teacher_id, n_rows = ended.question[0], len(ended.keys)
+            elif claim.token in self._lost:
+                teacher_id = self._lost[claim.token][0]
+                n_rows = self._recover(claim.token)
+            else:
+                return
+            if fault is not None and n_rows:
+                self._count(teacher_id, n_failed=n_rows, cost=cost, seconds=seconds)
+
+    def _open_claims(self):
+        with self._lock:
+            return [
+                {
+                    "owner": held.thread.name,
+                    "teacher": held.question[0],
+                    "n_rows": len(held.keys),
+                    "n_sent": len(held.sent & held.keys),
+                    "since": held.since,
+                    "until": None,
+                }
+                for held in self._claims.values()
+            ]
+
+    def _free(self, owner):
+        with self._lock:
+            return sum(
+                self._lose(token)
+                for token, held in list(self._claims.items())
+                if owner in (None, held.thread.name)
+            )
+
+    def _write_off(self, teacher_id):
+        n_rows, cost = 0, 0.0
+        with self._lock:
+            for token, (owner, keys, price) in list(self._lost.items()):
+                if teacher_id in (None, owner):
+                    n_rows, cost = n_rows + len(keys), cost + len(keys) * price
+                    self._recover(token)
+                    del self._lost[token]
+        return n_rows, cost
+
+    def _forget(self, teacher_id):
+        with self._lock:
+            return sum(
+                table.drop(_keys_without_label(table))
+                for (owner, _), (_, table) in self._labels.items()
+                if teacher_id in (None, owner)
+            )
+
+    def _questions(self):
+        with self._lock:
+            return [
+                (teacher_id, classes)
+                for (teacher_id, _), (classes, _) in self._labels.items()
+            ]
+
+    def _costs(self, keys, teacher_id, classes):
+        with self._lock:
+            _, table = self._labels[teacher_id, frozenset(classes)]
+            return table.rows[table.positions(keys), -1]
 
     def __len__(self):
         """Return the number of labels, one per teacher, set of classes and row."""
-        with self._lock:
-            return sum(len(shelf.place) for _, shelf in self._labels.values())
-
-    def __bool__(self):
-        # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
-        return True
+        return self.summary()["n_labels"]
 
     def summary(self):
         """Sum up what was paid.
@@ -293,19 +386,29 @@ class MemoryLedger(BaseLedger):
         Returns
         -------
         summary : dict
-            As `BaseLedger.summary` says; ``n_lost`` is 0, as nobody survives to see
-            it.
+            As `BaseLedger.summary` says.
         """
         with self._lock:
             teachers = {
                 teacher_id: {**NO_COUNTS, **counts}
                 for teacher_id, counts in self._counts.items()
             }
-            for (teacher_id, _), (_, shelf) in self._labels.items():
-                teachers[teacher_id]["n_labels"] += len(shelf.place)
+            for (teacher_id, _), (_, table) in self._labels.items():
+                n_without = len(_keys_without_label(table))
+                teachers[teacher_id]["n_no_label"] += n_without
+                teachers[teacher_id]["n_labels"] += len(table.position) - n_without
         return total_summary(teachers)
 
 
-def _here():
+def _keys_without_label(table):
+    """List the keys that were answered without a label."""
+    without = np.isnan(table.rows[: len(table.position), 0])
+    if not without.any():
+        return []
+    keys = list(table.position)
+    return [keys[i] for i in np.flatnonzero(without)]
+
+
+def _this_process():
     """Name this process; the process id alone is used again, and survives a fork."""
     return (_PROCESS, os.getpid())

@@ -1,8 +1,4 @@
-"""The ledger in a PostgreSQL database: one for a team.
-
-The statements are those of `LabelLedger`; this file makes the tables, runs
-transactions and speaks SQLite's few dialect words to PostgreSQL.
-"""
+"""The ledger in a PostgreSQL database: one for a team."""
 
 import contextlib
 import os
@@ -10,24 +6,19 @@ import re
 import weakref
 from typing import Any
 
+from skadistill._optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._budget import check_limits
-from skadistill.ledger._sql import LabelLedger
-from skadistill.ledger._sqlite import FORMAT_VERSION, SCHEMA
+from skadistill.ledger._catalog import check_catalog
+from skadistill.ledger._migrate import FORMAT_VERSION, migrate
+from skadistill.ledger._sql import SqlLedger
+from skadistill.ledger._tables import POSTGRESQL, create_tables
+from skadistill.ledger._transaction import Transaction
 
 __all__ = ["PostgresLedger"]
 
-_DIALECT = {
-    r"\s*--.*": "",
-    r"INTEGER PRIMARY KEY( AUTOINCREMENT)?": "INTEGER GENERATED ALWAYS AS IDENTITY "
-    "PRIMARY KEY",
-    r"\bREAL\b": "DOUBLE PRECISION",
-    r"\bBLOB\b": "BYTEA",
-    r" WITHOUT ROWID": "",
-}
 
-
-class PostgresLedger(LabelLedger):
+class PostgresLedger(SqlLedger):
     """Remember paid labels in a PostgreSQL database, for a team.
 
     The same as `LabelLedger`, for processes on many machines: what one paid is free
@@ -37,19 +28,21 @@ class PostgresLedger(LabelLedger):
     Parameters
     ----------
     url : str
-        As SQLAlchemy writes it: ``postgresql+psycopg://user@host/database``. Leave
-        the password to ``PGPASSWORD`` or a password file: a pickle holds the URL.
+        ``postgresql://user@host/database``, or with a driver as SQLAlchemy writes it.
+        Leave the password to ``PGPASSWORD`` or a password file: a pickle holds the
+        URL.
     schema : str, default="skadistill"
-        The schema of the database that holds the tables; made where it is missing.
+        The schema of the database that holds the tables; created if missing.
         Each schema is a ledger of its own.
     max_rows : int or None, default=None
         Rows that may be paid for in the ledger's whole life, all teachers together.
         None: no limit.
     max_cost : float or None, default=None
         Money that may be paid; needs teachers that name a price. None: no limit.
-    lease : float, default=3600.0
-        Seconds after which rows claimed by a process on another machine are taken
-        for lost. Those of a dead process on this machine are so at once.
+    lease : float, default=300.0
+        Seconds, by the database's clock, after which claimed rows are free again
+        unless the claim is renewed, as it is while a teacher is being called. Claims
+        of a process or a thread of this machine that has exited end at once.
 
     Raises
     ------
@@ -58,7 +51,7 @@ class PostgresLedger(LabelLedger):
     LedgerError
         If the database cannot be used, or the schema is from another release.
     BudgetError
-        If a limit is no amount.
+        If a limit is not an amount.
 
     See Also
     --------
@@ -66,45 +59,49 @@ class PostgresLedger(LabelLedger):
 
     Notes
     -----
-    Needs ``pip install skadistill[postgres]``. Writers of one ledger take turns, as
+    Needs ``pip install "skadistill[postgres]"``. Writers of one ledger take turns, as
     with a file; readers do not wait.
 
     Examples
     --------
     >>> from skadistill.ledger import PostgresLedger
-    >>> url = "postgresql+psycopg://labels@db.example.org/labels"
+    >>> url = "postgresql://labels@db.example.org/labels"
     >>> ledger = PostgresLedger(url, max_cost=500.0)  # doctest: +SKIP
     """
 
     def __init__(
-        self, url, schema="skadistill", *, max_rows=None, max_cost=None, lease=3600.0
+        self, url, schema="skadistill", *, max_rows=None, max_cost=None, lease=300.0
     ):
         check_limits(max_rows, max_cost)
         self.url = url
         self.schema = schema
         self.max_rows = max_rows
         self.max_cost = max_cost
-        self.lease = lease
-        self._file = _Database(url, schema)
-        self._file.set_up()
+        self._set_up(lease)
+        self._database = _Database(url, schema)
+        self._database.set_up()
 
     def __repr__(self):
-        shown = _sqlalchemy().make_url(self.url).render_as_string(hide_password=True)
+        shown = (
+            require("sqlalchemy", "postgres")
+            .make_url(self.url)
+            .render_as_string(hide_password=True)
+        )
         return f"PostgresLedger({shown!r}, {self.schema!r})"
 
-    def check(self):
-        """Count the labels.
+    def close(self):
+        """Close this process's connections; they are opened again when needed."""
+        self._database.close()
 
-        Raises
-        ------
-        LedgerError
-            If one is missing.
-        """
-        super().check()
+    def _transaction(self, *, write):
+        return self._database.transaction(write=write)
+
+    def _check_storage(self, db):
+        """PostgreSQL has checks of its own (``amcheck``), for administrators."""
 
 
 class _Database:
-    """Run transactions on one schema, with one pool of connections a process."""
+    """Run transactions on one schema, with one pool of connections per process."""
 
     def __init__(self, url, schema):
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", schema):
@@ -120,21 +117,25 @@ class _Database:
         return _Database, (self.url, self.schema)
 
     def set_up(self):
-        """Make the tables where they are missing; refuse those of other releases."""
+        """Create the tables if they are missing; update those of earlier releases."""
         with self.transaction(write=True) as db:
-            db.execute(f"CREATE SCHEMA IF NOT EXISTS {self.schema}")
-            db.execute("CREATE TABLE IF NOT EXISTS format (version INTEGER)")
-            row = db.execute("SELECT version FROM format").fetchone()
+            db.run(f"CREATE SCHEMA IF NOT EXISTS {self.schema}")
+            db.run("CREATE TABLE IF NOT EXISTS format (version INTEGER)")
+            row = db.row("SELECT version FROM format")
             if row is None:
-                for statement in _schema():
-                    db.execute(statement)
-                db.execute(f"INSERT INTO format VALUES ({FORMAT_VERSION})")
-            elif row[0] != FORMAT_VERSION:
+                for statement in create_tables(POSTGRESQL):
+                    db.run(statement)
+                db.run(f"INSERT INTO format VALUES ({FORMAT_VERSION})")
+            elif not 1 <= row[0] <= FORMAT_VERSION:
                 raise LedgerError(
-                    f"The ledger {self.schema} of the database has format version "
-                    f"{row[0]} and this release reads version {FORMAT_VERSION}; use "
-                    "the release that wrote it, or another schema."
+                    f"the ledger {self.schema} of the database has format version "
+                    f"{row[0]} and this release reads versions up to {FORMAT_VERSION}; "
+                    "install a newer skadistill, or use another schema."
                 )
+            elif row[0] < FORMAT_VERSION:
+                migrate(db, POSTGRESQL, row[0])
+                db.run(f"UPDATE format SET version = {FORMAT_VERSION}")
+            check_catalog(db)
 
     @contextlib.contextmanager
     def transaction(self, *, write):
@@ -147,16 +148,18 @@ class _Database:
 
         Yields
         ------
-        connection : _Connection
-            Inside the transaction.
+        transaction : Transaction
+            Inside it.
         """
-        sa = _sqlalchemy()
+        sa = require("sqlalchemy", "postgres")
         try:
             with self._engine().begin() as connection:
-                db = _Connection(connection)
-                db.execute(f"SET LOCAL search_path TO {self.schema}")
+                db = _DatabaseTransaction(connection)
+                if not write:  # all of its statements see one state
+                    db.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                db.run(f"SET LOCAL search_path TO {self.schema}")
                 if write:
-                    db.execute(
+                    db.rows(
                         "SELECT pg_advisory_xact_lock(hashtext('skadistill'), "
                         f"hashtext('{self.schema}'))"
                     )
@@ -164,22 +167,9 @@ class _Database:
         except sa.exc.SQLAlchemyError as error:
             said = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
             raise LedgerError(
-                f"The ledger {self.schema} of the database failed ({said}); what was "
+                f"the ledger {self.schema} of the database failed ({said}); what was "
                 "recorded before is safe; see to the database and go on."
             ) from error
-
-    def check(self):
-        """Count every label."""
-        with self.transaction(write=False) as db:
-            missing = db.execute(
-                "SELECT coalesce(sum(n_labels), 0) - (SELECT count(*) FROM labels) "
-                "FROM label_sets"
-            ).fetchone()[0]
-        if missing:
-            raise LedgerError(
-                f"The ledger {self.schema} of the database lacks {missing} of its "
-                "labels; restore it from a copy."
-            )
 
     def close(self):
         """Close this process's connections."""
@@ -190,48 +180,40 @@ class _Database:
         engine = self._engines.get(os.getpid())
         if engine is None:
             # A wait of another process for the ledger must not end ours: no timeout.
-            engine = _sqlalchemy().create_engine(self.url, pool_pre_ping=True)
+            sa, url = require("sqlalchemy", "postgres"), self.url
+            for scheme in ("postgresql://", "postgres://"):
+                # which SQLAlchemy takes for another driver
+                if url.startswith(scheme):
+                    url = f"postgresql+psycopg://{url.removeprefix(scheme)}"
+            engine = sa.create_engine(url, pool_pre_ping=True)
             engine = self._engines.setdefault(os.getpid(), engine)
         return engine
 
 
-class _Connection:
-    """Look like a connection to SQLite, as far as `LabelLedger` looks."""
+class _DatabaseTransaction(Transaction):
+    """Run statements on SQLAlchemy's connection."""
+
+    mark = POSTGRESQL.mark
+    one_clock = True
 
     def __init__(self, connection):
         self._connection = connection
 
-    def execute(self, sql, values=()):
-        returns = sql.startswith("INSERT") and bool(values)
-        sql = sql.replace("?", "%s") + (" RETURNING id" if returns else "")
-        return _Result(self._connection.exec_driver_sql(sql, tuple(values)), returns)
+    def rows(self, statement, values=()):
+        result = self._connection.exec_driver_sql(statement, tuple(values))
+        return [tuple(row) for row in result]
 
-    def executemany(self, sql, rows):
-        rows = list(rows)
+    def run(self, statement, values=()):
+        return self._connection.exec_driver_sql(statement, tuple(values)).rowcount
+
+    def run_many(self, statement, many_values):
+        rows = list(many_values)  # of none SQLAlchemy would make one without values
         if not rows:
-            return _Result(None, False)
-        return _Result(
-            self._connection.exec_driver_sql(sql.replace("?", "%s"), rows), False
-        )
+            return 0
+        return self._connection.exec_driver_sql(statement, rows).rowcount
 
-
-class _Result:
-    """Look like a cursor of SQLite, as far as `LabelLedger` looks."""
-
-    def __init__(self, result, returns):
-        self._result = result
-        self.rowcount = 0 if result is None else result.rowcount
-        row = result.fetchone() if returns else None
-        self.lastrowid = None if row is None else row[0]
-
-    def __iter__(self):
-        return iter(self._result)
-
-    def fetchone(self):
-        return self._result.fetchone()
-
-    def fetchall(self):
-        return self._result.fetchall()
+    def now(self):
+        return float(self.row("SELECT extract(epoch FROM clock_timestamp())")[0])
 
 
 def _dispose_own(engines):
@@ -239,23 +221,3 @@ def _dispose_own(engines):
     engine = engines.pop(os.getpid(), None)
     if engine is not None:
         engine.dispose()
-
-
-def _schema():
-    """Write the tables of a ledger file in PostgreSQL's words."""
-    schema = SCHEMA
-    for word, other in _DIALECT.items():
-        schema = re.sub(word, other, schema)
-    return [statement for statement in schema.split(";") if statement.strip()]
-
-
-def _sqlalchemy():
-    """Import SQLAlchemy, or say what needs it."""
-    try:
-        import sqlalchemy
-    except ImportError:
-        raise ImportError(
-            "PostgresLedger needs SQLAlchemy, which is not installed; run `pip install "
-            "skadistill[postgres]`."
-        ) from None
-    return sqlalchemy

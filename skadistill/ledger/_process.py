@@ -1,13 +1,17 @@
-"""Name a process so that others can tell, later, whether it still lives."""
+"""Name a process so that others can tell, later, whether it has exited."""
 
 import os
 import platform
+import re
 import socket
 import sys
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["is_gone", "process_name"]
+__all__ = ["describe_process", "has_exited", "process_name"]
+
+#: The process ids of a machine without containers are those of this namespace.
+_WHOLE_MACHINE = "pid:[4026531836]"
 
 
 def process_name():
@@ -16,21 +20,21 @@ def process_name():
     Returns
     -------
     name : str
-        Machine, process id and, where the system tells (Linux), the start time, so
-        that a process id that is used again is another name.
+        Machine, process id and, if the system tells it (Linux), the start time, so
+        that a process id that is used again makes another name.
 
     Examples
     --------
-    >>> from skadistill.ledger._process import is_gone, process_name
-    >>> is_gone(process_name())
+    >>> from skadistill.ledger._process import has_exited, process_name
+    >>> has_exited(process_name())
     False
     """
     pid = os.getpid()
     return f"{_machine()} {pid} {_start_time(pid)}"
 
 
-def is_gone(name):
-    """Tell whether a process has ended.
+def has_exited(name):
+    """Tell whether a process has exited.
 
     Parameters
     ----------
@@ -39,13 +43,22 @@ def is_gone(name):
 
     Returns
     -------
-    gone : bool or None
-        None where it cannot be known: the process belongs to another machine or
-        container, or to a system that cannot be asked (Windows).
+    exited : bool or None
+        None if it cannot be known: the process belongs to another machine or
+        container, or to a system that does not tell (Windows).
+
+    Raises
+    ------
+    ValueError
+        If `name` was not made by `process_name`.
     """
     machine, pid, start = name.rsplit(" ", 2)
-    if machine != _machine() or sys.platform == "win32":
+    if not re.fullmatch(r"\d+", pid):
+        raise ValueError(f"{name!r} has no process id")
+    if sys.platform == "win32":
         return None
+    if machine != _machine():
+        return _was_before_reboot(machine) or None
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -55,22 +68,75 @@ def is_gone(name):
     return _start_time(int(pid)) != start
 
 
+def describe_process(name):
+    """Say in words which process a name belongs to.
+
+    Parameters
+    ----------
+    name : str
+        Made by `process_name`.
+
+    Returns
+    -------
+    text : str
+        Its number and its machine; the name itself if it was not made so.
+
+    Examples
+    --------
+    >>> from skadistill.ledger._process import describe_process
+    >>> describe_process("lab-7/51c0 boot container 4711 99")
+    'process 4711 on lab-7'
+    """
+    host, _, rest = name.partition(" ")
+    fields = rest.rsplit(" ", 2)
+    if len(fields) < 3:
+        return f"{name!r}"
+    if name == process_name():
+        return f"this process ({fields[1]})"
+    return f"process {fields[1]} on {host.partition('/')[0]}"
+
+
 @lru_cache(maxsize=1)
 def _machine():
-    """Name what process ids are unique in: host, boot and container."""
+    """Name the scope in which process ids are unique: host, boot and container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         container = os.readlink("/proc/self/ns/pid")
     except OSError:
         boot, container = platform.system(), ""
-    return f"{socket.gethostname()} {boot} {container}"
+    return f"{_host()} {boot} {container}"
+
+
+@lru_cache(maxsize=1)
+def _host():
+    """Name this machine; host names alone are often equal."""
+    try:
+        number = Path("/etc/machine-id").read_text().strip()[:12]
+    except OSError:
+        number = ""
+    return f"{socket.gethostname()}/{number}"
+
+
+def _was_before_reboot(machine):
+    """Tell whether a machine is this one before it was booted again.
+
+    Containers are started again without a boot, and may have each other's names.
+    """
+    now, then = _machine().split(" ", 2), machine.split(" ", 2)
+    return (
+        len(then) == 3
+        and not now[0].endswith("/")
+        and now[2] == _WHOLE_MACHINE
+        and (now[0], now[2]) == (then[0], then[2])
+        and now[1] != then[1]
+    )
 
 
 def _start_time(pid):
-    """Return a process's start time in clock ticks; "dead" for a zombie."""
+    """Return a process's start time in clock ticks; "exited" for a zombie."""
     try:
         # After the command's name, which may hold blanks and brackets.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "unknown"
-    return "dead" if fields[0] in "ZX" else fields[19]
+    return "exited" if fields[0] in "ZX" else fields[19]

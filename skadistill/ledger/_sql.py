@@ -1,150 +1,143 @@
-"""The ledger on disk: labels that outlive the process that paid for them.
+"""What the ledgers in SQLite and in PostgreSQL share.
 
-The statements keep to the SQL that SQLite and PostgreSQL share.
+Statements keep to the SQL that both databases know; `Dialect` holds the few words
+that differ.
 """
 
-import json
-import logging
 import math
-import os
-import time
-from typing import Any
+from abc import abstractmethod
+from datetime import UTC, datetime
 
 import numpy as np
 
-from skadistill._rows._keys import KEY_DTYPE
+from skadistill._optional import require
 from skadistill.exceptions import LedgerError
-from skadistill.ledger._base import (
-    NO_COUNTS,
-    BaseLedger,
-    check_embeddings,
-    check_labels,
-    check_width,
-    column_order,
-    total_summary,
+from skadistill.ledger._base import BaseLedger
+from skadistill.ledger._budget import Claim, Spending, check_amount, grant_rows
+from skadistill.ledger._catalog import (
+    COUNTED,
+    all_rows,
+    find_label_set,
+    find_teacher,
+    made_label_set,
+    made_teacher,
+    pay,
+    stored_classes,
+    stored_order,
+    teacher_with_id,
 )
-from skadistill.ledger._budget import Claim, affordable_rows, check_limits
-from skadistill.ledger._frames import calls_in, import_pandas, table_of
-from skadistill.ledger._process import is_gone, process_name
-from skadistill.ledger._sqlite import LedgerFile
+from skadistill.ledger._claims import (
+    ClaimToken,
+    ExpiryWatch,
+    drop_claim,
+    end_claim,
+    end_claims_of_this_thread,
+    insert_claim,
+    mark_sent,
+    open_claims,
+    present_keys,
+    recover_lost,
+    renew_claim,
+    take_from_claim,
+    write_off_lost,
+)
+from skadistill.ledger._contents import (
+    EMBEDDING,
+    LABEL,
+    KeyedReader,
+    check_contents,
+    check_keys_of,
+    drop_damaged_rows,
+    forget_without_label,
+    insert_embeddings,
+    insert_labels,
+)
+from skadistill.ledger._counts import total_summary
+from skadistill.ledger._frames import calls_in, table_of
+from skadistill.ledger._lease import LeaseKeeper
+from skadistill.ledger._process import describe_process
+from skadistill.ledger._transaction import chunks, marks
 
-__all__ = ["LabelLedger"]
-
-logger = logging.getLogger(__name__)
-
-_LABEL = np.dtype("<f8")
-_EMBEDDING = np.dtype("<f4")
-#: Keys looked up by one statement; all of SQLite's limits are above it.
-_CHUNK = 1000
+__all__ = ["SqlLedger"]
 
 
-class LabelLedger(BaseLedger):
-    """Remember paid labels in a file, for good.
+class SqlLedger(BaseLedger):
+    """Remember paid labels in a SQL database.
 
-    A label is on the disk before anybody uses it. Threads, processes and clones
-    share the file: what one paid is free for all, rows that one is paying for are
-    not paid again by another, and a budget set here holds for all of them together.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file, by custom ``.sqlite``; a new ledger is made where there is none.
-    max_rows : int or None, default=None
-        Rows that may be paid for in the ledger's whole life, all teachers together;
-        a fit that reaches it ends normally. Rows in flight and rows lost count.
-        None: no limit.
-    max_cost : float or None, default=None
-        Money that may be paid; needs teachers that name a price. None: no limit.
-    lease : float, default=3600.0
-        Seconds after which rows claimed by a process that cannot be watched (on
-        another machine, in another container) are taken for lost. Those of a dead
-        process on this machine are taken for lost at once.
-
-    Raises
-    ------
-    LedgerError
-        If the file is no ledger, from a newer release, cut, damaged or not writable.
-    BudgetError
-        If a limit is no amount.
-
-    See Also
-    --------
-    MemoryLedger : Lives as long as the process.
-
-    Notes
-    -----
-    The file is SQLite with a write-ahead log; nothing in it is ever unpickled. Its
-    format has a version, and files of every earlier version are read. While the
-    ledger is in use, ``-wal`` and ``-shm`` files lie beside it and belong to it.
-    SQLite's locks do not work on network file systems: keep the file on a local
-    disk.
-
-    A process killed between paying and recording leaves its rows unlabeled: they
-    are counted in ``n_lost`` and against the budget, since they may have been
-    billed, and are paid for again when they are asked for again.
-
-    Pickling a ledger writes its path and limits, not its labels.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np
-    >>> from skadistill.ledger import LabelLedger, row_keys
-    >>> path = os.path.join(tempfile.mkdtemp(), "labels.sqlite")
-    >>> X = np.array([[0.0], [1.0]])
-    >>> ledger = LabelLedger(path)
-    >>> ledger.record(row_keys(X[:1]), "me", ["a", "b"], [[0.25, 0.75]], cost=0.01)
-    >>> ledger.close()
-    >>> known, labels = LabelLedger(path).lookup(row_keys(X), "me", ["b", "a"])
-    >>> known, labels[0]
-    (array([ True, False]), array([0.75, 0.25]))
+    A subclass brings the database: `_transaction`, `close` and `_check_storage`. It
+    calls `_set_up` in its constructor.
     """
 
-    def __init__(self, path, *, max_rows=None, max_cost=None, lease=3600.0):
-        check_limits(max_rows, max_cost)
-        self.path = os.fspath(path)
-        self.max_rows = max_rows
-        self.max_cost = max_cost
-        self.lease = lease
-        self._file: Any = LedgerFile(path)
-        len(self)  # a file that cannot be used is an error before a label is paid
+    outlives_process = True
+    lease: float
 
-    def __repr__(self):
-        limits = [
-            f", {name}={value!r}"
-            for name, value in (
-                ("max_rows", self.max_rows),
-                ("max_cost", self.max_cost),
-            )
-            if value is not None
-        ]
-        return f"LabelLedger({self.path!r}{''.join(limits)})"
+    def _set_up(self, lease):
+        """Check the lease and prepare what a process keeps about its claims."""
+        self.lease = check_amount(lease, "lease")
+        if self.lease == 0:
+            raise LedgerError("lease is 0; pass a number of seconds above 0.")
+        self._expiry = ExpiryWatch(self.lease)
+        self._keeper = LeaseKeeper(self.lease)
+        self._compared = set()  # numbers of label sets
 
-    def __bool__(self):
-        # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
-        return True
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        for name in ("_expiry", "_keeper", "_compared"):
+            del state[name]
+        return state
 
-    def __len__(self):
-        """Return the number of labels, one per teacher, set of classes and row."""
-        with self._file.transaction(write=False) as db:
-            return db.execute(
-                "SELECT coalesce(sum(n_labels), 0) FROM label_sets"
-            ).fetchone()[0]
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._set_up(self.lease)
 
+    @abstractmethod
+    def _transaction(self, *, write):
+        """Return a context manager that gives a `Transaction`.
+
+        It is committed and on the disk at the end, or undone after an error.
+        Writers wait for each other, before they read.
+        """
+
+    @abstractmethod
+    def _check_storage(self, db):
+        """Let the database check itself, as far as it can."""
+
+    @abstractmethod
     def close(self):
-        """Close the file; it is opened again when it is needed."""
-        self._file.close()
+        """Close this process's connections; they are opened again when needed."""
 
     def check(self):
-        """Read the whole file, page by page, and count its labels.
+        """Read everything, and compare it with its checksums and sums.
 
         Raises
         ------
         LedgerError
-            If anything is damaged or missing. Opening a ledger finds a file that
-            was cut; this also finds damage in the middle.
+            If anything is damaged or missing.
         """
-        self._file.check()
+        with self._transaction(write=False) as db:
+            self._check_storage(db)
+            check_contents(db)
+
+    def drop_damaged(self):
+        """Delete labels and embeddings that differ from their checksum.
+
+        They are not known any more, and can be asked for again. For a ledger of
+        which there is no copy.
+
+        Returns
+        -------
+        n_dropped : int
+            Number of labels deleted.
+        """
+        with self._transaction(write=True) as db:
+            return drop_damaged_rows(db)
+
+    def __len__(self):
+        """Return the number of labels, one per teacher, set of classes and row."""
+        with self._transaction(write=False) as db:
+            return sum(
+                s["n_labels"] - s["n_no_label"] for s in all_rows(db, "label_sets")
+            )
 
     def summary(self):
         """Sum up what was paid.
@@ -154,35 +147,40 @@ class LabelLedger(BaseLedger):
         summary : dict
             As `BaseLedger.summary` says.
         """
-        names = list(NO_COUNTS)[1:]
-        with self._file.transaction(write=False) as db:
-            rows = db.execute(
-                f"SELECT identity, (SELECT coalesce(sum(n_labels), 0) FROM label_sets "
-                f"WHERE teacher = teachers.id), {', '.join(names)} FROM teachers "
-                "ORDER BY id"
-            ).fetchall()
-        return total_summary(
-            {row[0]: dict(zip(NO_COUNTS, row[1:], strict=True)) for row in rows}
-        )
+        with self._transaction(write=False) as db:
+            teachers, label_sets = all_rows(db, "teachers"), all_rows(db, "label_sets")
+        counts = {}
+        for teacher in teachers:
+            own = [s for s in label_sets if s["teacher"] == teacher["id"]]
+            n_no_label = sum(s["n_no_label"] for s in own)
+            counts[teacher["identity"]] = {
+                "n_labels": sum(s["n_labels"] for s in own) - n_no_label,
+                "n_no_label": n_no_label,
+                **{name: teacher[name] for name in COUNTED},
+            }
+        return total_summary(counts)
 
     def to_frame(self):
-        """Return everything as a pandas frame, one row a label.
+        """Return everything as a pandas frame with one row per label.
 
         Returns
         -------
         frame : DataFrame of n_labels rows
             In the order in which they were paid for: ``key`` (of `row_keys`, in
             hexadecimal), ``teacher``, ``classes`` (a JSON list), ``label`` (an
-            array of float64, one a class), ``embedding`` (an array of float32 or
-            None), ``call`` (a number for each call to the teacher), ``paid_at``, and
-            the row's share of the call's ``cost`` and ``seconds``.
+            array of float64, one per class; NaN: answered without a label),
+            ``embedding`` (an array of float32 or None), ``call`` (a number for each
+            call to the teacher), ``paid_at``, and the row's share of the call's
+            ``cost`` and ``seconds``.
 
         Raises
         ------
         ImportError
             If pandas is not installed.
+        LedgerError
+            If a label is damaged.
         """
-        with self._file.transaction(write=False) as db:
+        with self._transaction(write=False) as db:
             return table_of(db)
 
     def to_parquet(self, path):
@@ -191,7 +189,7 @@ class LabelLedger(BaseLedger):
         Parameters
         ----------
         path : str or Path
-            Where to.
+            The file.
         """
         self.to_frame().to_parquet(path, index=False)
 
@@ -213,10 +211,11 @@ class LabelLedger(BaseLedger):
         Raises
         ------
         LedgerError
-            If the frame is no such frame.
+            If a column is missing or a row cannot be read; the message names it.
         """
-        with self._file.transaction(write=True) as db:
-            return sum(_add_call(db, **call) for call in calls_in(frame))
+        calls = list(calls_in(frame))
+        with self._transaction(write=True) as db:
+            return sum(_add_call(db, **call) for call in calls)
 
     def add_parquet(self, path):
         """Add the labels of a Parquet file that `to_parquet` wrote.
@@ -224,375 +223,238 @@ class LabelLedger(BaseLedger):
         Parameters
         ----------
         path : str or Path
-            Where it is.
+            The file.
 
         Returns
         -------
         n_added : int
             Number of labels that were new.
+
+        Raises
+        ------
+        LedgerError
+            If the file cannot be read, or as for `add_frame`.
         """
-        return self.add_frame(import_pandas().read_parquet(path))
+        pandas = require("pandas", "pandas")
+        require("pyarrow", "pandas")
+        try:
+            frame = pandas.read_parquet(path)
+        except (OSError, ValueError) as error:  # pyarrow's errors are among them
+            raise LedgerError(
+                f"{path} cannot be read as a Parquet file ({error}); pass one that "
+                "LabelLedger.to_parquet wrote."
+            ) from error
+        return self.add_frame(frame)
 
     def _find(self, keys, teacher_id, classes):
-        answers = _Answers(keys, len(classes), _LABEL)
-        with self._file.transaction(write=False) as db:
-            label_set, stored = _label_set(db, teacher_id, classes)
+        reader = KeyedReader(keys, len(classes), LABEL)
+        with self._transaction(write=False) as db:
+            label_set = find_label_set(db, teacher_id, classes)
             if label_set is not None:
-                answers.read(db, "labels", "label", "label_set", label_set)
-        known, labels = answers.all()
-        wanted = [_plain(c) for c in classes]
-        if stored not in (None, wanted):
-            labels = labels[:, column_order(stored, wanted)]
-        return known, labels
+                reader.read(db, "labels", label_set["id"])
+        known, labels = reader.all()
+        order = None if label_set is None else stored_order(label_set, classes)
+        return known, labels if order is None else labels[:, order]
 
     def _find_embeddings(self, keys, teacher_id):
-        with self._file.transaction(write=False) as db:
-            teacher, n_dims = _teacher(db, teacher_id)
-            answers = _Answers(keys, n_dims or 0, _EMBEDDING)
-            if n_dims:
-                answers.read(db, "embeddings", "embedding", "teacher", teacher)
-        return answers.all()
+        with self._transaction(write=False) as db:
+            teacher = find_teacher(db, teacher_id) or {"n_dims": None}
+            reader = KeyedReader(keys, teacher["n_dims"] or 0, EMBEDDING)
+            if teacher["n_dims"]:
+                reader.read(db, "embeddings", teacher["id"])
+        return reader.all()
 
     def _store(
         self, keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
     ):
-        with self._file.transaction(write=True) as db:
-            label_set, stored = _made_label_set(db, teacher_id, classes)
-            teacher, _ = _teacher(db, teacher_id)
+        with self._transaction(write=True) as db:
+            label_set = made_label_set(db, teacher_id, classes)
+            teacher = teacher_with_id(db, label_set["teacher"])
             if embeddings is not None:
-                _insert_embeddings(db, teacher_id, keys, embeddings)
+                insert_embeddings(db, teacher, keys, embeddings)
             counts = {"n_paid": len(keys), "cost": cost, "seconds": seconds}
-            payment = _pay(db, teacher, "paid", n_calls=1, **counts)
-            labels = labels[:, column_order([_plain(c) for c in classes], stored)]
-            _insert_labels(db, label_set, keys, labels, payment)
-            if claim is not None:
-                _take_from_claim(db, claim.token, label_set, keys)
+            payment = pay(db, teacher, "paid", n_calls=1, **counts)
+            order = stored_order(label_set, classes)
+            if order is not None:
+                labels = labels[:, np.argsort(order)]
+            insert_labels(db, label_set, keys, labels, payment)
+            if claim is not None and claim.token is not None:
+                number = claim.token.number
+                if not take_from_claim(db, number, label_set, keys):
+                    recover_lost(db, teacher, number, keys)
+                else:
+                    renew_claim(db, number, self.lease)
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
-        with self._file.transaction(write=True) as db:
-            _make_teacher(db, teacher_id)
-            _insert_embeddings(db, teacher_id, keys, embeddings)
-            teacher, _ = _teacher(db, teacher_id)
-            _pay(db, teacher, "paid", n_calls=1, cost=cost, seconds=seconds)
+        with self._transaction(write=True) as db:
+            teacher = made_teacher(db, teacher_id)
+            insert_embeddings(db, teacher, keys, embeddings)
+            pay(db, teacher, "paid", n_calls=1, cost=cost, seconds=seconds)
 
     def _reserve(self, keys, teacher_id, classes, price):
-        with self._file.transaction(write=True) as db:
-            _expire_stale_claims(db)
-            label_set, _ = _made_label_set(db, teacher_id, classes)
-            teacher, _ = _teacher(db, teacher_id)
-            taken = _present(db, label_set, keys, ("labels", "claimed_rows"))
+        with self._transaction(write=True) as db:
+            self._expiry.expire(db)
+            label_set = made_label_set(db, teacher_id, classes)
+            if label_set["id"] not in self._compared:
+                # Once per process, before its first payment: a key that damage hides
+                # would be paid for again.
+                check_keys_of(db, label_set)
+                self._compared.add(label_set["id"])
+            end_claims_of_this_thread(db, label_set, keys)
+            taken = present_keys(db, label_set, keys, "labels")
+            taken |= present_keys(db, label_set, keys, "claimed_rows")
             free = np.array([key not in taken for key in keys.tolist()], dtype=bool)
-            granted = free & (np.cumsum(free) <= self._affordable(db, price))
+            granted, refused, waiting = grant_rows(
+                free,
+                price,
+                max_rows=self.max_rows,
+                max_cost=self.max_cost,
+                spending=_spending(db),
+            )
             token = None
             if granted.any():
-                expires = time.time() + self.lease
-                token = _insert_claim(
-                    db, label_set, teacher, keys[granted], expires, price or 0.0
+                token = ClaimToken(label_set["id"])
+                insert_claim(
+                    db, token, label_set, keys[granted], self.lease, price or 0.0
                 )
-        return Claim(granted, free & ~granted, price, token)
+        return Claim(granted, refused, waiting, price, token)
 
-    def _affordable(self, db, price):
-        """Count the rows that the budget still pays for."""
-        n_spent, spent = db.execute(
-            "SELECT coalesce(sum(n_paid + n_lost), 0), coalesce(sum(cost), 0) "
-            "FROM teachers"
-        ).fetchone()
-        n_reserved, reserved = db.execute(
-            "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) "
-            "FROM claims"
-        ).fetchone()
-        return affordable_rows(
-            self.max_rows,
-            self.max_cost,
-            n_spent=int(n_spent + n_reserved),
-            spent=spent + reserved,
-            price=price,
-        )
+    def _send(self, claim, keys):
+        if claim.token is None:
+            return np.zeros(len(keys), dtype=bool)
+        number, label_set = claim.token.number, claim.token.label_set
+        with self._transaction(write=True) as db:
+            held = mark_sent(db, number, label_set, keys)
+            renew_claim(db, number, self.lease)
+        self._keeper.keep(self, claim)
+        return held
+
+    def _renew(self, claim):
+        if claim.token is None:
+            return False
+        with self._transaction(write=True) as db:
+            return renew_claim(db, claim.token.number, self.lease)
 
     def _end(self, claim, fault, cost, seconds):
-        with self._file.transaction(write=True) as db:
-            row = db.execute(
-                "SELECT teacher, n_rows FROM claims WHERE id = ?", (claim.token,)
-            ).fetchone()
-            if row is None:
-                return
-            if fault is not None:
-                counts = {"n_failed": row[1], "cost": cost, "seconds": seconds}
-                _pay(db, row[0], fault, **counts)
-            _drop_claim(db, claim.token)
-
-
-class _Answers:
-    """Collect what a lookup finds for some keys.
-
-    Each distinct key is looked up once, and in ascending order: neighbors share
-    pages of the file. What is found goes to the first place of its key, and from
-    there to the others.
-    """
-
-    def __init__(self, keys, n_columns, dtype):
-        self.distinct, self.first, self.inverse = np.unique(
-            keys, return_index=True, return_inverse=True
-        )
-        self.rows = np.empty((len(keys), n_columns), dtype)
-        self.known = np.zeros(len(keys), dtype=bool)
-
-    def read(self, db, table, column, where, value):
-        """Fill in the rows that one table has under `where` = `value`.
-
-        First where the rows are, from the index alone; then the rows, in the order
-        in which they lie in the file.
-        """
-        ids, found = [], []
-        for chunk in _chunks(self.distinct):
-            query = f"SELECT id, key FROM {table} WHERE {where} = ? AND key IN "
-            for id_, key in db.execute(query + _marks(chunk), (value, *chunk)):
-                ids.append(id_)
-                found.append(key)
-        keys = np.frombuffer(b"".join(found), KEY_DTYPE)
-        places = self.first[np.searchsorted(self.distinct, keys)]
-        order = np.argsort(ids)
-        query = f"SELECT {column} FROM {table} WHERE id IN "
-        for chunk in _chunks(np.array(ids, dtype=np.int64)[order]):
-            rows = db.execute(f"{query} {_marks(chunk)} ORDER BY id", chunk)
-            block = places[order[: len(chunk)]]
-            self.rows[block] = self._numbers([blob for (blob,) in rows])
-            order = order[len(chunk) :]
-        self.known[places] = True
-
-    def _numbers(self, blobs):
-        """Read rows of numbers from their bytes."""
-        data = b"".join(blobs)
-        n_columns = self.rows.shape[1]
-        if len(data) != len(blobs) * n_columns * self.rows.itemsize:
-            raise LedgerError(
-                f"The ledger is damaged: {len(blobs)} rows hold {len(data)} bytes "
-                f"where {n_columns} numbers a row belong; restore it from a copy."
+        if claim.token is None:
+            return
+        number, label_set = claim.token.number, claim.token.label_set
+        self._keeper.drop(claim)
+        with self._transaction(write=True) as db:
+            row = db.row(
+                f"SELECT teacher, n_rows FROM claims WHERE id = {db.mark}", (number,)
             )
-        return np.frombuffer(data, self.rows.dtype).reshape(len(blobs), n_columns)
+            if row is not None:
+                n_rows, teacher = row[1], teacher_with_id(db, row[0])
+                drop_claim(db, number)
+            else:
+                # Its owner knows better than whoever counted the rows as lost.
+                owner = db.row(
+                    f"SELECT teacher FROM label_sets WHERE id = {db.mark}", (label_set,)
+                )
+                teacher = teacher_with_id(db, owner[0])
+                n_rows = recover_lost(db, teacher, number)
+            if fault is not None and n_rows:
+                pay(db, teacher, fault, n_failed=n_rows, cost=cost, seconds=seconds)
 
-    def all(self):
-        """Return which keys are known, and their rows."""
-        if len(self.distinct) == len(self.rows):
-            return self.known, self.rows
-        source = self.first[self.inverse]
-        return self.known[source], self.rows[source]
+    def _open_claims(self):
+        with self._transaction(write=False) as db:
+            return [
+                {
+                    "owner": describe_process(claim["owner"]),
+                    "teacher": claim["teacher"],
+                    "n_rows": claim["n_rows"],
+                    "n_sent": claim["n_sent"],
+                    "since": datetime.fromtimestamp(claim["since"], UTC),
+                    "until": datetime.fromtimestamp(claim["until"], UTC),
+                }
+                for claim in open_claims(db)
+            ]
+
+    def _free(self, owner):
+        with self._transaction(write=True) as db:
+            return sum(
+                end_claim(db, claim["id"], why="it was freed by hand")
+                for claim in open_claims(db)
+                if owner in (None, describe_process(claim["owner"]))
+            )
+
+    def _write_off(self, teacher_id):
+        with self._transaction(write=True) as db:
+            done = [
+                write_off_lost(db, teacher)
+                for teacher in all_rows(db, "teachers")
+                if teacher_id in (None, teacher["identity"])
+            ]
+        return sum(n_rows for n_rows, _ in done), math.fsum(cost for _, cost in done)
+
+    def _forget(self, teacher_id):
+        with self._transaction(write=True) as db:
+            return sum(
+                forget_without_label(db, label_set)
+                for label_set in all_rows(db, "label_sets")
+                if label_set["n_no_label"]
+                and teacher_id
+                in (None, teacher_with_id(db, label_set["teacher"])["identity"])
+            )
+
+    def _questions(self):
+        with self._transaction(write=False) as db:
+            teachers = {t["id"]: t["identity"] for t in all_rows(db, "teachers")}
+            return [
+                (teachers[s["teacher"]], stored_classes(s))
+                for s in all_rows(db, "label_sets")
+            ]
+
+    def _costs(self, keys, teacher_id, classes):
+        costs: dict[bytes, float] = {}
+        with self._transaction(write=False) as db:
+            label_set = find_label_set(db, teacher_id, classes)
+            for chunk in chunks(np.unique(keys)):
+                rows = db.rows(
+                    "SELECT key, cost / n_rows FROM labels "
+                    "JOIN payments ON payments.id = payment "
+                    f"WHERE label_set = {db.mark} AND key IN {marks(db, chunk)}",
+                    (label_set["id"], *chunk),
+                )
+                costs.update(rows)
+        return np.array([costs[key] for key in keys.tolist()])
 
 
-def _chunks(values):
-    """Cut an array into lists that one statement can hold."""
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK].tolist()
-
-
-def _marks(chunk):
-    """Write as many question marks as there are values."""
-    return f"({','.join('?' * len(chunk))})"
-
-
-def _plain(label):
-    """Return a class as JSON can hold it; equal classes give equal values."""
-    if isinstance(label, bool):
-        return int(label)
-    if isinstance(label, float) and label.is_integer():
-        return int(label)
-    if isinstance(label, str | int) or (
-        isinstance(label, float) and math.isfinite(label)
-    ):
-        return label
-    raise LedgerError(
-        f"The class {label!r} is of type {type(label).__name__}, which a ledger file "
-        "cannot hold; name classes by texts or finite numbers."
+def _spending(db):
+    """Sum up what is spent and what is reserved."""
+    teachers = all_rows(db, "teachers")
+    n_reserved, reserved = db.row(
+        "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) FROM claims"
     )
-
-
-def _class_set(classes):
-    """Write a set of classes as one text; equal sets give equal texts."""
-    return json.dumps(sorted(json.dumps(_plain(c)) for c in classes))
-
-
-def _label_set(db, teacher_id, classes):
-    """Return the number and the stored order of a teacher's set of classes."""
-    row = db.execute(
-        "SELECT label_sets.id, classes FROM label_sets JOIN teachers "
-        "ON teachers.id = teacher WHERE identity = ? AND class_set = ?",
-        (teacher_id, _class_set(classes)),
-    ).fetchone()
-    return (None, None) if row is None else (row[0], json.loads(row[1]))
-
-
-def _teacher(db, teacher_id):
-    """Return a teacher's number and the width of its embeddings."""
-    return db.execute(
-        "SELECT id, n_dims FROM teachers WHERE identity = ?", (teacher_id,)
-    ).fetchone() or (None, None)
-
-
-def _make_teacher(db, teacher_id):
-    """Make room for a teacher, where it is new."""
-    db.execute(
-        "INSERT INTO teachers (identity) VALUES (?) ON CONFLICT DO NOTHING",
-        (teacher_id,),
+    return Spending(
+        n_rows=sum(t["n_paid"] + t["n_lost"] for t in teachers),
+        n_reserved=int(n_reserved),
+        cost=sum(t["cost"] for t in teachers),
+        reserved=float(reserved),
     )
-
-
-def _made_label_set(db, teacher_id, classes):
-    """Return a label set, after making it where it is new."""
-    label_set, stored = _label_set(db, teacher_id, classes)
-    if label_set is None:
-        _make_teacher(db, teacher_id)
-        teacher, _ = _teacher(db, teacher_id)
-        stored = [_plain(c) for c in classes]
-        label_set = db.execute(
-            "INSERT INTO label_sets (teacher, classes, class_set) VALUES (?, ?, ?)",
-            (teacher, json.dumps(stored), _class_set(classes)),
-        ).lastrowid
-    return label_set, stored
-
-
-def _blobs(table, dtype):
-    """Cut a table into the bytes of its rows."""
-    data = np.ascontiguousarray(table, dtype).tobytes()
-    width = table.shape[1] * dtype.itemsize
-    return (data[i : i + width] for i in range(0, len(table) * width, width))
-
-
-def _insert_labels(db, label_set, keys, labels, payment):
-    """Keep the labels of new keys; return their number."""
-    rows = zip(keys.tolist(), _blobs(labels, _LABEL), strict=True)
-    n_new = db.executemany(
-        "INSERT INTO labels (label_set, key, label, payment) "
-        f"VALUES ({label_set}, ?, ?, {payment}) ON CONFLICT DO NOTHING",
-        rows,
-    ).rowcount
-    db.execute(
-        "UPDATE label_sets SET n_labels = n_labels + ? WHERE id = ?",
-        (max(n_new, 0), label_set),
-    )
-    return n_new
-
-
-def _insert_embeddings(db, teacher_id, keys, embeddings):
-    """Keep the embeddings of new keys of a teacher that is there."""
-    teacher, n_dims = _teacher(db, teacher_id)
-    check_width(embeddings, n_dims or embeddings.shape[1], teacher_id)
-    db.execute(
-        "UPDATE teachers SET n_dims = ? WHERE id = ?", (embeddings.shape[1], teacher)
-    )
-    rows = zip(keys.tolist(), _blobs(embeddings, _EMBEDDING), strict=True)
-    db.executemany(
-        "INSERT INTO embeddings (teacher, key, embedding) "
-        f"VALUES ({teacher}, ?, ?) ON CONFLICT DO NOTHING",
-        rows,
-    )
-
-
-def _pay(db, teacher, outcome, *, at=None, **counts):
-    """Write down one payment and add it to the teacher's counts; return its number."""
-    changes = ", ".join(f"{name} = {name} + ?" for name in counts)
-    db.execute(
-        f"UPDATE teachers SET {changes} WHERE id = ?", (*counts.values(), teacher)
-    )
-    n_rows = sum(
-        v for name, v in counts.items() if name in ("n_paid", "n_failed", "n_lost")
-    )
-    return db.execute(
-        "INSERT INTO payments (teacher, at, n_rows, cost, seconds, outcome) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            teacher,
-            time.time() if at is None else at,
-            n_rows,
-            counts.get("cost", 0.0),
-            counts.get("seconds", 0.0),
-            outcome,
-        ),
-    ).lastrowid
 
 
 def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds):
     """Take over what another ledger paid in one call; return how much was new."""
-    labels = check_labels(labels, len(keys), len(classes))
-    label_set, stored = _made_label_set(db, teacher, classes)
-    number, _ = _teacher(db, teacher)
-    given = np.array([e is not None for e in embeddings])
+    label_set = made_label_set(db, teacher, classes)
+    teacher = teacher_with_id(db, label_set["teacher"])
+    given = np.array([e is not None for e in embeddings], dtype=bool)
     if given.any():
-        table = check_embeddings([e for e in embeddings if e is not None], given.sum())
-        _insert_embeddings(db, teacher, keys[given], table)
-    here = _present(db, label_set, keys, ("labels",))
-    new = np.array([key not in here for key in keys.tolist()])
+        table = np.array([e for e in embeddings if e is not None], dtype=np.float32)
+        insert_embeddings(db, teacher, keys[given], table)
+    here = present_keys(db, label_set, keys, "labels")
+    new = np.array([key not in here for key in keys.tolist()], dtype=bool)
+    # A key that the frame has twice is one label.
+    first = np.zeros(len(keys), dtype=bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    new &= first
     n_new = int(new.sum())
     if n_new:
         amounts = {"n_paid": n_new, "cost": n_new * cost, "seconds": n_new * seconds}
-        payment = _pay(db, number, "paid", at=at, n_calls=1, **amounts)
-        labels = labels[new][:, column_order([_plain(c) for c in classes], stored)]
-        _insert_labels(db, label_set, keys[new], labels, payment)
+        payment = pay(db, teacher, "paid", at=at, n_calls=1, **amounts)
+        order = stored_order(label_set, classes)
+        if order is not None:
+            labels = labels[:, np.argsort(order)]
+        insert_labels(db, label_set, keys[new], labels[new], payment)
     return n_new
-
-
-def _present(db, label_set, keys, tables):
-    """Return the keys that are in any of the tables."""
-    taken: set[bytes] = set()
-    for chunk in _chunks(np.unique(keys)):
-        for table in tables:
-            rows = db.execute(
-                f"SELECT key FROM {table} WHERE label_set = ? AND key IN "
-                + _marks(chunk),
-                (label_set, *chunk),
-            )
-            taken.update(key for (key,) in rows)
-    return taken
-
-
-def _insert_claim(db, label_set, teacher, keys, expires, price):
-    """Reserve rows for this process; return the claim's number."""
-    token = db.execute(
-        "INSERT INTO claims (teacher, owner, expires, n_rows, price) "
-        "VALUES (?, ?, ?, ?, ?)",
-        (teacher, process_name(), expires, len(keys), price),
-    ).lastrowid
-    db.executemany(
-        f"INSERT INTO claimed_rows (label_set, key, claim) VALUES ({label_set}, ?, ?)",
-        ((key, token) for key in sorted(keys.tolist())),
-    )
-    return token
-
-
-def _take_from_claim(db, token, label_set, keys):
-    """Take answered rows out of their claim."""
-    n_answered = db.executemany(
-        "DELETE FROM claimed_rows WHERE label_set = ? AND key = ? AND claim = ?",
-        ((label_set, key, token) for key in keys.tolist()),
-    ).rowcount
-    db.execute(
-        "UPDATE claims SET n_rows = n_rows - ? WHERE id = ?",
-        (max(n_answered, 0), token),
-    )
-    db.execute("DELETE FROM claims WHERE id = ? AND n_rows = 0", (token,))
-
-
-def _drop_claim(db, token):
-    """Remove a claim and what is left in it."""
-    db.execute("DELETE FROM claimed_rows WHERE claim = ?", (token,))
-    db.execute("DELETE FROM claims WHERE id = ?", (token,))
-
-
-def _expire_stale_claims(db):
-    """End the claims of dead processes and expired ones; what they held is lost."""
-    claims = db.execute(
-        "SELECT id, teacher, owner, expires, n_rows, price FROM claims"
-    ).fetchall()
-    for token, teacher, owner, expires, n_rows, price in claims:
-        gone = is_gone(owner)
-        if gone or (gone is None and expires < time.time()):
-            if n_rows:
-                cost = n_rows * price
-                _pay(db, teacher, "lost", n_lost=n_rows, cost=cost)
-                logger.warning(
-                    "rows that the process %r was paying for when it ended: %d; they "
-                    "may be billed, count as %g and can be asked again",
-                    owner,
-                    n_rows,
-                    cost,
-                )
-            _drop_claim(db, token)

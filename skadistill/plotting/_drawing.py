@@ -1,30 +1,32 @@
-"""What displays share: axes to draw on, a table to read, and who is missing."""
+"""What displays share: axes to draw on and a table to read."""
 
 from abc import ABC, abstractmethod
+
+from skadistill._optional import require
 
 __all__ = ["Display", "make_frame"]
 
 
 class Display(ABC):
-    """Draw numbers that can also be read; a subclass says how, in `_draw`."""
+    """Base class of displays; a subclass draws in `_draw`."""
 
     def plot(self, ax=None):
-        """Draw what the class describes.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw. None: a new figure.
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : object
-            This display, with the artists.
+            This display, with the artists as attributes.
 
         Raises
         ------
         ImportError
-            If matplotlib is missing.
+            If matplotlib is not installed.
         """
         ax = make_axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
@@ -37,56 +39,11 @@ class Display(ABC):
 
 
 def make_axes(ax=None):
-    """Return axes to draw on; matplotlib is imported only here.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes or None, default=None
-        Returned as they are. None: those of a new figure.
-
-    Returns
-    -------
-    ax : matplotlib Axes
-        Where to draw.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing.
-    """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "drawing needs matplotlib, which is missing; run `pip install "
-            "matplotlib`, or look at the numbers in `frame`."
-        ) from error
-    return plt.subplots()[1] if ax is None else ax
+    """Return axes to draw on; None makes a new figure. Imports matplotlib lazily."""
+    pyplot = require("matplotlib.pyplot", "plotting")
+    return pyplot.subplots()[1] if ax is None else ax
 
 
 def make_frame(columns):
-    """Return columns as a table; pandas is imported only here.
-
-    Parameters
-    ----------
-    columns : dict of array-like, or list of dict
-        Columns by name, all of one length; or rows.
-
-    Returns
-    -------
-    frame : pandas.DataFrame
-        The table.
-
-    Raises
-    ------
-    ImportError
-        If pandas is missing.
-    """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "the frame of a display is a pandas DataFrame and pandas is missing; "
-            "run `pip install pandas`."
-        ) from error
-    return pd.DataFrame(columns)
+    """Return a dict of columns, or a list of rows, as a DataFrame."""
+    return require("pandas", "pandas").DataFrame(columns)

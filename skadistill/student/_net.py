@@ -15,7 +15,8 @@ from skadistill._compat import (
     validate_data,
     validate_parameters,
 )
-from skadistill.objectives import Lesson, LessonLoss
+from skadistill.objectives import Lesson
+from skadistill.objectives._loss import LessonLoss
 from skadistill.student._batches import TableLoader
 from skadistill.student._checks import (
     check_loss_is_free,

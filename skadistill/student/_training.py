@@ -12,7 +12,7 @@ from skorch.utils import TeeGenerator
 from torch.utils.data import Subset
 
 from skadistill._interrupts import noted_interrupts
-from skadistill.objectives import LessonLoss
+from skadistill.objectives._loss import LessonLoss
 from skadistill.student._batches import Rows, TableDataset
 from skadistill.student._checks import (
     check_same_classes,

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill.ledger import row_keys
 from skadistill.teachers import as_teacher
-from skadistill.testing._require import require
+from skadistill.testing._check_that import check_that
 
 __all__ = ["check_teacher"]
 
@@ -54,10 +54,10 @@ def check_teacher(teacher, X, classes):
     teacher, n_samples = as_teacher(teacher), count_rows(X)
     keys, order = list(row_keys(X)), np.arange(n_samples)[::-1]
     identity = teacher.identity
-    require(isinstance(identity, str) and identity, "its identity is no text")
+    check_that(isinstance(identity, str) and identity, "its identity is no text")
     labels = teacher.ask(X, classes)
-    require(list(row_keys(X)) == keys, "it writes into the rows")
-    require(
+    check_that(list(row_keys(X)) == keys, "it writes into the rows")
+    check_that(
         np.allclose(
             labels, teacher.ask(take_rows(X, order), classes)[order], atol=ROUNDING
         ),
@@ -68,14 +68,14 @@ def check_teacher(teacher, X, classes):
         teacher.ask(take_rows(X, rows), classes)
         for rows in (np.arange(half), np.arange(half, n_samples))
     ]
-    require(
+    check_that(
         np.allclose(labels, np.concatenate(parts), atol=ROUNDING),
         "it answers otherwise when it is asked about fewer rows at once",
     )
     none = teacher.ask(take_rows(X, np.arange(0)), classes)
-    require(
+    check_that(
         none.shape == (0, len(classes)),
         f"asked about no row, it answers with shape {none.shape}",
     )
     for copy, what in [(teacher, "answering"), (clone(teacher), "cloning")]:
-        require(copy.identity == identity, f"its identity changes by {what}")
+        check_that(copy.identity == identity, f"its identity changes by {what}")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from skadistill.ledger import LedgerCopyWarning, MemoryLedger, row_keys
+from skadistill.testing import check_ledger
 
 CLASSES = ["a", "b", "c"]
 
@@ -18,6 +19,11 @@ CLASSES = ["a", "b", "c"]
 def some_rows(n, seed=0, n_classes=3):
     rng = np.random.default_rng(seed)
     return row_keys(rng.normal(size=(n, 2))), rng.dirichlet(np.ones(n_classes), size=n)
+
+
+def test_the_contract_is_kept():
+    """A ledger in memory passes what is asked of every ledger."""
+    check_ledger(MemoryLedger)
 
 
 def test_a_memory_ledger_shows_its_size():
@@ -46,9 +52,9 @@ def test_a_copy_in_this_process_is_silent_and_apart():
 
 
 MESSAGE = (
-    "This MemoryLedger is a copy in another process than its original's, with 1 "
-    "labels: what is paid here is not remembered there, so rows can be paid for again; "
-    "share a ledger on disk between processes, or use joblib's threading backend."
+    "this MemoryLedger is a copy, in another process than its original, of 1 labels: "
+    "what is paid here is not remembered there, so rows can be paid for again; share a "
+    "ledger on disk between processes, or use joblib's threading backend."
 )
 
 ELSEWHERE = """

@@ -1,0 +1,153 @@
+"""Checksums of what a ledger keeps, so that damage is noticed when it is read."""
+
+import json
+import zlib
+from functools import lru_cache
+
+import numpy as np
+
+from skadistill._rows._keys import KEY_DTYPE
+
+__all__ = ["CHECKSUM_BYTES", "digest_keys", "row_checksum", "sealed", "seals_broken"]
+
+#: Width of the checksum that follows a label or an embedding.
+CHECKSUM_BYTES = 8
+
+_WORD = np.dtype("<u4")
+_SUM = np.dtype("<u8")
+
+
+def sealed(owner, keys, table):
+    """Write each row of a table as bytes that end in a checksum.
+
+    The checksum of a row is the sum of its 32-bit words, each times an odd 64-bit
+    weight of its own, modulo 2**64. Words are those of the owner, of the key and of
+    the numbers. An odd factor can be inverted, so any change of one word changes
+    the sum; other changes go unnoticed with a chance of about 2**-32 or less.
+
+    Parameters
+    ----------
+    owner : int
+        Number of the label set (for labels) or of the teacher (for embeddings).
+    keys : ndarray of dtype V16 and shape (n_samples,)
+        Keys of the rows.
+    table : ndarray of shape (n_samples, n_columns)
+        Little-endian float64 or float32.
+
+    Returns
+    -------
+    blobs : iterator of bytes
+        One per row: its numbers and 8 bytes of checksum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.ledger._checksums import sealed, seals_broken
+    >>> keys = np.array([b"0" * 16], dtype="V16")
+    >>> (blob,) = sealed(1, keys, np.array([[0.25, 0.75]]))
+    >>> len(blob), np.frombuffer(blob[:16]).tolist()
+    (24, [0.25, 0.75])
+    """
+    words = _words(table)
+    width = table.shape[1] * table.itemsize + CHECKSUM_BYTES
+    data = np.empty((len(keys), width), np.uint8)
+    data[:, :-CHECKSUM_BYTES] = words.view(np.uint8)
+    sums = _sums(owner, keys, words).astype(_SUM)
+    data[:, -CHECKSUM_BYTES:] = sums[:, np.newaxis].view(np.uint8)
+    whole = data.tobytes()
+    return (whole[i : i + width] for i in range(0, len(whole), width))
+
+
+def seals_broken(owner, keys, data):
+    """Compare the checksums of rows with their content.
+
+    Parameters
+    ----------
+    owner : int
+        As in `sealed`.
+    keys : ndarray of dtype V16 and shape (n_samples,)
+        Keys under which the rows were found.
+    data : ndarray of uint8 and shape (n_samples, n_bytes)
+        What `sealed` wrote.
+
+    Returns
+    -------
+    broken : ndarray of bool of shape (n_samples,)
+        Which rows are not as they were written.
+    """
+    words = data.view(_WORD)
+    n_words = words.shape[1] - CHECKSUM_BYTES // _WORD.itemsize
+    stored = np.ascontiguousarray(words[:, n_words:]).view(_SUM)[:, 0]
+    return stored != _sums(owner, keys, words[:, :n_words])
+
+
+def digest_keys(keys):
+    """Reduce a set of keys to one number.
+
+    Parameters
+    ----------
+    keys : ndarray of dtype V16 and shape (n_keys,)
+        In any order.
+
+    Returns
+    -------
+    digest : int
+        Of 64 bits, signed. That of two sets without a common key is the exclusive
+        or of theirs.
+    """
+    sums = _sums(0, keys, np.empty((len(keys), 0), _WORD))
+    return int(np.bitwise_xor.reduce(sums, initial=np.uint64(0)).astype(np.int64))
+
+
+def row_checksum(*values):
+    """Return the CRC-32 of some texts and numbers.
+
+    Parameters
+    ----------
+    *values : str, int, float or None
+        The columns of one row.
+
+    Returns
+    -------
+    checksum : int
+        Of 32 bits.
+
+    Examples
+    --------
+    >>> from skadistill.ledger._checksums import row_checksum
+    >>> row_checksum("teacher", 3) == row_checksum("teacher", 2)
+    False
+    """
+    return zlib.crc32(json.dumps(values).encode())
+
+
+def _words(table):
+    """View rows of numbers as 32-bit words."""
+    n_words = table.shape[1] * table.itemsize // _WORD.itemsize
+    data = np.ascontiguousarray(table).tobytes()
+    return np.frombuffer(data, _WORD).reshape(len(table), n_words)
+
+
+def _sums(owner, keys, words):
+    """Return the weighted sum of the words of each row, modulo 2**64."""
+    key_words = np.ascontiguousarray(keys, KEY_DTYPE).view(_WORD).reshape(-1, 4)
+    weights = _weights(6 + words.shape[1])
+    low, high = owner & 0xFFFFFFFF, owner >> 32
+    first = np.array([low, high], np.uint64) @ weights[:2]
+    sums = key_words.astype(np.uint64) @ weights[2:6] + first
+    # In blocks that stay in the processor's cache.
+    step = max(1, (1 << 16) // max(1, words.shape[1]))
+    for start in range(0, len(words), step):
+        rows = slice(start, start + step)
+        sums[rows] += words[rows].astype(np.uint64) @ weights[6:]
+    return sums
+
+
+@lru_cache(maxsize=64)
+def _weights(n_weights):
+    """Return the first weights: splitmix64 of 1, 2, ... with the last bit set."""
+    with np.errstate(over="ignore"):
+        z = np.arange(1, n_weights + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))) | np.uint64(1)

@@ -1,0 +1,522 @@
+"""The claims of a SQL ledger: who is paying for which rows, and until when."""
+
+import logging
+import threading
+import time
+import uuid
+import weakref
+
+import numpy as np
+
+from skadistill.exceptions import LedgerError
+from skadistill.ledger._catalog import pay, recount, teacher_with_id
+from skadistill.ledger._process import describe_process, has_exited, process_name
+from skadistill.ledger._transaction import chunks, insert, marks
+
+__all__ = [
+    "ClaimToken",
+    "ExpiryWatch",
+    "drop_claim",
+    "end_claim",
+    "end_claims_of_this_thread",
+    "insert_claim",
+    "mark_sent",
+    "open_claims",
+    "present_keys",
+    "recover_lost",
+    "renew_claim",
+    "take_from_claim",
+    "write_off_lost",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class ClaimToken:
+    """Identify an open claim of this process.
+
+    Its name is written beside the claim. As long as a `Claim` refers to the token, and
+    its thread runs, somebody may come back to record labels.
+
+    Parameters
+    ----------
+    label_set : int
+        Number of the label set.
+
+    Attributes
+    ----------
+    number : int or None
+        Number of the claim, once it is inserted.
+    """
+
+    _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+    def __init__(self, label_set):
+        self.label_set = label_set
+        self.number = None
+        self.name = uuid.uuid4().hex
+        self._thread = weakref.ref(threading.current_thread())
+        self._open[self.name] = self
+
+    @classmethod
+    def is_abandoned(cls, name):
+        """Tell whether nobody can come back to a claim of this process.
+
+        Parameters
+        ----------
+        name : str
+            As it was written; "" if it is not known (format 1).
+
+        Returns
+        -------
+        abandoned : bool
+            Whether its `Claim` is no longer referenced, or its thread has ended.
+        """
+        if not name:
+            return False
+        token = cls._open.get(name)
+        thread = None if token is None else token._thread()
+        return thread is None or not thread.is_alive()
+
+    @classmethod
+    def is_of_this_thread(cls, name):
+        """Tell whether a claim was made by the calling thread.
+
+        Parameters
+        ----------
+        name : str
+            As it was written.
+
+        Returns
+        -------
+        own : bool
+            Whether it was.
+        """
+        token = cls._open.get(name)
+        return token is not None and token._thread() is threading.current_thread()
+
+
+class ExpiryWatch:
+    """Decide which claims have ended without a word of their owner.
+
+    A claim has ended if its process or its thread has, if nothing in the process
+    refers to it any more, or when its lease is over.
+    Clocks of two machines differ: if the database has no clock of its own, a claim
+    from elsewhere whose lease seems to be over is watched for half a lease, in which
+    a living owner renews it.
+
+    Parameters
+    ----------
+    lease : float
+        In seconds.
+    """
+
+    def __init__(self, lease):
+        self.lease = lease
+        self._seen = {}  # claim: when its lease ends, when we saw that first
+
+    def expire(self, db):
+        """End the claims that have ended; count the rows sent under them as lost.
+
+        Parameters
+        ----------
+        db : Transaction
+            Open for writing.
+
+        Raises
+        ------
+        LedgerError
+            If an owner is not the name of a process.
+        """
+        now = db.now()
+        found = db.rows("SELECT id, owner, name, expires FROM claims")
+        for claim, owner, name, expires in found:
+            try:
+                exited = has_exited(owner)
+            except ValueError:
+                raise LedgerError(
+                    f"the ledger was edited: its claim {claim} is owned by {owner!r}, "
+                    "which is not the name of a process; end it with free_claims()."
+                ) from None
+            if owner == process_name():
+                exited = ClaimToken.is_abandoned(name)
+            over = expires < now and (
+                exited is not None or db.one_clock or self._unchanged(claim, expires)
+            )
+            if exited:
+                end_claim(
+                    db,
+                    claim,
+                    why="the claiming process or thread has exited, or dropped it",
+                )
+            elif over:
+                end_claim(db, claim, why="its lease is over")
+
+    def _unchanged(self, claim, expires):
+        """Tell whether a claim has not been renewed for half a lease."""
+        clock = time.monotonic()
+        seen, since = self._seen.get(claim, (None, clock))
+        if seen != expires:
+            since = clock
+        self._seen[claim] = expires, since
+        return clock - since >= self.lease / 2
+
+
+def insert_claim(db, token, label_set, keys, lease, price):
+    """Reserve rows for this thread.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    token : ClaimToken
+        Is given the number of the claim.
+    label_set : dict
+        Row of the label set.
+    keys : ndarray of dtype V16 and shape (n_rows,)
+        Rows that nobody else has claimed.
+    lease : float
+        For how many seconds.
+    price : float
+        What one of them costs at most.
+    """
+    now = db.now()
+    token.number = insert(
+        db,
+        "claims",
+        teacher=label_set["teacher"],
+        owner=process_name(),
+        name=token.name,
+        since=now,
+        expires=now + lease,
+        n_rows=len(keys),
+        price=price,
+    )
+    db.run_many(
+        "INSERT INTO claimed_rows (label_set, key, claim) "
+        f"VALUES ({label_set['id']}, {db.mark}, {token.number})",
+        [(key,) for key in sorted(keys.tolist())],
+    )
+
+
+def end_claims_of_this_thread(db, label_set, keys):
+    """End claims that this thread holds on rows that it claims again.
+
+    It would wait for itself: an interrupt has kept it from releasing them.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    label_set : dict
+        Row of the label set.
+    keys : ndarray of dtype V16 and shape (n_rows,)
+        The rows that it wants.
+    """
+    own = [
+        claim
+        for claim, name in db.rows(
+            f"SELECT id, name FROM claims WHERE owner = {db.mark}", (process_name(),)
+        )
+        if ClaimToken.is_of_this_thread(name)
+    ]
+    if not own:
+        return
+    wanted = set(keys.tolist())
+    for claim in own:
+        held = db.rows(
+            f"SELECT key FROM claimed_rows WHERE claim = {db.mark} "
+            f"AND label_set = {db.mark}",
+            (claim, label_set["id"]),
+        )
+        if not wanted.isdisjoint(key for (key,) in held):
+            end_claim(db, claim, why="the thread that held it claims its rows again")
+
+
+def take_from_claim(db, claim, label_set, keys):
+    """Remove answered rows from their claim; end it with the last one.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    claim : int
+        Its number.
+    label_set : dict
+        Row of the label set.
+    keys : ndarray of dtype V16 and shape (n_rows,)
+        The rows.
+
+    Returns
+    -------
+    open : bool
+        Whether the claim was still there.
+    """
+    row = db.row(f"SELECT n_rows FROM claims WHERE id = {db.mark}", (claim,))
+    if row is None:
+        return False
+    n_answered = db.run_many(
+        f"DELETE FROM claimed_rows WHERE label_set = {db.mark} AND key = {db.mark} "
+        f"AND claim = {db.mark}",
+        [(label_set["id"], key, claim) for key in keys.tolist()],
+    )
+    if row[0] > n_answered:
+        db.run(
+            f"UPDATE claims SET n_rows = n_rows - {db.mark} WHERE id = {db.mark}",
+            (n_answered, claim),
+        )
+    else:
+        db.run(f"DELETE FROM claims WHERE id = {db.mark}", (claim,))
+    return True
+
+
+def mark_sent(db, claim, label_set, keys):
+    """Mark rows of a claim as sent to the teacher.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    claim : int
+        Its number.
+    label_set : int
+        Number of its label set.
+    keys : ndarray of dtype V16 and shape (n_rows,)
+        The rows.
+
+    Returns
+    -------
+    held : ndarray of bool of shape (n_rows,)
+        Which of them the claim still holds.
+    """
+    rows = [(label_set, key, claim) for key in keys.tolist()]
+    condition = f"label_set = {db.mark} AND key = {db.mark} AND claim = {db.mark}"
+    n_held = db.run_many(f"UPDATE claimed_rows SET sent = 1 WHERE {condition}", rows)
+    if n_held == len(rows):
+        return np.ones(len(rows), dtype=bool)
+    return np.array(
+        [
+            db.row(f"SELECT 1 FROM claimed_rows WHERE {condition}", row) is not None
+            for row in rows
+        ]
+    )
+
+
+def renew_claim(db, claim, lease):
+    """Let the lease of a claim begin again; return whether it is still open.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    claim : int
+        Its number.
+    lease : float
+        In seconds.
+
+    Returns
+    -------
+    open : bool
+        Whether it was still there.
+    """
+    return (
+        db.run(
+            f"UPDATE claims SET expires = {db.mark} WHERE id = {db.mark}",
+            (db.now() + lease, claim),
+        )
+        > 0
+    )
+
+
+def end_claim(db, claim, *, why):
+    """End a claim that its owner did not end; count the rows it had sent as lost.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    claim : int
+        Its number.
+    why : str
+        The reason, for the log.
+
+    Returns
+    -------
+    n_rows : int
+        Number of rows that are free again.
+    """
+    number, owner, n_rows, price = db.row(
+        f"SELECT teacher, owner, n_rows, price FROM claims WHERE id = {db.mark}",
+        (claim,),
+    )
+    sent = db.rows(
+        f"SELECT key FROM claimed_rows WHERE claim = {db.mark} AND sent = 1", (claim,)
+    )
+    if sent:
+        teacher = teacher_with_id(db, number)
+        cost = len(sent) * price
+        payment = pay(db, teacher, "lost", n_lost=len(sent), cost=cost)
+        db.run_many(
+            "INSERT INTO lost_rows (claim, key, payment, price) "
+            f"VALUES ({claim}, {db.mark}, {payment}, {db.mark})",
+            [(key, price) for (key,) in sent],
+        )
+        logger.warning(
+            "a claim of %s on rows of %s ended without a label for %d rows that had "
+            "been sent (%s): they may be billed, count as %g and can be asked again",
+            describe_process(owner),
+            teacher["identity"],
+            len(sent),
+            why,
+            cost,
+        )
+    drop_claim(db, claim)
+    return n_rows
+
+
+def drop_claim(db, claim):
+    """Delete a claim and what is left in it.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    claim : int
+        Its number.
+    """
+    db.run(f"DELETE FROM claimed_rows WHERE claim = {db.mark}", (claim,))
+    db.run(f"DELETE FROM claims WHERE id = {db.mark}", (claim,))
+
+
+def recover_lost(db, teacher, claim, keys=None):
+    """Take back what was counted as lost for rows whose owner comes back after all.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    teacher : dict
+        Row of the teacher.
+    claim : int
+        Number of the claim that ended.
+    keys : ndarray of dtype V16 and shape (n_rows,) or None, default=None
+        The rows. None: all of the claim.
+
+    Returns
+    -------
+    n_rows : int
+        How many had been counted as lost.
+    """
+    lost = db.rows(
+        f"SELECT key, payment, price FROM lost_rows WHERE claim = {db.mark}", (claim,)
+    )
+    wanted = None if keys is None else set(keys.tolist())
+    back = [row for row in lost if wanted is None or row[0] in wanted]
+    if not back:
+        return 0
+    db.run_many(
+        f"DELETE FROM lost_rows WHERE claim = {db.mark} AND key = {db.mark}",
+        [(claim, key) for key, _, _ in back],
+    )
+    # All of one claim were lost in one payment, at one price.
+    _, payment, price = back[0]
+    n_left = len(lost) - len(back)
+    db.run(
+        f"UPDATE payments SET n_rows = {db.mark}, cost = {db.mark} "
+        f"WHERE id = {db.mark}",
+        (n_left, n_left * price, payment),
+    )
+    recount(db, teacher, n_lost=-len(back))
+    return len(back)
+
+
+def write_off_lost(db, teacher):
+    """Set the cost of what a teacher's claims have lost to nothing.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    teacher : dict
+        Row of the teacher.
+
+    Returns
+    -------
+    n_rows : int
+        How many rows had been counted as lost.
+    cost : float
+        What they had counted as.
+    """
+    lost = f"teacher = {db.mark} AND outcome = 'lost'"
+    n_rows, cost = db.row(
+        f"SELECT coalesce(sum(n_rows), 0), coalesce(sum(cost), 0) FROM payments "
+        f"WHERE {lost}",
+        (teacher["id"],),
+    )
+    db.run(
+        "DELETE FROM lost_rows WHERE payment IN "
+        f"(SELECT id FROM payments WHERE {lost})",
+        (teacher["id"],),
+    )
+    db.run(
+        f"UPDATE payments SET cost = 0, outcome = 'written off' WHERE {lost}",
+        (teacher["id"],),
+    )
+    recount(db, teacher, n_lost=-int(n_rows))
+    return int(n_rows), float(cost)
+
+
+def open_claims(db):
+    """List the open claims.
+
+    Parameters
+    ----------
+    db : Transaction
+        On the ledger.
+
+    Returns
+    -------
+    claims : list of dict
+        ``id``, ``owner``, ``teacher``, ``n_rows``, ``n_sent``, ``since`` and
+        ``until`` (seconds since 1970).
+    """
+    found = db.rows(
+        "SELECT claims.id, owner, identity, n_rows, "
+        "(SELECT coalesce(sum(sent), 0) FROM claimed_rows WHERE claim = claims.id), "
+        "since, expires FROM claims JOIN teachers ON teachers.id = teacher "
+        "ORDER BY claims.id"
+    )
+    names = ("id", "owner", "teacher", "n_rows", "n_sent", "since", "until")
+    return [
+        dict(zip(names, row, strict=True)) | {"n_sent": int(row[4])} for row in found
+    ]
+
+
+def present_keys(db, label_set, keys, table):
+    """Return the keys that a table has in one label set.
+
+    Parameters
+    ----------
+    db : Transaction
+        On the ledger.
+    label_set : dict
+        Row of the label set.
+    keys : ndarray of dtype V16 and shape (n_rows,)
+        Those in question.
+    table : {"labels", "claimed_rows"}
+        Where to look.
+
+    Returns
+    -------
+    present : set of bytes
+        Those found.
+    """
+    present: set[bytes] = set()
+    for chunk in chunks(np.unique(keys)):
+        rows = db.rows(
+            f"SELECT key FROM {table} WHERE label_set = {db.mark} AND key IN "
+            + marks(db, chunk),
+            (label_set["id"], *chunk),
+        )
+        present.update(key for (key,) in rows)
+    return present

@@ -1,0 +1,50 @@
+"""The labels that a ledger holds for some rows, as a table."""
+
+import numpy as np
+
+from skadistill._optional import require
+
+__all__ = ["owned_frame"]
+
+
+def owned_frame(ledger, keys, teacher_id, classes):
+    """Collect the labels of some rows.
+
+    Parameters
+    ----------
+    ledger : BaseLedger
+        Where they are.
+    keys : ndarray of dtype V16 and shape (n_samples,)
+        Of the rows.
+    teacher_id : str or None
+        Only labels of this teacher.
+    classes : tuple or None
+        Only labels over this set of classes, in this order.
+
+    Returns
+    -------
+    owned : DataFrame
+        As `BaseLedger.labels_for` describes it.
+    """
+    pandas = require("pandas", "pandas")
+    columns: dict[str, list] = {
+        "row": [],
+        "teacher": [],
+        "classes": [],
+        "label": [],
+        "cost": [],
+    }
+    for identity, stored in ledger._questions():
+        if teacher_id not in (None, identity):
+            continue
+        if classes is not None and set(stored) != set(classes):
+            continue
+        wanted = tuple(stored) if classes is None else classes
+        known, labels = ledger.lookup(keys, identity, wanted)
+        rows = np.flatnonzero(known)
+        columns["row"] += rows.tolist()
+        columns["teacher"] += [identity] * len(rows)
+        columns["classes"] += [wanted] * len(rows)
+        columns["label"] += list(labels[rows])
+        columns["cost"] += ledger._costs(keys[rows], identity, wanted).tolist()
+    return pandas.DataFrame(columns).astype({"row": np.intp, "cost": np.float64})

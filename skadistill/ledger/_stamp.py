@@ -1,0 +1,223 @@
+"""Tell whether a write-ahead log belongs to the ledger file that it lies beside.
+
+SQLite replays whatever log lies beside a file, also that of a file which was deleted
+or replaced by a copy. Every transaction of a ledger therefore writes a stamp: who the
+ledger is, and the number of the transaction.
+"""
+
+import contextlib
+import os
+import struct
+import time
+import uuid
+import zlib
+
+from skadistill.exceptions import LedgerError
+
+__all__ = ["check_log", "new_stamp", "next_stamp", "read_stamp", "restamped"]
+
+_MAGIC = b"skadistill-stamp"
+#: Magic, identity of the ledger, transactions so far, checksum of its schema.
+_CONTENT = struct.Struct("<16s16sQI")
+_CHECKSUM = struct.Struct("<I")
+_SIZE = _CONTENT.size + _CHECKSUM.size
+
+_LOG_HEADER, _FRAME_HEADER = 32, 24  # bytes
+_LOOKS, _LOOKS_ALIKE, _BETWEEN_LOOKS = 20, 3, 0.03  # times, times, seconds
+
+
+def new_stamp(schema):
+    """Write the stamp of a new ledger.
+
+    Parameters
+    ----------
+    schema : int
+        Checksum of its schema.
+
+    Returns
+    -------
+    stamp : bytes
+        For the table ``state``.
+    """
+    return _written(uuid.uuid4().bytes, 0, schema)
+
+
+def next_stamp(stamp):
+    """Write the stamp of the next transaction.
+
+    Parameters
+    ----------
+    stamp : bytes
+        That of the last one.
+
+    Returns
+    -------
+    stamp : bytes
+        For the table ``state``.
+    """
+    ledger, number, schema = read_stamp(stamp)
+    return _written(ledger, number + 1, schema)
+
+
+def restamped(stamp, schema):
+    """Write the stamp of a ledger whose tables have been changed.
+
+    Parameters
+    ----------
+    stamp : bytes
+        The old one.
+    schema : int
+        Checksum of its new schema.
+
+    Returns
+    -------
+    stamp : bytes
+        For the table ``state``.
+    """
+    ledger, number, _ = read_stamp(stamp)
+    return _written(ledger, number, schema)
+
+
+def read_stamp(stamp):
+    """Read a stamp.
+
+    Parameters
+    ----------
+    stamp : bytes
+        From the table ``state``.
+
+    Returns
+    -------
+    ledger : bytes
+        Identity of the ledger.
+    number : int
+        Number of the transaction.
+    schema : int
+        Checksum of the schema.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    if not isinstance(stamp, bytes) or len(stamp) != _SIZE:
+        raise ValueError("not a stamp")
+    content = stamp[: _CONTENT.size]
+    magic, ledger, number, schema = _CONTENT.unpack(content)
+    if magic != _MAGIC or stamp[_CONTENT.size :] != _CHECKSUM.pack(zlib.crc32(content)):
+        raise ValueError("a damaged stamp")
+    return ledger, number, schema
+
+
+def check_log(path, stamp_in_file):
+    """Raise an error if the write-ahead log beside a file is not its own.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    stamp_in_file : callable
+        Returns the stamp in the file itself, without the log, as `read_stamp` gives
+        it; None if it has none (format 1); False if it cannot be read, so that the
+        pages of the file must be checked anyway.
+
+    Raises
+    ------
+    LedgerError
+        If a log is there that belongs to another file, or to another state of it.
+    """
+    seen, n_alike = None, 0
+    for _ in range(_LOOKS):
+        before = _state_of_log(path)
+        if before is None:
+            return
+        in_log = _stamps_in_log(path)
+        in_file = stamp_in_file()
+        if _fits(in_log, in_file):
+            return
+        # While others write, the log and the file change between two looks.
+        looked = _state_of_log(path), in_file
+        n_alike = n_alike + 1 if looked == seen else 0
+        seen = looked
+        if n_alike == _LOOKS_ALIKE:
+            break
+        time.sleep(_BETWEEN_LOOKS)
+    else:
+        return  # somebody writes all the time, who has checked the log
+    raise LedgerError(
+        f"{path}-wal is a write-ahead log that does not belong to {path} as it is now: "
+        "the file was replaced or restored without it; move the log away, or put the "
+        "file back that it belongs to."
+    )
+
+
+def _fits(in_log, in_file):
+    """Tell whether replaying a log brings a file to the state of the log's end.
+
+    It does if the log begins at or before the state of the file and does not end
+    before it.
+    """
+    if in_file is False:
+        return True
+    if not in_log:
+        # A log without a stamp comes from format 1, or holds no whole transaction.
+        return in_log is None or in_file is None
+    if len({ledger for ledger, _ in in_log}) > 1:
+        return False
+    (ledger, first), (_, last) = in_log[0], in_log[-1]
+    if in_file is None:  # an update from format 1 may still be in the log
+        return first == 0
+    return ledger == in_file[0] and first <= in_file[1] + 1 and last >= in_file[1]
+
+
+def _state_of_log(path):
+    """Return what changes when a log is written; None if there is none."""
+    try:
+        with open(f"{path}-wal", "rb") as stream:
+            header = stream.read(_LOG_HEADER)
+            status = os.fstat(stream.fileno())
+    except FileNotFoundError:
+        return None
+    if len(header) < _LOG_HEADER:
+        return None
+    return header, status.st_size, status.st_mtime_ns
+
+
+def _stamps_in_log(path):
+    """List the stamps of a log in order; None if it holds no frame of its own."""
+    stamps, n_frames = [], 0
+    with contextlib.suppress(FileNotFoundError), open(f"{path}-wal", "rb") as stream:
+        header = stream.read(_LOG_HEADER)
+        if len(header) < _LOG_HEADER:
+            return None
+        size = int.from_bytes(header[8:12], "big")
+        size = 65536 if size == 1 else size
+        salts = header[16:24]
+        while True:
+            frame = stream.read(_FRAME_HEADER)
+            page = stream.read(size)
+            # Frames of an earlier use of the log follow those of this one.
+            if len(page) < size or frame[8:16] != salts:
+                break
+            n_frames += 1
+            found = _stamps_in_page(page)
+            if found:
+                # A page keeps old versions in its unused part.
+                stamps.append(max(found, key=lambda stamp: stamp[1]))
+    return stamps if n_frames else None
+
+
+def _stamps_in_page(page):
+    """List the intact stamps in the bytes of a page."""
+    found, start = [], page.find(_MAGIC)
+    while start >= 0:
+        with contextlib.suppress(ValueError):
+            ledger, number, _ = read_stamp(page[start : start + _SIZE])
+            found.append((ledger, number))
+        start = page.find(_MAGIC, start + 1)
+    return found
+
+
+def _written(ledger, number, schema):
+    content = _CONTENT.pack(_MAGIC, ledger, number, schema)
+    return content + _CHECKSUM.pack(zlib.crc32(content))

@@ -1,0 +1,163 @@
+"""Kills, interrupts and crowds: nothing is lost, and nothing is charged unsent."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from skadistill.ledger import LabelLedger, row_keys
+
+FORK = multiprocessing.get_context("fork")
+CLASSES = ["a", "b"]
+PER_CALL, HIGHEST, COST = 4, 0.04, 0.01
+
+
+def keys_of(n_rows):
+    return row_keys([f"row {i}" for i in range(n_rows)])
+
+
+def append(path, rows):
+    """Write row numbers to a file, which survives a kill of the writer."""
+    with open(path, "a") as stream:
+        stream.write("".join(f"{i}\n" for i in rows))
+
+
+def numbers_in(path):
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def buy(path, n_rows, *, max_wait=0.002):
+    """Pay for rows as a buyer does: claim 40, send 4, record 4."""
+    ledger, keys = LabelLedger(path), keys_of(n_rows)
+    rng = random.Random(os.getpid())
+    for start in range(0, n_rows, 40):
+        rows = np.arange(start, min(start + 40, n_rows))
+        claim = ledger.claim(keys[rows], "m", CLASSES, max_cost_per_row=HIGHEST)
+        rows = rows[claim.granted]
+        for i in range(0, len(rows), PER_CALL):
+            some = rows[i : i + PER_CALL]
+            assert ledger.sending(claim, keys[some]).all()
+            append(path.with_suffix(".sent"), some)
+            time.sleep(rng.uniform(0, max_wait))
+            labels = np.full((len(some), 2), 0.5)
+            cost = COST * len(some)
+            ledger.record(keys[some], "m", CLASSES, labels, cost=cost, claim=claim)
+            append(path.with_suffix(".recorded"), some)
+
+
+def kill_buyers(path, n_kills, n_rows):
+    """Kill one buyer after another while it works; check the counts."""
+    rng = random.Random(0)
+    LabelLedger(path).close()
+    for _ in range(n_kills):
+        before = len(numbers_in(path.with_suffix(".sent")))
+        child = FORK.Process(target=buy, args=(path, n_rows))
+        child.start()
+        while child.is_alive():
+            if len(numbers_in(path.with_suffix(".sent"))) > before:
+                break
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.03))
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+    sent = numbers_in(path.with_suffix(".sent"))
+    recorded = numbers_in(path.with_suffix(".recorded"))
+    ledger, keys = LabelLedger(path), keys_of(n_rows)
+    # Whoever claims next ends the claim of the last one.
+    ledger.release(ledger.claim(keys[-1:], "other", CLASSES))
+    assert ledger.claims() == []
+    assert ledger.lookup(keys[recorded], "m", CLASSES)[0].all()
+    counts = ledger.summary()
+    assert counts["n_paid"] >= len(recorded)
+    # Between a mark and its call a kill may come; one call for each kill.
+    n_counted = counts["n_paid"] + counts["n_lost"]
+    assert len(sent) <= n_counted <= len(sent) + n_kills * PER_CALL
+    cost = counts["n_paid"] * COST + counts["n_lost"] * HIGHEST
+    assert counts["cost"] == pytest.approx(cost)
+    ledger.check()
+    return {
+        "kills": n_kills,
+        "sent": len(sent),
+        "recorded": len(recorded),
+        "counted": n_counted,
+        "lost": counts["n_lost"],
+        "cost": counts["cost"],
+    }
+
+
+def test_kills(path):
+    """No label is lost; what is charged is what was on the wire, and a call at most."""
+    kill_buyers(path, 8, 2000)
+
+
+@pytest.mark.slow
+def test_two_hundred_kills(path):
+    """The same, 200 times."""
+    print(kill_buyers(path, 200, 20_000))
+
+
+def run_together(path, n_processes, n_rows):
+    children = [
+        FORK.Process(target=buy, args=(path, n_rows), kwargs={"max_wait": 0.0})
+        for _ in range(n_processes)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * n_processes
+
+
+def test_twelve_processes_pay_for_each_row_once(path):
+    """They want the same rows; together they make the file, too."""
+    run_together(path, 12, 480)
+    ledger = LabelLedger(path)
+    assert ledger.n_paid == len(ledger) == 480
+    assert len(numbers_in(path.with_suffix(".sent"))) == 480
+    assert ledger.claims() == []
+    ledger.check()
+
+
+def press_ctrl_c(new_ledger, n_times, ctrl_c):
+    """Interrupt a buyer at random moments; return how often it was interrupted."""
+    rng = random.Random(0)
+    ledger, keys = new_ledger, keys_of(40 * n_times)
+    usual = signal.signal(signal.SIGALRM, lambda *_: ctrl_c())
+    n_interrupts = 0
+    try:
+        for k in range(n_times):
+            rows = np.arange(40 * k, 40 * k + 40)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0002, 0.01))
+                claim = ledger.claim(keys[rows], "m", CLASSES)
+                try:
+                    for i in range(0, 40, PER_CALL):
+                        some = rows[i : i + PER_CALL]
+                        ledger.sending(claim, keys[some])
+                        labels = np.full((len(some), 2), 0.5)
+                        ledger.record(keys[some], "m", CLASSES, labels, claim=claim)
+                finally:
+                    ledger.release(claim)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                n_interrupts += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            claim = None
+    finally:
+        signal.signal(signal.SIGALRM, usual)
+    return n_interrupts
+
+
+def test_sixty_interrupts_leave_no_claim_that_is_not_freed(path, ctrl_c):
+    """The process lives on; whoever claims next frees what an interrupt has left."""
+    ledger = LabelLedger(path)
+    assert press_ctrl_c(ledger, 60, ctrl_c) > 20
+    ledger.release(ledger.claim(keys_of(1), "other", CLASSES))
+    assert ledger.claims() == []
+    ledger.check()
