@@ -171,7 +171,7 @@ def doubt_teacher(teacher, estimate, labels, evidence=None):
             stacklevel=2,
         )
     elif n_right <= n_largest and balanced <= 1 / n_classes + 0.05:
-        if estimate.method == "aimed" and n_right >= evidence.n_student_right:
+        if evidence is not None and n_right >= evidence.n_student_right:
             return
         warnings.warn(
             f"{who}, and always answering the largest class would be on {n_largest}; "
@@ -276,7 +276,8 @@ def prepare_teacher(
             asked.checks = TeacherChecks(
                 estimate.rows, estimate.proba, independent=teacher.is_fitted
             )
-            doubt_teacher(teacher, estimate, labels, asked.evidence)
+            aimed = asked.evidence if estimate.method == "aimed" else None
+            doubt_teacher(teacher, estimate, labels, aimed)
         asked.estimate = replace(estimate, proba=None)
         logger.info(
             "the teacher is wrong on %d of %d labeled rows (%s)",

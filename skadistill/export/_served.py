@@ -27,7 +27,7 @@ def served_model(model):
     >>> from skadistill.export._served import served_model
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
     >>> student = LogisticRegression(random_state=0)
-    >>> model = ActiveDistiller(lambda X: X, student).fit(X, y)
+    >>> model = ActiveDistiller(lambda X: X, student, budget=0).fit(X, y)
     >>> served_model(model)
     LogisticRegression(random_state=0)
     """

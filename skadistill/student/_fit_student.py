@@ -5,25 +5,13 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from skadistill._compat import num_samples, safe_indexing
 from skadistill.exceptions import ObjectiveError, StudentError
 from skadistill.objectives import Lesson
 from skadistill.student._checks import check_soft_targets
 from skadistill.student._reweight import check_new_weights
-from skadistill.student._native import native_fit
-from skadistill.student._settings import (
-    balance_of,
-    balancing_settings,
-    changed,
-    settings_for_copies,
-)
-from skadistill.student._soft_labels import choose_copies
+from skadistill.student._soft_labels import expand_soft_labels
 
 __all__ = ["fit_student"]
-
-# Copies of rows per row, at most: with the rows themselves three times the table.
-# `benchmarks/students.py` compares with hard labels.
-MAX_COPIES = 2.0
 
 
 def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
@@ -137,27 +125,8 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
             X, targets, classes=classes, sample_weight=weight, **fit_params
         )
         return
-    targets = np.asarray(targets)
-    settings = balancing_settings(estimator)
-    balance = balance_of(targets, weight) if settings else None
-    fit = native_fit(estimator)
-    if fit is not None:
-        mass = targets if balance is None else targets * balance
-        if weight is not None:
-            mass = mass * np.asarray(weight)[:, None]
-        with changed(estimator, settings):
-            fit(estimator, X, mass, classes, **fit_params)
-        return
-    rows, columns, mass = choose_copies(targets, max_copies=MAX_COPIES)
-    if weight is not None:
-        mass *= np.asarray(weight)[rows]
-    if balance is not None:
-        mass *= balance[columns]
-    if len(rows) > len(targets):
-        settings |= settings_for_copies(estimator, targets.argmax(axis=1), rows)
-        X = safe_indexing(X, rows)
-    with changed(estimator, settings):
-        estimator.fit(X, classes[columns], sample_weight=mass, **fit_params)
+    X_rows, y, weight = expand_soft_labels(X, targets, classes, weight)
+    estimator.fit(X_rows, y, sample_weight=weight, **fit_params)
 
 
 def _product(a, b):

@@ -71,7 +71,7 @@ class Standardize(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skadistill.student import Standardize
+    >>> from skadistill.student._module import Standardize
     >>> layer = Standardize(torch.tensor([10.0]), torch.tensor([2.0]))
     >>> layer(torch.tensor([[14.0], [1e9]]))
     tensor([[2.],

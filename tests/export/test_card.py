@@ -67,7 +67,7 @@ def test_labels_are_counted_as_the_fit_did():
     assert told["Rows paid for"] == str(first.n_paid_)
     assert told["Rows paid for to judge the teacher"] == str(first.n_teacher_checks_)
     assert told["Budget"] == "8"
-    assert told["Query strategy"] == "RADSampler()"
+    assert told["Query strategy"] == "RobustSampler()"
     assert told["Ended because"] == "the budget was spent"
     paid = ledger.summary()["cost"]
     assert told["Cost"].startswith(f"{paid:g}, with all other fits")
@@ -95,7 +95,7 @@ def test_the_teachers_error_has_an_interval_and_its_rows():
         f"{model.teacher_error_:.3f}, 95 % interval {low:.3f} to {high:.3f}"
     )
     assert told["Seen wrong"] == (
-        f"on {estimate.n_wrong} of {estimate.n_samples} rows with given labels (asked)"
+        f"on {estimate.n_wrong} of {estimate.n_samples} rows with given labels (aimed)"
     )
     assert estimate.proba is None
 

@@ -90,9 +90,9 @@ def test_the_frame_is_the_drawings_twin(display):
 def test_labels_paid_include_teacher_checks():
     """From round 1 on, the labeled rows that the teacher was asked about count."""
     distiller = fit(budget=70, teacher_error="auto", n_teacher_checks=None)
-    assert distiller.n_teacher_checks_ == 40
+    assert distiller.n_teacher_checks_ == 20
     display = LearningCurveDisplay.from_estimator(distiller)
-    assert display.n_labels["student"][0].tolist() == [0, 55, 70]
+    assert display.n_labels["student"][0].tolist() == [0, 35, 50, 65, 70]
     scores = [record["student_score"] for record in distiller.history_]
     assert display.scores["student"][0].tolist() == scores
     assert scores[-1] == distiller.score(PROBLEM.X_test, PROBLEM.y_test)
