@@ -13,6 +13,7 @@ import skadistill.datasets
 import skadistill.export
 import skadistill.labeling
 import skadistill.ledger
+import skadistill.llm
 import skadistill.model_selection
 import skadistill.objectives
 import skadistill.plotting
@@ -36,6 +37,7 @@ ROOMS = [
     skadistill.export,
     skadistill.labeling,
     skadistill.ledger,
+    skadistill.llm,
     skadistill.stopping,
     skadistill.objectives,
     skadistill.search,

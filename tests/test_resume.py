@@ -65,6 +65,7 @@ def problem():
 def distiller(teacher, ledger=None, **options):
     # use_known=False: the rows asked for do not depend on what was paid before.
     options = {
+        "query_strategy": "rad",
         "budget": 42,
         "query_size": 12,
         "n_teacher_checks": 6,

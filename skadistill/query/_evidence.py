@@ -16,7 +16,7 @@ from skadistill.query._game.evidence import (
 from skadistill.query._game.regret import regret_inclusion
 from skadistill.query._measures import margin_gain
 
-__all__ = ["FEWEST_CHECKS", "MORE_CHECKS", "MOST_CHECKS", "TeacherEvidence"]
+__all__ = ["TeacherEvidence"]
 
 #: Rows of the first check of a teacher, of every one after it, and of all checks.
 FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS = 20, 10, 100
@@ -42,6 +42,16 @@ class TeacherEvidence:
         Its answers: of a teacher fitted on labeled rows, cross-fitted ones.
     doubted : bool, default=False
         Whether the rows asked about are to be discounted, see `settle`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query import TeacherEvidence
+    >>> proba = np.full((60, 2), 0.5)
+    >>> evidence = TeacherEvidence(proba, truth=np.arange(60) % 2)
+    >>> rows = np.arange(20)
+    >>> evidence.add(rows, np.eye(2)[rows % 2]).settle(share=0.5).doubted
+    False
     """
 
     proba: np.ndarray
@@ -122,6 +132,26 @@ class TeacherEvidence:
         """
         asked = self._play(share)[self.rows] > 0
         return is_trusted(self.wrong[asked], self.ratio)
+
+    def n_more_checks(self, share):
+        """Count the labeled rows on which the teacher is to be checked next.
+
+        Parameters
+        ----------
+        share : float
+            Share of the pool that is asked in a round, in (0, 1].
+
+        Returns
+        -------
+        n_more : int
+            0: enough is known.
+        """
+        n_checks = len(self.rows)
+        if n_checks < FEWEST_CHECKS:
+            return FEWEST_CHECKS - n_checks
+        if n_checks >= MOST_CHECKS or self.is_trusted(share):
+            return 0
+        return min(MORE_CHECKS, MOST_CHECKS - n_checks)
 
     def settle(self, share):
         """Decide, once for all rounds, whether the teacher is doubted.

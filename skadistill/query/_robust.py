@@ -3,11 +3,10 @@
 import numpy as np
 
 from skadistill.query._base import QueryStrategy, summarize_gains
-from skadistill.query._evidence import FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS
 from skadistill.query._game.draw import fixed_size_sample
 from skadistill.query._game.regret import regret_inclusion
+from skadistill.query._game.robust import robust_distribution
 from skadistill.query._measures import margin_gain
-from skadistill.query._rad import RADSampler
 from skadistill.query._uncertainty import top_rows
 
 __all__ = ["RobustSampler"]
@@ -81,21 +80,27 @@ class RobustSampler(QueryStrategy):
         n_more : int
             0: enough is known.
         """
-        n_checks = len(evidence.rows)
-        if n_checks < FEWEST_CHECKS:
-            return FEWEST_CHECKS - n_checks
-        if n_checks >= MOST_CHECKS or evidence.is_trusted(share):
-            return 0
-        return min(MORE_CHECKS, MOST_CHECKS - n_checks)
+        return evidence.n_more_checks(share)
 
     def query(self, pool, n_queries, random_state):
         evidence = pool.evidence
-        if evidence is None and pool.teacher_error is not None:
-            return RADSampler().query(pool, n_queries, random_state)
         gains = pool.map_proba(_gain)
         pool.report |= summarize_gains(gains)
         if n_queries >= pool.n_samples:
             return np.arange(pool.n_samples)
+        if evidence is None and pool.teacher_error is not None:
+            # Below 1: a teacher that is wrong on every row leaves no game.
+            error = min(pool.teacher_error, np.nextafter(1.0, 0.0))
+            game = robust_distribution(gains, error * pool.n_samples, n_queries)
+            pool.report |= {
+                "n_mistakes": error * pool.n_samples,
+                "water_level": game.value,
+                "n_support": game.n_support,
+            }
+            return fixed_size_sample(
+                np.multiply(game.p, game.p.dtype.type(n_queries), out=game.p),
+                random_state,
+            )
         if evidence is not None and len(evidence.rows) and not evidence.doubted:
             return top_rows(gains, n_queries, random_state)
         if pool.kept is None and evidence is not None and evidence.doubted:

@@ -11,6 +11,7 @@ from skadistill.query import (
     QueryStrategy,
     RADSampler,
     RandomSampler,
+    RobustSampler,
     ScoreStrategy,
     UncertaintySampler,
     as_strategy,
@@ -22,7 +23,7 @@ def exactly(sentence):
     return f"^{re.escape(sentence)}$"
 
 
-ALL = ["robust", "margin", "entropy", "least_confident", "random"]
+ALL = ["robust", "rad", "margin", "entropy", "least_confident", "random"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -39,7 +40,8 @@ def test_every_strategy_answers_up_to_the_whole_pool(tools, name, n_queries):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("robust", RADSampler()),
+        ("robust", RobustSampler()),
+        ("rad", RADSampler()),
         ("margin", UncertaintySampler("margin")),
         ("entropy", UncertaintySampler("entropy")),
         ("least_confident", UncertaintySampler("least_confident")),
@@ -74,7 +76,8 @@ def test_unknown_names_and_other_types_are_errors(strategy):
     """An unknown name, a number and a class instead of an instance, in one class."""
     sentence = (
         "query_strategy must be one of ['entropy', 'least_confident', 'margin', "
-        "'random', 'robust'], a function f(proba) -> scores or an object with a query "
+        "'rad', 'random', 'robust'], a function f(proba) -> scores or an object with a "
+        "query "
         f"method, got {strategy!r}; choose a name or see "
         "skadistill.query.QueryStrategy for the contract."
     )
@@ -108,7 +111,7 @@ import numpy as np
 from skadistill.query import QueryPool, as_strategy
 proba = np.random.default_rng(5).dirichlet(np.ones(3), size=200).round(1)
 proba /= proba.sum(axis=1, keepdims=True)
-for name in ["robust", "margin", "entropy", "least_confident", "random"]:
+for name in ["robust", "rad", "margin", "entropy", "least_confident", "random"]:
     for error in (None, 0.2):
         pool = QueryPool.from_proba(proba, teacher_error=error)
         rng = np.random.default_rng(11)
