@@ -48,7 +48,12 @@ def problem():
 
 
 def distiller(teacher, **params):
-    params = {"budget": 50, "query_size": 10, "random_state": 0} | params
+    params = {
+        "query_strategy": "rad",
+        "budget": 50,
+        "query_size": 10,
+        "random_state": 0,
+    } | params
     if callable(teacher):
         teacher = FunctionTeacher(teacher, name="oracle", cost_per_row=0.5)
     return ActiveDistiller(teacher, LogisticRegression(max_iter=500), **params)

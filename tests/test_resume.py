@@ -234,7 +234,7 @@ def test_a_fault_costs_its_batch_alone(tmp_path, problem, how, error):
         distiller(teacher, LabelLedger(path)).fit(*problem)
     # Three calls: the teacher checks in two, and the first half of the first round.
     assert str(caught.value).endswith(
-        "; the 6 labels paid for before it are kept in the ledger."
+        f"; the {kept} labels paid for before it are kept in the ledger."
     )
     ledger = LabelLedger(path)
     summary = ledger.summary()
