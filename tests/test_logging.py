@@ -71,8 +71,8 @@ def test_a_purchase_tells_what_it_took(lines):
     buy_labels(teacher, X[:0], classes=[0, 1])
     (told,) = messages(lines, "labeling")
     assert without_seconds(told) == (
-        "the teacher 'teacher': rows paid 1, free 1, beyond the ledger's "
-        "budget 1; calls 1, cost 0, _ s"
+        "the teacher 'teacher': rows paid 1, free 1, without a label 0, beyond the "
+        "ledger's budget 1; calls 1, cost 0, _ s"
     )
 
 
@@ -118,7 +118,7 @@ def ask(*faults, **options):
 def test_retries_are_told_and_those_that_cost_are_warned_of(lines):
     """Each is INFO; one warning counts those that a server did not refuse."""
     ask(Refusal(), TimeoutError(), TimeoutError(), max_tries=4, cost_per_row=0.5)
-    told = [entry[::2] for entry in lines() if entry[1].endswith("_async")]
+    told = [entry[::2] for entry in lines() if entry[1].endswith("_request")]
     about = "of at most 4 about rows [0, 1] ended in"
     assert told == [
         *(
@@ -146,8 +146,8 @@ def test_a_call_that_costs_and_brings_nothing_is_a_warning(lines):
     assert warned == [
         "the teacher 'model': tries that may be billed and brought no answer: 1; they "
         "count as 1",
-        "the teacher 'local': rows left without an answer by TeacherCallError: 3; they "
-        "may be billed and count as 0.3",
+        "the teacher 'local': 3 rows were sent and their answers not recorded, because "
+        "of TeacherCallError; they may be billed and count as 0.3",
     ]
 
 
@@ -155,12 +155,12 @@ def test_answers_near_the_timeout_are_warned_of_once(lines, monkeypatch):
     """Before they run into it; and not where there is time enough."""
     ask()
     assert [level for level, _, _ in lines()] == ["INFO"]
-    monkeypatch.setattr("skadistill.teachers._async._SLOW", 0.0)
+    monkeypatch.setattr("skadistill.teachers._request._SLOW", 0.0)
     remote = AsyncTeacher(failing(), name="model", timeout=7.0)
     buy_labels(remote, np.array([[1.0], [2.0], [-3.0]]), classes=["down", "up"])
     (warned,) = [text for level, _, text in lines() if level == "WARNING"]
     assert warned.startswith("the teacher 'model' took 0.0 s about row ")
-    assert "cut off after 7 s" in warned
+    assert "stopped after 7 s" in warned
 
 
 def test_neither_rows_nor_secrets_are_logged(lines):
