@@ -721,7 +721,7 @@ def test_error_string_marker(problem):
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (lambda n: np.full((n, 3), np.nan), TeacherProbabilityError),
+        (lambda n: np.tile([np.nan, 0.5, 0.5], (n, 1)), TeacherProbabilityError),
         (lambda n: np.tile([1.2, -0.2, 0.0], (n, 1)), TeacherProbabilityError),
         (lambda n: np.full((n, 3), 0.5), TeacherProbabilityError),
         (lambda n: np.full((n, 4), 0.25), TeacherShapeError),

@@ -71,8 +71,8 @@ def test_a_purchase_tells_what_it_took(lines):
     buy_labels(teacher, X[:0], classes=[0, 1])
     (told,) = messages(lines, "labeling")
     assert without_seconds(told) == (
-        "the teacher 'teacher': rows paid 1, free 1, without a label 0, "
-        "beyond the ledger's budget 1; calls 1, cost 0, _ s"
+        "the teacher 'teacher': rows paid 1, free 1, without a label 0, beyond the "
+        "ledger's budget 1; calls 1, cost 0, _ s"
     )
 
 

@@ -210,9 +210,6 @@ def spoilt(good, how):
     [
         ("exception", TeacherCallError),
         ("timeout", TeacherCallError),
-        ("NaN", TeacherProbabilityError),
-        ("negative", TeacherProbabilityError),
-        ("sum", TeacherProbabilityError),
         ("rows", TeacherShapeError),
         ("columns", TeacherShapeError),
         ("empty", TeacherShapeError),
@@ -234,7 +231,7 @@ def test_a_fault_costs_its_batch_alone(tmp_path, problem, how, error):
         distiller(teacher, LabelLedger(path)).fit(*problem)
     # Three calls: the teacher checks in two, and the first half of the first round.
     assert str(caught.value).endswith(
-        f"; the {kept} labels paid for before it are kept in the ledger."
+        "; the 6 labels paid for before it are kept in the ledger."
     )
     ledger = LabelLedger(path)
     summary = ledger.summary()
@@ -243,6 +240,30 @@ def test_a_fault_costs_its_batch_alone(tmp_path, problem, how, error):
     model = distiller(teacher, ledger).fit(*problem)
     assert sorted(server.asked().values()) == [1] * 36 + [2] * BATCH
     assert model.n_paid_ == 30
+    assert len(ledger) == 42
+
+
+@pytest.mark.parametrize("how", ["NaN", "negative", "sum"])
+def test_a_fault_in_a_row_costs_that_row_alone(tmp_path, problem, how):
+    """The other answers of its batch are recorded before the error is raised."""
+    server, path = Server(tmp_path / "asked"), tmp_path / "labels.sqlite"
+    n_calls = 0
+
+    def teacher(X):
+        nonlocal n_calls
+        n_calls += 1
+        answer = server(X)
+        return spoilt(answer, how) if n_calls == 4 else answer
+
+    with pytest.raises(TeacherProbabilityError, match=r"class|sum to"):
+        distiller(teacher, LabelLedger(path)).fit(*problem)
+    ledger = LabelLedger(path)
+    summary = ledger.summary()
+    assert (len(ledger), summary["n_paid"], summary["n_failed"]) == (17, 17, 1)
+    assert summary["cost"] == pytest.approx(0.18)  # the fault may be billed, too
+    model = distiller(teacher, ledger).fit(*problem)
+    assert sorted(server.asked().values()) == [1] * 41 + [2]
+    assert model.n_paid_ == 25
     assert len(ledger) == 42
 
 

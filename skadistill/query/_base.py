@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,6 +64,7 @@ class QueryPool(ABC):
         self.evidence = None
         self.kept = None
         self.report = {}
+        self._computed: dict[str, Any] = {}
 
     @staticmethod
     def from_proba(
@@ -114,10 +114,10 @@ class QueryPool(ABC):
         """Number of classes."""
         return len(self.classes)
 
-    @cached_property
+    @property
     def X(self):
         """The unlabeled rows, in pool order and in the user's container."""
-        return self._take_pool()
+        return self._once("X", self._take_pool)
 
     @property
     def X_labeled(self):
@@ -129,9 +129,19 @@ class QueryPool(ABC):
         """Their labels, as probabilities of shape (n_labeled, n_classes)."""
         return self._labeled[1]
 
-    @cached_property
+    @property
     def _labeled(self):
-        return self._take_labeled()
+        return self._once("labeled", self._take_labeled)
+
+    def _once(self, name, compute):
+        """Return what was computed before under a name, or compute it.
+
+        Not `functools.cached_property`: before Python 3.12 all instances share its
+        lock, and fits in several threads would wait for each other.
+        """
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return self._computed[name]
 
     def predict_proba(self):
         """Return the student's probabilities for the whole pool.
@@ -141,10 +151,9 @@ class QueryPool(ABC):
         proba : ndarray of shape (n_samples, n_classes)
             A table in memory; use `map_proba` if one value per row is enough.
         """
-        return self._proba
+        return self._once("proba", self._concatenate_proba)
 
-    @cached_property
-    def _proba(self):
+    def _concatenate_proba(self):
         blocks = list(self._iter_proba(_unchanged))
         return np.concatenate(blocks) if blocks else np.empty((0, self.n_classes))
 
@@ -172,8 +181,8 @@ class QueryPool(ABC):
             If the function does not return one value per row.
         """
         function = _ValuePerRow(function, np.dtype(dtype))
-        if "_proba" in self.__dict__:
-            return self._join([function(self._proba)], dtype)
+        if "proba" in self._computed:
+            return self._join([function(self.predict_proba())], dtype)
         return self._join(self._iter_proba(function), dtype)
 
     def map_rows(self, function, dtype=np.float32):
