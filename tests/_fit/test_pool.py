@@ -56,7 +56,7 @@ def read(X, y, pool):
         LogisticRegression(),
         query_strategy=Reading(),
         budget=40,
-        n_rounds=2,
+        query_size=20,
         random_state=0,
     )
     # About 50 rows per block.

@@ -35,6 +35,13 @@ class GameSolution:
         What p guarantees in expectation for one draw, in units of the gains.
     n_support : int
         Number of rows with positive probability.
+
+    Examples
+    --------
+    >>> from skadistill.query.game import robust_distribution
+    >>> game = robust_distribution([1.0, 0.5, 0.25], n_mistakes=1)
+    >>> game.n_support, game.support
+    (2, array([0, 1]))
     """
 
     p: np.ndarray
