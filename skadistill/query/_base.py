@@ -264,7 +264,7 @@ class _TablePool(QueryPool):
 class _ValuePerRow:
     """Apply a function to a block and check that it gives one value per row.
 
-    It is pickled to wherever the block is, so that only the values come back.
+    It is pickled and sent to where the block is, so that only the values come back.
     """
 
     function: Callable

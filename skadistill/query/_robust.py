@@ -124,7 +124,7 @@ class RobustSampler(QueryStrategy):
 
 @dataclass(frozen=True)
 class _NotNegative:
-    """Keep rounding from making gains negative; pickled to wherever the pool is."""
+    """Keep rounding from making gains negative; pickled and sent to the pool."""
 
     gain: Callable
 
