@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,6 +56,7 @@ class QueryPool(ABC):
         self.student = student
         self.teacher_error = teacher_error
         self.report = {}
+        self._computed = {}
 
     @staticmethod
     def from_proba(
@@ -106,24 +106,27 @@ class QueryPool(ABC):
         """Number of classes."""
         return len(self.classes)
 
-    @cached_property
+    @property
     def X(self):
         """The unlabeled rows, in pool order and in the user's container."""
-        return self._take_pool()
+        return self._once("X", self._take_pool)
 
     @property
     def X_labeled(self):
         """The rows that have a given or a paid label so far."""
-        return self._labeled[0]
+        return self._once("labeled", self._take_labeled)[0]
 
     @property
     def y_labeled(self):
         """Their labels, as probabilities of shape (n_labeled, n_classes)."""
-        return self._labeled[1]
+        return self._once("labeled", self._take_labeled)[1]
 
-    @cached_property
-    def _labeled(self):
-        return self._take_labeled()
+    def _once(self, name, compute):
+        # Not functools.cached_property: before Python 3.12 it holds a lock that all
+        # pools share. A thread that waits for workers in it stops all others.
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return self._computed[name]
 
     def predict_proba(self):
         """Return the student's probabilities for the whole pool.
@@ -133,10 +136,9 @@ class QueryPool(ABC):
         proba : ndarray of shape (n_samples, n_classes)
             A table in memory; use `map_proba` if one value per row is enough.
         """
-        return self._proba
+        return self._once("proba", self._join_proba)
 
-    @cached_property
-    def _proba(self):
+    def _join_proba(self):
         blocks = list(self._iter_proba(_unchanged))
         return np.concatenate(blocks) if blocks else np.empty((0, self.n_classes))
 
@@ -164,8 +166,8 @@ class QueryPool(ABC):
             If the function does not return one value per row.
         """
         function = _ValuePerRow(function, np.dtype(dtype))
-        if "_proba" in self.__dict__:
-            return self._join([function(self._proba)], dtype)
+        if "proba" in self._computed:
+            return self._join([function(self._computed["proba"])], dtype)
         return self._join(self._iter_proba(function), dtype)
 
     def map_rows(self, function, dtype=np.float32):
@@ -236,11 +238,11 @@ class _TablePool(QueryPool):
         if classes is None:
             classes = np.arange(proba.shape[1])
         super().__init__(proba.shape[0], np.asarray(classes), **known)
-        self._proba = proba
+        self._computed["proba"] = proba
         self._given = {"X": X, "X_labeled": labeled}
 
     def _iter_proba(self, function):
-        yield function(self._proba)
+        yield function(self.predict_proba())
 
     def _iter_rows(self, function):
         yield function(self.X)
