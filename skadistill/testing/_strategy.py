@@ -37,7 +37,7 @@ def check_strategy(strategy, *, student=None):
     AssertionError
         If it breaks the contract; the message says where.
     QueryStrategyError
-        If an answer is no choice of rows.
+        If an answer is not a valid choice of rows.
 
     Examples
     --------

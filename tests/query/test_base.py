@@ -1,4 +1,6 @@
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -56,6 +58,20 @@ def test_the_pool_computes_only_what_is_read():
     assert pool.X_labeled.shape == (2, 3)
     np.testing.assert_array_equal(pool.y_labeled, np.eye(2))
     assert pool.calls == ["proba", "proba", "X", "labeled"]
+
+
+def test_pools_of_several_threads_do_not_wait_for_each_other():
+    """Two fits on one cluster compute at the same time: no lock is shared."""
+    both = threading.Barrier(2)
+
+    class Meeting(Recorded):
+        def _iter_proba(self, function):
+            both.wait(timeout=10)
+            yield from super()._iter_proba(function)
+
+    with ThreadPoolExecutor(2) as threads:
+        tables = list(threads.map(QueryPool.predict_proba, [Meeting(), Meeting()]))
+    assert [table.shape for table in tables] == [(5, 2)] * 2
 
 
 def test_map_rows_gives_one_value_per_row():
