@@ -22,6 +22,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import json
+import math
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -53,7 +54,7 @@ from torch import nn
 from skadistill import ActiveDistiller
 from skadistill.datasets import NoisyTeacher
 from skadistill.labeling import estimate_teacher_error
-from skadistill.query._skactiveml import SkactivemlStrategy
+from skadistill.query import SkactivemlStrategy
 from skadistill.student import StudentNet
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -247,7 +248,6 @@ def make_teacher(name, task, setting, seed, labeled, pool, quick):
         error_rate=task.stronger_error,
         error_kind="margin",
         proba=proba[len(labeled) :],
-        classes=np.unique(y),
         random_state=seed,
     )
     return teacher, teacher.error_rate_, 1.0 - teacher.error_rate_
@@ -305,7 +305,7 @@ def run_job(name, setting, seed, strategies, quick, path):
                 student,
                 query_strategy=make_strategy(strategy),
                 budget=task.n_queries,
-                n_rounds=task.n_rounds,
+                query_size=math.ceil(task.n_queries / task.n_rounds),
                 teacher_error=error,
                 random_state=seed,
             ).fit(X[rows], y_given)

@@ -136,7 +136,7 @@ def run(task, limit, seed):
     layernas = LayerNASSearchCV(
         task.net(seed),
         task.space,
-        max_cost=limit,
+        max_size=limit,
         max_evaluations=task.n_trainings,
         cv=cv,
     )

@@ -30,7 +30,8 @@ from _common import (
     save_result,
 )
 
-from skadistill.search import estimate_evaluations, layernas
+from skadistill.search import layernas
+from skadistill.search._layernas import bound_evaluations
 
 COUNTS = (70, 140, 450)
 # The mean published deviation between the runs of one network of nasbench_macro.
@@ -124,13 +125,13 @@ def run_layernas(space, trainer, count, seed, *, plain=False):
         lambda candidates: [trainer(number(c)) for c in candidates],
         lambda candidate: space.costs[number(candidate)],
         space.layers,
-        max_cost=space.limit,
+        max_size=space.limit,
         **settings,
     )
 
 
 def layers_bound(space, n_buckets):
-    return estimate_evaluations(space.layers, n_buckets=n_buckets)
+    return bound_evaluations(space.layers, n_buckets=n_buckets)
 
 
 def run_random(space, trainer, count, seed):

@@ -21,6 +21,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import json
+import math
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -145,10 +146,8 @@ def make_teacher(setting, seed, labeled, pool):
     return NoisyTeacher(
         X[rows],
         y[rows],
-        error_kind="class",
-        class_error=share,
+        error_rate=1 - (1 - share),  # as rounded when the kept results were made
         proba=out_of_fold(setting.data, X[rows], y[rows], seed),
-        classes=np.unique(y),
         random_state=seed,
     )
 
@@ -237,12 +236,16 @@ def run_job(setting, seed, methods, path):
                 HardTeacher(ask, classes) if objective == "hard" else teacher,
                 student,
                 query_strategy=query,
-                budget=setting.n_queries,
-                n_rounds=setting.n_rounds,
+                budget=None,
+                query_size=math.ceil(setting.n_queries / setting.n_rounds),
                 objective=OBJECTIVES[objective],
                 n_teacher_checks=None,
                 random_state=seed,
-            ).fit(X[rows], y_given)
+            )
+            # As many rows of the pool for each method, whether it needs checks or not.
+            n_checks = model.plan(X[rows], y_given).n_teacher_checks
+            model.set_params(budget=setting.n_queries + n_checks)
+            model.fit(X[rows], y_given)
         record = {
             "setting": list(astuple(setting)),
             "seed": seed,

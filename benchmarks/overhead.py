@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from skadistill import ActiveDistiller
 from skadistill.student import StudentNet
 
-N_FEATURES, N_CLASSES, N_LABELED, N_ROUNDS = 64, 10, 1000, 5
+N_FEATURES, N_CLASSES, N_LABELED, N_ROUNDS, N_CHECKS = 64, 10, 1000, 5, 200
 BAR = 0.05
 # The network's training dwarfs what the strategies differ by: one of them will do.
 STRATEGIES = {
@@ -61,8 +61,9 @@ def measure(kind, strategy, n_pool, seed):
         teacher,
         make_student(kind, seed),
         query_strategy=strategy,
-        budget=n_pool // 10,
-        n_rounds=N_ROUNDS,
+        budget=n_pool // 10 + N_CHECKS,
+        n_teacher_checks=N_CHECKS,
+        query_size=n_pool // 10 // N_ROUNDS,
         random_state=seed,
     )
     start = time.perf_counter()

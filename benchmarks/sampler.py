@@ -25,13 +25,8 @@ import tracemalloc
 import numpy as np
 from _common import machine_lines, markdown_table, save_result
 
-from skadistill.query import (
-    QueryPool,
-    RobustSampler,
-    capped_distribution,
-    fixed_size_sample,
-    robust_distribution,
-)
+from skadistill.query import QueryPool, RobustSampler
+from skadistill.query.game import fixed_size_sample, robust_distribution
 
 N_DRAWN = 1000
 
@@ -71,7 +66,7 @@ def time_table(sizes, repeats):
                     seconds, game = clock(robust_distribution, gains, m)
                     solves.append(seconds)
                     if game.p.max() * N_DRAWN > 1:
-                        game = capped_distribution(gains, m, N_DRAWN)
+                        game = robust_distribution(gains, m, N_DRAWN)
                     draws.append(clock(draw, game.p)[0])
                 ratio = np.divide(solves, sorts)[1:]  # the first repeat warms up
                 worst = max(worst, float(np.median(ratio)))
@@ -157,9 +152,7 @@ def one_query(who, n=1_000_000, n_classes=3):
             lambda: strategy.query(X, y, clf=table, fit_clf=False, batch_size=N_DRAWN)
         )
     else:
-        pool = QueryPool(
-            n, np.arange(n_classes), lambda: iter([proba]), teacher_error=0.2
-        )
+        pool = QueryPool.from_proba(proba, teacher_error=0.2)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds, _ = clock(
             RobustSampler().query, pool, N_DRAWN, np.random.default_rng(0)

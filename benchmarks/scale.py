@@ -7,7 +7,6 @@ a bare loop that puts blocks of the same table through the same module.
     python benchmarks/scale.py                 # 1e5, 1e6 and 1e7 rows (2.6 GB on disk)
     python benchmarks/scale.py --huge          # and 1e8 gains through the sampler
     python benchmarks/scale.py --dask          # and a Dask cluster of 1 and 2 workers
-    python benchmarks/scale.py --gains         # only: where the gains of Dask rows are
     python benchmarks/scale.py --rows 1e5      # a smaller try, not saved
 """
 
@@ -29,7 +28,7 @@ import torch
 from _common import machine_lines, markdown_table, mean_interval, save_result
 
 from skadistill import ActiveDistiller, StudentNet
-from skadistill.query import fixed_size_sample, robust_distribution
+from skadistill.query.game import fixed_size_sample, robust_distribution
 
 N_FEATURES, N_CLASSES, N_LABELED, N_QUERIES = 64, 10, 2000, 1000
 BAR_TIME, BAR_MEMORY = 1.2, 2**30
@@ -111,7 +110,7 @@ def fit(pool, n_jobs=None):
         teacher,
         student,
         budget=N_QUERIES,
-        n_rounds=1,
+        query_size=N_QUERIES,
         teacher_error=0.2,
         n_jobs=n_jobs,
         random_state=0,
@@ -220,88 +219,6 @@ def cluster(pool, kill=False):
     return seconds, np.array_equal(asked[1], asked[2])
 
 
-def gains(pool, kill=False):
-    """Let gains come home, or stay with two workers; return what each took.
-
-    Returns seconds of scoring and choosing, bytes that the client was sent and the
-    rows asked, for gains that come and gains that stay.
-    """
-    import distributed
-    import sklearn
-    from dask.sizeof import sizeof
-
-    found = {}
-    rows = as_dask(pool)
-    gather = distributed.Client.gather
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0"
-        ) as workers,
-        distributed.Client(workers) as client,
-    ):
-        client.run(_import)
-        for place, memory in (("come home", 1024), ("stay", 12 * len(pool) / 2**21)):
-            weights = []
-
-            def weigh(self, *args, weights=weights, **kwargs):
-                result = gather(self, *args, **kwargs)
-                weights.append(sizeof(result))
-                return result
-
-            if kill and place == "stay":
-                victim = next(iter(workers.workers.values()))
-                pid = victim.process.pid
-                threading.Timer(2.0, os.kill, (pid, signal.SIGKILL)).start()
-            distributed.Client.gather = weigh
-            with sklearn.config_context(working_memory=memory):
-                record = fit(rows)[0]
-            distributed.Client.gather = gather
-            asked = np.flatnonzero(record.labeled_round_ == 1)
-            record = record.history_[1]
-            seconds = record["seconds_predict"] + record["seconds_query"]
-            found[place] = seconds, sum(weights), asked
-    return found
-
-
-def gains_report(pool):
-    """Compare gains that come home with gains that stay, in Markdown."""
-    runs = [gains(pool) for _ in range(REPEATS)]
-    killed = gains(pool, kill=True)
-    rows = [
-        [
-            place,
-            "{:.2f} [{:.2f}, {:.2f}]".format(
-                *mean_interval([run[place][0] for run in runs])
-            ),
-            f"{np.mean([run[place][1] for run in runs]) / 2**20:.2f}",
-        ]
-        for place in ("come home", "stay")
-    ]
-    same = all(
-        np.array_equal(run["come home"][2], run["stay"][2]) for run in [*runs, killed]
-    )
-    return "\n".join(
-        [
-            "# Gains that stay with the workers",
-            "",
-            f"A Dask array of {len(pool):,} x {N_FEATURES} float32 rows in 32 "
-            f"chunks, two single-threaded workers, {N_QUERIES:,} rows asked in one "
-            f"round by the robust sampler, {REPEATS} repeats. `seconds` is scoring "
-            "and choosing; `MiB` is all that the client was sent during the fit, the "
-            f"rows asked included; the gains alone are {4 * len(pool) / 2**20:.0f} "
-            "MiB in float32.",
-            "",
-            markdown_table(["gains", "seconds", "MiB"], rows),
-            "",
-            "The rows asked are "
-            f"{'the same' if same else 'NOT the same'} in all runs, also in one "
-            "during which a worker was killed.",
-            "",
-            *machine_lines(),
-        ]
-    )
-
-
 def _import():
     import skadistill  # noqa: F401 (workers load it before the clock starts)
 
@@ -313,15 +230,11 @@ def main():
     parser.add_argument("--rows", type=float, nargs="*", default=None)
     parser.add_argument("--huge", action="store_true")
     parser.add_argument("--dask", action="store_true")
-    parser.add_argument("--gains", action="store_true")
     parser.add_argument("--folder", default=None, help="for the pool; default: /tmp")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sizes = [int(n) for n in options.rows or (1e5, 1e6, 1e7)]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        if options.gains:
-            text = gains_report(make_pool(Path(folder), sizes[-1]))
-            return print(text) if options.rows else save_result("scale_gains.md", text)
         pools = [make_pool(Path(folder), n) for n in sizes]
         text = report([measure(pool) for pool in pools], pools[-1], options)
     if options.rows:

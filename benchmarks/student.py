@@ -20,7 +20,8 @@ from _common import machine_lines, markdown_table, save_result
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skadistill.student import SoftCrossEntropy, Standardize, StudentMLP, StudentNet
+from skadistill.student import SoftCrossEntropy, StudentMLP, StudentNet
+from skadistill.student._module import Standardize
 
 # rows, columns, classes, batch size, epochs, hidden widths
 SHAPES = [
@@ -188,7 +189,7 @@ def main(argv=None):
             print(*cells, sep=" | ", file=sys.stderr)
     header = [
         "Table",
-        "LabeledBatch",
+        "Part",
         "Loop, rows/s",
         "StudentNet / loop, time",
         "skorch / loop, time",

@@ -70,7 +70,7 @@ def measure(problem, arm, seed):
         teacher,
         student,
         budget=N_QUERIES,
-        n_rounds=N_ROUNDS,
+        query_size=N_QUERIES // N_ROUNDS,
         warm_start=settings["warm_start"],
         teacher_error=0.1,
         random_state=seed,

@@ -1,21 +1,21 @@
 """
-Distill an ensemble into a small network, label by label
-========================================================
+Distill an ensemble into a small network
+========================================
 
 How much of a teacher's accuracy does a small student reach, and for how many paid
 labels? On scikit-learn's digits, with 50 labeled rows, a student reaches 82.6 % alone
 and 95.9 % with 300 labels chosen by the robust sampler (94.9 % with random ones); the
-teacher has 97.6 %.
+teacher reaches 97.6 %.
 
-The teacher is an ensemble, a support vector machine and 300 extremely randomized
-trees, that somebody trained on data we do not have. It answers with probabilities, is
-sometimes wrong, and bills every row. We have a few labeled rows of our own and a
-pool without labels. The student is a network with one hidden layer of 64 units.
+The teacher is an ensemble of a support vector machine and 300 extremely randomized
+trees that was trained on data we do not have. It answers with probabilities, is
+sometimes wrong, and bills every row. We have a few labeled rows and a pool of unlabeled
+rows. The student is a neural network with one hidden layer of 64 units.
 """
 
 # %%
-# Data. Where the environment variable SKADISTILL_DATA names a folder with
-# ``letter.npz`` the same is done for the 26 letters in it.
+# Data. If the environment variable SKADISTILL_DATA names a folder with ``letter.npz``,
+# the same is done for the 26 letters in it.
 import os
 from pathlib import Path
 
@@ -62,10 +62,11 @@ def make_student(seed):
 
 
 # %%
-# One run: split the rows, ask, and keep the accuracy after every round. ``X_val`` and
-# ``y_val`` are looked at for nothing else; round 0 is the student on the labeled rows
-# alone. A fitted teacher is never copied or fitted again. To know how often it is
-# wrong the distiller asks it about our labeled rows, once: the ledger remembers.
+# One run: split the rows, fit, and keep the accuracy after every round. ``X_val`` and
+# ``y_val`` are used for nothing else; in round 0 the student is trained on the labeled
+# rows only. A fitted teacher is never copied or fitted again. To estimate how often it
+# is wrong, the distiller asks it about our labeled rows once; the ledger keeps the
+# answers.
 
 
 def run(name, X, y, n_teacher, n_labeled, budget, n_test):
@@ -109,8 +110,8 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
 
 
 # %%
-# The numbers. Labels paid are those of the pool and those of our own labeled rows
-# that the teacher was asked about.
+# Results. Paid labels are those of the pool and those of our labeled rows on which the
+# teacher was checked.
 results = [
     run("digits", *digits(), n_teacher=600, n_labeled=50, budget=300, n_test=500)
 ]
@@ -119,10 +120,10 @@ if "SKADISTILL_DATA" in os.environ:
         run("letter", *letter(), 8000, n_labeled=500, budget=2000, n_test=4000)
     )
 else:
-    print("\nSKADISTILL_DATA is not set: the letters are left out.")
+    print("\nSKADISTILL_DATA is not set: the letters are skipped.")
 
 # %%
-# The curve: accuracy against labels of the pool. The dotted line is the teacher.
+# Learning curves: accuracy against labels of the pool. The dotted line is the teacher.
 try:
     import matplotlib.pyplot as plt
 except ImportError:

@@ -1,21 +1,21 @@
 """
-Cross-validate when most rows have no label
-===========================================
+Cross-validate with partially labeled rows
+==========================================
 
-What does cross-validation say when 1300 of 1400 rows have no label? The naive one takes
-"no label" for a class, and scores 6.8 % where the student is right on 93.0 % of new
-rows. Splitting the labeled rows alone gives 93.0 %. Keeping the unlabeled rows out of
-``X`` leaves nothing to get wrong, and with a shared ledger a grid search of 16 fits
+What is the score of cross-validation if 1300 of 1400 rows have no label? A plain
+splitter treats "no label" as a class and scores 6.8 %, although the student is right on
+93.0 % of new rows. Splitting only the labeled rows gives 93.0 %. Keeping the unlabeled
+rows out of ``X`` avoids the problem, and with a shared ledger a grid search of 16 fits
 pays for 885 labels instead of 4500.
 
-The weakness: a hundred labeled rows are few to judge by. The standard error of the
-score over folds is 2.5 points, and the three candidates of the search lie within 3: the
-winner's 95.0 % is luck, for on new rows it is right on 93.0 %.
+The weakness: a hundred labeled rows are few for a score. Its standard error over folds
+is 2.5 points, and the three candidates of the search are within 3 points: the 95.0 % of
+the best one is luck, since it is right on 93.0 % of new rows.
 """
 
 # %%
-# Data: scikit-learn's digits. The teacher was trained by somebody on rows that we do
-# not have; of ours, 100 have a label.
+# Data: scikit-learn's digits. The teacher was trained on rows that we do not have; 100
+# of our rows have a label.
 import warnings
 
 import matplotlib.pyplot as plt
@@ -36,7 +36,7 @@ from skadistill.teachers import FunctionTeacher
 
 
 def to_unit(X):
-    """Bring gray values from 0 to 16 into 0 to 1."""
+    """Scale gray values from 0 to 16 to the range 0 to 1."""
     return X / 16
 
 
@@ -48,9 +48,9 @@ teacher = ExtraTreesClassifier(100, random_state=0).fit(to_unit(X_theirs), y_the
 print(f"{(y_partial == -1).sum()} of {len(y_partial)} rows have no label")
 
 # %%
-# The first door: unlabeled rows are in ``X``, and ``y`` says -1. A plain splitter puts
-# them into test folds, where -1 counts as a class that no student ever predicts. The
-# warning says so.
+# The first way: unlabeled rows are in ``X``, and ``y`` is -1. A plain splitter puts
+# them into test folds, where -1 counts as a class that no student ever predicts, and a
+# warning is raised.
 
 
 def make_distiller(teacher, **params):
@@ -58,7 +58,7 @@ def make_distiller(teacher, **params):
         teacher,
         LogisticRegression(max_iter=200),
         budget=200,
-        n_rounds=2,
+        query_size=100,
         random_state=0,
         **params,
     )
@@ -84,15 +84,15 @@ ax.errorbar(split.mean(), 1, xerr=error, color="k", capsize=4)
 ax.set(xlabel="accuracy", xlim=(0, 1))
 
 # %%
-# The second door: unlabeled rows never enter ``X``. Metadata routing hands
-# ``X_unlabeled`` through search and pipeline, unsliced, and ``transform_input`` lets
-# every step before the distiller transform it too. No fold ever sees a row without
-# label, so that any splitter will do.
+# The second way: unlabeled rows are not in ``X``. Metadata routing passes
+# ``X_unlabeled`` through search and pipeline without slicing it, and with
+# ``transform_input`` every step before the distiller transforms it, too. No fold
+# contains an unlabeled row, so that any splitter can be used.
 #
-# The step in front learns nothing. One that does, a ``StandardScaler`` say, would turn
-# a row into another row in each fold: the teacher would have to be asked again, and be
-# shown what it was not trained on. Such a step belongs into the student, which may be a
-# pipeline itself.
+# The first step learns nothing. One that does, such as a ``StandardScaler``, would
+# transform a row differently in each fold: the teacher would be asked again, about
+# inputs that it was not trained on. Such a step belongs in the student, which may be a
+# pipeline.
 
 
 def search(distiller):
@@ -108,9 +108,9 @@ def search(distiller):
 
 
 # %%
-# A label that one candidate paid for is free for the next, where they share a ledger.
-# Without one, each of the 3 x 5 fits of the search, and the last one on all rows, pays
-# for itself. We count what a provider would bill.
+# If the candidates share a ledger, a label that one of them paid for is free for the
+# next. Without one, each of the 3 x 5 fits of the search, and the last one on all rows,
+# pays for its own labels. We count what a provider would bill.
 billed = []
 
 

@@ -1,27 +1,27 @@
 """
-See whom the robust sampler asks, and why
-=========================================
+See which rows the robust sampler asks about
+============================================
 
-The rows a student is unsure of teach it most, and are those on which teachers are most
-often wrong. What does the default sampler make of that? With a teacher that is wrong
-on 20 % of the pool, mostly near the borders, margin sampling buys 27.0 % wrong labels,
-the robust sampler 24.8 %, random rows 18.8 % (means of 10 seeds).
+The rows that a student is unsure about teach it most, and are those on which teachers
+are most often wrong. How does the default sampler handle this? With a teacher that is
+wrong on 20 % of the pool, mostly near the class boundaries, margin sampling buys 27.0 %
+wrong labels, the robust sampler 24.8 %, random rows 18.8 % (means of 10 seeds).
 
-The weakness: right labels are not the same as useful ones. The students reach 80.5 %
-with margin sampling, 79.6 % with the robust sampler and 78.6 % with random rows, and
-with standard errors of about 2 points over seeds no order among them is shown.
+The weakness: right labels are not always useful ones. The students reach 80.5 % with
+margin sampling, 79.6 % with the robust sampler and 78.6 % with random rows; with
+standard errors of about 2 points over seeds these differences are not significant.
 """
 
 # %%
-# A problem in the plane whose truth we made. The teacher is wrong on exactly 200 of
-# 1000 rows of the pool, mostly where classes meet, and answers with hard labels.
+# A simulated problem with two features. The teacher is wrong on exactly 200 of 1000
+# rows of the pool, mostly near the class boundaries, and answers with hard labels.
 import matplotlib.pyplot as plt
 import numpy as np
 
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.plotting import QueryRoundsDisplay
-from skadistill.query import margin_gain, robust_distribution
+from skadistill.query.game import margin_gain, robust_distribution
 
 
 def make_problem(seed):
@@ -50,18 +50,18 @@ def fit(problem, strategy, seed):
         make_student(seed),
         query_strategy=strategy,
         budget=100,
-        n_rounds=4,
+        query_size=25,
         teacher_error=0.2,
         random_state=seed,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
 
 
 # %%
-# The game, before the first label is paid for. A row is worth its gain, 1 minus the
-# student's margin, if the teacher is right about it; an adversary makes the teacher
-# wrong on m = 200 rows. The best answer asks only about rows whose gain lies above the
-# *water level*, and about the surest of those most often: on each of them the adversary
-# can spoil equally much.
+# The game, before the first label is paid for. A row has a gain, 1 minus the student's
+# margin, if the teacher is right about it; an adversary makes the teacher wrong on m =
+# 200 rows. The optimal strategy asks only about rows whose gain is above the *water
+# level*, and about the most certain of those most often: the adversary can then destroy
+# the same value on each of them.
 problem = make_problem(0)
 student = make_student(0).fit(problem.X_labeled, problem.y_labeled)
 gains = margin_gain(student.predict_proba(problem.X_pool))
@@ -82,8 +82,8 @@ right.set(title="chance to be asked; red: the teacher is wrong")
 figure.colorbar(shown, ax=right)
 
 # %%
-# Who was asked, by round. Margin sampling stays on the borders, where it meets the
-# teacher's mistakes.
+# The rows asked about, by round. Margin sampling stays near the class boundaries, where
+# the teacher's mistakes are.
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for ax, strategy in zip(axes, ("margin", "robust"), strict=True):
     QueryRoundsDisplay.from_estimator(
@@ -92,7 +92,7 @@ for ax, strategy in zip(axes, ("margin", "robust"), strict=True):
     ax.set_title(strategy)
 
 # %%
-# What was bought, and what came of it.
+# Wrong labels that were bought, and the accuracy of the students.
 STRATEGIES = ("margin", "robust", "random")
 SEEDS = range(10)
 bought_wrong = {strategy: [] for strategy in STRATEGIES}

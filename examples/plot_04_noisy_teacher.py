@@ -1,22 +1,23 @@
 """
-Learn from a teacher that is wrong on every third row
-=====================================================
+Learn from a teacher that is often wrong
+========================================
 
-How much better than its teacher can a student be, and does it help to look where the
-teacher errs? One is right on 70 % of the rows and answers with hard labels. A student
-of our 300 labeled rows alone reaches 87.8 %, with 1000 answers of the teacher 89.4 %;
-with SLaM, which learns from the 300 rows how the teacher errs, 90.7 % (+1.3 +- 0.3 over
-3 seeds), with debiased weights 90.5 % and with corrected labels 90.2 %.
+How much better than its teacher can a student be, and does it help to know how the
+teacher errs? The teacher is right on 70 % of the rows and answers with hard labels. A
+student trained on our 300 labeled rows only reaches 87.8 %, and 89.4 % with 1000
+answers of the teacher. With SLaM, which learns from the 300 rows how the teacher errs,
+it reaches 90.7 % (+1.3 +- 0.3 over 3 seeds), with debiased weights 90.5 % and with
+corrected labels 90.2 %.
 
-The weakness: where answers are soft and mistakes lie near the borders, the answers say
-already what there is to doubt. Plain soft targets reach 92.1 %, corrected labels
+The weakness: if answers are soft and mistakes are near the class boundaries, the
+answers already express the doubt. Plain soft targets reach 92.1 %, corrected labels
 92.0 %, debiased weights 91.8 % and SLaM 91.6 %.
 """
 
 # %%
-# Problems whose truth we made: the teacher is wrong on exactly 30 % of the rows. All
-# rows of the pool are asked: this is about what to do with labels, not about whom to
-# ask.
+# Simulated problems: the teacher is wrong on exactly 30 % of the rows. It is asked
+# about all rows of the pool, since this example is about objectives and not about
+# strategies.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -40,11 +41,11 @@ def make_problem(seed, **teacher):
 
 
 # %%
-# The same labels, four objectives. ``"soft"`` matches the answers as they are,
-# ``"slam"`` what a teacher with these mistakes would have answered, ``"debiased"``
-# weighs rows by how likely they are mistaken, ``"corrected"`` moves labels that
-# students trained on other rows contradict. The last three ask about our 300 labeled
-# rows as well.
+# Four objectives on the same labels. ``"soft"`` matches the answers, ``"slam"`` matches
+# what a teacher with these mistakes would answer, ``"debiased"`` weighs rows by how
+# likely they are wrong, ``"corrected"`` changes labels that students trained on other
+# rows contradict. For the last three the teacher is also asked about our 300 labeled
+# rows.
 
 
 def run(seed, **teacher):
@@ -55,7 +56,7 @@ def run(seed, **teacher):
             problem.teacher,
             StudentNet(module__hidden_sizes=(64,), random_state=seed),
             budget=None,
-            n_rounds=1,
+            query_size=10**6,
             objective=objective,
             n_teacher_checks=None,
             random_state=seed,
@@ -88,13 +89,13 @@ def report(title, **teacher):
 report("hard labels, wrong anywhere", error_kind="uniform", soft=False)
 
 # %%
-# The weakness: soft labels, mostly wrong where classes meet.
-report("soft labels, wrong near the borders", error_kind="margin")
+# The weakness: soft labels, mostly wrong near the class boundaries.
+report("soft labels, wrong near boundaries", error_kind="margin")
 
 # %%
-# Look first. On rows of known label: is the teacher right more often where it is sure?
-# This one is, and it says so itself: an unsure answer teaches little, whatever the
-# objective.
+# Teacher reliability, on rows with known labels: is the teacher right more often when
+# it is sure? This one is, and its probabilities show it: an unsure answer teaches
+# little, whatever the objective.
 problem = make_problem(0, error_kind="margin")
 display = TeacherReliabilityDisplay.from_estimator(
     problem.teacher, problem.X_labeled, problem.y_labeled

@@ -1,24 +1,24 @@
 """
-Label sentences through their embeddings
-========================================
+Classify sentences by their embeddings
+======================================
 
-How many answers of a large model does a classifier of sentences need, if it reads their
-embeddings? On made-up vectors of 20 topics a linear student of 80 labeled sentences is
-right on 69.5 %. With 400 labels chosen by margin it reaches 95.4 %, 0.7 points below
-its teacher; random rows bring 93.7 %. On MiniLM vectors of 77 kinds of questions to a
-bank 770 labels chosen by margin bring 90.0 %, 1540 random ones 89.7 %, and the teacher
-has 90.2 %.
+How many answers of a large model does a classifier of sentence embeddings need? On
+simulated vectors of 20 topics, a linear student of 80 labeled sentences is right on
+69.5 %. With 400 labels chosen by margin it reaches 95.4 %, 0.7 points below its
+teacher, with random rows 93.7 %. On MiniLM vectors of 77 kinds of questions to a bank
+it reaches 90.0 % with 770 labels chosen by margin, 89.7 % with 1540 random ones, and
+the teacher 90.2 %.
 
-The weakness: the robust sampler is no better here than margin sampling, 95.3 % for 480
-labels: it pays for 80 answers about our own labeled sentences, to learn how often the
-teacher is wrong, and this teacher is wrong on 4 % only.
+The weakness: the robust sampler is not better here than margin sampling, 95.3 % for 480
+labels: it pays for 80 answers about our labeled sentences to estimate how often the
+teacher is wrong, and this teacher is wrong on only 4 %.
 """
 
 # %%
-# Data. Where the environment variable SKADISTILL_DATA names a folder with
-# ``banking77_minilm.npz`` these are MiniLM vectors of 77 kinds of questions to a bank.
-# Without it we make up vectors of the same kind: unit length, many dimensions, topics
-# that overlap.
+# Data. If the environment variable SKADISTILL_DATA names a folder with
+# ``banking77_minilm.npz``, these are MiniLM vectors of 77 kinds of questions to a bank.
+# Without it we simulate similar vectors: unit length, many dimensions, overlapping
+# topics.
 import os
 from pathlib import Path
 
@@ -35,7 +35,7 @@ STRATEGIES = ("robust", "margin", "random")
 
 
 def make_sentences(n_samples=7000, n_topics=20, n_dims=96):
-    """Make unit vectors around topics, two of which share half of their direction."""
+    """Return unit vectors around topics, pairs of which share half their direction."""
     rng = np.random.default_rng(0)
     theme = rng.normal(size=(n_topics // 2, n_dims)).repeat(2, axis=0)
     topic = theme + rng.normal(size=(n_topics, n_dims))
@@ -59,12 +59,12 @@ print(f"{len(X)} sentences, {X.shape[1]} dimensions, {n_classes} classes")
 
 # %%
 # The teacher was trained on 3000 labeled sentences that we do not have. The student
-# reads the same vectors; with texts in ``X`` instead, a pipeline that embeds them would
-# be the student, and the teacher would read the texts.
+# uses the same vectors. With texts in ``X``, the student would be a pipeline that
+# embeds them, and the teacher would get the texts.
 
 
 def run(seed):
-    """Fit one distiller for each strategy; return them and the teacher's accuracy."""
+    """Fit one distiller per strategy; return them and the teacher's accuracy."""
     theirs, rest = train_test_split(
         np.arange(len(X)), train_size=3000, stratify=y, random_state=seed
     )
@@ -80,7 +80,7 @@ def run(seed):
             StudentNet(module__hidden_sizes=(), max_epochs=60, random_state=seed),
             query_strategy=strategy,
             budget=20 * n_classes,
-            n_rounds=4,
+            query_size=5 * n_classes,
             random_state=seed,
         )
         fitted[strategy] = distiller.fit(
@@ -96,7 +96,7 @@ def run(seed):
 runs = [run(seed) for seed in SEEDS]
 
 # %%
-# The curve, and the numbers behind it.
+# Learning curves, and their numbers.
 teacher_accuracy = np.mean([accuracy for _, accuracy in runs])
 display = LearningCurveDisplay.from_estimator(
     {name: [fitted[name] for fitted, _ in runs] for name in STRATEGIES},

@@ -1,20 +1,19 @@
 """
-Tell a student more than two probabilities
-==========================================
+Distill with few classes
+========================
 
-A teacher that sorts digits into odd and even says one number per row. Its last hidden
-layer has seen much more: that a 3 is not a 7. How much of that does a student gain
-from LELP's pseudo-subclasses, when it learns from 150 rows only?
+A teacher that sorts digits into odd and even returns one number per row. Its last
+hidden layer contains much more, for example that a 3 is not a 7. How much does a
+student gain from LELP's pseudo-subclasses if it learns from only 150 rows?
 
-Over 5 seeds it reaches 93.5 % from soft targets, 95.6 % with LELP, and 95.9 % when told
-the digits themselves; the teacher has 98.0 %. With ten classes instead of two, LELP
+Over 5 seeds it reaches 93.5 % with soft targets, 95.6 % with LELP, and 95.9 % with the
+digits themselves; the teacher reaches 98.0 %. With ten classes instead of two, LELP
 loses 0.8 points.
 """
 
 # %%
-# The teacher is a wide network that somebody trained on 800 digits, by parity alone.
-# We own no labels: the student learns from the teacher's answers about 150 other
-# digits.
+# The teacher is a wide network that was trained on the parity of 800 digits. We have no
+# labels: the student learns from the teacher's answers about 150 other digits.
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -40,14 +39,13 @@ def parts(seed, n_samples):
 
 
 # %%
-# A skorch net, like scikit-learn's ``MLPClassifier``, gives its last hidden layer as
-# embedding without being told; for another teacher say where embeddings come from,
-# ``as_teacher(model, embedding=...)``.
-# Labels and embeddings are bought together. They are the *evidence*, and an objective
-# makes the student's *lesson* of it.
+# The last hidden layer of a skorch net, or of scikit-learn's ``MLPClassifier``, is used
+# as embedding by default; for other teachers pass ``as_teacher(model, embedding=...)``.
+# Labels and embeddings are bought together. They are the *evidence*, from which an
+# objective makes the student's *lesson*.
 #
-# To see what there is to gain, one more student is told the digit itself: the true
-# subclass, that neither the teacher nor we know.
+# To see how much can be gained, one more student is trained on the digit itself, the
+# true subclass, which neither the teacher nor we know.
 
 
 def run(seed, group, n_samples=150):
@@ -62,7 +60,7 @@ def run(seed, group, n_samples=150):
         given=np.zeros(len(ours), dtype=bool),
         embeddings=bought.embeddings,
         output_weights=teacher.output_weights,
-        seed=seed,
+        random_state=seed,
     )
     lessons = {
         "soft targets": SoftTargets().lesson(evidence),
@@ -95,6 +93,6 @@ def report(title, group, **sizes):
 report("odd or even", lambda digit: digit % 2)
 
 # %%
-# The weakness. With ten classes the soft labels say what there is to say, and
-# pseudo-subclasses of each digit are a task that the student has to learn for nothing.
+# The weakness: with ten classes the soft labels contain enough, and the student learns
+# pseudo-subclasses of each digit for nothing.
 report("the digit itself", lambda digit: digit)

@@ -2,24 +2,24 @@
 Find the best student of at most 1200 parameters
 ================================================
 
-A student must fit where it is deployed. How wide should its layers be, and how many of
-them does it need? On scikit-learn's digits, with at most 1200 parameters, LayerNAS
-trains 20 of 64 networks and chooses one without any hidden layer: 91.9 % of the test
-rows with 650 parameters. The widest network of two equal layers has 90.0 % with
-1167.
+A deployed student must be small. How wide should its layers be, and how many of them
+does it need? On scikit-learn's digits, with at most 1200 parameters, LayerNAS
+trains 20 of 64 networks and chooses one without any hidden layer: it is right on 91.9 %
+of the test rows and has 650 parameters. The widest network of two equal layers has
+90.0 % with 1167 parameters.
 
 The weakness: with 2000 parameters the uniform network is the better one on this split
-(95.2 % against 92.7 %). Scores of cross-validation are noisy, and the score of the
-winner promises more than it keeps.
+(95.2 % against 92.7 %). Scores of cross-validation are noisy, and the best score is too
+high.
 """
 
 # %%
-# Data: half of the digits are kept for the end.
+# Data: half of the digits are kept for the final score.
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from skadistill.plotting import CostFrontierDisplay
+from skadistill.plotting import ParetoFrontDisplay
 from skadistill.search import LayeredMLP, LayerNASSearchCV, count_params, mlp_space
 from skadistill.student import StudentNet
 
@@ -29,19 +29,19 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 
 # %%
-# The space: up to two hidden layers, each of 8 to 32 units or left out. A layer of the
-# search is a parameter of the network.
+# The search space: up to two hidden layers, each of 8 to 32 units or left out. A layer
+# of the search is a parameter of the network.
 LIMIT = 1200
 space = mlp_space(n_layers=2, widths=(8, 12, 16, 20, 24, 28, 32))
 student = StudentNet(LayeredMLP, standardize=True, max_epochs=20, random_state=0)
 
 # %%
-# The search knows before it starts how many candidates it will train at most, and
-# what each of them costs.
+# Before it starts, the search knows the largest number of candidates it will train and
+# the size of each of them.
 search = LayerNASSearchCV(
     student,
     space,
-    max_cost=LIMIT,
+    max_size=LIMIT,
     max_evaluations=20,
     cv=StratifiedKFold(3, shuffle=True, random_state=0),
 )
@@ -67,7 +67,7 @@ size = count_params(student, X_train, y_train)
 widths = [search.best_params_[f"module__width_{i}"] for i in (1, 2)]
 print(f"\n{'':10}{'widths':>16}{'parameters':>12}{'CV %':>8}{'test %':>8}")
 print(
-    f"{'LayerNAS':10}{widths!s:>16}{search.best_cost_:>12.0f}"
+    f"{'LayerNAS':10}{widths!s:>16}{search.best_size_:>12.0f}"
     f"{100 * search.best_score_:>8.1f}{100 * search.score(X_test, y_test):>8.1f}"
 )
 print(
@@ -76,16 +76,16 @@ print(
 )
 
 # %%
-# All that was trained. The limit is dashed; nothing beyond it can be chosen.
+# All candidates that were trained. The limit is dashed; nothing beyond it is chosen.
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    print("\nInstall matplotlib to see the frontier.")
+    print("\nInstall matplotlib to see the Pareto front.")
 else:
-    display = CostFrontierDisplay.from_estimator(search).plot()
+    display = ParetoFrontDisplay.from_estimator(search).plot()
     display.ax_.set(title="digits, 3 folds", ylabel="accuracy in cross-validation")
     if plt.get_backend().lower() == "agg":
         display.figure_.savefig("layernas.png", dpi=120)
-        print("\nThe frontier is in layernas.png.")
+        print("\nThe Pareto front is in layernas.png.")
     else:
         plt.show()

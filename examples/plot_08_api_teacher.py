@@ -1,20 +1,20 @@
 """
-Pay an API once, whatever it does
-=================================
+Use a teacher behind an unreliable API
+======================================
 
-What do rate limits, dropped connections and a crash cost? Here a model behind HTTP
-labels 200 of 2000 reviews for a small student. The server turns away, garbles or drops
-every fifth request, and in the middle of the fit the account runs out. Run again, the
-fit goes on where it was: 200 reviews are paid for, each of them once, and a third fit
-costs nothing. The student is right on 94 % of new reviews, the model that taught it on
-91 %, and a student of our 30 labels alone on 64 %.
+What do rate limits, dropped connections and a crash cost? A model behind HTTP labels
+200 of 2000 reviews for a small student. The server refuses, garbles or drops every
+fifth request, and in the middle of the fit the account runs out of credit. A second fit
+continues: 200 reviews are paid for, each of them once, and a third fit costs nothing.
+The student is right on 94 % of new reviews, its teacher on 91 %, and a student trained
+on our 30 labels only on 64 %.
 
-The server is a real one, on this machine, and speaks the common chat-completions
-protocol with log-probabilities. Nothing leaves the machine.
+The server runs on this machine and uses the common chat-completions protocol with
+log-probabilities. No data leave the machine.
 """
 
 # %%
-# The reviews are made up: pleasant and unpleasant words among neutral ones. We label
+# The reviews are simulated: pleasant and unpleasant words among neutral ones. We label
 # 30 of them ourselves.
 import asyncio
 import contextlib
@@ -60,9 +60,9 @@ y, y_test = np.array(truth[:2000], dtype=object), np.array(truth[2000:])
 y[30:] = "?"
 
 # %%
-# The server. Its model knows most of the words, so it is right most of the time; it
-# bills what it answers, and it misbehaves: two kinds of refusal, JSON cut short, a
-# connection dropped without a word.
+# The server. Its model knows most of the words, so it is right most of the time. It
+# bills its answers, and it fails in four ways: two kinds of refusal, incomplete JSON,
+# and dropped connections.
 
 
 class Model(BaseHTTPRequestHandler):
@@ -129,12 +129,11 @@ server.daemon_threads = True
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
 # %%
-# The client is what you would write for any such service, with the library of your
-# choice: send one review, return probabilities and what the call cost. Its key comes
-# from the environment at the moment of the call. Errors carry the status; whether to
-# try again is not its business.
+# The client is what you would write for any such service, with any library: send one
+# review, return probabilities and the cost of the call. The key is read from the
+# environment in every call. Errors have a status; the teacher decides on retries.
 os.environ["REVIEW_API_KEY"] = "of-no-value"
-PRICE = 0.00002  # a token
+PRICE = 0.00002  # per token
 
 
 class RefusedError(Exception):
@@ -178,7 +177,7 @@ teacher = AsyncTeacher(
 )
 
 # %%
-# The fit, with a ledger on disk and a limit in money. What would it cost?
+# The fit, with a ledger on disk and a limit in money. ``plan`` returns its cost first.
 folder = tempfile.TemporaryDirectory()
 ledger = LabelLedger(Path(folder.name) / "labels.sqlite", max_cost=1.0)
 distiller = ActiveDistiller(
@@ -186,7 +185,7 @@ distiller = ActiveDistiller(
     make_pipeline(TfidfVectorizer(), LogisticRegression(C=10.0)),
     query_strategy="margin",
     budget=200,
-    n_rounds=4,
+    query_size=50,
     ledger=ledger,
     unlabeled_marker="?",
     random_state=0,
@@ -194,10 +193,9 @@ distiller = ActiveDistiller(
 print(distiller.plan(X, y))
 
 # %%
-# The account runs out: a refusal that waiting does not mend, so the fit ends. Every
-# row answered before, and those that were on the wire, are in the ledger. On the way
-# warnings, through the standard ``logging`` module, count the tries that may be on the
-# bill and brought nothing.
+# The account runs out of credit. Retrying does not help, so the fit ends. All rows
+# answered before, and those in flight, are in the ledger. Warnings through the standard
+# ``logging`` module count the calls that may be billed without an answer.
 try:
     distiller.fit(X, y)
 except TeacherError as error:
@@ -205,7 +203,7 @@ except TeacherError as error:
 print(f"the server billed {Model.billed} answers, the ledger has {len(ledger)}")
 
 # %%
-# Paid in, run again: the same rows are asked, and those paid for are free.
+# After a payment, run again: the same rows are asked, and those already paid are free.
 Model.credit = 1000
 distiller.fit(X, y)
 print(f"labels asked {distiller.n_queries_}, paid now {distiller.n_paid_}")
@@ -221,8 +219,8 @@ summary = {k: v for k, v in ledger.summary().items() if k != "teachers"}
 print({k: round(v, 5) for k, v in summary.items()})
 
 # %%
-# What came of it. The student learned words that the model does not know, from the
-# company they keep.
+# Results. The student learned words that the model does not know, from the words they
+# appear with.
 alone = clone(distiller.student).fit(X[:30], y[:30].astype(str))
 scores = np.array([sum(Model.known.get(w, 0) for w in t.split()) for t in X_test])
 model = np.where(scores > 0, "positive", "negative")

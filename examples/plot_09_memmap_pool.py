@@ -1,20 +1,19 @@
 """
-Ask about a pool that does not fit in memory
-============================================
+Use a pool that does not fit in memory
+======================================
 
 How much memory does it take to choose 500 of a million rows? The pool is a file of 122
-MiB. The fit never holds more than 34 MiB, and takes the same rows as with the pool in
+MiB. The fit needs at most 34 MiB, and asks about the same rows as with the pool in
 memory.
 
 The weakness: these 34 MiB are row numbers and gains, and grow with the number of rows.
-And each round reads the whole file once, which is two thirds of the time that the fit
-takes; a random choice reads nothing but the rows it asks about.
+Each round reads the whole file once, which is two thirds of the time of the fit; a
+random choice reads only the rows it asks about.
 """
 
 # %%
-# A million rows of 32 columns, written block by block as a stream of measurements
-# would be. What is true of a row follows from its first columns; the teacher knows, and
-# is wrong on every tenth row.
+# A million rows of 32 columns, written block by block like a stream of measurements.
+# The true label depends on the first columns; the teacher is wrong on every tenth row.
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -34,7 +33,7 @@ def truth(X):
 
 
 def ask(X):
-    """Answer rightly, except where the last column is near zero."""
+    """Answer correctly, unless the last column is near zero."""
     wrong = np.abs(X[:, -1]) < 0.125
     answer = (truth(X) + wrong) % 3
     return 0.05 + 0.85 * np.eye(3)[answer]
@@ -54,7 +53,7 @@ print(f"the pool: {pool.nbytes / MIB:.0f} MiB, a {type(pool).__name__}")
 
 # %%
 # A memory-mapped array is passed like any other. It is scored in blocks that fit in
-# scikit-learn's ``working_memory``, and only the rows asked are copied.
+# scikit-learn's ``working_memory``, and only the rows asked about are copied.
 
 
 def fit(pool, strategy="robust"):
@@ -63,7 +62,7 @@ def fit(pool, strategy="robust"):
         LogisticRegression(),
         query_strategy=strategy,
         budget=500,
-        n_rounds=3,
+        query_size=167,
         teacher_error=0.1,
         random_state=0,
     )

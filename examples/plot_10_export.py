@@ -1,18 +1,18 @@
 """
-Take the student out of the house
+Export a student as an ONNX graph
 =================================
 
-What has to be installed where the student serves? onnxruntime, and nothing else: a
-scaler and a net, written as one ONNX graph, give the probabilities of ``predict_proba``
-to within 1e-6, from a file of 28 KiB where the teacher's has 18 MiB, and answer 997
-rows in less than a hundredth of the teacher's time.
+What does a deployed student need? Only onnxruntime: a scaler and a neural network,
+exported as one ONNX graph, return the probabilities of ``predict_proba`` to within
+1e-6. The file has 28 KiB, that of the teacher 18 MiB, and predicting 997 rows takes
+less than a hundredth of the teacher's time.
 
-The weakness: a graph checks nothing. Columns in the reverse order are answered as well,
-and 42 % of the answers are right where 97 % should be.
+The weakness: a graph does not check its input. With columns in reverse order it is
+right on 42 % of the rows instead of 97 %.
 """
 
 # %%
-# A student of scikit-learn's digits, with the scaler it needs, and its teacher.
+# A student of scikit-learn's digits, with its scaler and its teacher.
 import tempfile
 import time
 from pathlib import Path
@@ -50,15 +50,15 @@ distiller.fit(
 print(f"test accuracy {distiller.score(X_test, y_test):.3f}")
 
 # %%
-# ``to_onnx`` writes what predictions need, as one graph: here scaler, standardizing
-# layer, network, softmax and labels. One row tells it the type of the input.
+# ``to_onnx`` exports all that predictions need as one graph: here scaler, standardizing
+# layer, network, softmax and labels. One row shows the type of the input.
 graph = to_onnx(distiller, X_test[:1])
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name)
 (path / "student.onnx").write_bytes(graph.SerializeToString())
 
 # %%
-# Where it serves: no torch, no scikit-learn, no skadistill.
+# Deployment: without torch, scikit-learn and skadistill.
 session = onnxruntime.InferenceSession(path / "student.onnx")
 
 
@@ -72,8 +72,8 @@ print(f"largest difference of probabilities: {difference:.1e}")
 print(f"same labels: {np.array_equal(label, distiller.predict(X_test))}")
 
 # %%
-# The card that goes with it: what was asked and paid, how often the teacher is wrong
-# and on how many rows that was seen. Sections of your own are added.
+# The model card: rows asked about and paid for, the teacher's error rate and the number
+# of rows it was measured on. Sections of your own can be added.
 card = model_card(distiller)
 card.add(
     **{"Intended use": "Digits of 8 by 8 pixels, one in the middle of each image."}
@@ -82,9 +82,9 @@ card.save(path / "README.md")
 print(card.render())
 
 # %%
-# To go on training elsewhere the Python object must travel. A skops file holds plain
-# values and names the types that reading it would make, for you to look at first. The
-# student goes alone: its teacher and its ledger are not needed to go on.
+# To continue training elsewhere, save the Python object. A skops file holds plain
+# values and lists the types that loading it would create, so that you can check them
+# first. The student is saved without its teacher and its ledger.
 skops.io.dump(distiller.student_, path / "student.skops")
 asked_for = skops.io.get_untrusted_types(file=path / "student.skops")
 print("\n".join(asked_for))
@@ -101,7 +101,7 @@ print(
 )
 
 # %%
-# What was gained: size on disk, and time for 997 rows.
+# Size on disk, and time for 997 rows.
 joblib.dump(teacher, path / "teacher.joblib")
 joblib.dump(distiller.student_, path / "student.joblib")
 
@@ -126,7 +126,7 @@ for name, file, function in [
 folder.cleanup()
 
 # %%
-# The weakness: nobody looks at the rows any more. Images turned upside down have the
-# same 64 columns in another order.
+# The weakness: the rows are not checked. Images turned upside down have the same 64
+# columns in another order.
 wrong_way = np.ascontiguousarray(X_test[:, ::-1])
 print(f"accuracy on reversed columns: {np.mean(serve(wrong_way)[0] == y_test):.2f}")

@@ -4,15 +4,24 @@ One place to look when scikit-learn moves something; each entry names the
 version in which it appeared or left.
 """
 
+from contextlib import contextmanager
+
 from sklearn.base import _fit_context
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
+    Options,
     RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_method_params, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    validate_data,
+)
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -20,21 +29,28 @@ except ImportError:
     from skadistill._callbacks import CallbackSupportMixin, with_callbacks
 
 __all__ = [
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "Options",
     "RealNotInt",
     "RoundTasks",
     "StrOptions",
-    "check_method_params",
+    "check_sample_weight",
     "fit_context",
+    "num_samples",
+    "safe_indexing",
+    "validate_arguments",
     "validate_data",
     "validate_parameters",
     "with_callbacks",
 ]
 
 fit_context = _fit_context  # since scikit-learn 1.3
-check_method_params = _check_method_params  # since scikit-learn 1.4
+check_sample_weight = _check_sample_weight
+num_samples = _num_samples
+safe_indexing = _safe_indexing
 
 
 def validate_parameters(estimator):
@@ -46,6 +62,11 @@ def validate_parameters(estimator):
     )
 
 
+def validate_arguments(constraints, arguments, caller):
+    """Check a function's arguments against a constraint table."""
+    validate_parameter_constraints(constraints, arguments, caller_name=caller)
+
+
 class RoundTasks:
     """Report each round as one task of scikit-learn's callbacks.
 
@@ -55,32 +76,35 @@ class RoundTasks:
         The estimator being fitted.
     n_tasks : int
         Tasks at most.
+    fitted_attributes : callable
+        Returns what a fitted copy of the estimator needs at this moment.
+    progress : object
+        Its attribute ``callback`` becomes True when a callback asks to stop.
     """
 
-    def __init__(self, estimator, n_tasks):
+    def __init__(self, estimator, n_tasks, fitted_attributes, progress):
         self.estimator = estimator
+        self.fitted_attributes = fitted_attributes
+        self.progress = progress
         self.context = estimator._init_callback_context(max_subtasks=n_tasks)
         self.context.call_on_fit_task_begin(estimator=estimator)
 
-    def begin(self, name):
-        """Open a task below the fit's own."""
-        self._task = self.context.subcontext(task_name=name)
-        self._task.call_on_fit_task_begin(estimator=self.estimator)
+    @contextmanager
+    def round(self, number):
+        """Report one round; one that fails has no end."""
+        task = self.context.subcontext(task_name=f"round {number}")
+        task.call_on_fit_task_begin(estimator=self.estimator)
+        yield
+        self.progress.callback |= self._end(task)
 
-    def end(self, fitted_attributes):
-        """End the open task; True when a callback asks to stop.
-
-        `fitted_attributes()` returns what a fitted copy needs at this moment.
-        """
-        return self._end(self._task, fitted_attributes)
-
-    def close(self, fitted_attributes):
+    def close(self):
         """End the fit's own task."""
-        self._end(self.context, fitted_attributes)
+        self._end(self.context)
 
-    def _end(self, task, fitted_attributes):
+    def _end(self, task):
         return bool(
             task.call_on_fit_task_end(
-                estimator=self.estimator, reconstruction_attributes=fitted_attributes
+                estimator=self.estimator,
+                reconstruction_attributes=self.fitted_attributes,
             )
         )

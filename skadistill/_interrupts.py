@@ -4,7 +4,7 @@ import signal
 import threading
 from contextlib import contextmanager
 
-__all__ = ["held_interrupts"]
+__all__ = ["held_interrupts", "noted_interrupts"]
 
 
 @contextmanager
@@ -51,3 +51,35 @@ def held_interrupts(at_first=lambda: None):
         signal.signal(signal.SIGINT, usual)
     if held:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def noted_interrupts():
+    """Let each Ctrl-C through, and remember that one came.
+
+    Code that says ``raise KeyboardInterrupt`` sends no signal; this tells the two
+    apart. In other threads than the main one there is nothing to note: Python hands
+    signals to the main thread only.
+
+    Yields
+    ------
+    came : callable
+        Returns whether a Ctrl-C came since the block began.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread()
+    came = False
+    if not here or not callable(usual):
+        yield lambda: came
+        return
+
+    def note(signum, frame):
+        nonlocal came
+        came = True
+        return usual(signum, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGINT, usual)

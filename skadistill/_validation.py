@@ -1,8 +1,93 @@
-"""What "unlabeled" means, and the checks built on it."""
+"""Checks that several folders share: unlabeled rows, amounts of money."""
+
+import math
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
-__all__ = ["unlabeled_mask"]
+from skadistill.exceptions import TeacherError
+
+__all__ = ["as_cost", "read_labels", "unlabeled_mask"]
+
+
+def read_labels(y, marker):
+    """Return labels as an array, and the mask of those that are missing.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels: a list, an array, or a Series of pandas or polars.
+    marker : object or None
+        The value that stands for "no label". With the default marker -1, missing
+        values (NaN, None, pandas.NA, null) stand for it as well. None: every row is
+        labeled.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,)
+        The labels; of dtype object if numbers and strings, or missing values, are
+        among them.
+    mask : ndarray of bool of shape (n_samples,)
+        True for rows without a label.
+
+    Raises
+    ------
+    ValueError
+        If `y` is not one-dimensional, if values are missing and the marker is another
+        one than -1, or if both -1 and missing values are in `y`.
+
+    Examples
+    --------
+    >>> from skadistill._validation import read_labels
+    >>> read_labels(["ant", None, "bee"], -1)[1]
+    array([False,  True, False])
+    """
+    y = column_or_1d(_as_array(y), warn=True)
+    mask, missing = unlabeled_mask(y, marker), _missing_mask(y)
+    if not missing.any():
+        return y, mask
+    if isinstance(marker, str) or marker != -1:
+        raise ValueError(
+            f"y holds {int(missing.sum())} missing values (NaN or None), which mark "
+            f"rows without a label only with unlabeled_marker=-1, not with {marker!r}; "
+            "write the marker in these rows, or use -1."
+        )
+    if mask.any():
+        raise ValueError(
+            f"y holds both unlabeled_marker=-1, {int(mask.sum())} times, and missing "
+            f"values (NaN or None), {int(missing.sum())} times, so that -1 could be a "
+            "class; mark all rows without a label in one way, and give the class "
+            "another name."
+        )
+    return y, missing
+
+
+def _as_array(y):
+    """Return `y` as an array in which numbers, strings and gaps stay what they are."""
+    if hasattr(y, "to_list") and getattr(y.dtype, "kind", "O") not in "biuf":
+        y = y.to_list()  # a Series that numpy would turn into something else
+    elif hasattr(y, "to_list") and not isinstance(y.dtype, np.dtype):
+        y = y.to_list()  # nullable numbers
+    if isinstance(y, list | tuple) and any(isinstance(v, str) or _is_na(v) for v in y):
+        # np.asarray(["a", -1]) is ["a", "-1"].
+        out = np.empty(len(y), dtype=object)
+        out[:] = y
+        return out
+    return np.asarray(y)
+
+
+def _is_na(value):
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _missing_mask(y):
+    """Mark None, NaN and pandas.NA."""
+    if y.dtype.kind == "f":
+        return np.isnan(y)
+    if y.dtype == object:
+        gaps = (_is_na(v) or (isinstance(v, float) and v != v) for v in y)
+        return np.fromiter(gaps, bool, count=len(y))
+    return np.zeros(y.shape[0], dtype=bool)
 
 
 def unlabeled_mask(y, marker):
@@ -48,5 +133,49 @@ def unlabeled_mask(y, marker):
     if y.dtype == object:
         # Element by element: `array == -1` is elementwise for object arrays but
         # an entry whose __eq__ returns an array would break it.
-        return np.fromiter((bool(v == marker) for v in y), bool, count=len(y))
+        # Nor does pandas.NA tell whether it equals something.
+        equal = (not _is_na(v) and bool(v == marker) for v in y)
+        return np.fromiter(equal, bool, count=len(y))
     return y == marker
+
+
+def as_cost(value, name):
+    """Return an amount of money as a float.
+
+    Parameters
+    ----------
+    value : float, int, numpy scalar, Decimal or None
+        The amount. None: not known.
+    name : str
+        What the amount is called in the message.
+
+    Returns
+    -------
+    cost : float or None
+        Finite and not negative; None for None.
+
+    Raises
+    ------
+    TeacherError
+        If the value is a text, a truth value, NaN, infinite or negative.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> from skadistill._validation import as_cost
+    >>> as_cost(Decimal("0.25"), "cost_per_row")
+    0.25
+    """
+    if value is None:
+        return None
+    try:
+        number = not isinstance(value, str | bytes | bool | np.bool_)
+        cost = float(value) if number else math.nan
+    except (TypeError, ValueError, OverflowError):
+        cost = math.nan
+    if not 0 <= cost < math.inf:
+        raise TeacherError(
+            f"{name} is {value!r:.80}, which is not an amount of money; pass a finite "
+            "number of at least 0, or None if it is not known."
+        )
+    return cost

@@ -1,4 +1,4 @@
-"""The rounds of a fit as a progress bar of tqdm."""
+"""Callbacks: a progress bar of the rounds of a fit."""
 
 from weakref import WeakKeyDictionary
 
@@ -11,18 +11,18 @@ _BARS: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class TqdmProgress:
-    """Draw the rounds of :class:`ActiveDistiller` with tqdm.
+    """Show the rounds of :class:`~skadistill.ActiveDistiller` as a tqdm progress bar.
 
-    A callback for ``set_callbacks``, with any version of scikit-learn. Beside the bar
-    stand the labels paid so far, the teacher's error rate, and the student's score
-    where `X_val` is given. scikit-learn 1.9 and newer has a bar of its own,
-    ``sklearn.callback.ProgressBar``, which is drawn with rich and knows searches too.
+    This is a callback for ``set_callbacks``, with any version of scikit-learn. The bar
+    also shows the labels paid so far, the teacher's error rate, and the student's score
+    if `X_val` is given. scikit-learn 1.9 and newer has its own bar,
+    ``sklearn.callback.ProgressBar``, which uses rich and also shows searches.
 
     Parameters
     ----------
     **options : dict
         Passed to ``tqdm.auto.tqdm``, for example ``file=``, ``leave=False`` or
-        ``disable=None``, which draws on terminals only.
+        ``disable=None``, which draws only on terminals.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class TqdmProgress:
     >>> X = np.linspace(-1, 1, 60)[:, None]
     >>> y = np.where(np.arange(60) % 6 == 0, X[:, 0] > 0, -1)
     >>> distiller = ActiveDistiller(
-    ...     lambda X: X[:, 0] > 0, LogisticRegression(), budget=20, n_rounds=4
+    ...     lambda X: X[:, 0] > 0, LogisticRegression(), budget=20, query_size=5
     ... )
     >>> distiller.set_callbacks(TqdmProgress(disable=None)).fit(X, y).n_rounds_
     4
@@ -49,7 +49,7 @@ class TqdmProgress:
         _BARS[context] = self._tqdm(total=context.max_subtasks, **options)
 
     def on_fit_task_begin(self, estimator, context):
-        """Draw nothing: a round counts when it is over."""
+        """Do nothing: a round is counted at its end."""
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         """Count a round."""
@@ -66,5 +66,5 @@ class TqdmProgress:
         bar.update()
 
     def teardown(self, estimator, context):
-        """Close the bar, where it has come to."""
+        """Close the bar."""
         _BARS.pop(context).close()

@@ -1,13 +1,14 @@
-"""Errors and warnings: one root, one class per reason.
+"""Errors and warnings of this package, with a common base class.
 
 Every message is a sentence with three parts: what was wrong, the value
 received, and what to do. Classes that scikit-learn's own checks expect to be a
-`ValueError` are one.
+`ValueError` are subclasses of it.
 """
 
 __all__ = [
     "BudgetError",
     "EmptyPoolError",
+    "EmptyPoolWarning",
     "ExportError",
     "LedgerError",
     "NoLabeledRowsError",
@@ -15,78 +16,92 @@ __all__ = [
     "QueryStrategyError",
     "SingleClassError",
     "SkadistillError",
+    "StudentError",
     "TeacherCallError",
     "TeacherClassesError",
     "TeacherError",
     "TeacherProbabilityError",
     "TeacherShapeError",
+    "TeacherWarning",
     "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
 ]
 
 
 class SkadistillError(Exception):
-    """Root of every error that skadistill raises on purpose."""
+    """Base class of all errors that skadistill raises on purpose."""
 
 
 class BudgetError(SkadistillError, ValueError):
-    """The budget cannot be spent as asked, for example more rows than the pool."""
+    """Raised if the budget cannot be spent, for example if it exceeds the pool."""
 
 
 class EmptyPoolError(BudgetError):
-    """There is a budget but no unlabeled row to spend it on."""
+    """Raised if there is a budget but no unlabeled row to spend it on."""
 
 
 class NoLabeledRowsError(SkadistillError, ValueError):
-    """No row carries a label, so there is nothing to train the first student on."""
+    """Raised if no row has a label to train the first student on."""
 
 
 class SingleClassError(SkadistillError, ValueError):
-    """The labeled rows hold one class only."""
+    """Raised if all labeled rows have the same class."""
 
 
 class QueryStrategyError(SkadistillError, ValueError):
-    """A query strategy broke its contract: repeated, foreign or too few rows."""
+    """Raised if a strategy is unknown or returns repeated, foreign or too few rows."""
 
 
 class ObjectiveError(SkadistillError, ValueError):
-    """An objective is unknown, or lacks the evidence that it learns from."""
+    """Raised if an objective is unknown, or lacks evidence that it needs."""
+
+
+class StudentError(SkadistillError, ValueError, TypeError):
+    """Raised if a student is unknown or cannot learn from soft labels."""
 
 
 class ExportError(SkadistillError, ValueError):
-    """A model, or a part of it, cannot be written in the form asked for."""
+    """Raised if a model, or a part of it, cannot be exported."""
 
 
 class LedgerError(SkadistillError, ValueError):
-    """A ledger cannot be read, written or understood."""
+    """Raised if a ledger cannot be read, written or interpreted."""
 
 
 class TeacherError(SkadistillError, ValueError):
-    """Root of the teacher's faults; labels paid before the fault are kept."""
+    """Base class of errors of a teacher; labels paid before the error are kept."""
 
-    #: What the fault cost; None where nobody knows and the bill may come.
+    #: Cost of the failed call; None if unknown, since it may be billed.
     cost: float | None = None
 
 
 class TeacherCallError(TeacherError):
-    """The teacher raised while it was asked; the cause is chained."""
+    """Raised if the teacher raised an error when it was asked; the cause is chained."""
 
 
 class TeacherWorkerError(TeacherError):
-    """A worker was lost while it asked the teacher; the answer may be on the bill."""
+    """Raised if a worker was lost while asking the teacher; it may be billed."""
 
 
 class TeacherShapeError(TeacherError):
-    """The teacher's answer has the wrong number of rows or columns."""
+    """Raised if the teacher's answer has a wrong number of rows or columns."""
 
 
 class TeacherProbabilityError(TeacherError):
-    """The teacher's answer holds NaN, negative entries or rows not summing to 1."""
+    """Raised if the teacher's answer is not a table of probabilities."""
 
 
 class TeacherClassesError(TeacherError):
-    """The teacher's classes and the labeled rows' classes disagree."""
+    """Raised if the classes of the teacher and of the labeled rows differ."""
+
+
+class EmptyPoolWarning(UserWarning):
+    """Warns that there is a budget but no unlabeled row to spend it on."""
+
+
+class TeacherWarning(UserWarning):
+    """Warns that the teacher's answers on labeled rows look useless or misordered."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):
-    """Rows without a label were scored as if the marker were a class."""
+    """Warns that rows without a label were scored as if the marker were a class."""

@@ -91,7 +91,7 @@ def distiller(request):
             KNeighborsClassifier().fit(X, y),
             LogisticRegression(),
             budget=30,
-            n_rounds=3,
+            query_size=10,
             teacher_error=0.1,
             random_state=0,
         )

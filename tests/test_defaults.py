@@ -17,6 +17,7 @@ import skadistill.model_selection
 import skadistill.objectives
 import skadistill.plotting
 import skadistill.query
+import skadistill.query.game
 import skadistill.search
 import skadistill.stopping
 import skadistill.student
@@ -26,6 +27,7 @@ import skadistill.testing
 ROOMS = [
     skadistill,
     skadistill.query,
+    skadistill.query.game,
     skadistill.student,
     skadistill.teachers,
     skadistill.model_selection,

@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skadistill import ActiveDistiller, MemoryLedger, StudentNet
+from skadistill import ActiveDistiller, StudentNet
 from skadistill.exceptions import (
     BudgetError,
     EmptyPoolError,
@@ -82,11 +82,11 @@ def distiller(teacher, **params):
 def test_loop_asks_pays_and_trains(problem):
     """The budget is asked in equal rounds, paid once, and used in training."""
     X, _, partly, teacher = problem
-    fitted = distiller(teacher, n_rounds=4).fit(X, partly)
-    assert teacher.calls == [13, 13, 12, 12]
-    assert [r["n_asked"] for r in fitted.history_] == [0, 13, 13, 12, 12]
-    assert [r["n_labeled"] for r in fitted.history_] == [60, 73, 86, 98, 110]
-    assert [r["n_pool"] for r in fitted.history_] == [240, 227, 214, 202, 190]
+    fitted = distiller(teacher, query_size=13).fit(X, partly)
+    assert teacher.calls == [2, 11, 13, 13, 11]
+    assert [r["n_asked"] for r in fitted.history_] == [0, 13, 13, 13, 11]
+    assert [r["n_labeled"] for r in fitted.history_] == [60, 73, 86, 99, 110]
+    assert [r["n_pool"] for r in fitted.history_] == [240, 227, 214, 201, 190]
     assert fitted.n_queries_ == fitted.n_paid_ == 50
     assert fitted.n_rounds_ == 4
     assert fitted.termination_condition_ == "budget"
@@ -95,7 +95,7 @@ def test_loop_asks_pays_and_trains(problem):
 def test_evidence_of_each_row(problem):
     """labeled_round_ and transduction_ say when each row got which label."""
     X, y, partly, teacher = problem
-    fitted = distiller(teacher, n_rounds=2).fit(X, partly)
+    fitted = distiller(teacher, query_size=25).fit(X, partly)
     np.testing.assert_array_equal(fitted.labeled_round_[:60], 0)
     rounds, counts = np.unique(fitted.labeled_round_[60:], return_counts=True)
     np.testing.assert_array_equal(rounds, [-1, 1, 2])
@@ -137,7 +137,7 @@ def test_history_has_every_key_in_every_round(problem):
 def test_scores_on_rows_kept_aside(problem):
     """X_val and y_val give the student's accuracy after each round."""
     X, y, partly, teacher = problem
-    fitted = distiller(teacher, n_rounds=2).fit(
+    fitted = distiller(teacher, query_size=25).fit(
         X[:200], partly[:200], X_val=X[200:], y_val=y[200:]
     )
     scores = [record["student_score"] for record in fitted.history_]
@@ -172,7 +172,7 @@ X, y = make_classification(200, n_features=6, n_informative=5, n_redundant=0,
                            n_classes=3, random_state=0)
 partly = np.where(np.arange(200) < 50, y, -1)
 model = ActiveDistiller(lambda X: np.full((len(X), 3), 1 / 3), StudentNet(max_epochs=3),
-                        budget=30, n_rounds=3, teacher_error=0.2, random_state=7)
+                        budget=30, query_size=10, teacher_error=0.2, random_state=7)
 rounds = model.fit(X, partly).labeled_round_.tolist()
 """
 
@@ -201,7 +201,7 @@ def test_labels_pay_off():
     student = StudentNet(max_epochs=30)
     gains = []
     for seed in range(3):
-        params = {"teacher_error": 0.02, "random_state": seed, "n_rounds": 3}
+        params = {"teacher_error": 0.02, "random_state": seed, "query_size": 100}
         alone = ActiveDistiller(teacher, student, budget=0, **params)
         taught = ActiveDistiller(teacher, student, budget=300, **params)
         gains.append(
@@ -275,7 +275,7 @@ def test_containers(problem, container, student):
     teacher = RandomForestClassifier(5, random_state=0)
     if container in (sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix):
         X = np.where(X > 0, X, 0.0)
-    model = distiller(teacher, student=student, n_rounds=2)
+    model = distiller(teacher, student=student, query_size=25)
     fitted = model.fit(container(X[:100]), partly[:100], X_unlabeled=container(X[100:]))
     assert fitted.n_queries_ == 50
     assert fitted.predict(container(X)).shape == (300,)
@@ -373,33 +373,19 @@ def test_markers(problem, marker, fill):
 # Money.
 
 
-def test_the_ledger_makes_a_second_fit_free(problem):
-    """With a shared ledger the same fit asks the same rows and pays nothing."""
-    X, _, partly, teacher = problem
-    ledger = MemoryLedger()
-    first = distiller(teacher, ledger=ledger).fit(X, partly)
-    second = distiller(teacher, ledger=ledger).fit(X, partly)
-    assert teacher.n_samples == first.n_paid_ == 50
-    assert second.n_paid_ == 0
-    assert second.n_queries_ == 50
-    assert [r["n_free"] for r in second.history_[1:]] == [10] * 5
-    np.testing.assert_array_equal(first.labeled_round_, second.labeled_round_)
-    np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X))
-
-
 def test_a_fault_keeps_the_labels_paid_before_it(problem):
     """A teacher that fails in a later batch costs that batch only."""
     X, _, partly, teacher = problem
 
     def failing(rows):
-        if len(teacher.calls) == 3:
+        if len(teacher.calls) == 4:
             raise ConnectionError("line dropped")
         return teacher(rows)
 
-    model = distiller(failing, n_rounds=2, batch_size=10)
+    model = distiller(failing, query_size=25, batch_size=10)
     with pytest.raises(TeacherCallError, match="line dropped"):
         model.fit(X, partly)
-    assert len(model.ledger_) == 25
+    assert len(model.ledger_) == 25  # calls of 2, 10, 10 and 3 rows
     assert not hasattr(model, "student_")
     teacher.calls.append(None)  # the line is back
     again = model.set_params(ledger=model.ledger_).fit(X, partly)
@@ -413,26 +399,14 @@ def test_interrupts_pass_through(problem):
     X, _, partly, teacher = problem
 
     def interrupted(rows):
-        if len(teacher.calls) == 1:
+        if len(teacher.calls) == 2:
             raise KeyboardInterrupt
         return teacher(rows)
 
-    model = distiller(interrupted)
+    model = distiller(interrupted, query_size=10)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, partly)
     assert len(model.ledger_) == 10
-
-
-def test_validation_rows_are_counted_apart(problem):
-    """A fitted teacher's error costs labeled rows, shown and limited."""
-    X, _, partly, teacher = problem
-    model = distiller(teacher, teacher_error="auto", n_teacher_checks=25)
-    plan = model.plan(X, partly, cost_per_row=0.5)
-    assert (plan.n_queries, plan.n_teacher_checks, plan.cost) == (50, 25, 37.5)
-    fitted = model.fit(X, partly)
-    assert fitted.n_teacher_checks_ == 25
-    assert teacher.n_samples == fitted.n_paid_ + 25 == 75
-    assert fitted.teacher_error_ == pytest.approx(1 / 27)
 
 
 @pytest.mark.parametrize("strategy", ["margin", "random", lambda proba: proba[:, 0]])
@@ -453,15 +427,14 @@ def test_no_validation_rows_for_strategies_that_need_none(problem, strategy):
 def test_plan_pays_nothing(problem):
     """plan() says the rounds and touches neither teacher nor estimator."""
     X, _, partly, teacher = problem
-    model = distiller(teacher, n_rounds=3)
+    model = distiller(teacher, query_size=17)
     plan = model.plan(X, partly)
     assert plan.rounds == (17, 17, 16)
     assert (plan.n_labeled, plan.n_pool, plan.cost) == (60, 240, None)
     assert teacher.calls == []
     assert not hasattr(model, "n_features_in_")
     assert str(plan) == (
-        "50 of 240 pool rows in 3 rounds and 0 labeled rows for validation: at most "
-        "50 rows to pay"
+        "50 of 240 pool rows in 3 rounds and 0 teacher checks: at most 50 rows to pay"
     )
 
 
@@ -533,7 +506,7 @@ def test_stops_when_the_student_is_stable(problem, strategy):
     fitted = distiller(
         teacher,
         query_strategy=strategy,
-        n_rounds=10,
+        query_size=5,
         stopping_criterion=StablePredictions(patience=2, min_agreement=0.0),
     ).fit(X, partly)
     assert fitted.termination_condition_ == "stable_predictions"
@@ -543,7 +516,7 @@ def test_stops_when_the_student_is_stable(problem, strategy):
     never = distiller(
         teacher,
         stopping_criterion=StablePredictions(patience=1, min_agreement=1.0),
-        n_rounds=3,
+        query_size=17,
     ).fit(X, partly)
     assert all(0 < r["student_stability"] <= 1 for r in never.history_[2:])
 
@@ -570,7 +543,7 @@ def test_stability_counts_rows_of_the_pool_only(problem):
 
     X, _, partly, teacher = problem
     fitted = distiller(
-        teacher, student=Fickle(), n_rounds=3, stopping_criterion=StablePredictions()
+        teacher, student=Fickle(), query_size=17, stopping_criterion=StablePredictions()
     ).fit(X, partly)
     assert [r["student_stability"] for r in fitted.history_] == [None, None, 0.0, 0.0]
 
@@ -629,7 +602,7 @@ class Fixed:
 def test_strategies_are_held_to_their_contract(problem, positions, message):
     """A strategy that repeats, leaves the pool or miscounts is a named error."""
     X, _, partly, teacher = problem
-    model = distiller(teacher, query_strategy=Fixed(positions), budget=3, n_rounds=1)
+    model = distiller(teacher, query_strategy=Fixed(positions), budget=3, query_size=3)
     with pytest.raises(QueryStrategyError, match=f"^{re.escape(message)}$"):
         model.fit(X, partly)
     assert teacher.calls == []
@@ -649,7 +622,8 @@ def test_error_no_labeled_row(problem):
     _error(
         NoLabeledRowsError,
         "none of the 300 rows has a label: every entry of y equals "
-        "unlabeled_marker=-1; give some labels, the first student is trained on them.",
+        "unlabeled_marker=-1 or is missing; give some labels, the first student is "
+        "trained on them.",
         distiller(teacher),
         X,
         np.full_like(partly, -1),
@@ -860,6 +834,41 @@ def test_sample_weight_reaches_the_teacher(problem):
     )
 
 
+NOTES = {
+    "short string": "run of 3 November",
+    "string as long as X": "x" * 60,
+    "bytes as long as X": b"x" * 60,
+    "dict as long as X": {i: i for i in range(60)},
+    "set as long as X": set(range(60)),
+    "generator": (i for i in range(60)),
+    "number": 3,
+    "array of another length": np.arange(7),
+    "function": len,
+}
+
+
+@pytest.mark.usefixtures("metadata_routing")
+@pytest.mark.parametrize("note", NOTES.values(), ids=NOTES)
+@pytest.mark.parametrize("X_unlabeled", [False, True])
+def test_metadata_that_is_not_per_row_arrives_unharmed(problem, note, X_unlabeled):
+    """Student and teacher get the very object, whatever its length."""
+    X, y, _, _ = problem
+    seen = []
+
+    class Noted(LogisticRegression):
+        def fit(self, X, y, sample_weight=None, note=None):
+            seen.append(note)
+            return super().fit(X, y, sample_weight)
+
+    model = Noted(max_iter=200).set_fit_request(note=True, sample_weight=False)
+    partly = np.where(np.arange(60) < 30, y[:60], -1)
+    distiller(model, student=model, budget=4, teacher_error="auto").fit(
+        X[:60], partly, note=note, X_unlabeled=X[60:] if X_unlabeled else None
+    )
+    assert len(seen) > 5
+    assert all(value is note for value in seen)
+
+
 # Objects.
 
 
@@ -891,7 +900,7 @@ def test_html_repr_shows_teacher_and_student(problem):
 def test_verbose_prints_a_line_a_round(problem, capsys):
     """verbose=1 tells what each round cost."""
     X, _, partly, teacher = problem
-    distiller(teacher, n_rounds=2, verbose=1).fit(X, partly)
+    distiller(teacher, query_size=25, verbose=1).fit(X, partly)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert lines[1].startswith(
@@ -903,8 +912,8 @@ def test_warm_start_continues(problem):
     """warm_start trains the same network on, and needs a student that can."""
     X, _, partly, teacher = problem
     student = StudentNet(max_epochs=2)
-    cold = distiller(teacher, student=student, n_rounds=2).fit(X, partly)
-    warm = distiller(teacher, student=student, n_rounds=2, warm_start=True)
+    cold = distiller(teacher, student=student, query_size=25).fit(X, partly)
+    warm = distiller(teacher, student=student, query_size=25, warm_start=True)
     warm.fit(X, partly)
     assert len(cold.student_.history) == 2
     assert len(warm.student_.history) == 6

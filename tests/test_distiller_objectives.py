@@ -69,7 +69,7 @@ def distiller(teacher, **params):
         "student": LogisticRegression(max_iter=500),
         "query_strategy": "random",
         "budget": 50,
-        "n_rounds": 2,
+        "query_size": 25,
         "random_state": 0,
     } | params
     return ActiveDistiller(teacher, **params)
@@ -77,21 +77,23 @@ def distiller(teacher, **params):
 
 def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
     X, y, partly, teacher = problem
-    model = distiller(teacher, objective=witness, n_teacher_checks=40).fit(X, partly)
+    model = distiller(teacher, objective=witness, n_teacher_checks=40, budget=90).fit(
+        X, partly
+    )
     first, second, third = witness.seen
     assert [len(e.targets) for e in witness.seen] == [60, 85, 110]
     assert first.given.all()
-    assert first.validation is None
+    assert first.teacher_checks is None
     for evidence in (second, third):
         np.testing.assert_array_equal(np.flatnonzero(evidence.given), np.arange(60))
-        rows = evidence.validation.rows
+        rows = evidence.teacher_checks.rows
         assert len(rows) == 40
-        np.testing.assert_array_equal(evidence.validation_truth, y[rows])
-        np.testing.assert_allclose(evidence.validation.proba, teacher(X[rows]))
-        assert evidence.validation.independent
+        np.testing.assert_array_equal(evidence.checked_truth, y[rows])
+        np.testing.assert_allclose(evidence.teacher_checks.proba, teacher(X[rows]))
+        assert evidence.teacher_checks.independent
         np.testing.assert_allclose(evidence.targets[60:].max(axis=1), 0.8)
     assert model.n_teacher_checks_ == 40
-    assert first.seed == third.seed
+    assert first.random_state == third.random_state
 
 
 def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witness):
@@ -99,20 +101,20 @@ def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witnes
     X, _, partly, _ = problem
     teacher = GaussianNB()
     model = distiller(teacher, objective=witness).fit(X, partly)
-    validation = witness.seen[-1].validation
+    checks = witness.seen[-1].teacher_checks
     assert model.n_teacher_checks_ == 0
-    np.testing.assert_array_equal(validation.rows, np.arange(60))
+    np.testing.assert_array_equal(checks.rows, np.arange(60))
     seen = model.teacher_.predict_proba(X[:60])
-    assert not np.allclose(validation.proba, seen)
+    assert not np.allclose(checks.proba, seen)
     # It was fitted on them all, then, and its answers on other rows carry their truth.
-    assert not validation.independent
+    assert not checks.independent
 
 
 def test_an_error_rate_given_stays_also_where_the_objective_validates(problem, witness):
     X, _, partly, teacher = problem
     model = distiller(teacher, objective=witness, teacher_error=0.25).fit(X, partly)
     assert model.teacher_error_ == 0.25
-    assert model.n_teacher_checks_ == 60
+    assert model.n_teacher_checks_ == 10
 
 
 def test_plan_counts_the_rows_an_objective_is_validated_on(problem, witness):
@@ -254,7 +256,7 @@ def test_a_search_reaches_the_objectives_parameters(problem):
         objective=SoftTargets(),
         student=StudentNet(max_epochs=2, random_state=0),
         ledger=MemoryLedger(),
-        n_rounds=1,
+        query_size=1000,
     )
     search = GridSearchCV(
         model,

@@ -1,4 +1,4 @@
-"""The pages name all that is public, hang together, and run where they say so."""
+"""The documentation is complete, connected, and its code runs."""
 
 import ast
 import doctest
@@ -13,13 +13,14 @@ import skadistill
 ROOT = Path(skadistill.__file__).parent
 DOCS = ROOT.parent / "docs"
 EXAMPLES = ROOT.parent / "examples"
-ROOMS = [
+MODULES = [
     *(
         f"skadistill.{path.parent.name}"
         for path in sorted(ROOT.glob("[!_]*/__init__.py"))
     ),
     "skadistill.callbacks",
     "skadistill.exceptions",
+    "skadistill.query.game",
     "skadistill.stopping",
 ]
 # Parts of pages, and what the build makes.
@@ -42,16 +43,16 @@ pytestmark = pytest.mark.skipif(
 
 def documented_names(text):
     """Return the full names that a reference page lists, in order."""
-    names, room, inside = [], None, False
+    names, module, inside = [], None, False
     for line in text.splitlines():
         if match := re.fullmatch(r"\.\. currentmodule:: (\S+)", line):
-            room = match[1]
+            module = match[1]
         if line.strip():
             inside = line.startswith((".. autosummary::", " ")) and (
                 inside or line.startswith("..")
             )
         if inside and re.fullmatch(r"   \w+", line):
-            names.append(f"{room}.{line.strip()}")
+            names.append(f"{module}.{line.strip()}")
     return names
 
 
@@ -81,7 +82,7 @@ def reachable_pages(start="index"):
     return found
 
 
-def test_the_readers_read():
+def test_documented_names_and_toctree_entries_are_told_from_text():
     """Names outside autosummary, options, titles and plain text are told apart."""
     page = """
 .. currentmodule:: a.b
@@ -106,27 +107,59 @@ Text of
     assert toctree_entries(page) == ["one/index", "two"]
 
 
-def reference_page(room):
-    """Return the names that the page of a room lists."""
-    path = DOCS / "api" / f"{room.rpartition('.')[2]}.rst"
+def reference_page(module):
+    """Return the names that the reference page of a module lists."""
+    path = DOCS / "api" / f"{module.rpartition('.')[2]}.rst"
     return documented_names(path.read_text(encoding="utf8"))
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_public_name_is_in_the_reference(room):
-    """The page of a room lists its names, each once, and nothing else."""
-    names = [f"{room}.{name}" for name in importlib.import_module(room).__all__]
-    assert sorted(reference_page(room)) == sorted(names)
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_is_in_the_reference(module):
+    """The page of a module lists its names, each once, and nothing else."""
+    names = [f"{module}.{name}" for name in importlib.import_module(module).__all__]
+    assert sorted(reference_page(module)) == sorted(names)
 
 
-def test_every_name_of_the_front_door_is_documented_somewhere():
-    """It is listed there, or under the room that it comes from."""
+def lacks_example(found):
+    """Tell whether a class or function needs an example and has none."""
+    if not callable(found) or (
+        isinstance(found, type) and issubclass(found, BaseException)
+    ):
+        return False
+    return not re.search(r"^ *Examples\n *-{8}\n[^$]*>>> ", found.__doc__ or "", re.M)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_has_an_example(module):
+    """The docstrings of classes and functions contain an example; it is run."""
+    module = importlib.import_module(module)
+    found = {name: getattr(module, name) for name in module.__all__}
+    assert [name for name in found if lacks_example(found[name])] == []
+
+
+def test_lacks_example_needs_code_under_the_heading():
+    """A heading without code, or code without a heading, is not an example."""
+
+    def documented():
+        pass
+
+    documented.__doc__ = "Do.\n\n    Examples\n    --------\n    >>> 1\n    1\n"
+    assert not lacks_example(documented)
+    documented.__doc__ = "Do.\n\n    Examples\n    --------\n    None yet.\n"
+    assert lacks_example(documented)
+    documented.__doc__ = "Do.\n\n    >>> 1\n    1\n"
+    assert lacks_example(documented)
+    assert not lacks_example(ValueError)
+
+
+def test_every_top_level_name_is_documented_once():
+    """It is listed on the page of the package, or of the module that defines it."""
     names = reference_page("skadistill")
-    homes = [importlib.import_module(room) for room in ROOMS]
+    modules = [importlib.import_module(module) for module in MODULES]
     for name in set(skadistill.__all__) - {"__version__"}:
         found = getattr(skadistill, name)
-        in_room = any(getattr(home, name, None) is found for home in homes)
-        assert in_room != (f"skadistill.{name}" in names), name
+        in_module = any(getattr(module, name, None) is found for module in modules)
+        assert in_module != (f"skadistill.{name}" in names), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

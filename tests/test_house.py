@@ -13,7 +13,15 @@ ROOT = Path(skadistill.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = [
-    {"exceptions", "_validation", "_callbacks", "_compat", "_optional", "_interrupts"},
+    {
+        "exceptions",
+        "_validation",
+        "_callbacks",
+        "_compat",
+        "_display",
+        "_optional",
+        "_interrupts",
+    },
     {"_rows", "stopping", "callbacks"},
     {"ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
@@ -145,6 +153,73 @@ def test_imports_make_no_circle():
     assert cycle_in(graph) is None
 
 
+def private_sklearn_imports(source):
+    """List the private names of scikit-learn that a source text imports."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found += [
+            name
+            for name in names
+            if name.startswith("sklearn.") and re.search(r"\._[^_]", name)
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {"skadistill._compat"}))
+def test_private_names_of_scikit_learn_are_in_one_file(module):
+    """Only `_compat` imports private names of scikit-learn."""
+    assert private_sklearn_imports(FILES[module].read_text(encoding="utf8")) == []
+
+
+def test_private_names_of_scikit_learn_are_found():
+    """A private module and a private function are found, public names are not."""
+    source = """
+import sklearn.base
+from sklearn.model_selection._search import BaseSearchCV
+def f():
+    from sklearn.utils import _safe_indexing, check_random_state
+from skadistill._compat import __all__
+"""
+    assert private_sklearn_imports(source) == [
+        "sklearn.model_selection._search.BaseSearchCV",
+        "sklearn.utils._safe_indexing",
+    ]
+
+
+def longest_chain(graph):
+    """Return the longest path in a graph without cycles, as a list of nodes."""
+    longest = {}
+
+    def chain(node):
+        if node not in longest:
+            below = max((chain(n) for n in graph.get(node, ())), key=len, default=[])
+            longest[node] = [node, *below]
+        return longest[node]
+
+    return max((chain(node) for node in graph), key=len, default=[])
+
+
+def test_query_is_shallow():
+    """A reader of the query strategies follows at most five files, one by one."""
+    room = [module for module in FILES if room_of(module) == "query"]
+    graph = {
+        module: {imported for imported, _ in IMPORTS[module]} & set(room)
+        for module in room
+    }
+    assert len(longest_chain(graph)) <= 5, longest_chain(graph)
+
+
+def test_the_longest_chain_is_found():
+    """Behind a branch, and of nodes that only others name."""
+    assert longest_chain({"a": ["b", "d"], "b": ["c"], "c": ["e"]}) == list("abce")
+    assert longest_chain({}) == []
+
+
 def test_tests_do_not_lean_on_benchmarks():
     """No test imports a benchmark."""
     found = [
@@ -158,22 +233,22 @@ def test_tests_do_not_lean_on_benchmarks():
 @pytest.mark.parametrize(
     ("module", "imported", "complaint"),
     [
-        ("skadistill.query._game", "skadistill.exceptions", None),
-        ("skadistill.query._game", "skadistill.query._base", None),
+        ("skadistill.query._robust", "skadistill.exceptions", None),
+        ("skadistill.query._robust", "skadistill.query._base", None),
         ("skadistill._distiller", "skadistill.query", None),
         ("skadistill._distiller", "skadistill._fit.state", None),
         ("skadistill", "skadistill._distiller", None),
         ("skadistill.testing", "skadistill.plotting", None),
         ("skadistill._compat", "skadistill.exceptions", None),
         ("skadistill.ledger._sql", "skadistill.teachers._base", "goes up"),
-        ("skadistill.query._game", "skadistill.datasets", "calls on a neighbor"),
+        ("skadistill.query._robust", "skadistill.datasets", "calls on a neighbor"),
         ("skadistill.search._cv", "skadistill._fit.state", "calls on a neighbor"),
         ("skadistill._interrupts", "skadistill._rows._keys", "goes up"),
         ("skadistill._rows._keys", "skadistill._interrupts", None),
-        ("skadistill.query._game", "skadistill.ledger._base", "calls on a neighbor"),
+        ("skadistill.query._robust", "skadistill.ledger._base", "calls on a neighbor"),
         ("skadistill._validation", "skadistill.student", "goes up"),
-        ("skadistill.query._game", "skadistill", "goes through the front door"),
-        ("skadistill.query._game", "._base", "imports relatively"),
+        ("skadistill.query._robust", "skadistill", "goes through the front door"),
+        ("skadistill.query._robust", "._base", "imports relatively"),
         ("skadistill.query", "skadistill.testing", "looks at the kit that stands out"),
         ("skadistill.query", "skadistill.attic", "enters attic, which has no floor"),
     ],

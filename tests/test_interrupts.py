@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from skadistill._interrupts import held_interrupts
+from skadistill._interrupts import held_interrupts, noted_interrupts
 from skadistill.exceptions import LedgerError
 
 
@@ -57,3 +57,29 @@ def test_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert entered == [True]
+
+
+def test_noted_interrupts_are_told_from_raised_ones(ctrl_c):
+    """Ctrl-C goes through and is noted; a ``raise`` in the code is not noted."""
+    with noted_interrupts() as came:
+        with pytest.raises(KeyboardInterrupt):
+            raise KeyboardInterrupt
+        assert not came()
+        with pytest.raises(KeyboardInterrupt):
+            ctrl_c()
+        assert came()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_other_threads_nothing_is_noted():
+    """Python hands signals to the main thread only."""
+    told = []
+
+    def enter():
+        with noted_interrupts() as came:
+            told.append(came())
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert told == [False]

@@ -50,7 +50,7 @@ def _model(teacher, **params):
     params = {
         "student": LogisticRegression(max_iter=300),
         "budget": 150,
-        "n_rounds": 2,
+        "query_size": 75,
         "teacher_error": 0.05,
         "random_state": 0,
     } | params
@@ -168,7 +168,7 @@ def test_grid_search_over_the_networks_parameters(digits):
     """student__... reaches the network, in two processes."""
     X, y, partly, _, _ = digits
     forest = RandomForestClassifier(20, random_state=0).fit(X, y)
-    model = _model(forest, student=StudentNet(), n_rounds=1)
+    model = _model(forest, student=StudentNet(), query_size=150)
     search = GridSearchCV(
         model,
         {"student__max_epochs": [1, 30], "student__lr": [1e-3]},

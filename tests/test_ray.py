@@ -46,7 +46,7 @@ def test_a_search_on_ray_finds_what_one_process_finds(cluster):
         teacher,
         LogisticRegression(max_iter=300),
         budget=30,
-        n_rounds=2,
+        query_size=15,
         teacher_error=0.2,
         random_state=0,
     )

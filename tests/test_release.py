@@ -37,7 +37,12 @@ assert home.is_relative_to(sys.prefix), home
 assert (home / "py.typed").exists()
 assert importlib.metadata.version("skadistill") == skadistill.__version__
 assert not importlib.util.find_spec("pytest")
-lazy = {"skadistill.export._net_graph"}  # imported by to_onnx, once onnx is there
+# Imported on demand, once onnx or scikit-activeml is there.
+lazy = {
+    "skadistill.export._net_graph",
+    "skadistill.query._skactiveml",
+    "skadistill.query._skactiveml_robust",
+}
 for module in pkgutil.walk_packages([str(home)], "skadistill."):
     if module.name not in lazy:
         importlib.import_module(module.name)
@@ -45,7 +50,7 @@ for module in pkgutil.walk_packages([str(home)], "skadistill."):
 problem = skadistill.datasets.make_noisy_teacher_problem(
     n_labeled=50, n_pool=200, n_test=200, random_state=0
 )
-distiller = skadistill.ActiveDistiller(problem.teacher, budget=50, n_rounds=1)
+distiller = skadistill.ActiveDistiller(problem.teacher, budget=50, query_size=50)
 distiller.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
 assert distiller.n_paid_ == 50
 assert distiller.score(problem.X_test, problem.y_test) > 0.6

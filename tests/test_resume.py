@@ -63,7 +63,13 @@ def problem():
 
 
 def distiller(teacher, ledger=None, **options):
-    options = {"budget": 36, "n_rounds": 3, "n_teacher_checks": 6} | options
+    # use_known=False: the rows asked for do not depend on what was paid before.
+    options = {
+        "budget": 42,
+        "query_size": 12,
+        "n_teacher_checks": 6,
+        "use_known": False,
+    } | options
     return ActiveDistiller(
         FunctionTeacher(teacher, name="server", cost_per_row=0.01),
         LogisticRegression(),
@@ -168,10 +174,11 @@ def test_an_interrupted_fit_goes_on(tmp_path, problem, new_ledger, call):
     ledger = LabelLedger(tmp_path / "l.sqlite") if disk else MemoryLedger()
     with pytest.raises(KeyboardInterrupt):
         distiller(interrupted, ledger).fit(*problem)
-    assert len(ledger) == len(server.asked()) == call * BATCH
+    n_paid = (0, 2, 6, 12, 18, 24, 30)[call]  # a new teacher is first asked two rows
+    assert len(ledger) == len(server.asked()) == n_paid
     model = distiller(server, ledger).fit(*problem)
     assert set(server.asked().values()) == {1}
-    assert model.n_paid_ + model.n_teacher_checks_ == 42 - call * BATCH
+    assert model.n_paid_ == 42 - n_paid
     reference = distiller(Server(tmp_path / "reference")).fit(*problem)
     X = problem[0]
     assert (model.predict_proba(X) == reference.predict_proba(X)).all()
@@ -220,11 +227,11 @@ def test_a_fault_costs_its_batch_alone(tmp_path, problem, how, error):
         nonlocal n_calls
         n_calls += 1
         answer = server(X)
-        return spoilt(answer, how) if n_calls == 3 else answer
+        return spoilt(answer, how) if n_calls == 4 else answer
 
     with pytest.raises(error) as caught:
         distiller(teacher, LabelLedger(path)).fit(*problem)
-    # Two batches: the validation rows, and the first half of the first round.
+    # Three calls: the teacher checks in two, and the first half of the first round.
     assert str(caught.value).endswith(
         "; the 6 labels paid for before it are kept in the ledger."
     )
@@ -255,8 +262,8 @@ def test_a_spent_ledger_is_a_normal_ending(tmp_path, problem, kind, limits, n_la
     assert model.termination_condition_ == "ledger_budget"
     assert len(ledger) == len(server.asked()) == n_labels
     assert ledger.summary()["cost"] == pytest.approx(n_labels / 100)
-    n_pool = max(0, n_labels - 6)  # after the validation rows
-    assert model.n_queries_ == model.n_paid_ == n_pool
+    n_pool = max(0, n_labels - 6)  # after the teacher checks
+    assert (model.n_queries_, model.n_paid_) == (n_pool, n_labels)
     assert model.history_[-1]["n_labeled"] == 20 + n_pool
     assert (model.labeled_round_ > 0).sum() == n_pool
     again = distiller(server, ledger).fit(*problem)
@@ -305,8 +312,8 @@ def test_a_search_in_two_processes_pays_distinct_rows_once(tmp_path, problem):
     server, ledger = Server(tmp_path / "asked"), LabelLedger(tmp_path / "l.sqlite")
     X, y = problem
     search = GridSearchCV(
-        distiller(server, ledger, teacher_error=0.1),
-        {"student__C": [0.1, 1.0], "n_rounds": [1, 2]},
+        distiller(server, ledger, budget=36, teacher_error=0.1),
+        {"student__C": [0.1, 1.0], "query_size": [18, 36]},
         cv=PartiallyLabeledSplit(2),
         n_jobs=2,
     )
@@ -322,21 +329,38 @@ def test_a_search_in_two_processes_pays_distinct_rows_once(tmp_path, problem):
 
 
 def test_plan_knows_the_ledger(tmp_path, problem):
-    """What is paid, what is left at most and at least, and its price and time."""
+    """What is owned, what is left to pay at most, and its price and time."""
     server, ledger = Server(tmp_path / "asked"), MemoryLedger()
-    model = distiller(server, ledger)
+    model = distiller(server, ledger, use_known=True)
     plan = model.plan(*problem)
-    assert (plan.n_known, plan.n_known_validation, plan.seconds) == (0, 0, None)
-    assert (plan.n_rows_to_pay, plan.n_rows_to_pay_at_least) == (42, 42)
-    assert plan.cost == 0.42
+    assert (plan.n_known, plan.n_known_checks, plan.seconds) == (0, 0, None)
+    assert (plan.n_rows_to_pay, plan.cost) == (42, 0.42)
     model.fit(*problem)
-    plan = model.plan(*problem)
-    assert (plan.n_known, plan.n_known_validation) == (36, 6)
-    assert (plan.n_rows_to_pay, plan.n_rows_to_pay_at_least) == (42, 0)
+    plan = model.set_params(budget=60).plan(*problem)
+    assert (plan.n_known, plan.n_known_checks) == (36, 6)
+    assert (plan.rounds, plan.n_rows_to_pay) == ((12, 6), 24)
     per_row = ledger.summary()["seconds"] / 42
-    assert plan.seconds == pytest.approx(42 * per_row)
-    assert "at most 42 rows to pay and at least 0, 42 being paid, 0.42 in" in str(plan)
-    everything = model.set_params(budget=None, n_teacher_checks=None)
-    plan = everything.plan(*problem)
-    assert plan.n_rows_to_pay == plan.n_rows_to_pay_at_least == 220 - 42
+    assert plan.seconds == pytest.approx(24 * per_row)
+    assert "at most 24 rows to pay, 42 being known to the ledger, 0.24 in" in str(plan)
+    plan = model.set_params(budget=None, n_teacher_checks=None).plan(*problem)
+    assert plan.n_rows_to_pay == 220 - 42
     assert len(ledger) == 42
+
+
+def test_a_fit_goes_on_with_what_it_owns(tmp_path, problem):
+    """With the labels of the killed fit used from the first round, the bill is one."""
+    server, ledger = Server(tmp_path / "asked"), MemoryLedger()
+    calls = []
+
+    def interrupted(X):
+        calls.append(len(X))
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return server(X)
+
+    with pytest.raises(KeyboardInterrupt):
+        distiller(interrupted, ledger, use_known=True).fit(*problem)
+    model = distiller(server, ledger, use_known=True).fit(*problem)
+    assert sum(server.asked().values()) == len(server.asked()) == 42
+    assert model.n_queries_ == 36
+    assert model.history_[1]["n_free"] == 12

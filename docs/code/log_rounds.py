@@ -11,7 +11,7 @@ class LogRounds:
 
     def setup(self, estimator, context):
         """Log what was asked for."""
-        names = ("query_strategy", "objective", "budget", "n_rounds", "random_state")
+        names = ("query_strategy", "objective", "budget", "query_size", "random_state")
         mlflow.log_params({name: getattr(estimator, name) for name in names})
 
     def on_fit_task_begin(self, estimator, context):

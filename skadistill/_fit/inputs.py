@@ -1,22 +1,32 @@
-"""What comes through the two doors of `fit`, checked before anything is paid."""
+"""The rows, labels and metadata of a fit, checked before anything is paid."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.metrics import accuracy_score
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 
 from skadistill._compat import validate_data
-from skadistill._rows._containers import is_frame, is_texts
+from skadistill._rows._containers import (
+    aligned,
+    is_frame,
+    is_records,
+    is_texts,
+    take_rows,
+)
+from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
-from skadistill._validation import unlabeled_mask
+from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError, SingleClassError
 
-__all__ = ["check_container", "check_inputs", "extend_metadata"]
+__all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
 
 
 def check_inputs(estimator, X, y, X_unlabeled):
-    """Check the rows of both doors and find the labeled ones.
+    """Check the rows of X and X_unlabeled and find the labeled ones.
 
     Parameters
     ----------
@@ -30,16 +40,16 @@ def check_inputs(estimator, X, y, X_unlabeled):
     -------
     table : RowTable
         All rows, those of X first.
+    labeled : ndarray of int of shape (n_labeled,)
+        Positions of the labeled rows, ascending.
     given : ndarray of shape (n_labeled,)
         Their labels; numbers that shared an object array with a marker have a
         numeric dtype again.
-    labeled : ndarray of int of shape (n_labeled,)
-        Positions of the labeled rows, ascending.
 
     Raises
     ------
     NoLabeledRowsError, SingleClassError, ValueError
-        If the rows cannot train a first student, or the doors disagree.
+        If the rows cannot train a first student, or X and X_unlabeled differ.
     """
     if y is None:
         raise ValueError(
@@ -47,20 +57,19 @@ def check_inputs(estimator, X, y, X_unlabeled):
             "the target y is None."
         )
     X = check_container(estimator, X, reset=True)
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
+    y, unlabeled = read_labels(y, estimator.unlabeled_marker)
     check_consistent_length(X, y)
-    marker = estimator.unlabeled_marker
-    labeled = np.flatnonzero(~unlabeled_mask(y, marker))
+    labeled = np.flatnonzero(~unlabeled)
     if labeled.size == 0:
         raise NoLabeledRowsError(
             f"none of the {len(y)} rows has a label: every entry of y equals "
-            f"unlabeled_marker={marker!r}; give some labels, the first student is "
-            "trained on them."
+            f"unlabeled_marker={estimator.unlabeled_marker!r} or is missing; give some "
+            "labels, the first student is trained on them."
         )
     given = y[labeled]
     if given.dtype == object and not isinstance(given[0], str):
         given = np.asarray(given.tolist())
+    assert_all_finite(given, input_name="y")
     check_classification_targets(given)
     classes = np.unique(given)
     if classes.shape[0] < 2:
@@ -70,69 +79,87 @@ def check_inputs(estimator, X, y, X_unlabeled):
             "two classes."
         )
     if X_unlabeled is not None:
-        X_unlabeled = _check_second_door(estimator, X, X_unlabeled)
-    return RowTable(X, X_unlabeled), given, labeled
+        X, X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
+    return RowTable(X, X_unlabeled), labeled, given
 
 
-def check_container(estimator, X, *, reset, finite=True):
-    """Check rows; frames and texts stay what they are, the rest becomes numeric.
+def check_container(estimator, X, *, reset):
+    """Check rows; frames, texts and records stay what they are.
 
     Parameters
     ----------
     estimator : estimator
         As in `check_inputs`.
     X : container
-        The rows.
+        The rows. Missing and infinite values are let through: whether they can be
+        used is for teacher and student to say.
     reset : bool
         Whether to learn the number and names of features, or to compare them.
-    finite : bool, default=True
-        Whether to refuse NaN and infinity where the estimator cannot take them.
 
     Returns
     -------
-    X : ndarray, CSR matrix, DataFrame or texts
-        The rows.
+    X : ndarray, CSR matrix, DataFrame, texts or list of dict
+        The rows. Arrays are numeric, unless they hold objects that are no numbers.
+
+    Raises
+    ------
+    TypeError
+        If the container is none of those.
     """
-    if is_texts(X):
+    if isinstance(X, Mapping) or type(X).__module__.split(".")[0] == "dask":
+        raise TypeError(
+            f"X is a {type(X).__name__}, whose rows cannot be taken one by one; pass "
+            "an array, a sparse matrix, a DataFrame, a list of texts or a list of "
+            "dicts. Dask collections can be passed as X_unlabeled."
+        )
+    if is_texts(X) or is_records(X):
         return X
     if is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return X
-    finite = finite and not estimator.__sklearn_tags__().input_tags.allow_nan
     return validate_data(
         estimator,
         X,
         reset=reset,
         accept_sparse="csr",
         allow_nd=True,
-        ensure_all_finite=finite,
+        ensure_all_finite=False,
+        dtype=None if _holds_objects(X) else "numeric",
     )
 
 
-def _check_second_door(estimator, X, X_unlabeled):
-    """Check that X_unlabeled holds rows like those of X."""
+def _holds_objects(X):
+    """Tell whether X is an array of objects that are not all numbers."""
+    if not isinstance(X, np.ndarray) or X.dtype != object:
+        return False
+    try:
+        X.astype(np.float64)
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _check_unlabeled(estimator, X, X_unlabeled):
+    """Check that X_unlabeled holds rows like those of X, and unify their types."""
     if isinstance(X, np.ndarray) or is_frame(X):
         X_unlabeled = as_rows(X_unlabeled, X)
         if isinstance(X_unlabeled, ChunkedRows):
-            return X_unlabeled
+            return X, X_unlabeled
     names = f"X is a {type(X).__name__} and X_unlabeled a {type(X_unlabeled).__name__}"
-    if is_frame(X) or is_frame(X_unlabeled) or is_texts(X):
+    if is_frame(X) or is_frame(X_unlabeled) or is_texts(X) or is_records(X):
         if type(X) is not type(X_unlabeled):
             raise ValueError(f"{names}; pass both in the same container.")
         if is_frame(X):
             refuse_other_features(list(X_unlabeled.columns), X)
-        return X_unlabeled
+            return unify_frames(X, X_unlabeled)
+        return X, X_unlabeled
     if sparse.issparse(X) != sparse.issparse(X_unlabeled):
         raise ValueError(f"{names}; pass both dense or both sparse.")
     shape = getattr(X_unlabeled, "shape", None) or np.shape(X_unlabeled)
     if len(shape) > 0 and shape[0] == 0:
-        return X[:0]
+        return X, X[:0]
     refuse_other_features(tuple(shape[1:]), X)
-    return check_container(estimator, X_unlabeled, reset=False)
-
-
-class _PerRow(np.ndarray):
-    """Mark an array that has one entry for every row of the table."""
+    return X, check_container(estimator, X_unlabeled, reset=False)
 
 
 def extend_metadata(params, table):
@@ -153,29 +180,55 @@ def extend_metadata(params, table):
     Raises
     ------
     ValueError
-        If metadata other than ``sample_weight`` has an entry for each row of X and
+        If metadata other than ``sample_weight`` has one entry per row of X and
         there are rows in X_unlabeled.
     """
-    extended = {name: _extend(name, value, table) for name, value in params.items()}
+    n_more = table.n_samples - table.n_first
+    per_row = {k: v for k, v in params.items() if aligned(v, table.n_first)}
+    if "sample_weight" in per_row:
+        weight = np.asarray(per_row["sample_weight"])
+        per_row["sample_weight"] = np.concatenate([weight, np.ones(n_more)])
+    for name in per_row if n_more else ():
+        if name != "sample_weight":
+            raise ValueError(
+                f"{name!r} has one entry for each of the {table.n_first} rows of X "
+                f"but none for the {n_more} rows of X_unlabeled, on which the student "
+                "is trained as well; mark those rows in y instead of using X_unlabeled."
+            )
 
     def cut(rows):
-        return {
-            name: np.asarray(value[rows]) if isinstance(value, _PerRow) else value
-            for name, value in extended.items()
-        }
+        return params | {name: take_rows(v, rows) for name, v in per_row.items()}
 
     return cut
 
 
-def _extend(name, value, table):
-    if not hasattr(value, "__len__") or len(value) != table.n_first:
-        return value
-    value = np.asarray(value)
-    n_more = table.n_samples - table.n_first
-    if n_more and name != "sample_weight":
+def make_scorer(estimator, X_val, y_val):
+    """Return a function that scores a student on rows kept aside.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose features the rows must have.
+    X_val, y_val : as in ``ActiveDistiller.fit``
+        The rows and their labels, or None.
+
+    Returns
+    -------
+    score : callable
+        ``score(student)`` returns the accuracy, or None without such rows.
+
+    Raises
+    ------
+    ValueError
+        If only one of the two is given, or the features differ.
+    """
+    if X_val is None and y_val is None:
+        return lambda student: None
+    if X_val is None or y_val is None:
+        missing = "y_val" if y_val is None else "X_val"
         raise ValueError(
-            f"{name!r} has one entry for each of the {table.n_first} rows of X but "
-            f"none for the {n_more} rows of X_unlabeled, on which the student is "
-            "trained as well; mark those rows in y instead of using X_unlabeled."
+            f"{missing} is None but its partner is not; pass both X_val and y_val, or "
+            "neither."
         )
-    return np.concatenate([value, np.ones(n_more)] if n_more else [value]).view(_PerRow)
+    X_val = check_container(estimator, X_val, reset=False)
+    return lambda student: float(accuracy_score(y_val, student.predict(X_val)))

@@ -1,17 +1,33 @@
 """How a budget becomes rounds, and what a fit would cost before it is run."""
 
+import math
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
+from typing import NamedTuple
 
-from skadistill.exceptions import BudgetError, EmptyPoolError
-from skadistill.ledger import row_keys
+from skadistill._fit.known import KnownAnswers
+from skadistill._fit.teacher import needs_checks
+from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
 
-__all__ = ["KnownAnswers", "Plan", "resolve_budget", "split_budget"]
+__all__ = [
+    "Budget",
+    "Plan",
+    "make_plan",
+    "round_size",
+    "share_budget",
+    "shares_of_fit",
+    "split_rounds",
+]
+
+#: Teacher checks when the user does not say how many.
+MAX_CHECKS = 200
+CHECK_SHARE = 5  # one in so many rows of the budget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """Say what a fit would ask and pay, before anything is paid.
+    """Hold what a fit would ask and pay at most, before anything is paid.
 
     Parameters
     ----------
@@ -22,47 +38,41 @@ class Plan:
     rounds : tuple of int
         Rows to ask for in each round.
     n_teacher_checks : int
-        Labeled rows the teacher would be asked about to estimate its error rate;
-        0 where it is cross-fitted, given or not needed.
-    cost_per_row : float or None, default=None
-        Price of one answer, in the user's currency.
+        Labeled rows on which the teacher would be checked; 0 if it is cross-fitted,
+        or if nobody needs its error rate.
     n_known : int, default=0
         Rows of the pool whose answers the ledger holds.
-    n_known_validation : int, default=0
+    n_known_checks : int, default=0
         Labeled rows whose answers the ledger holds.
+    uses_known : bool, default=False
+        Whether the student is trained on those of the pool from the first round.
+    cost_per_row : float or None, default=None
+        Price of one answer at most, in the user's currency.
     seconds_per_row : float or None, default=None
-        How long the teacher took for a row so far; None: it was never asked.
+        How long the teacher took per row so far; None: it was never asked.
     """
 
     n_labeled: int
     n_pool: int
     rounds: tuple
     n_teacher_checks: int
-    cost_per_row: float | None = None
     n_known: int = 0
-    n_known_validation: int = 0
+    n_known_checks: int = 0
+    uses_known: bool = False
+    cost_per_row: float | None = None
     seconds_per_row: float | None = None
 
     @property
     def n_queries(self):
-        """Rows of the pool to ask for."""
-        return sum(self.rounds)
+        """Rows of the pool that get a label of the teacher, known ones included."""
+        return sum(self.rounds) + self.n_known * self.uses_known
 
     @property
     def n_rows_to_pay(self):
-        """Rows to pay for at most: those of the pool and those for validation."""
-        unknown = self.n_pool - self.n_known
-        unknown_validation = self.n_labeled - self.n_known_validation
-        return min(self.n_queries, unknown) + min(
-            self.n_teacher_checks, unknown_validation
-        )
-
-    @property
-    def n_rows_to_pay_at_least(self):
-        """Rows to pay for if every row the ledger knows is among those asked."""
-        return max(0, self.n_queries - self.n_known) + max(
-            0, self.n_teacher_checks - self.n_known_validation
-        )
+        """Rows to pay for at most: those of the pool and the teacher checks."""
+        new_in_pool = min(sum(self.rounds), self.n_pool - self.n_known)
+        new_checks = min(self.n_teacher_checks, self.n_labeled - self.n_known_checks)
+        return new_in_pool + new_checks
 
     @property
     def cost(self):
@@ -73,20 +83,19 @@ class Plan:
 
     @property
     def seconds(self):
-        """The teacher's time at most; None where it was never asked."""
+        """The teacher's time at its usual pace; None if it was never asked."""
         if self.seconds_per_row is None:
             return None
         return self.n_rows_to_pay * self.seconds_per_row
 
-    def __str__(self):
+    def __repr__(self):
         text = (
             f"{self.n_queries} of {self.n_pool} pool rows in {len(self.rounds)} rounds "
-            f"and {self.n_teacher_checks} labeled rows for validation: at most "
+            f"and {self.n_teacher_checks} teacher checks: at most "
             f"{self.n_rows_to_pay} rows to pay"
         )
-        if self.n_known or self.n_known_validation:
-            n_known = self.n_known + self.n_known_validation
-            text += f" and at least {self.n_rows_to_pay_at_least}, {n_known} being paid"
+        if self.n_known or self.n_known_checks:
+            text += f", {self.n_known + self.n_known_checks} being known to the ledger"
         if self.cost is not None:
             text += f", {self.cost:g} in all"
         if self.seconds is not None:
@@ -94,89 +103,80 @@ class Plan:
         return text
 
 
-class KnownAnswers:
-    """Look for answers of a teacher in a ledger, before anything is paid.
+class Budget(NamedTuple):
+    """Share of the budget for teacher checks, and for rows of the pool."""
 
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        Who would be asked. One that still has to be fitted is another teacher each
-        time it is: nothing is known of it.
-    ledger : BaseLedger or None
-        Where to look.
-    classes : ndarray of shape (n_classes,)
-        What would be asked for.
-    """
-
-    def __init__(self, teacher, ledger, classes):
-        self.ledger = None if teacher.needs_fit else ledger
-        self.identity = None if self.ledger is None else teacher.identity
-        self.classes = classes
-
-    def count(self, table, rows):
-        """Count the rows of a table whose answers are known.
-
-        Parameters
-        ----------
-        table : RowTable
-            All rows.
-        rows : ndarray of int of shape (n_samples,)
-            Which of them.
-
-        Returns
-        -------
-        n_known : int
-            How many of those the ledger can answer.
-        """
-        if self.ledger is None or not len(rows):
-            return 0
-        keys = row_keys(table.take(rows))
-        return int(self.ledger.lookup(keys, self.identity, self.classes)[0].sum())
-
-    def seconds_per_row(self):
-        """Return how long the teacher took for a row so far, None if unknown.
-
-        Returns
-        -------
-        seconds : float or None
-            Time of all calls over the rows they answered.
-        """
-        teachers = {} if self.ledger is None else self.ledger.summary()["teachers"]
-        counts = teachers.get(self.identity)
-        if not counts or not counts["n_paid"]:
-            return None
-        return counts["seconds"] / counts["n_paid"]
+    n_checks: int
+    n_queries: int
 
 
-def resolve_budget(budget, n_pool):
-    """Turn a budget into a number of rows.
+def share_budget(budget, n_pool, n_labeled, *, n_checks, checks_are_paid):
+    """Share a budget between teacher checks and rows of the pool.
 
     Parameters
     ----------
     budget : int, float or None
         Rows; a share of the pool (at least one row of a pool that is not empty);
-        or the whole pool.
+        None: the whole pool, and the checks on top of it.
     n_pool : int
-        Rows of the pool.
+        Unlabeled rows.
+    n_labeled : int
+        Labeled rows.
+    n_checks : "auto", int or None
+        Teacher checks. "auto": a fifth of the budget, at most 200; None: all labeled
+        rows.
+    checks_are_paid : bool
+        Whether the teacher is to be asked about labeled rows at all.
 
     Returns
     -------
-    n_queries : int
-        Rows to ask for, at most `n_pool`.
+    shares : Budget
+        ``n_checks + n_queries`` is the budget, unless that is None.
 
     Raises
     ------
     EmptyPoolError
         If rows are to be asked for and there are none.
     BudgetError
-        If the budget is larger than the pool.
+        If the budget is larger than the pool and the checks, or the checks take all
+        of it.
 
     Examples
     --------
-    >>> from skadistill._fit.plan import resolve_budget
-    >>> resolve_budget(0.29, 100), resolve_budget(7, 100), resolve_budget(None, 100)
-    (29, 7, 100)
+    >>> from skadistill._fit.plan import share_budget
+    >>> share_budget(400, 1000, 100, n_checks="auto", checks_are_paid=True)
+    Budget(n_checks=80, n_queries=320)
+    >>> share_budget(0.29, 100, 10, n_checks="auto", checks_are_paid=False)
+    Budget(n_checks=0, n_queries=29)
     """
+    total = _resolve_budget(budget, n_pool)
+    if not checks_are_paid or total == 0:
+        n_wanted = 0
+    elif n_checks == "auto":
+        room = MAX_CHECKS if budget is None else total // CHECK_SHARE
+        n_wanted = min(MAX_CHECKS, room, n_labeled)
+    else:
+        n_wanted = min(n_checks or n_labeled, n_labeled)
+    if budget is None:
+        return Budget(n_wanted, n_pool)
+    if n_wanted >= total > 0:
+        raise BudgetError(
+            f"n_teacher_checks={n_checks} takes {n_wanted} labeled rows and the whole "
+            f"budget is {total} rows, so that no row of the pool could be asked; pass "
+            "fewer checks or a larger budget."
+        )
+    if total - n_wanted > n_pool:
+        checks = f" and {n_wanted} teacher checks" * bool(n_wanted)
+        raise BudgetError(
+            f"budget={budget} is larger than the pool of {n_pool} unlabeled rows"
+            f"{checks}; pass at most {n_pool + n_wanted}, a share such as 0.5, or None "
+            "for the whole pool."
+        )
+    return Budget(n_wanted, total - n_wanted)
+
+
+def _resolve_budget(budget, n_pool):
+    """Turn a budget into a number of rows."""
     if budget is None:
         return n_pool
     if isinstance(budget, Integral):
@@ -187,27 +187,61 @@ def resolve_budget(budget, n_pool):
                 "unlabeled_marker and X_unlabeled holds no row; mark unlabeled rows, "
                 "pass X_unlabeled, or set budget=0."
             )
-        if budget > n_pool:
-            raise BudgetError(
-                f"budget={budget} is larger than the pool of {n_pool} unlabeled rows; "
-                f"pass at most {n_pool}, a share such as 0.5, or None for the whole "
-                "pool."
-            )
         return budget
+    if budget > 0 and n_pool == 0:
+        warnings.warn(
+            f"budget={budget} but the pool is empty, so that the teacher is not asked: "
+            "no row of y equals the unlabeled_marker and X_unlabeled holds no row; "
+            "mark unlabeled rows, pass X_unlabeled, or set budget=0. Meta-estimators "
+            "that encode y, such as VotingClassifier, turn the marker into a class: "
+            "pass the pool as X_unlabeled there.",
+            EmptyPoolWarning,
+            stacklevel=2,
+        )
     # 0.29 * 100 is 28.999...: round away the last bits before cutting.
     share = int(round(budget * n_pool, 9))
     return max(share, 1) if budget > 0 and n_pool > 0 else share
 
 
-def split_budget(n_queries, n_rounds):
-    """Split rows into rounds of equal size, the first ones larger by at most one.
+def round_size(query_size, n_labeled):
+    """Return how many rows a round asks for, whatever the budget.
+
+    Parameters
+    ----------
+    query_size : "auto" or int
+        "auto": half as many rows as have a label, at least 10.
+    n_labeled : int
+        Rows with a label at the beginning of the round.
+
+    Returns
+    -------
+    n_queries : int
+        Rows of a round that neither budget nor pool cuts short.
+
+    Examples
+    --------
+    >>> from skadistill._fit.plan import round_size
+    >>> round_size("auto", 100), round_size("auto", 3), round_size(25, 100)
+    (50, 10, 25)
+    """
+    # A size that grows with the labels keeps the number of rounds logarithmic in the
+    # budget, so that training takes a few times as long as the last round alone.
+    if query_size == "auto":
+        return max(10, math.ceil(n_labeled / 2))
+    return int(query_size)
+
+
+def split_rounds(n_queries, query_size, n_labeled):
+    """Split rows into rounds; a larger number of rows continues a smaller one.
 
     Parameters
     ----------
     n_queries : int
-        Rows to ask for.
-    n_rounds : int
-        Rounds at most; no round is empty.
+        Rows to ask for in all.
+    query_size : "auto" or int
+        See `round_size`.
+    n_labeled : int
+        Rows with a label before the first round.
 
     Returns
     -------
@@ -216,12 +250,122 @@ def split_budget(n_queries, n_rounds):
 
     Examples
     --------
-    >>> from skadistill._fit.plan import split_budget
-    >>> split_budget(7, 3), split_budget(2, 5), split_budget(0, 5)
-    ((3, 2, 2), (1, 1), ())
+    >>> from skadistill._fit.plan import split_rounds
+    >>> split_rounds(7, 3, 5), split_rounds(100, "auto", 40), split_rounds(0, 3, 5)
+    ((3, 3, 1), (20, 30, 45, 5), ())
     """
-    n_rounds = min(n_rounds, n_queries)
-    if n_rounds == 0:
-        return ()
-    size, extra = divmod(n_queries, n_rounds)
-    return tuple(size + (i < extra) for i in range(n_rounds))
+    rounds: list[int] = []
+    while (left := n_queries - sum(rounds)) > 0:
+        size = round_size(query_size, n_labeled + sum(rounds))
+        rounds.append(min(size, left))
+    return tuple(rounds)
+
+
+def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks):
+    """Share the budget of one fit, and refuse one that its objective cannot use.
+
+    Parameters
+    ----------
+    components : Components
+        Teacher, strategy and objective.
+    labels : Labels
+        The rows, of which only the given ones have a label.
+    budget, teacher_error, n_teacher_checks : as in `ActiveDistiller`
+        The settings of the fit.
+
+    Returns
+    -------
+    shares : Budget
+        Teacher checks and rows of the pool.
+
+    Raises
+    ------
+    BudgetError
+        As `share_budget`, and if the objective learns from teacher checks and the
+        budget is too small for one.
+    """
+    objective = components.objective
+    called = components.teacher.is_fitted
+    shares = share_budget(
+        budget,
+        labels.pool.size,
+        labels.rows.size,
+        n_checks=n_teacher_checks,
+        checks_are_paid=called and needs_checks(components, teacher_error),
+    )
+    if (
+        called
+        and objective.needs_teacher_checks
+        and shares.n_queries
+        and not shares.n_checks
+    ):
+        raise BudgetError(
+            f"the objective {objective!r} learns from teacher checks, and a fifth of "
+            f"budget={budget} leaves none; pass n_teacher_checks, a larger budget, or "
+            "another objective."
+        )
+    return shares
+
+
+def make_plan(
+    components,
+    labels,
+    *,
+    budget,
+    query_size,
+    teacher_error,
+    n_teacher_checks,
+    ledger,
+    uses_known,
+    cost_per_row=None,
+):
+    """Work out what a fit would ask and pay for at most.
+
+    Parameters
+    ----------
+    components : Components
+        Teacher, strategy and objective.
+    labels : Labels
+        The rows, of which only the given ones have a label.
+    budget, query_size, teacher_error, n_teacher_checks : as in `ActiveDistiller`
+        The settings of the fit.
+    ledger : BaseLedger or None
+        Where known answers are looked up; None: nowhere.
+    uses_known : bool
+        Whether the student is trained on them from the first round.
+    cost_per_row : float or None, default=None
+        Price of one answer. None: the most that the teacher may charge.
+
+    Returns
+    -------
+    plan : Plan
+        Upper bounds.
+    """
+    teacher, objective = components.teacher, components.objective
+    n_labeled, n_pool = labels.rows.size, labels.pool.size
+    shares = shares_of_fit(
+        components,
+        labels,
+        budget=budget,
+        teacher_error=teacher_error,
+        n_teacher_checks=n_teacher_checks,
+    )
+    known = KnownAnswers(teacher, ledger, labels.classes)
+    n_known = n_known_checks = 0
+    if shares.n_queries:
+        embeddings = objective.needs_embeddings
+        pool = known.find(labels.table, labels.pool, with_embeddings=embeddings)
+        n_known = pool.size
+        n_known_checks = known.find(labels.table, labels.rows).size
+    n_new = max(0, shares.n_queries - n_known) if uses_known else shares.n_queries
+    return Plan(
+        n_labeled,
+        n_pool,
+        split_rounds(n_new, query_size, n_labeled + n_known * uses_known),
+        shares.n_checks,
+        n_known=n_known,
+        n_known_checks=n_known_checks if shares.n_checks else 0,
+        uses_known=uses_known,
+        cost_per_row=teacher.max_cost_per_row if cost_per_row is None else cost_per_row,
+        seconds_per_row=known.seconds_per_row(),
+    )

@@ -2,91 +2,85 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils import check_random_state
 
-from skadistill._rows._table import RowTable
-from skadistill.objectives import Evidence, Objective, TeacherChecks
-from skadistill.query import QueryPool
-from skadistill.student import predict_out_of_fold
+from skadistill._fit.components import Components
+from skadistill._fit.plan import Budget, round_size
+from skadistill._fit.record import RoundRecord
+from skadistill._fit.teacher import AskedTeacher
+from skadistill.objectives._base import Evidence
+from skadistill.student._out_of_fold import predict_out_of_fold
 
-__all__ = ["FitState", "view_pool"]
+__all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
 
 
-@dataclass
-class FitState:
-    """Hold what a fit knows: the rows, their labels so far, student and teacher.
+class Seeds(NamedTuple):
+    """One seed for each part of a fit that draws random numbers."""
+
+    student: int
+    queries: int
+    teacher: int
+    objective: int
+
+    @classmethod
+    def draw(cls, random_state):
+        """Draw them from the estimator's `random_state`, always in the same order."""
+        seeds = check_random_state(random_state).randint(2**31 - 1, size=4)
+        return cls(*seeds.tolist())
+
+    def generator(self, number):
+        """Return a generator for one query; what it draws moves no other."""
+        sequence = np.random.SeedSequence(self.queries, spawn_key=(number,))
+        return np.random.default_rng(sequence)
+
+
+class Labels:
+    """Know which rows have a label, and which are still in the pool.
 
     Parameters
     ----------
     table : RowTable
         All rows.
-    pool : ndarray of int of shape (n_pool,)
-        Rows still unlabeled, ascending.
+    rows : ndarray of int of shape (n_given,)
+        Rows with a given label.
+    y : ndarray of shape (n_given,)
+        Their labels.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The classes among `y`, sorted.
     rows : ndarray of int of shape (n_labeled,)
         Rows with a label, given ones first, then in the order of asking.
     targets : ndarray of shape (n_labeled, n_classes)
         Their labels as probabilities.
-    classes : ndarray of shape (n_classes,)
-        Labels of the columns of `targets`.
-    schedule : tuple of int
-        Rows to ask for in each round.
-    student : estimator
-        The student of the last round.
-    cut_metadata : callable
-        Gives the student's fit parameters for some rows.
-    random_state : numpy.random.Generator
-        Seeds the choice of rows.
-    y : ndarray of shape (n_given,)
-        The labels given, which the teacher is fitted on or held against.
-    teacher_seed : int
-        Seeds cross-fitting or the choice of validation rows.
-    objective : Objective
-        What the student must match.
-    objective_seed : int
-        Seeds what the objective draws.
-    score : callable
-        Scores a student on rows kept aside, None where there are none.
-    teacher : BaseTeacher or None, default=None
-        Who is asked.
-    teacher_identity : str or None, default=None
-        Under which the ledger files its answers.
-    teacher_error : float or None, default=None
-        Its error rate.
-    validation : TeacherChecks or None, default=None
-        Its answers on rows with given labels.
-    embeddings : ndarray of float32 of shape (n_labeled, n_dims) or None, default=None
-        What it gave beside labels; NaN in rows where it was not asked. None: it was
-        never asked for any.
+    pool : ndarray of int of shape (n_pool,)
+        Rows without a label, ascending.
+    round : ndarray of int of shape (n_samples,)
+        Round in which each row got its label; 0: given, -1: none yet.
+    embeddings : ndarray of float32 of shape (n_labeled, n_dims) or None
+        What the teacher gave beside labels; NaN in rows for which it was not asked.
+        None: it was never asked for any.
     """
 
-    table: RowTable
-    pool: np.ndarray
-    rows: np.ndarray
-    targets: np.ndarray
-    classes: np.ndarray
-    schedule: tuple
-    student: Any
-    cut_metadata: Any
-    random_state: np.random.Generator
-    y: np.ndarray
-    teacher_seed: int
-    objective: Objective
-    objective_seed: int
-    score: Any
-    teacher: Any = None
-    teacher_identity: str | None = None
-    teacher_error: float | None = None
-    validation: TeacherChecks | None = None
-    embeddings: np.ndarray | None = None
-    history: list = field(default_factory=list)
-    agreements: list = field(default_factory=list)
-    classes_before: np.ndarray | None = None
+    def __init__(self, table, rows, y):
+        self.table = table
+        self.y = y
+        self.classes, codes = np.unique(y, return_inverse=True)
+        self.rows = rows
+        self.targets = np.eye(len(self.classes))[codes]
+        self.pool = np.setdiff1d(np.arange(table.n_samples), rows, assume_unique=True)
+        self.round = np.full(table.n_samples, -1, dtype=np.int64)
+        self.round[rows] = 0
+        self.embeddings = None
 
-    def __post_init__(self):
-        self.labeled_round = np.full(self.table.n_samples, -1, dtype=np.int64)
-        self.labeled_round[self.rows] = 0
+    def drop(self, rows):
+        """Take rows out of the pool that can get no label."""
+        self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
 
     def add(self, rows, targets, round_, embeddings=None):
         """Move rows from the pool to the labeled ones."""
@@ -98,29 +92,183 @@ class FitState:
             self.embeddings = np.concatenate([self.embeddings, embeddings])
         self.rows = np.concatenate([self.rows, rows])
         self.targets = np.concatenate([self.targets, targets])
-        self.labeled_round[rows] = round_
-        self.pool = np.setdiff1d(self.pool, rows, assume_unique=True)
+        self.round[rows] = round_
+        self.drop(rows)
 
     @property
     def given(self):
-        """Which of the labeled rows were given their label."""
-        return self.labeled_round[self.rows] == 0
+        """Mask of the labeled rows whose label was given."""
+        return self.round[self.rows] == 0
+
+    def transduction(self, marker):
+        """Return the labels of all rows, in a dtype that also holds the marker."""
+        marker = -1 if marker is None else marker
+        dtype = np.result_type(self.classes, np.asarray(marker))
+        if dtype.kind not in "iuf" and not isinstance(marker, str):
+            dtype = np.dtype(object)
+        labels = np.full(self.table.n_samples, marker, dtype=dtype)
+        labels[self.rows] = self.classes[self.targets.argmax(axis=1)]
+        return labels
+
+
+@dataclass
+class Progress:
+    """Note what can end the loop before its budget does.
+
+    Parameters
+    ----------
+    agreements : list of float
+        Share of the pool whose predicted class stayed, round by round.
+    classes_before : ndarray of int of shape (n_samples,) or None
+        Predicted classes of the round before, -1 outside the pool.
+    n_asked, n_no_label : int
+        Rows asked for so far, and those of them without a label as answer.
+    no_gain, stable, ledger_spent, callback : bool
+        Whether the strategy sees nothing to gain, the stopping criterion is met, the
+        ledger refused to pay, and a callback asked to stop.
+    """
+
+    agreements: list = field(default_factory=list)
+    classes_before: np.ndarray | None = None
+    n_asked: int = 0
+    n_no_label: int = 0
+    no_gain: bool = False
+    stable: bool = False
+    ledger_spent: bool = False
+    callback: bool = False
+
+    def compare(self, pool, classes):
+        """Compare the predicted classes of the pool with those of the round before."""
+        if self.classes_before is None:
+            self.classes_before = np.full(pool.max(initial=-1) + 1, -1, dtype=np.int32)
+        else:
+            same = classes == self.classes_before[pool]
+            self.agreements.append(float(same.mean()))
+        self.classes_before[pool] = classes
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Hold the parameters of `ActiveDistiller` that every round reads.
+
+    Parameters
+    ----------
+    ledger : BaseLedger
+        Where labels are looked up and recorded.
+    query_size : "auto" or int
+        Rows of a full round.
+    max_no_label : float
+        Share of the rows to ask for that may be answered without a label.
+    batch_size : int or None
+        Rows per call to the teacher.
+    stopping_criterion : object or None
+        Ends the loop before the budget is spent.
+    n_jobs : int or None
+        Blocks of the pool that are scored at once.
+    """
+
+    ledger: Any
+    query_size: Any
+    max_no_label: float
+    batch_size: int | None
+    stopping_criterion: Any
+    n_jobs: int | None
+
+
+@dataclass
+class FitState:
+    """Hold what a fit knows.
+
+    Parameters
+    ----------
+    components : Components
+        Teacher, student, strategy and objective, resolved once.
+    labels : Labels
+        The rows and their labels so far.
+    seeds : Seeds
+        One for each part that draws random numbers.
+    shares : Budget
+        Teacher checks and rows of the pool to ask for.
+    settings : Settings
+        What the rounds read of the estimator's parameters.
+    cut_metadata : callable
+        Gives the student's fit parameters for some rows.
+    score : callable
+        Scores a student on rows kept aside, None when there are none.
+
+    Attributes
+    ----------
+    student : estimator
+        The student of the last round.
+    asked : AskedTeacher
+        The teacher and what is known of it.
+    progress : Progress
+        What can end the loop.
+    records : list of RoundRecord
+        One per round.
+    known : ndarray of int of shape (n_known,)
+        Rows of the pool whose labels are in the ledger and not used yet.
+    view : QueryPool or None
+        The pool as the present student has scored it, if it has.
+    n_draws : int
+        How often a strategy was called.
+    """
+
+    components: Components
+    labels: Labels
+    seeds: Seeds
+    shares: Budget
+    settings: Settings
+    cut_metadata: Any
+    score: Any
+
+    def __post_init__(self):
+        self.student = self.components.student
+        self.asked = AskedTeacher()
+        self.progress = Progress()
+        self.records: list[RoundRecord] = []
+        self.known = np.empty(0, dtype=np.intp)
+        self.view: Any = None
+        self.n_draws = 0
+
+    @property
+    def n_left(self):
+        """Rows that the budget still allows to ask for."""
+        return max(0, self.shares.n_queries - self.progress.n_asked)
+
+    @property
+    def full_size(self):
+        """Rows of the next round, as if the budget had no end."""
+        size = round_size(self.settings.query_size, self.labels.rows.size)
+        return min(size, self.labels.pool.size)
+
+    @property
+    def has_too_few_labels(self):
+        """Whether too many rows were answered without a label."""
+        limit = self.settings.max_no_label * self.shares.n_queries
+        return self.progress.n_no_label > limit
+
+    def next_generator(self):
+        """Return the generator of the next query."""
+        self.n_draws += 1
+        return self.seeds.generator(self.n_draws - 1)
 
     def lesson(self, X):
-        """Ask the objective what the student is to be taught with what is known.
+        """Ask the objective what the student is to learn from what is known.
 
         X are the labeled rows, gathered.
         """
+        objective = self.components.objective
         evidence = Evidence(
-            self.targets,
-            self.given,
-            validation=self.validation,
-            embeddings=self.embeddings,
-            output_weights=getattr(self.teacher, "output_weights", None),
+            self.labels.targets,
+            self.labels.given,
+            teacher_checks=self.asked.checks,
+            embeddings=self.labels.embeddings,
+            output_weights=getattr(self.asked.teacher, "output_weights", None),
             out_of_fold=partial(self._predict_out_of_fold, X),
-            seed=self.objective_seed,
+            random_state=self.seeds.objective,
         )
-        return self.objective.lesson(evidence)
+        return objective.lesson(evidence)
 
     def _predict_out_of_fold(self, X, targets, n_folds, seed):
         """Let students trained on other folds judge the labeled rows."""
@@ -128,64 +276,47 @@ class FitState:
             self.student,
             X,
             targets,
-            classes=self.classes,
-            given=self.given,
+            classes=self.labels.classes,
+            given=self.labels.given,
             n_folds=n_folds,
             seed=seed,
-            fit_params=lambda positions: self.cut_metadata(self.rows[positions]),
+            fit_params=lambda rows: self.cut_metadata(self.labels.rows[rows]),
         )
 
-    def record(self, round_, **what):
-        """Leave the evidence of one round; every key is present in every record."""
-        record = {
-            "round": round_,
-            "n_labeled": self.rows.size,
-            "n_pool": self.pool.size,
-            "n_asked": 0,
-            "n_paid": 0,
-            "n_free": 0,
-            "n_calls": 0,
-            "teacher_error": self.teacher_error,
-            "gain_mean": None,
-            "gain_max": None,
-            "water_level": None,
-            "n_mistakes": None,
-            "n_support": None,
-            "student_agreement": None,
-            "student_score": None,
-            "student_stability": None,
-            "seconds_teacher": 0.0,
-            "seconds_student": 0.0,
-            "seconds_predict": 0.0,
-            "seconds_query": 0.0,
-            "seconds_total": 0.0,
-        }
-        self.history.append({**record, **what})
+    def record(self, record):
+        """Complete a round's record and keep it."""
+        record.n_labeled = self.labels.rows.size
+        record.n_pool = self.labels.pool.size
+        record.teacher_error = self.asked.error
+        record.seconds_total = perf_counter() - record.start
+        self.records.append(record)
 
 
-def view_pool(state, scorer):
-    """Build what a strategy may look at.
+def stop_reason(state):
+    """Say why the loop ends here; None if it goes on.
 
     Parameters
     ----------
     state : FitState
         The fit.
-    scorer : PoolScorer
-        The source of probabilities.
 
     Returns
     -------
-    view : QueryPool
-        The pool, nothing computed yet.
+    reason : str or None
+        A value of ``termination_condition_``; of several reasons, what somebody
+        asked for comes before what ran out.
     """
-    return QueryPool(
-        state.pool.size,
-        scorer.classes,
-        scorer,
-        map_proba=scorer.map,
-        keep_values=scorer.keep_values,
-        student=state.student,
-        teacher_error=state.teacher_error,
-        gather_pool=lambda: state.table.take(state.pool),
-        gather_labeled=lambda: (state.table.take(state.rows), state.targets),
-    )
+    progress = state.progress
+    if progress.callback:
+        return "callback"
+    if progress.ledger_spent:
+        return "ledger_budget"
+    if progress.stable:
+        return "stable_predictions"
+    if progress.no_gain:
+        return "no_gain"
+    if state.labels.pool.size == 0:
+        return "no_pool" if len(state.records) == 1 else "pool_empty"
+    if state.has_too_few_labels:
+        return "no_label"
+    return None if state.n_left else "budget"

@@ -1,9 +1,25 @@
 """Containers of rows: count, take and stack them, and tell what kind they are."""
 
+from collections.abc import Mapping
+from copy import deepcopy
+
 import numpy as np
 from scipy import sparse
 
-__all__ = ["aligned", "count_rows", "is_frame", "is_texts", "stack_rows", "take_rows"]
+__all__ = [
+    "aligned",
+    "copy_rows",
+    "count_rows",
+    "is_frame",
+    "is_records",
+    "is_texts",
+    "stack_rows",
+    "take_metadata",
+    "take_rows",
+]
+
+#: Rows that nobody can change in place.
+_CONSTANT = (str, bytes, int, float, complex, bool, type(None))
 
 
 def count_rows(X):
@@ -89,8 +105,6 @@ def stack_rows(pieces):
 
         return polars.concat(pieces)
     if hasattr(first, "tocsr"):
-        from scipy import sparse
-
         return sparse.vstack(pieces, format="csr")
     if isinstance(first, list | tuple):
         return [row for piece in pieces for row in piece]
@@ -130,7 +144,7 @@ def is_texts(X):
     Returns
     -------
     answer : bool
-        True for lists, arrays and Series of str.
+        True for lists, arrays and Series of str, some of which may be missing.
 
     Examples
     --------
@@ -138,19 +152,158 @@ def is_texts(X):
     >>> is_texts(["a text", "another"])
     True
     """
-    if isinstance(X, str) or is_frame(X) or sparse.issparse(X):
-        return False
-    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
-        return False
-    first = X.iloc[0] if hasattr(X, "iloc") else X[0]
-    return isinstance(first, str)
+    return isinstance(_first_row(X), str)
+
+
+def is_records(X):
+    """Tell whether X is a list of dictionaries, one per row.
+
+    Parameters
+    ----------
+    X : object
+        Anything a user may pass as rows.
+
+    Returns
+    -------
+    answer : bool
+        True for what scikit-learn's ``DictVectorizer`` takes.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import is_records
+    >>> is_records([{"height": 1.8}, {"height": 1.6, "city": "Oslo"}])
+    True
+    """
+    return isinstance(_first_row(X), Mapping)
+
+
+def _first_row(X):
+    """Return the first row of a one-dimensional container that is not missing."""
+    if isinstance(X, str | bytes | Mapping) or is_frame(X) or sparse.issparse(X):
+        return None
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
+        return None
+    rows = X.iloc if hasattr(X, "iloc") else X
+    for i in range(min(len(X), 1000)):
+        row = rows[i]
+        if isinstance(row, str | Mapping):
+            return row
+        # None, NaN and NA are gaps; anything else settles the question.
+        if row is not None and not isinstance(row, float) and not _is_gap(row):
+            return row
+    return None
+
+
+def _is_gap(value):
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def aligned(value, n_samples):
-    """Tell whether a value holds one entry per row, as sample weights do."""
-    if value is None or isinstance(value, str | bytes | dict):
+    """Tell whether a value holds one entry per row, as sample weights do.
+
+    Parameters
+    ----------
+    value : object
+        Anything that a user may pass beside the rows.
+    n_samples : int
+        The number of rows.
+
+    Returns
+    -------
+    answer : bool
+        True for arrays, sparse matrices, frames and sequences with `n_samples`
+        entries. Strings, bytes, dictionaries, sets, classes and everything without
+        an order or a length are one value, however long.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import aligned
+    >>> aligned([0.5, 1.0, 1.0], 3), aligned("abc", 3), aligned({1, 2, 3}, 3)
+    (True, False, False)
+    """
+    if isinstance(value, str | bytes | bytearray | Mapping | type):
         return False
     shape = getattr(value, "shape", None)
-    if shape is not None:
+    if isinstance(shape, tuple):
         return len(shape) > 0 and shape[0] == n_samples
-    return hasattr(value, "__len__") and len(value) == n_samples
+    if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
+        return False
+    return len(value) == n_samples
+
+
+def take_metadata(params, rows, n_samples):
+    """Take some rows of every parameter that has one entry per row.
+
+    Parameters
+    ----------
+    params : dict
+        Metadata, such as ``sample_weight``.
+    rows : array-like of int of shape (n_taken,)
+        Positions among the rows.
+    n_samples : int
+        The number of rows.
+
+    Returns
+    -------
+    params : dict
+        The same names; values that are not `aligned` are passed on as they are.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import take_metadata
+    >>> take_metadata({"weight": [0.5, 1.0], "note": "a1"}, [1], 2)
+    {'weight': [1.0], 'note': 'a1'}
+    """
+    return {
+        name: take_rows(value, rows) if aligned(value, n_samples) else value
+        for name, value in params.items()
+    }
+
+
+def copy_rows(X, rows):
+    """Take some rows of `X` as copies, down to the objects inside.
+
+    Whoever receives them may empty or change them in place without touching `X`.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, DataFrame or list of n_samples rows
+        The rows.
+    rows : array-like of int of shape (n_taken,)
+        Positions, not index labels.
+
+    Returns
+    -------
+    taken : container like `X`
+        The rows at those positions, in that order.
+
+    Examples
+    --------
+    >>> from skadistill._rows._containers import copy_rows
+    >>> records = [{"text": "zero"}, {"text": "one"}]
+    >>> copy_rows(records, [1])[0].clear()
+    >>> records
+    [{'text': 'zero'}, {'text': 'one'}]
+    """
+    taken = take_rows(X, rows)
+    if is_frame(taken):
+        return _copy_cells(taken)
+    if isinstance(taken, list):
+        return [row if isinstance(row, _CONSTANT) else deepcopy(row) for row in taken]
+    if getattr(getattr(taken, "dtype", None), "kind", None) == "O":
+        return deepcopy(taken)
+    return taken
+
+
+def _copy_cells(frame):
+    """Copy the objects in a frame's cells; other cells are copied by taking rows."""
+    if not hasattr(frame, "iloc"):
+        return frame  # polars hands out copies of what its cells hold
+    frame = frame.copy()
+    for i, dtype in enumerate(frame.dtypes):
+        if getattr(dtype, "kind", None) == "O":
+            cells = np.empty(len(frame), dtype=object)
+            for j, cell in enumerate(frame.iloc[:, i]):
+                cells[j] = deepcopy(cell)
+            frame.isetitem(i, cells)
+    return frame

@@ -26,6 +26,11 @@ pandas or polars frame    column names and kinds in order, then the values. A
                           gives other keys, since it gives other inputs.
 texts                     the UTF-8 bytes, whether they came in a list, an array
                           or a Series.
+masked array              the values and, if any are masked, which; what a mask
+                          covers does not matter.
+images                    the pixels as an array; the mode too, unless it is "L",
+                          "LA", "RGB" or "RGBA", and the palette and transparency
+                          if there are any.
 lists of other rows       numbers (nested or not) as the numeric array they make;
                           anything else value by value: texts, bytes, numbers,
                           dates, lists, dictionaries, sets, images.
@@ -92,6 +97,8 @@ def row_keys(X):
         return _frame_keys(X)
     if isinstance(X, list | tuple):
         return _list_keys(list(X))
+    if isinstance(X, np.ma.MaskedArray) and X.ndim:
+        return _masked_keys(X)
     array = _as_array(X)
     if hasattr(X, "to_list") and array.dtype.kind not in "biufcmM":
         # Not through the array: numpy strips trailing NULs from its strings.
@@ -102,6 +109,55 @@ def row_keys(X):
             "pass an array or a list with one entry per row."
         )
     return _array_keys(array)
+
+
+def _masked_keys(X):
+    """Key the rows of a masked array; a row without a mask has its plain key."""
+    if X.dtype.names is not None:
+        return _list_keys(X.tolist())  # masked fields become None
+    mask = np.ma.getmaskarray(X)
+    keys = row_keys(np.where(mask, np.zeros((), dtype=X.dtype), X.data))
+    start = _hasher("masked")
+    rows = mask.reshape(len(mask), -1)
+    return _as_keys(
+        [
+            _digest(start, key + row.tobytes()) if row.any() else key
+            for key, row in zip(keys.tolist(), rows, strict=True)
+        ]
+    )
+
+
+def _marked_key(value):
+    """Key a value that its numbers alone do not tell; None if they do."""
+    if isinstance(value, np.ma.MaskedArray) and value.ndim and np.ma.is_masked(value):
+        return _masked_keys(value[None]).tobytes()
+    header = _image_header(value)
+    if not header:
+        return None
+    pixels = row_keys(np.asarray(value)[None]).tobytes()
+    return _digest(_hasher("image"), header + pixels)
+
+
+def _has_marked(values):
+    """Tell whether there is such a value in a list, at any depth."""
+    kinds = set(map(type, values))
+    if kinds & {list, tuple}:
+        return any(isinstance(v, list | tuple) and _has_marked(v) for v in values)
+    if any(issubclass(k, np.ma.MaskedArray) or hasattr(k, "getpalette") for k in kinds):
+        return any(_marked_key(value) is not None for value in values)
+    return False
+
+
+def _image_header(value):
+    """Say what an image's pixels mean; empty if they tell themselves."""
+    info = getattr(value, "info", None)
+    if not (hasattr(value, "getpalette") and isinstance(info, dict)):
+        return b""
+    transparency = info.get("transparency")
+    if value.mode in ("L", "LA", "RGB", "RGBA") and transparency is None:
+        return b""
+    palette = value.getpalette() if value.mode in ("P", "PA") else None
+    return repr((value.mode, palette, transparency)).encode()
 
 
 def _as_array(X):
@@ -293,6 +349,9 @@ def _single_key(row):
     """Key one row of a list; the answer does not depend on its neighbors."""
     if isinstance(row, str):
         return _digest(_hasher("text"), _utf8(row))
+    marked = _marked_key(row)
+    if marked is not None:
+        return marked
     array = _numbers_of(row)
     if array is not None:
         return _array_keys(array[None]).tobytes()
@@ -302,6 +361,8 @@ def _single_key(row):
 def _numbers_of(values):
     """Make a numeric array of values, or None where they are something else."""
     if isinstance(values, str | bytes | dict | set | frozenset) or values is None:
+        return None
+    if isinstance(values, list | tuple) and _has_marked(values):
         return None
     try:
         array = _as_array(values)
@@ -331,6 +392,8 @@ def _prefixed(tag, data):
 def _cell(value):
     """Encode one value with its type; equal values have equal bytes."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return b"N"
+    if value is np.ma.masked:
         return b"N"
     if isinstance(value, str):
         return _prefixed(b"S", _utf8(value))
@@ -363,6 +426,9 @@ def _cell(value):
         return _prefixed(b"O", b"".join(pairs))
     if isinstance(value, set | frozenset):
         return _prefixed(b"U", b"".join(sorted(map(_cell, value))))
+    marked = _marked_key(value)
+    if marked is not None:
+        return _prefixed(b"M", marked)
     array = _as_array(value)
     if array.dtype.kind == "O" and array.ndim == 0:
         raise LedgerError(

@@ -11,16 +11,15 @@ __all__ = ["hide_labels"]
 def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
     """Replace all labels but a few by the unlabeled marker.
 
-    The rows that keep their label are drawn at random; where `n_labeled` allows
-    it, every class keeps at least one.
+    The rows that keep their label are drawn at random; every class keeps at least one
+    if `n_labeled` allows it.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
         Labels of all rows.
     n_labeled : int or float
-        Rows that keep their label: a number of rows, at least 1, or a share of
-        them in (0, 1).
+        Rows that keep their label: a number of at least 1, or a share in (0, 1).
     marker : object, default=-1
         The value that stands for "no label".
     random_state : int, RandomState instance or None, default=None
@@ -29,16 +28,16 @@ def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
     Returns
     -------
     y_partial : ndarray of shape (n_samples,)
-        A copy; of dtype object when `y` holds strings and the marker is none, so
-        that the marker stays what it is.
+        A copy; of dtype object if `y` holds strings, so that a marker that is not a
+        string keeps its type.
 
     Raises
     ------
     NoLabeledRowsError
         If no row would keep its label.
     ValueError
-        If `n_labeled` is more than there are rows, or a row already carries the
-        marker as its label.
+        If `n_labeled` is larger than the number of rows, or the marker is already one
+        of the labels.
 
     Examples
     --------
@@ -60,12 +59,12 @@ def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
     if count < 1:
         raise NoLabeledRowsError(
             f"n_labeled={n_labeled!r} leaves none of {len(y)} rows with a label; "
-            "pass more."
+            "pass a larger number."
         )
     if count > len(y):
         raise ValueError(
-            f"n_labeled={n_labeled!r} is more than the {len(y)} rows of y; pass at "
-            "most that many."
+            f"n_labeled={n_labeled!r} is larger than the number of rows, {len(y)}; "
+            "pass at most that many."
         )
     values = y.tolist()
     if any(

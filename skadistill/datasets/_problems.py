@@ -1,4 +1,4 @@
-"""A small problem whose truth, posterior and teacher errors are known exactly."""
+"""A small problem with known truth, posterior and teacher errors."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ class NoisyTeacherProblem:
     y_labeled : ndarray of shape (n_labeled,)
         Their labels.
     X_pool : ndarray of float32 of shape (n_pool, n_features)
-        Rows to buy labels for.
+        Unlabeled rows.
     y_pool : ndarray of shape (n_pool,)
-        Their true labels, for judging only.
+        Their true labels, for evaluation only.
     X_test : ndarray of float32 of shape (n_test, n_features)
         Rows to score on.
     y_test : ndarray of shape (n_test,)
@@ -32,7 +32,7 @@ class NoisyTeacherProblem:
     teacher : NoisyTeacher
         Answers for the rows of all three parts, with the exact error rate in each.
     teacher_wrong : ndarray of bool of shape (n_pool,)
-        Which pool rows the teacher answers wrongly.
+        True for the pool rows that the teacher answers wrongly.
     margin_pool : ndarray of shape (n_pool,)
         True margin of the pool rows: posterior of the truth minus the largest
         other one.
@@ -60,7 +60,7 @@ class NoisyTeacherProblem:
     classes: np.ndarray
 
     def partially_labeled(self, marker=-1):
-        """Stack labeled and pool rows, the latter with the marker as label.
+        """Stack labeled and pool rows, with the marker as label of pool rows.
 
         Parameters
         ----------
@@ -72,16 +72,12 @@ class NoisyTeacherProblem:
         X : ndarray of float32 of shape (n_labeled + n_pool, n_features)
             Labeled rows first, then the pool in its order.
         y : ndarray of shape (n_labeled + n_pool,)
-            Of dtype object when strings and another kind of marker meet.
+            Of dtype object if the marker is a string.
         """
         X = np.concatenate([self.X_labeled, self.X_pool])
-        y = self.y_labeled
-        if y.dtype.kind in "US" or isinstance(marker, str):
-            y = y.astype(object)
-        out = np.empty(len(X), dtype=y.dtype)
-        out[: len(y)] = y
-        out[len(y) :] = marker
-        return X, out
+        y = np.full(len(X), marker, dtype=object if isinstance(marker, str) else int)
+        y[: len(self.y_labeled)] = self.y_labeled
+        return X, y
 
 
 def make_noisy_teacher_problem(
@@ -93,66 +89,58 @@ def make_noisy_teacher_problem(
     n_classes=4,
     n_clusters_per_class=3,
     class_sep=1.0,
-    class_names=None,
     teacher_error=0.2,
     error_kind="uniform",
-    class_error=None,
     concentration=5.0,
-    truth_within=3,
     soft=True,
-    teacher_confidence=0.8,
     random_state=None,
 ):
-    """Make a problem with a teacher whose errors are known exactly.
+    """Make a classification problem with a teacher that errs on known rows.
 
     Rows come from Gaussian clusters of unit variance whose centers are drawn with
-    standard deviation `class_sep` per feature; every class owns several clusters.
-    The truth of a row is its most probable class under that mixture, so nothing
-    about it is random: a student with enough right labels can approach accuracy
+    standard deviation `class_sep` per feature; every class has several clusters. The
+    true label of a row is its most probable class under that mixture, so that the
+    labels have no noise: a student with enough correct labels can approach accuracy
     1, and every other answer of the teacher is a mistake. Features are divided by
     ``sqrt(1 + class_sep ** 2)`` to have about unit variance.
 
     Parameters
     ----------
     n_labeled : int, default=100
-        Rows with a label, at least n_classes; every class has one.
+        Rows with a label, at least n_classes; every class has at least one.
     n_pool : int, default=1000
         Rows of the pool.
     n_test : int, default=500
         Rows of the test part.
     n_features : int, default=10
-        Columns.
+        Number of features.
     n_classes : int, default=4
-        Classes, at least 2.
+        Number of classes, at least 2.
     n_clusters_per_class : int, default=3
-        Clusters of each class; with one a linear model comes close.
+        Clusters per class; with one cluster a linear model is nearly optimal.
     class_sep : float, default=1.0
-        Spread of the centers relative to the clusters; larger is easier.
-    class_names : sequence of n_classes labels, default=None
-        Labels to use, sorted before use; None: 0 to n_classes - 1.
-    teacher_error : float, default=0.2
-        Share of wrong answers; exact in each of the three parts: on the pool
-        ``round(teacher_error * n_pool)`` rows. Not used with "class".
-    error_kind : {"uniform", "margin", "class"}, default="uniform"
-        Where the teacher errs, see :class:`NoisyTeacher`; "margin" uses the true
+        Standard deviation of the centers relative to the clusters; larger is easier.
+    teacher_error : float or array-like of shape (n_classes,), default=0.2
+        Share of wrong answers, exact in each of the three parts: on the pool
+        ``round(teacher_error * n_pool)`` rows. An array holds one share per class.
+    error_kind : {"uniform", "margin"}, default="uniform"
+        Which rows are wrong, see :class:`NoisyTeacher`; "margin" uses the true
         posterior.
-    class_error : array-like, default=None
-        Rates or confusion matrix, see :class:`NoisyTeacher`.
     concentration : float, default=5.0
-        See :class:`NoisyTeacher`.
-    truth_within : int, default=3
         See :class:`NoisyTeacher`.
     soft : bool, default=True
         False: the teacher answers with one-hot rows.
-    teacher_confidence : float, default=0.8
-        Mean margin of the teacher's right answers; wrong ones have half of it.
     random_state : int, RandomState instance or None, default=None
         Seed of rows and teacher. Rows do not depend on the teacher's parameters.
 
     Returns
     -------
     problem : NoisyTeacherProblem
-        Rows, truth, teacher and the mask of its mistakes.
+        A frozen dataclass with the rows (``X_labeled``, ``X_pool``, ``X_test``),
+        their true labels (``y_labeled``, ``y_pool``, ``y_test``), the ``teacher``,
+        the mask ``teacher_wrong`` of its mistakes on the pool, the true margins
+        ``margin_pool`` and the ``classes``. Its method ``partially_labeled(marker=-1)``
+        returns labeled and pool rows as one ``X, y``.
 
     Raises
     ------
@@ -174,19 +162,13 @@ def make_noisy_teacher_problem(
     """
     if n_classes < 2 or n_labeled < n_classes:
         raise ValueError(
-            f"n_labeled={n_labeled} and n_classes={n_classes} cannot be had together; "
+            f"n_labeled={n_labeled} and n_classes={n_classes} cannot be combined; "
             "pass at least two classes and one labeled row for each."
         )
     if n_pool < 1 or n_test < 1:
         raise ValueError(
             f"n_pool={n_pool} and n_test={n_test} must both be at least 1; pass more."
         )
-    if class_names is not None and len(set(class_names)) != n_classes:
-        raise ValueError(
-            f"class_names={list(class_names)!r} does not name {n_classes} different "
-            "classes; pass one name for each."
-        )
-    names = np.arange(n_classes) if class_names is None else np.unique(class_names)
     rng = check_random_state(random_state)
     X, posterior = _draw_mixture(
         n_labeled + n_pool + n_test,
@@ -201,33 +183,29 @@ def make_noisy_teacher_problem(
     strata = np.repeat([0, 1, 2], [n_labeled, n_pool, n_test])
     teacher = NoisyTeacher(
         X,
-        names[truth],
+        truth,
         error_rate=teacher_error,
         error_kind=error_kind,
-        class_error=class_error,
         proba=posterior,
         concentration=concentration,
-        truth_within=truth_within,
         soft=soft,
-        confidence=teacher_confidence,
         strata=strata,
-        classes=names,
         random_state=rng,
     )
     labeled, pool, test = (np.flatnonzero(strata == part) for part in range(3))
     ordered = np.sort(posterior[pool], axis=1)
     return NoisyTeacherProblem(
         X_labeled=X[labeled],
-        y_labeled=names[truth[labeled]],
+        y_labeled=truth[labeled],
         X_pool=X[pool],
-        y_pool=names[truth[pool]],
+        y_pool=truth[pool],
         X_test=X[test],
-        y_test=names[truth[test]],
+        y_test=truth[test],
         teacher=teacher,
         teacher_wrong=teacher.wrong_[pool],
         # The truth is the most probable class, so its margin is top minus second.
         margin_pool=ordered[:, -1] - ordered[:, -2],
-        classes=names,
+        classes=teacher.classes_,
     )
 
 

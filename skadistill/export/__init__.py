@@ -1,4 +1,4 @@
-"""The way out: a trained student as an ONNX graph, and the card that goes with it."""
+"""Export a trained student as an ONNX graph, with a model card."""
 
 from skadistill.export._card import model_card
 from skadistill.export._onnx import to_onnx

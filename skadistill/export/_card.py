@@ -1,18 +1,19 @@
-"""What a student was made from, on one page."""
+"""Model cards: how a student was made, on one page."""
 
-import inspect
 import platform
-import re
 from importlib.metadata import version
 
 from sklearn.pipeline import Pipeline
 from torch import nn
 
+from skadistill._display import qualified_name, text_of
 from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
-from skadistill.objectives import as_objective
-from skadistill.query import as_strategy
-from skadistill.student import Standardize, StudentNet
+from skadistill.objectives._as_objective import as_objective
+from skadistill.query._as_strategy import as_strategy
+from skadistill.student import StudentNet
+from skadistill.student._module import Standardize
+from skadistill.teachers._base import BaseTeacher
 
 __all__ = ["model_card"]
 
@@ -29,37 +30,37 @@ ENDINGS = {
 
 
 def model_card(model):
-    """Write down what a student was made from, on a card in Markdown.
+    """Return a model card that states how a student was made.
 
-    The card states the student and its size, how many rows had labels, how many were
-    asked and paid for, how often the teacher is wrong and on how many rows that was
-    seen, objective, strategy, rounds and versions. Equal fits give equal cards: there
-    is no date and no duration on it.
+    The card states the student and its size, the numbers of rows that were labeled,
+    asked about and paid for, the teacher's error rate and on how many rows it was
+    measured, objective, strategy, rounds and versions. It contains no dates or
+    durations, so that equal fits give equal cards.
 
     Parameters
     ----------
     model : estimator
         A fitted :class:`~skadistill.ActiveDistiller`, a search over one, or a
-        pipeline that ends in one. A fitted student without its distiller gets a card
-        that says what is known: itself and the versions.
+        pipeline that ends in one. The card of a fitted student without its distiller
+        contains only the student and the versions.
 
     Returns
     -------
     card : skops.card.Card
-        ``render()`` gives the text, ``save(path)`` writes it, ``add`` puts in
-        sections of your own, such as the use that is intended, ``add_table`` and
-        ``add_plot`` the measurements that you trust.
+        ``render()`` returns the text in Markdown, ``save(path)`` writes it, ``add``
+        adds sections, such as the intended use, ``add_table`` and ``add_plot`` add
+        measurements.
 
     Raises
     ------
     ImportError
-        If skops is missing.
+        If skops is not installed.
     NotFittedError
         If the model is not fitted.
 
     See Also
     --------
-    to_onnx : Write the student itself.
+    to_onnx : Export the student.
 
     Examples
     --------
@@ -71,7 +72,7 @@ def model_card(model):
     >>> y[40:50], y[80:100], y[110:] = -1, -1, -1
     >>> distiller = ActiveDistiller(
     ...     LogisticRegression(max_iter=1000), LogisticRegression(max_iter=1000),
-    ...     budget=10, n_rounds=1, random_state=0,
+    ...     budget=10, query_size=10, random_state=0,
     ... ).fit(X, y)
     >>> card = model_card(distiller)
     >>> print(card.select("Rounds").format())
@@ -94,7 +95,7 @@ def model_card(model):
 
 
 def _find_distiller(model):
-    """Return the distiller at the end of a pipeline or a search; None if none."""
+    """Return the distiller in a pipeline or a search, or None."""
     if hasattr(model, "best_estimator_"):
         return _find_distiller(model.best_estimator_)
     if isinstance(model, Pipeline):
@@ -103,14 +104,14 @@ def _find_distiller(model):
 
 
 def _facts(facts):
-    """Lay facts out as the columns of a table."""
+    """Return facts as the columns of a table."""
     return {"Fact": list(facts), "Value": list(facts.values())}
 
 
 def _about_student(served):
     classifier = last_step(served)
     classes = [str(label) for label in classifier.classes_]
-    facts = {"Model": _name(served), "Classes": f"{len(classes)}: {_some(classes)}"}
+    facts = {"Model": text_of(served), "Classes": f"{len(classes)}: {_some(classes)}"}
     if hasattr(served, "n_features_in_"):
         facts["Features"] = served.n_features_in_
     if isinstance(classifier, StudentNet):
@@ -125,7 +126,7 @@ def _about_student(served):
 
 
 def _module_name(net):
-    """Name the class of the module, which "auto" and functions do not tell."""
+    """Return the name of the module's class, also for "auto" and functions."""
     module = net.module_
     if isinstance(module, nn.Sequential) and isinstance(module[0], Standardize):
         return f"{type(module[1]).__name__}, inputs standardized"
@@ -145,14 +146,14 @@ def _about_labels(distiller):
         "Rows known to the ledger": n_free,
         "Rows paid for to judge the teacher": distiller.n_teacher_checks_,
         "Cost": _cost(distiller),
-        "Query strategy": _name(as_strategy(distiller.query_strategy)),
-        "Objective": _name(as_objective(distiller.objective)),
+        "Query strategy": text_of(as_strategy(distiller.query_strategy)),
+        "Objective": text_of(as_objective(distiller.objective)),
         "Ended because": ENDINGS[distiller.termination_condition_],
     }
 
 
 def _cost(distiller):
-    """State what the ledger says, and whose bill it is."""
+    """Return the cost in the ledger, and which fits it includes."""
     cost = distiller.ledger_.summary()["cost"]
     if not cost:
         return "not stated by the teacher"
@@ -162,7 +163,7 @@ def _cost(distiller):
 
 
 def _about_teacher(distiller):
-    facts = {"Name": _name(distiller.teacher)}
+    facts = {"Name": _teacher_name(distiller.teacher)}
     rate, estimate = distiller.teacher_error_, distiller.teacher_error_estimate_
     if rate is None:
         facts["Error rate"] = "unknown"
@@ -180,7 +181,7 @@ def _about_teacher(distiller):
 
 
 def _rounds(history):
-    """List the rounds, with accuracy where rows were kept aside for it."""
+    """Return the table of rounds, with accuracy if validation rows were given."""
     columns = {
         "Round": "round",
         "Rows trained on": "n_labeled",
@@ -203,13 +204,14 @@ def _versions():
     return {"Python": platform.python_version()} | {p: version(p) for p in PACKAGES}
 
 
-def _name(thing):
-    """Name an object on one line, without the address it happens to have."""
-    if inspect.isroutine(thing) or inspect.isclass(thing):
-        text = f"{thing.__module__}.{thing.__qualname__}"
-    else:
-        text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
-    return " ".join(text.split())
+def _teacher_name(teacher):
+    """Name a teacher as its user did, else by its function or its class."""
+    if getattr(teacher, "name", None) and isinstance(teacher, BaseTeacher):
+        return " ".join(filter(None, (teacher.name, teacher.version)))
+    for inner in ("teacher", "function", "estimator"):
+        if isinstance(teacher, BaseTeacher) and hasattr(teacher, inner):
+            return _teacher_name(getattr(teacher, inner))
+    return qualified_name(teacher)
 
 
 def _some(names, limit=20):

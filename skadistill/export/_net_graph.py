@@ -1,4 +1,4 @@
-"""A `StudentNet` as a piece of an ONNX graph, for skl2onnx."""
+"""Convert a `StudentNet` to a part of an ONNX graph, for skl2onnx."""
 
 import copy
 import logging
@@ -21,7 +21,7 @@ __all__ = ["register_net"]
 
 
 class _Probabilities(nn.Module):
-    """Go from rows to probabilities, all that `predict_proba` does between."""
+    """Compute the probabilities of `predict_proba` from rows."""
 
     def __init__(self, net):
         super().__init__()
@@ -36,12 +36,12 @@ class _Probabilities(nn.Module):
 
 
 def register_net(kind):
-    """Tell skl2onnx how to convert nets of a class.
+    """Register the converter of a class of nets with skl2onnx.
 
     Parameters
     ----------
     kind : type
-        `StudentNet` or a subclass of it; skl2onnx looks classes up one by one.
+        `StudentNet` or a subclass of it; skl2onnx needs each class.
     """
     update_registered_converter(
         kind,
@@ -54,7 +54,7 @@ def register_net(kind):
 
 
 def _infer_outputs(operator):
-    """Give label and probabilities their types and shapes."""
+    """Set types and shapes of label and probabilities."""
     calculate_linear_classifier_output_shapes(operator)
     double = operator.raw_operator.input_dtype == "float64"
     kind = DoubleTensorType if double else FloatTensorType
@@ -72,22 +72,22 @@ def _convert(scope, operator, container):
     _cast(container, operator.inputs[0].full_name, rows)
     container.initializers.extend(graph.initializer)
     container.nodes.extend(graph.node)
-    # The version of the nodes from torch: skl2onnx takes the highest it is told of.
+    # torch's nodes have this version; skl2onnx uses the highest one it is passed.
     opset = container.main_opset
     container.add_node(
         "Identity", answer.name, proba, name=f"{prefix}proba", op_version=opset
     )
-    _name_winners(scope, container, net, proba, label)
+    _look_up_labels(scope, container, net, proba, label)
 
 
 def _cast(container, source, rows):
-    """Turn the rows that come in into the type that the module takes."""
+    """Cast the input rows to the type that the module accepts."""
     to = rows.type.tensor_type.elem_type
     container.add_node("Cast", source, rows.name, name=f"{rows.name}/cast", to=to)
 
 
-def _name_winners(scope, container, net, proba, label):
-    """Look the likeliest class of each row up among the labels."""
+def _look_up_labels(scope, container, net, proba, label):
+    """Look up the label of the most likely class of each row."""
     classes = get_label_classes(scope, net)
     texts = classes.dtype.kind in "OUS"
     kind = TensorProto.STRING if texts else TensorProto.INT64
@@ -112,9 +112,9 @@ def _name_winners(scope, container, net, proba, label):
 
 
 def _trace(net, opset):
-    """Let torch write the graph from rows to probabilities."""
+    """Let torch export the graph from rows to probabilities."""
     dtype = net._torch_input_dtype() or net._float_dtype()
-    # Two rows: torch takes a size of 0 or 1 for one that never changes.
+    # Two rows: torch treats a size of 0 or 1 as constant.
     example = torch.zeros((2, *net._input_shape), dtype=dtype)
     try:
         with _quietly(), torch.inference_mode():
@@ -130,16 +130,16 @@ def _trace(net, opset):
             )
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(
-            f"torch cannot write the module {net.module!r} as an ONNX graph, for the "
-            "reason above; let its forward use tensor operations only, free of "
-            "conditions on values, or save the net with joblib or skops."
+            f"torch cannot export the module {net.module!r} as an ONNX graph, for the "
+            "reason above; use only tensor operations and no conditions on values in "
+            "its forward, or save the net with joblib or skops."
         ) from error
     return inliner.inline_local_functions(program.model_proto)
 
 
 @contextmanager
 def _quietly():
-    """Keep torch's remarks about itself and about packages it lacks to itself."""
+    """Silence torch's messages about itself and about missing packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

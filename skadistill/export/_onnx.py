@@ -14,12 +14,12 @@ __all__ = ["to_onnx"]
 
 
 def to_onnx(model, X, *, opset=18):
-    """Write a fitted student, with all that its predictions need, as an ONNX graph.
+    """Export a fitted student as an ONNX graph.
 
-    The graph answers what ``predict`` and ``predict_proba`` answer, in float32 to
-    about 1e-6, and runs without Python: the standardizing layer of the default
-    student, pseudo-subclasses, class names and the steps of a pipeline are part of
-    it. Teacher and ledger are not.
+    The graph returns the results of ``predict`` and ``predict_proba``, in float32 to
+    about 1e-6, and runs without Python. The standardizing layer of the default student,
+    pseudo-subclasses, class names and the steps of a pipeline are part of it; teacher
+    and ledger are not.
 
     Parameters
     ----------
@@ -28,39 +28,37 @@ def to_onnx(model, X, *, opset=18):
         :class:`~skadistill.ActiveDistiller` or search, any classifier that skl2onnx
         converts, or a pipeline of its transformers that ends in one of these.
     X : array-like of shape (n_samples, n_features, ...), DataFrame or list of texts
-        Rows as the model will get them, one is enough: they tell shape and type of
-        the input. From float32 rows comes a graph that takes float32.
+        Rows as the model will get them. They determine shape and type of the input,
+        so that one row is enough: with float32 rows the graph accepts float32.
     opset : int, default=18
-        Version of ONNX's operators; 18 is understood by onnxruntime 1.14 and newer.
+        Version of ONNX's operators; 18 is supported by onnxruntime 1.14 and newer.
 
     Returns
     -------
     graph : onnx.ModelProto
-        Its input is called ``X``, with any number of rows; where a
-        `ColumnTransformer` picks columns by name there is one input for each
-        column. Outputs are ``label`` of shape (n_samples,), int64 or string, and
-        ``probabilities`` of shape (n_samples, n_classes), columns in the order of
-        ``classes_``.
+        Its input ``X`` has any number of rows. If a `ColumnTransformer` selects
+        columns by name, there is one input per column. Outputs are ``label`` of shape
+        (n_samples,), int64 or string, and ``probabilities`` of shape
+        (n_samples, n_classes), columns in the order of ``classes_``.
 
     Raises
     ------
     ImportError
-        If onnx, onnxscript or skl2onnx is missing.
+        If onnx, onnxscript or skl2onnx is not installed.
     ExportError
-        If there is no way to write a step, a class or a module as a graph.
+        If a step, a class or a module cannot be exported as a graph.
     NotFittedError
         If the model is not fitted.
 
     See Also
     --------
-    model_card : Say what the graph was made from.
+    model_card : Describe how the student was made.
 
     Notes
     -----
-    torch writes nets (``torch.onnx.export``), skl2onnx all else, through a converter
-    for nets that is registered with it and stays there. Weights are written as
-    they are: of a net with `amp` the graph answers in full precision, the net does
-    not.
+    torch exports nets (``torch.onnx.export``), skl2onnx everything else, with a
+    converter for nets that stays registered. Weights are exported unchanged: a net with
+    `amp` predicts with reduced precision, its graph does not.
 
     Examples
     --------
@@ -87,7 +85,7 @@ def to_onnx(model, X, *, opset=18):
     _check_classes(classifier)
     register_net(StudentNet)
     if isinstance(classifier, StudentNet):
-        register_net(type(classifier))  # a subclass, perhaps
+        register_net(type(classifier))  # may be a subclass
     try:
         return convert_sklearn(
             served,
@@ -98,14 +96,14 @@ def to_onnx(model, X, *, opset=18):
         )
     except (MissingConverter, MissingShapeCalculator) as error:
         raise ExportError(
-            f"no way is known to write {served!r} as an ONNX graph: skl2onnx lacks a "
+            f"{served!r} cannot be exported as an ONNX graph: skl2onnx lacks a "
             "converter for one of its steps; use a step that skl2onnx supports, "
             "register a converter with it, or save the model with joblib or skops."
         ) from error
 
 
 def _check_classes(classifier):
-    """Refuse labels that ONNX has no type for."""
+    """Raise for labels that ONNX has no type for."""
     classes = getattr(classifier, "classes_", None)
     if classes is None:
         raise ExportError(
@@ -120,7 +118,7 @@ def _check_classes(classifier):
 
 
 def _input_types(model, X):
-    """Name the graph's inputs, with types; the first axis stays open."""
+    """Return names and types of the graph's inputs; the first axis is dynamic."""
     from skl2onnx.common.data_types import guess_data_type
 
     row = X[:1]
@@ -137,7 +135,7 @@ def _input_types(model, X):
 
 
 def _picks_columns(model):
-    """Tell whether a step of a pipeline works on columns."""
+    """Tell whether a step of a pipeline selects columns."""
     if isinstance(model, Pipeline):
         return any(_picks_columns(step) for _, step in model.steps)
     return isinstance(model, ColumnTransformer)

@@ -1,4 +1,4 @@
-"""What answers in the end: the student inside distillers, searches and pipelines."""
+"""Find the student inside distillers, searches and pipelines."""
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -7,7 +7,7 @@ __all__ = ["last_step", "served_model"]
 
 
 def served_model(model):
-    """Return what of a fitted model its predictions need.
+    """Return the part of a fitted model that makes its predictions.
 
     Parameters
     ----------
@@ -17,8 +17,8 @@ def served_model(model):
     Returns
     -------
     served : estimator
-        The student of a distiller, the best estimator of a search; of a pipeline one
-        whose last step is that. Nothing is copied but pipelines.
+        The student of a distiller, or the best estimator of a search; in a pipeline
+        the last step is replaced by it. Only pipelines are copied.
 
     Examples
     --------

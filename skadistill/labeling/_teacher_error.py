@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta
+from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
-from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._rows._folds import deal_folds
 from skadistill.exceptions import TeacherClassesError
 from skadistill.labeling._buy import buy_labels
@@ -38,6 +39,17 @@ class TeacherErrorEstimate:
         them too; None where there was no row.
     rows : ndarray of int of shape (n_samples,)
         Positions, in the rows given, of the rows compared, ascending.
+    cost : float
+        What the rows paid for cost, as far as the teacher names prices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.labeling import estimate_teacher_error
+    >>> X, y = np.array([[1.0], [2.0], [-1.0]]), np.array([1, 0, 0])
+    >>> found = estimate_teacher_error(lambda X: X[:, 0] > 0, X, y, classes=[0, 1])
+    >>> found.n_wrong, found.n_samples, found.rate
+    (1, 3, 0.4)
     """
 
     rate: float
@@ -47,6 +59,7 @@ class TeacherErrorEstimate:
     n_paid: int
     proba: np.ndarray | None
     rows: np.ndarray
+    cost: float = 0.0
 
     def interval(self, level=0.95):
         """Return the bounds between which the error rate lies.
@@ -89,6 +102,8 @@ def estimate_teacher_error(
     batch_size=None,
     random_state=None,
     fit_params=None,
+    first_size=None,
+    row_numbers=None,
 ):
     r"""Estimate how often the teacher's first choice is wrong.
 
@@ -124,6 +139,11 @@ def estimate_teacher_error(
     fit_params : dict or None, default=None
         Passed to the teacher's ``fit``; values with one entry per labeled row are
         sliced with the rows.
+    first_size : int or None, default=None
+        Rows of the first call to a ready teacher, see
+        :func:`skadistill.labeling.buy_labels`.
+    row_numbers : array-like of int of shape (n_labeled,) or None, default=None
+        The numbers of the rows in messages. None: their positions in `X`.
 
     Returns
     -------
@@ -163,10 +183,11 @@ def estimate_teacher_error(
     y = np.asarray(y)
     truth = _positions(y, classes.tolist())
     rng = check_random_state(random_state)
-    if teacher.needs_fit:
-        method, n_paid = "cross-fitted", 0
+    numbers = np.arange(len(y)) if row_numbers is None else np.asarray(row_numbers)
+    if not teacher.is_fitted:
+        method, n_paid, cost = "cross-fitted", 0, 0.0
         rows, proba = _cross_fitted(
-            teacher, X, y, truth, classes, cv, rng, fit_params or {}
+            teacher, X, y, truth, classes, cv, rng, fit_params or {}, numbers
         )
     else:
         method = "asked"
@@ -179,10 +200,12 @@ def estimate_teacher_error(
             classes=classes,
             ledger=ledger,
             batch_size=batch_size,
+            first_size=first_size,
+            row_numbers=numbers[rows],
         )
-        # All of them, unless the ledger's budget came to its end.
+        # Without those that the budget or the teacher left without a label.
         rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
-        n_paid = purchase.n_paid
+        n_paid, cost = purchase.n_paid, purchase.cost
     n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
     return TeacherErrorEstimate(
         rate=(n_wrong + 1) / (len(rows) + 2),
@@ -192,6 +215,7 @@ def estimate_teacher_error(
         n_paid=n_paid,
         proba=proba if len(rows) else None,
         rows=rows,
+        cost=cost,
     )
 
 
@@ -208,7 +232,7 @@ def _positions(y, classes):
     return np.array([position[label] for label in y.tolist()], dtype=np.intp)
 
 
-def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):
+def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
     """Let teachers fitted on the other folds judge each row."""
     proba = np.full((len(y), len(classes)), np.nan)
     for train, test in _folds(X, y, truth, cv, rng):
@@ -220,12 +244,14 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params):
             share[present if len(present) else slice(None)] = 1.0
             proba[test] = share / share.sum()
             continue
-        params = {k: _row_slice(v, train, len(y)) for k, v in fit_params.items()}
-        fold_teacher = teacher.fitted_on(take_rows(X, train), y[train], **params)
+        params = take_metadata(fit_params, train, len(y))
+        fold_teacher = clone(teacher).fit(take_rows(X, train), y[train], **params)
         # This teacher is ours alone. It has not seen the classes that its fold
         # lacks, whatever the user allows the final one.
         fold_teacher.allow_missing_classes = True
-        proba[test] = fold_teacher.ask(take_rows(X, test), classes, row_numbers=test)
+        proba[test] = fold_teacher.ask(
+            take_rows(X, test), classes, row_numbers=numbers[test]
+        )
     rows = np.flatnonzero(~np.isnan(proba[:, 0]))
     return rows, proba[rows]
 
@@ -246,14 +272,3 @@ def _folds(X, y, truth, cv, rng):
     fold = deal_folds(truth, n_folds, rng)
     for k in range(n_folds):
         yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-
-
-def _row_slice(value, rows, n_samples):
-    """Slice a fit parameter that has one entry per labeled row."""
-    if value is None or isinstance(value, str | bytes | dict):
-        return value
-    try:
-        aligned = count_rows(value) == n_samples
-    except TypeError:
-        return value
-    return take_rows(value, rows) if aligned else value

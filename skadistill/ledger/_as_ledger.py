@@ -10,7 +10,7 @@ from skadistill.ledger._sqlite import LabelLedger
 __all__ = ["as_ledger"]
 
 
-def as_ledger(ledger):
+def as_ledger(ledger=None):
     """Return a ledger, opening or creating it if it is named.
 
     Parameters

@@ -33,6 +33,13 @@ class Claim:
         What one row can cost at most.
     token : object, default=None
         How the ledger identifies the claim.
+
+    Examples
+    --------
+    >>> from skadistill.ledger import MemoryLedger, row_keys
+    >>> ledger = MemoryLedger(max_rows=1)
+    >>> ledger.claim(row_keys([[0.0], [1.0]]), "teacher", (0, 1)).granted
+    array([ True, False])
     """
 
     granted: np.ndarray

@@ -1,29 +1,8 @@
-"""What both doors of this room need: labels as an array, rows of anything."""
+"""Labels of one kind, once those that are missing are left out."""
 
 import numpy as np
 
-from skadistill._validation import unlabeled_mask
-
-__all__ = ["as_labels", "labeled_values", "mask_of"]
-
-
-def as_labels(y):
-    """Return `y` as an array in which a numeric marker stays a number.
-
-    ``np.asarray(["a", -1])`` is ``["a", "-1"]``: a list of strings and numbers
-    becomes an array of dtype object instead.
-    """
-    if isinstance(y, list | tuple) and any(isinstance(v, str) for v in y):
-        out = np.empty(len(y), dtype=object)
-        out[:] = y
-        return out
-    return np.asarray(y)
-
-
-def mask_of(y, marker):
-    """Return labels as an array and the mask of those that are missing."""
-    y = as_labels(y)
-    return y, unlabeled_mask(y, marker)
+__all__ = ["labeled_values"]
 
 
 def labeled_values(y):

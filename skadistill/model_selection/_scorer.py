@@ -1,4 +1,4 @@
-"""Scorers that leave rows without a label out."""
+"""Scorers that leave out rows without a label."""
 
 import warnings
 from inspect import signature
@@ -6,16 +6,16 @@ from inspect import signature
 import numpy as np
 from sklearn import get_config
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
     process_routing,
 )
 
-from skadistill._rows._containers import aligned
+from skadistill._rows._containers import take_metadata, take_rows
+from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError, UnlabeledTestRowsWarning
-from skadistill.model_selection._rows import labeled_values, mask_of
+from skadistill.model_selection._rows import labeled_values
 
 __all__ = ["LabeledRowsScorer", "ignore_unlabeled", "warn_if_unlabeled"]
 
@@ -35,14 +35,25 @@ def ignore_unlabeled(scoring="accuracy", *, unlabeled_marker=-1):
 
     Returns
     -------
-    scorer : LabeledRowsScorer, or dict of them
-        Ready for ``scoring=``.
+    scorer : callable, or dict of callables
+        Scorers, ready for ``scoring=``. Rows that carry the marker are taken out of
+        ``X``, ``y`` and every metadata value with one entry per row, such as sample
+        weights. On rows that all have a label each is the scorer it was made of.
 
     Raises
     ------
     ValueError
         If a metric needs scores or probabilities, or smaller is better by its
         name: :func:`~sklearn.metrics.make_scorer` can say so.
+
+    See Also
+    --------
+    PartiallyLabeledSplit : Keeps unlabeled rows out of test folds altogether.
+
+    Notes
+    -----
+    With scikit-learn's metadata routing the wrapped scorer's requests count, for
+    example ``get_scorer("accuracy").set_score_request(sample_weight=True)``.
 
     Examples
     --------
@@ -51,6 +62,8 @@ def ignore_unlabeled(scoring="accuracy", *, unlabeled_marker=-1):
     >>> X, y = [[0.0], [0.0], [0.0], [0.0]], [1, 1, 0, -1]
     >>> model = DummyClassifier(strategy="constant", constant=1).fit(X, y)
     >>> score = ignore_unlabeled("accuracy")
+    >>> score
+    LabeledRowsScorer(make_scorer(accuracy_score, response_method='predict'))
     >>> round(score(model, X, y), 3)
     0.667
     """
@@ -72,71 +85,15 @@ def ignore_unlabeled(scoring="accuracy", *, unlabeled_marker=-1):
 
 
 class LabeledRowsScorer:
-    """Score the labeled rows with any scorer.
-
-    Rows that carry the marker are taken out of ``X``, ``y`` and every metadata
-    value with one entry per row, such as sample weights; the wrapped scorer sees
-    what is left. On rows that all have a label it is the wrapped scorer.
-
-    Parameters
-    ----------
-    scoring : str or callable, default="accuracy"
-        A scorer's name, a scorer, or a metric of predicted labels; see
-        :func:`ignore_unlabeled`.
-    unlabeled_marker : object, default=-1
-        The value that stands for "no label".
-
-    Attributes
-    ----------
-    scorer : callable
-        The wrapped scorer.
-
-    See Also
-    --------
-    PartiallyLabeledSplit : Keeps unlabeled rows out of test folds altogether.
-
-    Notes
-    -----
-    With scikit-learn's metadata routing the wrapped scorer's requests count, for
-    example ``get_scorer("accuracy").set_score_request(sample_weight=True)``.
-
-    Examples
-    --------
-    >>> from sklearn.metrics import f1_score
-    >>> from skadistill.model_selection import LabeledRowsScorer
-    >>> LabeledRowsScorer(f1_score)
-    LabeledRowsScorer(make_scorer(f1_score, response_method='predict'))
-    """
+    """Score the labeled rows with any scorer, as `ignore_unlabeled` describes."""
 
     def __init__(self, scoring="accuracy", *, unlabeled_marker=-1):
         self.scorer = _as_scorer(scoring)
         self.unlabeled_marker = unlabeled_marker
 
     def __call__(self, estimator, X, y_true, **params):
-        """Return the wrapped scorer's score on the labeled rows.
-
-        Parameters
-        ----------
-        estimator : object
-            Fitted estimator.
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y_true : array-like of shape (n_samples,)
-            Labels, the marker where there is none.
-        **params : dict
-            Metadata, such as ``sample_weight`` of shape (n_samples,).
-
-        Returns
-        -------
-        score : float
-            Whatever the wrapped scorer returns.
-
-        Raises
-        ------
-        NoLabeledRowsError
-            If no row has a label.
-        """
-        labels, unlabeled = mask_of(y_true, self.unlabeled_marker)
+        """Return the wrapped scorer's score; NoLabeledRowsError without any label."""
+        labels, unlabeled = read_labels(y_true, self.unlabeled_marker)
         labeled = np.flatnonzero(~unlabeled)
         if len(labeled) == 0:
             raise NoLabeledRowsError(
@@ -146,23 +103,12 @@ class LabeledRowsScorer:
             )
         params = self._route(params)
         if len(labeled) < len(labels):
-            X = _safe_indexing(X, labeled)
-            params = {
-                name: _safe_indexing(value, labeled)
-                if aligned(value, len(labels))
-                else value
-                for name, value in params.items()
-            }
+            X = take_rows(X, labeled)
+            params = take_metadata(params, labeled, len(labels))
         return self.scorer(estimator, X, labeled_values(labels[labeled]), **params)
 
     def get_metadata_routing(self):
-        """Pass the wrapped scorer's metadata requests on.
-
-        Returns
-        -------
-        routing : MetadataRouter
-            Routes what a call receives to the wrapped scorer.
-        """
+        """Pass the wrapped scorer's metadata requests on."""
         router = MetadataRouter(owner=self)
         if hasattr(self.scorer, "get_metadata_routing"):
             router.add(
@@ -223,7 +169,7 @@ def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
     Examples
     --------
     >>> import warnings
-    >>> from skadistill.model_selection import warn_if_unlabeled
+    >>> from skadistill.model_selection._scorer import warn_if_unlabeled
     >>> warn_if_unlabeled([0, 1, 1])
     0
     >>> with warnings.catch_warnings(record=True) as caught:
@@ -235,7 +181,7 @@ def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
     """
     if marker is None:
         return 0
-    labels, unlabeled = mask_of(y, marker)
+    labels, unlabeled = read_labels(y, marker)
     count = int(np.count_nonzero(unlabeled))
     if count:
         counted = "has no label ({}) and counts as a wrong answer"

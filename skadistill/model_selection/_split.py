@@ -10,7 +10,6 @@ from sklearn.model_selection import (
     PredefinedSplit,
     StratifiedKFold,
 )
-from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -18,9 +17,10 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.multiclass import type_of_target
 
-from skadistill._rows._containers import aligned
+from skadistill._rows._containers import take_metadata, take_rows
+from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError
-from skadistill.model_selection._rows import labeled_values, mask_of
+from skadistill.model_selection._rows import labeled_values
 
 __all__ = ["PartiallyLabeledSplit"]
 
@@ -133,17 +133,11 @@ class PartiallyLabeledSplit(BaseCrossValidator):
             yield from self._filter_named(unlabeled, extra)
             return
         inner = self._splitter(labels[labeled])
-        given = self._route(groups, params)
-        given = {
-            name: _safe_indexing(value, labeled)
-            if aligned(value, len(labels))
-            else value
-            for name, value in given.items()
-        }
+        given = take_metadata(self._route(groups, params), labeled, len(labels))
 
         def ask():
             yield from inner.split(
-                _safe_indexing(X, labeled), labeled_values(labels[labeled]), **given
+                take_rows(X, labeled), labeled_values(labels[labeled]), **given
             )
 
         folds = ask()
@@ -186,12 +180,9 @@ class PartiallyLabeledSplit(BaseCrossValidator):
             return self.cv.get_n_splits(X, y, groups)
         labels, unlabeled = self._read(y)
         labeled = np.flatnonzero(~unlabeled)
-        given = self._route(groups, params)
-        X, groups = (
-            _safe_indexing(value, labeled) if aligned(value, len(labels)) else value
-            for value in (X, given.get("groups"))
-        )
-        return self.cv.get_n_splits(X, labeled_values(labels[labeled]), groups)
+        given = {"X": X, "groups": self._route(groups, params).get("groups")}
+        given = take_metadata(given, labeled, len(labels))
+        return self.cv.get_n_splits(y=labeled_values(labels[labeled]), **given)
 
     def get_metadata_routing(self):
         """Pass the wrapped splitter's metadata requests on.
@@ -217,7 +208,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
                 "pass y with the marker "
                 f"{self.unlabeled_marker!r} where there is no label."
             )
-        labels, unlabeled = mask_of(y, self.unlabeled_marker)
+        labels, unlabeled = read_labels(y, self.unlabeled_marker)
         if unlabeled.all():
             raise NoLabeledRowsError(
                 f"none of the {len(labels)} rows has a label, all are "

@@ -1,4 +1,4 @@
-"""Make an objective of a name or an object."""
+"""Resolve a name or an object to an objective."""
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective
@@ -20,26 +20,26 @@ OBJECTIVES = {
 
 
 def as_objective(objective):
-    """Return the objective that a name stands for; an objective is returned as is.
+    """Resolve a name to an objective; an objective is returned unchanged.
 
     Parameters
     ----------
     objective : {"soft", "corrected", "slam", "debiased", "lelp"} or Objective
-        A name stands for the class with its defaults.
+        A name stands for the class with its default parameters.
 
     Returns
     -------
     objective : Objective
-        What turns evidence into lessons.
+        The objective.
 
     Raises
     ------
     ObjectiveError
-        If it is neither.
+        If it is neither a known name nor an objective.
 
     Examples
     --------
-    >>> from skadistill.objectives import as_objective
+    >>> from skadistill.objectives._as_objective import as_objective
     >>> as_objective("soft")
     SoftTargets()
     """

@@ -1,4 +1,4 @@
-"""What an objective is given, what it hands to a student, and the contract."""
+"""Evidence, lessons, and the base class that turns one into the other."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +13,7 @@ __all__ = ["Evidence", "Lesson", "Objective", "TeacherChecks", "margin"]
 
 
 def margin(proba):
-    """Return how far the likeliest class is ahead of the second.
+    """Return the difference of the two largest probabilities of each row.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def margin(proba):
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.objectives import margin
+    >>> from skadistill.objectives._base import margin
     >>> margin(np.array([[0.7, 0.1, 0.2], [0.5, 0.5, 0.0]])).round(6)
     array([0.5, 0. ])
     """
@@ -38,19 +38,27 @@ def margin(proba):
 
 @dataclass(frozen=True, eq=False)
 class TeacherChecks:
-    """Pair rows of known label with the answers of a teacher that had not seen them.
+    """Hold labeled rows with answers of a teacher that was not fitted on them.
 
     Parameters
     ----------
-    rows : ndarray of int of shape (n_validation,)
-        Positions among the training rows; all of them rows with given labels.
-    proba : ndarray of shape (n_validation, n_classes)
+    rows : ndarray of int of shape (n_checks,)
+        Positions among the training rows; all of them must have given labels.
+    proba : ndarray of shape (n_checks, n_classes)
         The teacher's answers: cross-fitted ones, or those of a teacher that was
-        trained on other rows.
+        fitted on other rows.
     independent : bool, default=True
-        Whether the teacher that labeled the other training rows had not seen the
-        truth of these. That of a cross-fitted teacher has: it was fitted on all of
-        them, so its answers on the other rows carry their truth to any student.
+        Whether the teacher that labeled the other training rows was not fitted on
+        these. False for a cross-fitted teacher: it was fitted on all of them, so that
+        its answers on other rows carry their truth to any student.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives import TeacherChecks
+    >>> checks = TeacherChecks(np.array([0, 3]), np.array([[0.8, 0.2], [0.4, 0.6]]))
+    >>> checks.independent
+    True
     """
 
     rows: np.ndarray
@@ -60,7 +68,7 @@ class TeacherChecks:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Hold what is known when a student is about to be trained.
+    """Hold what is known about rows and teacher when a student is trained.
 
     Parameters
     ----------
@@ -69,64 +77,78 @@ class Evidence:
         probabilities elsewhere.
     given : ndarray of bool of shape (n_samples,)
         Rows whose true label is known.
-    validation : TeacherChecks or None, default=None
+    teacher_checks : TeacherChecks or None, default=None
         The teacher's answers on some given rows.
     embeddings : ndarray of shape (n_samples, n_dimensions) or None, default=None
-        The teacher's embeddings; a row of NaN where it was not asked.
+        The teacher's embeddings; NaN in rows that it was not asked about.
     output_weights : ndarray of shape (n_classes, n_dimensions) or None, default=None
         The weights of the teacher's last layer, which turn an embedding into
         logits.
     out_of_fold : callable or None, default=None
-        Takes targets, of shape (n_samples, n_classes), a number of folds and a seed,
-        and returns the probabilities, of shape (n_samples, n_classes), that students
-        trained on the targets of the other folds give each row:
-        :func:`skadistill.student.predict_out_of_fold` with all else filled in.
-    seed : int, default=0
-        For objectives that draw random numbers and have no seed of their own.
+        ``out_of_fold(targets, n_folds, random_state) -> proba`` trains students on
+        all folds but one and predicts the rows of that fold; targets and
+        probabilities have shape (n_samples, n_classes).
+    random_state : int, default=0
+        Seed for objectives that draw random numbers and have no seed of their own.
+
+    Raises
+    ------
+    ObjectiveError
+        If the parts do not belong to the same rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives import Evidence, SoftTargets
+    >>> targets = np.array([[1.0, 0.0], [0.3, 0.7]])
+    >>> evidence = Evidence(targets, given=np.array([True, False]))
+    >>> SoftTargets().lesson(evidence).targets
+    array([[1. , 0. ],
+           [0.3, 0.7]])
     """
 
     targets: np.ndarray
     given: np.ndarray
-    validation: TeacherChecks | None = None
+    teacher_checks: TeacherChecks | None = None
     embeddings: np.ndarray | None = None
     output_weights: np.ndarray | None = None
     out_of_fold: Callable | None = None
-    seed: int = 0
+    random_state: int = 0
 
     def __post_init__(self):
         n_samples = len(self.targets)
         if self.given.shape != (n_samples,) or self.given.dtype != bool:
             raise ObjectiveError(
                 f"given must be a mask of {n_samples} rows, got {self.given.dtype} of "
-                f"shape {self.given.shape}; say of each row of targets whether its "
-                "label is known."
+                f"shape {self.given.shape}; pass one boolean per row of targets that "
+                "says whether its label is known."
             )
-        if self.validation is not None:
-            self._check_validation(self.validation, n_samples)
+        if self.teacher_checks is not None:
+            self._validate_checks(self.teacher_checks, n_samples)
         if self.embeddings is not None and len(self.embeddings) != n_samples:
             raise ObjectiveError(
-                f"embeddings have {len(self.embeddings)} rows where targets have "
-                f"{n_samples}; pass one row each, NaN where there is none."
+                f"embeddings have {len(self.embeddings)} rows and targets "
+                f"{n_samples}; pass one row per target, NaN if there is no embedding."
             )
 
-    def _check_validation(self, validation, n_samples):
-        """Refuse validation rows that are no given training rows."""
-        rows, proba = validation.rows, validation.proba
+    def _validate_checks(self, checks, n_samples):
+        """Raise if checked rows are not among the given training rows."""
+        rows, proba = checks.rows, checks.proba
         if proba.shape != (len(rows), self.targets.shape[1]):
             raise ObjectiveError(
-                f"the validation's proba has shape {proba.shape} for {len(rows)} rows "
+                f"teacher_checks.proba has shape {proba.shape} for {len(rows)} rows "
                 f"and {self.targets.shape[1]} classes; pass one row of probabilities "
-                "for each."
+                "per checked row."
             )
         if len(rows) and (rows.min() < 0 or rows.max() >= n_samples):
             raise ObjectiveError(
-                f"validation rows lie between {rows.min()} and {rows.max()} where "
-                f"there are {n_samples} training rows; pass their positions."
+                f"teacher_checks.rows lie between {rows.min()} and {rows.max()}, but "
+                f"there are {n_samples} training rows; pass positions among them."
             )
         if not self.given[rows].all():
             raise ObjectiveError(
-                f"{int((~self.given[rows]).sum())} validation rows have no given "
-                "label; pass rows whose true label is known."
+                f"{int((~self.given[rows]).sum())} of teacher_checks.rows have no "
+                "given label; pass rows whose true label is known."
             )
 
     @property
@@ -135,30 +157,34 @@ class Evidence:
         return self.targets.shape[1]
 
     @property
-    def validation_truth(self):
-        """Positions of the true classes of the validation rows; none without any."""
-        rows = np.array([], int) if self.validation is None else self.validation.rows
+    def checked_truth(self):
+        """Positions of the true classes of the checked rows."""
+        rows = (
+            np.array([], int)
+            if self.teacher_checks is None
+            else self.teacher_checks.rows
+        )
         return self.targets[rows].argmax(axis=1)
 
     @property
-    def validation_right(self):
-        """Where the teacher's likeliest class of the validation rows is the truth."""
-        if self.validation is None:
+    def checked_right(self):
+        """Which checked rows the teacher labels correctly."""
+        if self.teacher_checks is None:
             return np.array([], bool)
-        return self.validation.proba.argmax(axis=1) == self.validation_truth
+        return self.teacher_checks.proba.argmax(axis=1) == self.checked_truth
 
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    r"""Say what a student is asked to match, row by row.
+    r"""Hold what a student is trained to match, row by row.
 
-    With :math:`f` the student's probabilities at temperature :math:`T`, folded over
-    pseudo-subclasses where there are some, the loss of a row is
+    With :math:`f` the student's probabilities at temperature :math:`T`, summed over
+    pseudo-subclasses if there are any, the loss of a row is
 
     .. math:: -T^2 \sum_c t_c \log\bigl(\alpha f_c + s_c (1 - f_c)\bigr)
               - T^2 \sum_c t_c \sum_i u_{ci} \log f_{i|c}
 
-    and everything but the targets is optional: without it, this is the
+    Everything but the targets is optional; with targets only, this is the
     cross-entropy.
 
     Parameters
@@ -173,8 +199,8 @@ class Lesson:
         :math:`s`, in [0, 1]. None: 0.
     subclasses : ndarray or None, default=None
         :math:`u`, of shape (n_samples, n_classes, n_subclasses): a distribution over
-        the pseudo-subclasses of each class; NaN in a row about which nothing is
-        known: its second sum is left out.
+        the pseudo-subclasses of each class. NaN in rows about which nothing is known;
+        their second sum is left out.
     weights : ndarray of shape (n_samples,) or None, default=None
         Weights of the rows, not negative. None: 1.
     reweight : callable or None, default=None
@@ -182,6 +208,14 @@ class Lesson:
         (n_samples, n_classes), and returns weights of shape (n_samples,), which
         multiply `weights`. Nets call it before each epoch but the first, other
         students are fitted a second time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives import Lesson
+    >>> lesson = Lesson(np.array([[1.0, 0.0], [0.3, 0.7]]))
+    >>> lesson.replace(weights=np.array([1.0, 0.5])).weights
+    array([1. , 0.5])
     """
 
     targets: np.ndarray
@@ -194,32 +228,37 @@ class Lesson:
 
     @property
     def n_subclasses(self):
-        """Outputs of the student per class."""
+        """Number of outputs of the student per class."""
         return 1 if self.subclasses is None else self.subclasses.shape[2]
 
     @property
     def has_own_loss(self):
-        """Whether a student must follow the loss above to learn this lesson."""
+        """Whether the loss is more than a weighted cross-entropy."""
         return any(
             part is not None
             for part in (self.temperature, self.alpha, self.spread, self.subclasses)
         )
 
     def replace(self, **changes):
-        """Return this lesson with some of its parts replaced."""
+        """Return a copy of this lesson with some of its parts replaced."""
         return replace(self, **changes)
 
 
 class Objective(BaseEstimator, ABC):
     """Turn evidence about the teacher into a lesson for the student.
 
-    An objective changes the lesson of its `base`: ``SLaM(base=LELP())``
-    mixes over pseudo-subclasses. Parameters are scikit-learn's, so that a search
-    reaches ``objective__over__n_subclasses``.
+    An objective changes the lesson of its `base`: ``SLaM(base=LELP())`` mixes over
+    pseudo-subclasses. It has ``get_params`` and ``set_params``, so that a search
+    reaches ``objective__base__n_subclasses``.
 
-    Subclasses write `transform`, store `base` and, where they use them, say so by
+    Subclasses write `transform` and store `base`. They set
     ``uses_teacher_checks = True``, ``uses_embeddings = True`` or
-    ``uses_out_of_fold = True``.
+    ``uses_out_of_fold = True`` if they use that part of the evidence.
+
+    Parameters
+    ----------
+    base : Objective or None, default=None
+        The objective whose lesson is changed. None: the plain targets.
 
     See Also
     --------
@@ -227,17 +266,16 @@ class Objective(BaseEstimator, ABC):
 
     Examples
     --------
-    An objective that trusts confident answers more:
+    An objective that gives confident answers more weight:
 
     >>> import numpy as np
-    >>> from skadistill.objectives import Evidence, Objective, margin
+    >>> from skadistill.objectives import Evidence, Objective
     >>> class Confident(Objective):
     ...     def transform(self, lesson, evidence):
-    ...         trust = np.where(evidence.given, 1.0, margin(evidence.targets))
-    ...         return lesson.replace(weights=trust)
+    ...         return lesson.replace(weights=evidence.targets.max(axis=1))
     >>> evidence = Evidence(np.array([[1.0, 0], [0.6, 0.4]]), np.array([True, False]))
     >>> Confident().lesson(evidence).weights
-    array([1. , 0.2])
+    array([1. , 0.6])
     """
 
     def __init__(self, *, base=None):
@@ -245,7 +283,7 @@ class Objective(BaseEstimator, ABC):
 
     @property
     def uses_teacher_checks(self):
-        """Whether this objective itself reads the evidence's validation."""
+        """Whether this objective itself reads the evidence's teacher checks."""
         return False
 
     @property
@@ -260,29 +298,29 @@ class Objective(BaseEstimator, ABC):
 
     @abstractmethod
     def transform(self, lesson, evidence):
-        """Return the lesson of the objective below, changed.
+        """Return the lesson of `base` after this objective's change.
 
         Parameters
         ----------
         lesson : Lesson
-            What the student would be asked without this objective.
+            The lesson of `base`, or the plain targets.
         evidence : Evidence
-            What is known.
+            What is known about rows and teacher.
 
         Returns
         -------
         lesson : Lesson
-            What it is asked instead. Where every row is given, nothing of the
-            teacher is known yet, and the lesson should be as good as untouched.
+            The changed lesson. If every row is given, nothing is known about the
+            teacher yet, and the loss must stay the same.
         """
 
     def lesson(self, evidence):
-        """Say what the student is asked to match.
+        """Return what the student is trained to match.
 
         Parameters
         ----------
         evidence : Evidence
-            What is known of teacher and rows.
+            What is known about rows and teacher.
 
         Returns
         -------
@@ -294,7 +332,7 @@ class Objective(BaseEstimator, ABC):
         ObjectiveError
             If the evidence lacks what the objective needs.
         """
-        self._refuse_without(evidence)
+        self._check_evidence(evidence)
         if self.base is None:
             lesson = Lesson(np.asarray(evidence.targets, dtype=np.float64))
         else:
@@ -304,51 +342,51 @@ class Objective(BaseEstimator, ABC):
     @property
     def needs_teacher_checks(self):
         """Whether the teacher's answers on rows with known labels are needed."""
-        return self._here_or_below("teacher_checks")
+        return self._needs("teacher_checks")
 
     @property
     def needs_embeddings(self):
         """Whether the teacher's embeddings are needed."""
-        return self._here_or_below("embeddings")
+        return self._needs("embeddings")
 
     @property
     def needs_out_of_fold(self):
         """Whether students trained on folds of the rows are needed."""
-        return self._here_or_below("out_of_fold")
+        return self._needs("out_of_fold")
 
-    def _here_or_below(self, what):
-        """Tell whether this objective uses something, or the one below needs it."""
-        below = self.base is not None and getattr(self.base, f"needs_{what}")
-        return getattr(self, f"uses_{what}") or below
+    def _needs(self, what):
+        """Tell whether this objective uses something, or its base needs it."""
+        base_needs = self.base is not None and getattr(self.base, f"needs_{what}")
+        return getattr(self, f"uses_{what}") or base_needs
 
-    def _refuse_without(self, evidence):
-        """Ask for evidence by name before computing anything."""
+    def _check_evidence(self, evidence):
+        """Raise for missing evidence before computing anything."""
         if hasattr(self, "_parameter_constraints"):
             self._validate_params()
         if self.base is not None and not isinstance(self.base, Objective):
             raise ObjectiveError(
-                f"{type(self).__name__} got base={self.base!r}, which is no objective; "
-                "pass an instance such as SoftTargets() or None."
+                f"{type(self).__name__} got base={self.base!r}, which is not an "
+                "objective; pass an instance such as SoftTargets() or None."
             )
         if evidence.given.all():
             return
-        validation = evidence.validation
-        if self.uses_teacher_checks and (
-            validation is None or not len(validation.rows)
-        ):
+        checks = evidence.teacher_checks
+        if self.uses_teacher_checks and (checks is None or not len(checks.rows)):
             raise ObjectiveError(
-                f"{type(self).__name__} learns from the teacher's answers on rows "
-                "with known labels, and got none; pass validation, or give the "
-                "quantities it estimates yourself."
+                f"{type(self).__name__} needs the teacher's answers on rows with known "
+                "labels, and evidence.teacher_checks is "
+                f"{'None' if checks is None else 'empty'}; pass some, or set the "
+                "parameters that are estimated from them."
             )
         if self.uses_embeddings and evidence.embeddings is None:
             raise ObjectiveError(
-                f"{type(self).__name__} needs the teacher's embeddings, and got none; "
-                "use a teacher that gives them, or another objective."
+                f"{type(self).__name__} needs the teacher's embeddings, and "
+                "evidence.embeddings is None; use a teacher that returns them, or "
+                "another objective."
             )
         if self.uses_out_of_fold and evidence.out_of_fold is None:
             raise ObjectiveError(
-                f"{type(self).__name__} asks students that were trained on other rows, "
-                "and evidence.out_of_fold is None; pass a function that does so, made "
-                "of skadistill.student.predict_out_of_fold, or use another objective."
+                f"{type(self).__name__} needs predictions of students trained on other "
+                "rows, and evidence.out_of_fold is None; pass a function that "
+                "returns them, or use another objective."
             )

@@ -1,4 +1,4 @@
-"""How far a teacher's confidence can be trusted, seen on rows of known label."""
+"""How reliable a teacher's confidence is, measured on rows with known labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ ROWS_PER_BIN, MAX_BINS = 30, 10
 
 
 def class_ranks(proba):
-    """Rank the classes of each row, 0 the likeliest; of equals the first leads.
+    """Rank the classes of each row from 0, the most likely; ties go to the first.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ def class_ranks(proba):
     Returns
     -------
     ranks : ndarray of int of shape (n_samples, n_classes)
-        So ``ranks < k`` are the k likeliest classes, and exactly k.
+        ``ranks < k`` selects exactly the k most likely classes.
     """
     order = np.argsort(-proba, axis=1, kind="stable")
     return np.argsort(order, axis=1, kind="stable")
 
 
 def topk_coverage(proba, truth):
-    """Count how often the truth is among the k likeliest classes, for each k.
+    """Return the share of rows whose truth is among the k most likely classes.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def topk_coverage(proba, truth):
     Returns
     -------
     coverage : ndarray of shape (n_classes,)
-        Shares of the rows for k = 1, ..., n_classes; the last is 1.
+        Shares for k = 1, ..., n_classes; the last one is 1.
     """
     rank = class_ranks(proba)[np.arange(len(truth)), truth]
     return np.bincount(rank, minlength=proba.shape[1]).cumsum() / len(truth)
@@ -67,24 +67,23 @@ def topk_coverage(proba, truth):
 def correctness_curve(margins, right):
     r"""Fit the probability of being right as a non-decreasing function of margins.
 
-    Isotonic regression, each level shrunk toward the overall rate by a Beta
-    prior: a level of :math:`r` right ones among :math:`n` rows becomes
+    This is isotonic regression with each level shrunk toward the overall rate by a
+    Beta prior: a level of :math:`r` right answers among :math:`n` rows becomes
     :math:`(r + 2 \bar a) / (n + 2)`, with :math:`\bar a` the posterior mean of the
-    overall rate. Bare isotonic regression ends in levels of a few rows that claim
-    0 or 1.
+    overall rate. Without the prior, levels of a few rows at the ends would be 0 or 1.
 
     Parameters
     ----------
     margins : ndarray of shape (n_samples,)
         The teacher's margins.
     right : ndarray of bool of shape (n_samples,)
-        Where its likeliest class is the true one.
+        True if its most likely class is the true one.
 
     Returns
     -------
     curve : callable
-        Takes margins and returns probabilities of being right, constant beyond
-        the margins seen.
+        Takes margins and returns probabilities of being right, constant outside the
+        observed margins.
     """
     overall = (right.sum() + 1) / (len(right) + 2)
     isotonic = IsotonicRegression(out_of_bounds="clip")
@@ -98,19 +97,20 @@ def correctness_curve(margins, right):
 
 
 def claim_curve(margins, confidence):
-    """Fit what a teacher gives its likeliest class as a function of margins.
+    """Fit the probability of the teacher's most likely class as a function of margins.
 
     Parameters
     ----------
     margins : ndarray of shape (n_samples,)
         The teacher's margins.
     confidence : ndarray of shape (n_samples,)
-        The probability of its likeliest class.
+        The probability of its most likely class.
 
     Returns
     -------
     curve : callable
-        Takes margins and returns probabilities, constant beyond the margins seen.
+        Takes margins and returns probabilities, constant outside the observed
+        margins.
     """
     isotonic = IsotonicRegression(out_of_bounds="clip")
     return isotonic.fit(margins, confidence).predict
@@ -118,9 +118,10 @@ def claim_curve(margins, confidence):
 
 @dataclass(frozen=True, eq=False)
 class TeacherReliability:
-    """Tell how often a teacher is right, by how sure it is.
+    """Hold how often a teacher is right, by its margin.
 
-    Made by :func:`teacher_reliability`; ``print`` shows the table.
+    Returned by :func:`skadistill.objectives.teacher_reliability`; ``print`` shows the
+    table.
 
     Attributes
     ----------
@@ -129,9 +130,9 @@ class TeacherReliability:
     n_samples : ndarray of int of shape (n_bins,)
         Rows in each bin.
     confidence : ndarray of shape (n_bins,)
-        Mean probability of the likeliest class.
+        Mean probability of the most likely class.
     accuracy : ndarray of shape (n_bins,)
-        Share of rows whose likeliest class is the true one.
+        Share of rows whose most likely class is the true one.
     accuracy_low, accuracy_high : ndarray of shape (n_bins,)
         Wilson's 95 % interval of `accuracy`.
     expected : ndarray of shape (n_bins,)
@@ -142,10 +143,10 @@ class TeacherReliability:
         Expected calibration error: the mean over rows of
         ``abs(confidence - accuracy)`` of their bin.
     coverage : ndarray of shape (n_classes,)
-        Shares of rows whose truth is among the 1, 2, ..., n_classes likeliest.
+        Shares of rows whose truth is among the 1, 2, ..., n_classes most likely.
     curve : callable
-        Takes margins, of shape (n,), and returns the probabilities that the teacher
-        is right: the isotonic regression that :class:`SLaM` uses.
+        Takes margins of shape (n_samples,) and returns the probabilities that the
+        teacher is right: the isotonic regression that SLaM uses.
     """
 
     margin_low: np.ndarray
@@ -162,7 +163,7 @@ class TeacherReliability:
     curve: Callable
 
     def to_frame(self):
-        """Return the bins as a table.
+        """Return the bins as a DataFrame.
 
         Returns
         -------
@@ -187,7 +188,7 @@ class TeacherReliability:
         shown = ", ".join(
             f"{k}: {share:.1%}" for k, share in enumerate(self.coverage[:5], start=1)
         )
-        return "\n".join([*lines, f"truth among the k likeliest, {shown}"])
+        return "\n".join([*lines, f"truth among the k most likely, {shown}"])
 
 
 _BIN_COLUMNS = tuple(TeacherReliability.__dataclass_fields__)[:8]
@@ -196,32 +197,38 @@ _BIN_COLUMNS = tuple(TeacherReliability.__dataclass_fields__)[:8]
 def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
     """Compare a teacher's confidence with how often it is right.
 
-    What decides between objectives: whether mistakes show in the margins
-    (accuracy rises from bin to bin), whether soft labels tell doubt (confidence and
-    accuracy agree), and how far down the list the truth is (coverage).
+    The result helps to choose an objective: whether mistakes show in the margins
+    (accuracy rises from bin to bin), whether soft labels express doubt (confidence and
+    accuracy agree), and how far down the ranking the truth is (coverage).
 
     Parameters
     ----------
     proba : array-like of shape (n_samples, n_classes)
-        The teacher's answers on rows that it was not trained on; rows sum to 1.
+        The teacher's answers on rows that it was not fitted on; rows sum to 1.
     y : array-like of shape (n_samples,)
         Their true labels.
     classes : array-like of shape (n_classes,) or None, default=None
         Labels of the columns. None: the sorted labels found in `y`.
     n_bins : {"auto"} or int, default="auto"
-        Bins of about equally many rows, in the order of the margins; rows of equal
-        margin stay together. "auto": at least 30 rows a bin and at most 10 bins.
+        Number of bins, ordered by margin and with about equally many rows; rows of
+        equal margin share a bin. "auto": at least 30 rows per bin and at most 10 bins.
 
     Returns
     -------
     reliability : TeacherReliability
-        The table.
+        One value per bin: ``margin_low``, ``margin_high``, ``n_samples``,
+        ``confidence``, ``accuracy`` with Wilson's 95 % interval ``accuracy_low`` to
+        ``accuracy_high``, and the ``expected`` accuracy of ``curve``. Besides,
+        ``overall_accuracy``, ``calibration_error`` (expected calibration error),
+        ``coverage`` (shares of rows whose truth is among the 1, 2, ... most likely
+        classes) and ``curve``, which maps margins to probabilities of being right.
+        ``to_frame()`` returns the bins as a DataFrame, ``print`` shows them.
 
     Raises
     ------
     ObjectiveError
-        If `proba` is no table of probabilities of these classes, or a label is
-        none of them.
+        If `proba` does not hold probabilities of these classes, or a label is not one
+        of them.
 
     Examples
     --------
@@ -233,7 +240,7 @@ def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
     margin         rows  confidence  accuracy  95 % interval
     0.120 - 0.200     2       0.580     0.500  0.095 - 0.905
     0.800 - 0.800     2       0.900     1.000  0.342 - 1.000
-    truth among the k likeliest, 1: 75.0%, 2: 100.0%
+    truth among the k most likely, 1: 75.0%, 2: 100.0%
     """
     proba, truth = _check_answers(proba, y, classes)
     margins, right = margin(proba), proba.argmax(axis=1) == truth
@@ -271,8 +278,8 @@ def _check_answers(proba, y, classes):
     if proba.shape != (len(y), len(classes)) or len(y) == 0 or len(classes) < 2:
         raise ObjectiveError(
             f"proba has shape {proba.shape} for {len(y)} labels of {len(classes)} "
-            "classes; pass one row for each label, one column for each of two or "
-            "more classes, and name classes that y lacks in `classes`."
+            "classes; pass one row per label and one column per class, of which there "
+            "must be two, and list classes that y lacks in `classes`."
         )
     if not (proba >= 0).all() or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
         raise ObjectiveError(
@@ -291,13 +298,13 @@ def _check_answers(proba, y, classes):
 
 
 def _bin_by_quantile(values, n_bins):
-    """Give rows the numbers of their quantiles; equal values share one."""
+    """Return the quantile bin of each row; equal values share a bin."""
     if n_bins == "auto":
         n_bins = min(max(len(values) // ROWS_PER_BIN, 1), MAX_BINS)
     elif not isinstance(n_bins, Integral) or n_bins < 1:
         raise ObjectiveError(
-            f"n_bins must be 'auto' or an int of at least 1, got {n_bins!r}; pass 10, "
-            "say."
+            f"n_bins must be 'auto' or an int of at least 1, got {n_bins!r}; pass for "
+            "example 10."
         )
     ordered = np.sort(values)
     # Equal values share their middle rank, so that a large tie fills its own bins.

@@ -1,4 +1,4 @@
-"""Correct the teacher's labels by what students trained on other rows say."""
+"""Corrected: change the teacher's labels by predictions of students."""
 
 from numbers import Integral, Real
 
@@ -13,76 +13,73 @@ from skadistill.objectives._base import Objective, margin
 
 __all__ = ["Corrected"]
 
-# Smaller probabilities count as this one, so that logarithms stay finite and no
-# class is impossible.
+# Added to probabilities, so that logarithms stay finite and no class is impossible.
 MIN_PROBA = 1e-3
 
 
 class Corrected(Objective):
-    r"""Move the teacher's labels to where the truth is likelier, row by row.
+    r"""Correct the teacher's labels by predictions of students of other rows.
 
-    Students trained on other rows are a second opinion on each row: where they
-    contradict the teacher, it is more often wrong. How much more often is seen on
-    the validation rows, whose truth is known. There a logistic regression learns
-    the probability :math:`p(x)` that the teacher's likeliest class is right, from
+    Students trained on other rows give a second opinion on each row: if they
+    contradict the teacher, it is more often wrong. How much more often is estimated
+    from the teacher checks. A logistic regression learns the probability :math:`p(x)`
+    that the teacher's most likely class is right, from
 
     - the logarithm of the probability that the students give this class, whether it
-      is their likeliest one too, and their margin;
+      is also their most likely one, and their margin;
     - the teacher's margin, and the logarithm of its largest probability.
 
-    And it is counted at which rank :math:`r` of the teacher's list the truth is
-    found when the first is wrong: :math:`\pi_r`, each count increased by
-    :math:`1 / r`; classes that the teacher holds equally likely share theirs. With
-    :math:`t` the teacher's probabilities, :math:`c^*` its likeliest class, and
+    The weight :math:`\pi_r` counts how often the truth has rank :math:`r` in the
+    teacher's answer if the first class is wrong; each count is increased by
+    :math:`1 / r`, and classes that are equally likely share their counts. With
+    :math:`t` the teacher's probabilities, :math:`c^*` its most likely class, and
     :math:`s` the students' probabilities, the new label is
 
     .. math:: t'_c = \rho \, t_c + (1 - \rho) \, q_c, \qquad
               \rho = \min\Bigl(1, \frac{p(x)}{t_{c^*}}\Bigr), \qquad
               q_c \propto s_c \, \pi_{r(c)} \quad (c \neq c^*).
 
-    So the teacher keeps what it claims where it keeps its claims; what it claims
-    beyond that goes to the classes that its own list and the students hold likely.
-    Of this change a share, `strength`, is made. Given labels stay as they are.
+    The teacher's most likely class keeps its probability if that is justified. The
+    excess goes to other classes that the teacher's ranking and the students find
+    likely. A share `strength` of this change is made. Given labels do not change.
 
     Parameters
     ----------
     n_folds : int, default=3
-        Folds of the training rows: as many students are trained, each on all rows
-        but those of one fold.
+        Folds of the training rows; one student per fold is trained on all other
+        folds.
     n_passes : int, default=2
-        How often this is done: the students of the second pass are trained on the
-        labels that the first one corrected.
+        Number of passes: the students of the second pass are trained on the labels
+        that the first one corrected.
     strength : float, default=0.7
-        Share of the correction that is made in the end, in (0, 1]. Students who are
-        wrong together make of noise, which averages out, a mistake, which does not:
-        in trials with mistakes near the borders between classes all of it cost up to
-        2.2 points and 0.7 of it up to 1.0, where elsewhere 0.7 kept nine tenths of
-        the gain.
-    over : Objective or None, default=None
-        The objective whose lesson is changed. None: the bare targets.
+        Share of the correction that is made, in (0, 1]. If all students make the same
+        mistake, a full correction turns noise, which averages out, into bias, which
+        does not: in trials with mistakes near the class boundaries 1 cost up to 2.2
+        points and 0.7 up to 1.0, while elsewhere 0.7 kept nine tenths of the gain.
+    base : Objective or None, default=None
+        The objective whose lesson is changed. None: the plain targets.
 
     Notes
     -----
-    Not from a paper: cross-validated predictions find label errors in confident
-    learning [1]_, which drops such rows; here a clean sample says how far to
-    believe them, and rows are corrected rather than dropped.
+    This objective is not from a paper. Confident learning [1]_ finds label errors by
+    cross-validated predictions and drops such rows; here a clean sample determines
+    how far to trust them, and rows are corrected instead of dropped.
 
-    It changes targets only, so that any student can follow. A round trains
-    ``n_passes * n_folds`` students more, on ``1 - 1 / n_folds`` of the rows: five
-    times the training with the defaults. The teacher is asked about the validation
-    rows and about nothing else.
+    It changes only targets, so that any student can be trained. Each round trains
+    ``n_passes * n_folds`` additional students on ``1 - 1 / n_folds`` of the rows, five
+    times the training with the defaults. The teacher is asked only about the checked
+    rows.
 
-    A teacher that is right on all validation rows is left alone. So is one that was
-    fitted on the given rows, as :class:`~skadistill.ActiveDistiller` fits it: the
-    truth of these rows is then in its answers on others, and students that learn
-    those seem to know what they do not know elsewhere. Such a teacher's mistakes
-    cannot be told this way, and its soft labels mostly admit them.
+    Nothing is changed if the teacher is right on all checked rows, or if it was fitted
+    on the given rows, as :class:`~skadistill.ActiveDistiller` fits it. In the latter
+    case its answers on other rows contain the truth of the given ones, and students
+    that learn from them look better on the checked rows than they are elsewhere. The
+    soft labels of such a teacher mostly express its doubts.
 
-    When not to use it: with hard labels ``Debiased(base=SLaM())`` gained more. Where
-    the teacher errs as a simpler model of the same features would, so that students
-    repeat its mistakes, there is little to find. A fitted teacher handed over
-    together with the rows it was fitted on looks independent and is not; hand it
-    over unfitted.
+    When not to use it: with hard labels ``Debiased(base=SLaM())`` gained more. If the
+    teacher errs as a simpler model of the same features would, students repeat its
+    mistakes and there is little to find. A fitted teacher that is passed together with
+    the rows it was fitted on looks independent and is not; pass it unfitted.
 
     References
     ----------
@@ -91,7 +88,7 @@ class Corrected(Objective):
 
     Examples
     --------
-    The teacher is sure of both classes and once wrong; another student knows better:
+    The teacher is wrong on the last row, and students of other rows contradict it:
 
     >>> import numpy as np
     >>> from skadistill.objectives import Corrected, Evidence, TeacherChecks
@@ -130,43 +127,43 @@ class Corrected(Objective):
 
         See :meth:`skadistill.objectives.Objective.transform`.
         """
-        if evidence.given.all() or not evidence.validation.independent:
+        if evidence.given.all() or not evidence.teacher_checks.independent:
             return lesson
-        if evidence.validation_right.all():
+        if evidence.checked_right.all():
             return lesson
         targets = corrected = lesson.targets
-        elsewhere = _where_else(evidence)
-        for seed in range(evidence.seed, evidence.seed + self.n_passes):
+        rank_weights = _rank_weights(evidence)
+        for seed in range(evidence.random_state, evidence.random_state + self.n_passes):
             opinion = evidence.out_of_fold(corrected, self.n_folds, seed)
-            corrected = _correct(targets, evidence, opinion, elsewhere)
+            corrected = _correct(targets, evidence, opinion, rank_weights)
         # In this order given labels stay as they are to the last bit.
         return lesson.replace(targets=targets + self.strength * (corrected - targets))
 
 
-def _correct(targets, evidence, opinion, elsewhere):
-    """Move labels away from the teacher's choices as far as these are in doubt."""
+def _correct(targets, evidence, opinion, rank_weights):
+    """Move probability from doubtful choices of the teacher to other classes."""
     proba, rows = evidence.targets, np.arange(len(evidence.targets))
     trust = _probability_right(evidence, opinion)
     kept = np.minimum(trust / proba.max(axis=1), 1.0)
     kept = np.where(evidence.given, 1.0, kept)[:, None]
-    others = (opinion + MIN_PROBA) * elsewhere
+    others = (opinion + MIN_PROBA) * rank_weights
     others[rows, proba.argmax(axis=1)] = 0.0
     others /= others.sum(axis=1, keepdims=True)
     return kept * targets + (1 - kept) * others
 
 
 def _probability_right(evidence, opinion):
-    """Estimate for each row how likely the teacher's first choice is right."""
-    validation, right = evidence.validation, evidence.validation_right
+    """Estimate the probability that the teacher's first choice is right, per row."""
+    checks, right = evidence.teacher_checks, evidence.checked_right
     if not right.any():
         return np.full(len(opinion), 1 / (len(right) + 2))
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    model.fit(_signs(validation.proba, opinion[validation.rows]), right)
+    model.fit(_signs(checks.proba, opinion[checks.rows]), right)
     return model.predict_proba(_signs(evidence.targets, opinion))[:, 1]
 
 
 def _signs(proba, opinion):
-    """Gather what tells right answers of the teacher from wrong ones."""
+    """Return the features that separate right answers from wrong ones."""
     first = proba.argmax(axis=1)
     seconded = opinion[np.arange(len(first)), first]
     return np.column_stack(
@@ -180,17 +177,17 @@ def _signs(proba, opinion):
     )
 
 
-def _where_else(evidence):
-    """Weigh the classes of each row by where the truth is if it is not the first.
+def _rank_weights(evidence):
+    """Weigh the classes of each row by how often the truth has their rank.
 
-    Classes that the teacher holds equally likely, as all others of a hard label,
-    share their ranks.
+    Classes that are equally likely, such as all others of a hard label, share the
+    counts of their ranks. The first rank has weight 0.
     """
-    proba, truth = evidence.validation.proba, evidence.validation_truth
+    proba, truth = evidence.teacher_checks.proba, evidence.checked_truth
     rows = np.arange(len(truth))
     low, high = (ranks[rows, truth] for ranks in _rank_spans(proba))
     counts = 1 / np.arange(1, proba.shape[1] + 1)
-    # As a difference of sums: each truth adds 1 in all, evenly from low to high.
+    # A difference array: each truth adds 1 in total, spread evenly from low to high.
     steps = np.zeros(len(counts) + 1)
     np.add.at(steps, low, 1 / (high - low + 1))
     np.subtract.at(steps, high + 1, 1 / (high - low + 1))
@@ -202,7 +199,7 @@ def _where_else(evidence):
 
 
 def _rank_spans(proba):
-    """Return the first and the last rank, from 0, of the classes as likely as each."""
+    """Return the first and last rank, from 0, among classes of equal probability."""
     return (
         rankdata(-proba, method=end, axis=1).astype(int) - 1 for end in ("min", "max")
     )

@@ -1,4 +1,4 @@
-"""Weigh the teacher's rows so that its mistakes cancel in expectation."""
+"""Debiased: row weights that make the teacher's loss unbiased."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -22,59 +22,58 @@ BLOCK_ROWS = 16384
 class Debiased(Objective):
     r"""Weigh the teacher's rows so that its mistakes cancel in expectation.
 
-    A wrong label distorts the student's loss; how much can be seen on rows whose
-    true label is known, and is much the same on other rows at which teacher and
-    student are as sure of themselves. The loss of each row that the teacher
-    labeled is multiplied by [1]_
+    A wrong label distorts the student's loss. How much can be measured on rows whose
+    true label is known, and is similar on other rows for which teacher and student
+    are equally confident. The loss of each row that the teacher labeled is multiplied
+    by [1]_
 
     .. math:: w_f(x) = \frac{1}{1 + p(x) \, (D_f(x) - 1)}, \qquad
               D_f(x) = \frac{\ell(f, \text{wrong label})}{\ell(f, \text{truth})},
 
     with :math:`p(x)` the probability that the teacher is wrong: then
     :math:`E[w_f \, \ell(f, \text{teacher's label}) \mid x] = \ell(f, \text{truth})`.
-    Both are averages over the validation rows nearest to :math:`x` in the plane of
-    the teacher's margin and the student's margin. Rows with a given label keep
-    weight 1.
+    Both are averages over the checked rows nearest to :math:`x` in the plane of the
+    teacher's margin and the student's margin. Rows with a given label have weight 1.
 
     Parameters
     ----------
     estimator : {"sum", "ratio"}, default="sum"
-        "ratio" averages :math:`D_f` as it is written, over the neighbors on which
-        the teacher is wrong. "sum" divides the neighbors' summed losses on the
-        truth by those on the teacher's label, which estimates the same weight and
-        has no ratio of single losses in it, whose tails are heavy.
+        "ratio" averages :math:`D_f` over the neighbors on which the teacher is wrong.
+        "sum" divides the neighbors' summed losses on the truth by those on the
+        teacher's label. This estimates the same weight without ratios of single
+        losses, which have heavy tails.
     n_neighbors : {"sqrt"} or int, default="sqrt"
-        Neighbors per row; "sqrt" is the square root of the number of validation
-        rows, rounded.
+        Neighbors per row; "sqrt" is the rounded square root of the number of checked
+        rows.
     withheld : float, default=0.0
-        Share of the validation rows whose truth is withheld from the student: it
-        learns the teacher's answer there, like on any row of the pool, and the
-        weights are estimated on these rows alone. 0 withholds nothing: the student
-        learns the truth of the rows on which the weights are estimated.
-    over : Objective or None, default=None
-        The objective whose lesson is changed. None: the bare targets.
+        Share of the checked rows whose truth is withheld from the student: it learns
+        the teacher's answer on them, as on rows of the pool, and the weights are
+        estimated on these rows only. With 0 the student learns the truth of the rows
+        on which the weights are estimated.
+    base : Objective or None, default=None
+        The objective whose lesson is changed. None: the plain targets.
 
     Notes
     -----
-    The losses are cross-entropies with one label: the truth, and the class that
-    the teacher holds likeliest. A teacher whose first choice is always right has
-    weights of exactly 1, however unsure it is. The weights lie in
+    The losses are cross-entropies with one label: the truth, or the teacher's most
+    likely class. A teacher whose first choice is always right has weights of exactly
+    1, however unsure it is. The weights lie in
     :math:`(0, (n + 2) / (r + 1)]`, with :math:`r` right ones among :math:`n`
-    neighbors: a posterior mean of the bound :math:`1 / (1 - p)`, which :math:`D_f
-    \geq 0` implies.
+    neighbors: a posterior mean of the bound :math:`1 / (1 - p)`, which follows from
+    :math:`D_f \geq 0`.
 
-    The identity asks for validation rows that the student has not been shown. With
-    ``withheld=0`` it has been, so that :math:`D_f` is overestimated and rows like
-    those on which the teacher errs are weighed lower than they should be.
-    Withholding mends that and costs given labels, often more than it gains.
+    The identity requires checked rows that the student was not trained on. With
+    ``withheld=0`` it was, so that :math:`D_f` is overestimated and rows similar to
+    those on which the teacher errs get too small weights. Withholding corrects this
+    and costs given labels, often more than it gains.
 
-    Weights move emphasis between rows and change no target. Networks refresh them
-    before each epoch but the first; other students are fitted twice. Put it
-    outermost, ``Debiased(base=SLaM())``, so that it can withhold rows from what
-    lies below.
+    Weights shift emphasis between rows and change no target. Neural networks update
+    them before each epoch but the first; other students are fitted twice. Use it as
+    the outermost objective, ``Debiased(base=SLaM())``, so that it can withhold rows
+    from its base.
 
-    When not to use it: with few validation rows (tens) the weights are noise, and
-    where mistakes show in neither margin they are all alike.
+    When not to use it: with only tens of checked rows the weights are noise, and if
+    mistakes show in neither margin they are all similar.
 
     References
     ----------
@@ -113,30 +112,30 @@ class Debiased(Objective):
         self.base = base
 
     def lesson(self, evidence):
-        """Say what the student is asked to match.
+        """Return what the student is trained to match.
 
         See :meth:`skadistill.objectives.Objective.lesson`.
 
         Raises
         ------
         ObjectiveError
-            If there are rows that the teacher labeled, and no validation.
+            If the teacher labeled rows and was checked on none.
         """
-        self._refuse_without(evidence)
+        self._check_evidence(evidence)
         if not evidence.given.all():
             evidence = _withhold(evidence, self.withheld)
         return super().lesson(evidence)
 
     def transform(self, lesson, evidence):
-        """Let the weights follow the student.
+        """Add weights that depend on the student's predictions.
 
         See :meth:`skadistill.objectives.Objective.transform`.
         """
         if evidence.given.all():
             return lesson
-        validation, truth = evidence.validation, evidence.validation_truth
-        seen = evidence.given[validation.rows]
-        # Where truth is withheld, the other validation rows are no fair sample.
+        checks, truth = evidence.teacher_checks, evidence.checked_truth
+        seen = evidence.given[checks.rows]
+        # If truth is withheld, the student was trained on the other checked rows.
         used = seen if seen.all() else ~seen
         n_neighbors = self.n_neighbors
         if n_neighbors == "sqrt":
@@ -147,8 +146,8 @@ class Debiased(Objective):
                 n_neighbors=n_neighbors,
                 pool=~evidence.given,
                 pool_margin=margin(evidence.targets[~evidence.given]),
-                rows=validation.rows[used],
-                answers=validation.proba[used],
+                rows=checks.rows[used],
+                answers=checks.proba[used],
                 truth=truth[used],
             )
         )
@@ -159,12 +158,12 @@ def debiasing_weights(loss_true, loss_teacher, wrong, neighbors, estimator="sum"
 
     Parameters
     ----------
-    loss_true, loss_teacher : ndarray of shape (n_validation,)
+    loss_true, loss_teacher : ndarray of shape (n_checks,)
         The student's losses on the truth and on the teacher's label.
-    wrong : ndarray of bool of shape (n_validation,)
-        Where these labels differ.
+    wrong : ndarray of bool of shape (n_checks,)
+        True if these labels differ.
     neighbors : ndarray of int of shape (n_samples, n_neighbors)
-        Positions among the validation rows.
+        Positions among the checked rows.
     estimator : {"sum", "ratio"}, default="sum"
         See :class:`Debiased`.
 
@@ -195,7 +194,7 @@ def debiasing_weights(loss_true, loss_teacher, wrong, neighbors, estimator="sum"
 
 @dataclass(frozen=True, eq=False)
 class _Reweight:
-    """Turn the student's probabilities into weights; a `Lesson.reweight`."""
+    """Turn the student's probabilities into weights, as `Lesson.reweight`."""
 
     estimator: str
     n_neighbors: int
@@ -207,14 +206,14 @@ class _Reweight:
 
     def __call__(self, proba):
         proba = np.asarray(proba, dtype=np.float64)
-        on_validation, position = proba[self.rows], np.arange(len(self.rows))
+        on_checks, position = proba[self.rows], np.arange(len(self.rows))
         first = self.answers.argmax(axis=1)
-        loss_true = _log_loss(on_validation[position, self.truth])
-        loss_teacher = _log_loss(on_validation[position, first])
-        known = np.column_stack([margin(self.answers), margin(on_validation)])
+        loss_true = _log_loss(on_checks[position, self.truth])
+        loss_teacher = _log_loss(on_checks[position, first])
+        known = np.column_stack([margin(self.answers), margin(on_checks)])
         asked = np.column_stack([self.pool_margin, margin(proba[self.pool])])
         tree, wrong = cKDTree(known), first != self.truth
-        # A list of ranks, where a number of 1 would drop the axis.
+        # A list of ranks: with k=1 as a number, `query` would drop the axis.
         ranks = np.arange(1, min(self.n_neighbors, len(known)) + 1)
         found = np.empty(len(asked))
         for block in gen_batches(len(asked), BLOCK_ROWS):
@@ -233,33 +232,35 @@ def _log_loss(proba):
 
 @dataclass(frozen=True, eq=False)
 class _WithholdingEvidence(Evidence):
-    """Show some validation rows as if the teacher had labeled them."""
+    """Present some checked rows as if the teacher had labeled them."""
 
     truth: np.ndarray | None = None
 
-    def _check_validation(self, validation, n_samples):
-        """Accept what was checked before some truth was withheld."""
+    def _validate_checks(self, checks, n_samples):
+        """Skip the validation, which was done before some truth was withheld."""
 
     @property
-    def validation_truth(self):
-        """Positions of the true classes of the validation rows."""
+    def checked_truth(self):
+        """Positions of the true classes of the checked rows."""
         return self.truth
 
 
 def _withhold(evidence, share):
-    """Withhold the truth of a share of the validation rows from the student."""
-    validation, truth = evidence.validation, evidence.validation_truth
+    """Withhold the truth of a share of the checked rows from the student."""
+    checks, truth = evidence.teacher_checks, evidence.checked_truth
     n_withheld = round(share * len(truth))
     if n_withheld == 0:
         return evidence
-    # Evenly over the margins from a random start: every row is as likely to be
-    # withheld, and the order of the rows plays no part.
-    order = np.lexsort((truth, margin(validation.proba)))
-    steps = np.arange(n_withheld) + np.random.default_rng(evidence.seed).random()
+    # Systematic sampling over sorted margins from a random start: every row is equally
+    # likely to be withheld, and the order of the rows does not matter.
+    order = np.lexsort((truth, margin(checks.proba)))
+    steps = (
+        np.arange(n_withheld) + np.random.default_rng(evidence.random_state).random()
+    )
     chosen = order[(steps * len(truth) / n_withheld).astype(int)]
-    rows = validation.rows[chosen]
+    rows = checks.rows[chosen]
     targets, given = evidence.targets.copy(), evidence.given.copy()
-    targets[rows], given[rows] = validation.proba[chosen], False
+    targets[rows], given[rows] = checks.proba[chosen], False
     fields = {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
     fields |= {"targets": targets, "given": given, "truth": truth}
     return _WithholdingEvidence(**fields)

@@ -1,4 +1,4 @@
-"""LELP: pseudo-subclasses read off the teacher's embeddings."""
+"""LELP: pseudo-subclasses from the teacher's embeddings."""
 
 from numbers import Integral, Real
 
@@ -14,7 +14,7 @@ from skadistill.objectives._base import Objective
 
 __all__ = ["LELP"]
 
-# Spread below this share of the embeddings' size is rounding of float32.
+# Standard deviations below this share of the embeddings' size are rounding.
 ROUNDING = 1e-6
 BLOCK_ROWS = 4096
 
@@ -22,10 +22,10 @@ BLOCK_ROWS = 4096
 class LELP(Objective):
     r"""Split each class into pseudo-subclasses along the teacher's embeddings.
 
-    With few classes a soft label says little: two classes, one number. The
-    teacher's embedding :math:`h(x)` says more. Learning Embedding Linear
-    Projections [1]_ turns it into probabilities that any student can match, whatever
-    its width: within each class :math:`c`, :math:`S` directions
+    With few classes a soft label holds little information: one number for two
+    classes. The teacher's embedding :math:`h(x)` holds more. Learning Embedding
+    Linear Projections [1]_ turns it into probabilities that any student can match,
+    whatever its width. Within each class :math:`c`, :math:`S` directions
     :math:`v_{c,1}, \dots, v_{c,S}` give
 
     .. math:: z_{c,i}(x) = \frac{\langle v_{c,i},\, P (h(x) - \mu_c)\rangle}
@@ -39,30 +39,30 @@ class LELP(Objective):
     embeddings of the rows *whose likeliest class is* :math:`c`, :math:`\sigma_{c,i}`
     is the standard deviation along :math:`v_{c,i}` over these rows, and :math:`P`
     projects onto the null space of the teacher's output weights :math:`W`,
-    :math:`P = I - W^+ W`: what the logits say already is not said twice.
+    :math:`P = I - W^+ W`, which removes what the logits already contain.
 
     Parameters
     ----------
     n_subclasses : int, default=10
         :math:`S`. With 1, this is plain distillation.
     temperature : float, default=0.3
-        :math:`\beta`, in standard deviations of a projection. The smaller, the
-        harder the subclasses; for :math:`\beta \to \infty` all are equally likely
-        and nothing but the class is learned.
+        :math:`\beta`, in standard deviations of a projection. Smaller values give
+        harder subclasses; for :math:`\beta \to \infty` all are equally likely and only
+        the class is learned.
     null_space : bool, default=True
-        Whether to project, where the teacher's output weights are known. Where
-        they have as many independent rows as the embeddings have dimensions the
-        null space is empty, and the embeddings are taken as they are.
+        Whether to project, if the teacher's output weights are known. If they have as
+        many independent rows as the embeddings have dimensions, the null space is
+        empty, and the embeddings are not projected.
     rotate : bool, default=True
-        Whether the principal directions of a class are turned by one random
-        rotation, so that each :math:`v_{c,i}` is expected to carry the mean of their
-        variances. Without it, the first carries the most.
+        Whether the principal directions of a class are rotated at random, so that
+        each :math:`v_{c,i}` has the mean of their variances in expectation. Without
+        the rotation, the first has the largest variance.
     random_state : int, RandomState instance or None, default=None
         Determines rotations, and the randomized PCA of large embeddings. None: the
-        seed of the evidence.
-    over : Objective or None, default=None
-        The objective whose lesson is changed. A teacher temperature is
-        ``SoftTargets(temperature=...)`` here. None: the bare targets.
+        `random_state` of the evidence.
+    base : Objective or None, default=None
+        The objective whose lesson is changed, for example
+        ``SoftTargets(temperature=2)``. None: the plain targets.
 
     See Also
     --------
@@ -71,28 +71,28 @@ class LELP(Objective):
     Notes
     -----
     Rows without an embedding (NaN), such as labeled rows that the teacher was not
-    asked about, teach their class alone. While every row is given (the first round)
-    all do; the student has its :math:`S \times C` outputs from the start.
+    asked about, teach only their class. In the first round, in which every row is
+    given, all rows do; the student has :math:`S \times C` outputs from the start.
 
     A class of :math:`n_c` rows has at most :math:`n_c - 1` principal directions.
-    Fewer than :math:`S` are turned into :math:`S` dependent projections (without
-    rotation the surplus ones are 0); a class with fewer than two distinct rows gets
+    If they are fewer than :math:`S`, the :math:`S` projections are dependent (without
+    rotation the surplus ones are 0). A class with fewer than two distinct rows gets
     equal subclasses.
 
-    The defaults of `n_subclasses` and `temperature` were the best on average of 5,
-    10 and 20 by 0.3 and 1 on validation rows of six tasks
+    The defaults of `n_subclasses` and `temperature` were the best on average, of 5,
+    10 and 20 by 0.3 and 1, on validation rows of six tasks
     (``benchmarks/results/lelp.md``).
 
     The directions cost :math:`O(n_c D^2 + D^3)` once per class, for :math:`n_c` rows
-    and :math:`D` dimensions; where both are large scikit-learn's randomized PCA is
+    and :math:`D` dimensions. If both are large, scikit-learn's randomized PCA is
     used, and no :math:`D \times D` matrix is formed.
 
-    Assumes that the teacher's embedding separates kinds of rows within a class. There
-    it gained about two points over soft targets with few rows, on average over six
-    tasks 0.8 (see the benchmark).
-    When not to use it: with classes without such kinds (sentiment lost 1.2 points
-    there; a higher `temperature` loses less); with many classes, whose soft labels
-    already say as much; with students that are no nets.
+    It assumes that the teacher's embedding separates kinds of rows within a class. On
+    such tasks it gained about two points over soft targets with few rows, on average
+    over six tasks 0.8 (see the benchmark).
+    When not to use it: with classes without such kinds (a sentiment task lost 1.2
+    points; a higher `temperature` loses less), with many classes, whose soft labels
+    already hold as much information, or with students that are not neural networks.
 
     References
     ----------
@@ -168,9 +168,9 @@ class LELP(Objective):
         return lesson.replace(subclasses=subclasses)
 
     def _subclasses(self, embeddings, likeliest, evidence):
-        """Return the distribution over subclasses of rows, in every class."""
-        seed = evidence.seed if self.random_state is None else self.random_state
-        rng = check_random_state(seed)
+        """Return the distribution over the subclasses of every class, per row."""
+        seed = self.random_state
+        rng = check_random_state(evidence.random_state if seed is None else seed)
         said = None
         if self.null_space and evidence.output_weights is not None:
             said = row_space(evidence.output_weights, embeddings.shape[1])
@@ -190,14 +190,14 @@ class LELP(Objective):
         return subclasses
 
     def _rotation(self, rng):
-        """Draw how the principal directions of a class are turned."""
+        """Draw a rotation of the principal directions of a class."""
         if not self.rotate or self.n_subclasses == 1:
             return np.eye(self.n_subclasses)
         return ortho_group.rvs(self.n_subclasses, random_state=rng)
 
 
 def row_space(output_weights, n_dimensions):
-    """Return an orthonormal basis of what the output weights read.
+    """Return an orthonormal basis of the row space of the output weights.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def row_space(output_weights, n_dimensions):
     Returns
     -------
     basis : ndarray of shape (n_dimensions, rank) or None
-        None where it is the whole space, of which no null space is left.
+        None if it is the whole space, whose null space is empty.
 
     Raises
     ------
@@ -218,8 +218,8 @@ def row_space(output_weights, n_dimensions):
     """
     if output_weights.ndim != 2 or output_weights.shape[1] != n_dimensions:
         raise ObjectiveError(
-            f"output_weights have shape {output_weights.shape} where embeddings have "
-            f"{n_dimensions} dimensions; pass one row a class and one column a "
+            f"output_weights have shape {output_weights.shape}, but embeddings have "
+            f"{n_dimensions} dimensions; pass one row per class and one column per "
             "dimension, or None."
         )
     weights = np.asarray(output_weights, dtype=np.float64)
@@ -229,7 +229,7 @@ def row_space(output_weights, n_dimensions):
 
 
 def class_projections(rows, rotation, said, rng):
-    """Find the turned principal directions of one class, scaled to unit variance.
+    """Return rotated principal directions of one class, scaled to unit variance.
 
     Parameters
     ----------
@@ -238,14 +238,14 @@ def class_projections(rows, rotation, said, rng):
     rotation : ndarray of shape (n_subclasses, n_subclasses)
         Orthonormal.
     said : ndarray of shape (n_dimensions, rank) or None
-        An orthonormal basis of the directions to leave out.
+        An orthonormal basis of the directions to remove.
     rng : RandomState
         For the randomized PCA of large embeddings.
 
     Returns
     -------
     weight : ndarray of shape (n_dimensions, n_subclasses)
-        What an embedding, once centred, is multiplied with.
+        Multiplies centered embeddings.
     center : ndarray of shape (n_dimensions,)
         Mean embedding.
     """
@@ -264,6 +264,7 @@ def class_projections(rows, rotation, said, rng):
     pca = PCA(n_directions, random_state=rng).fit(rows)
     variance = pca.singular_values_**2 / n_samples
     kept = np.sqrt(variance) > smallest
+    # A rotated direction is sum_j turn_ij v_j, with variance sum_j turn_ij^2 var_j.
     turn = rotation[:, :n_directions][:, kept]
     spread = np.sqrt(turn**2 @ variance[kept])
     used = spread > 0

@@ -10,15 +10,15 @@ __all__ = ["LessonLoss"]
 
 
 class LessonLoss(nn.Module):
-    """Compute the loss of a :class:`Lesson`, in a numerically safe form.
+    """Compute the loss of a lesson in a numerically safe form.
 
-    All that a row needs travels in one row of numbers, next to its targets, so
-    that batches, devices and shuffling need to know nothing of objectives.
+    The parts of a row are packed into one row of numbers next to its targets, so that
+    batching, moving to devices and shuffling do not depend on objectives.
 
     Parameters
     ----------
     lesson : Lesson
-        Says which parts there are.
+        Determines which parts there are.
 
     Notes
     -----
@@ -36,7 +36,7 @@ class LessonLoss(nn.Module):
 
     @staticmethod
     def pack(lesson):
-        """Put what each row needs side by side.
+        """Pack the parts of each row into one row of numbers.
 
         Parameters
         ----------
@@ -52,7 +52,7 @@ class LessonLoss(nn.Module):
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def unpack(self, packed):
-        """Take the columns of `pack` apart.
+        """Split packed columns into the parts of a lesson.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class LessonLoss(nn.Module):
         Returns
         -------
         parts : dict of str to torch.Tensor
-            By the names of the lesson's fields.
+            The parts by the names of the lesson's fields.
         """
         n_sub = self.n_classes * self.n_subclasses
         sizes = {"temperature": 1, "alpha": 1, "subclasses": n_sub}
@@ -75,7 +75,7 @@ class LessonLoss(nn.Module):
         Parameters
         ----------
         output : torch.Tensor of shape (n_samples, n_classes * n_subclasses)
-            Logits; the subclasses of a class lie next to each other.
+            Logits; the subclasses of a class are adjacent.
         packed : torch.Tensor of shape (n_samples, n_columns)
             Rows of a packed lesson.
 
@@ -111,7 +111,7 @@ class LessonLoss(nn.Module):
         return torch.where(mixes, torch.where(mixes, mixture, 1.0).log(), own)
 
     def _within(self, log_given_class, parts):
-        """Return the cross-entropy within the classes, 0 where it is unknown."""
+        """Return the cross-entropy within the classes, 0 if it is unknown."""
         within = parts["subclasses"].unflatten(1, (self.n_classes, -1))
         # 0 * NaN is NaN: unknown rows become zeros before they are multiplied.
         within = torch.nan_to_num(within, nan=0.0)

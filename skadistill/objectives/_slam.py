@@ -1,4 +1,4 @@
-"""Mix the student's answer with the mistakes its teacher is known to make."""
+"""SLaM: compare the teacher with a mixture of the student and its likely mistakes."""
 
 from numbers import Integral, Real
 
@@ -24,65 +24,64 @@ MIN_SLOPE = 0.01
 class SLaM(Objective):
     r"""Match a noisy teacher through a model of its mistakes: student-label mixing.
 
-    The model: the teacher's likeliest class is right with probability
-    :math:`\alpha(x)`; else the truth is one of its second to :math:`k`-th, each as
-    likely. A student that knew the truth would then see the *teacher's* class with
-    the probabilities
+    The model: the teacher's most likely class is right with probability
+    :math:`\alpha(x)`; else the truth is one of its second to :math:`k`-th classes, each
+    equally likely. If :math:`f` is the truth, the *teacher's* class has the
+    probabilities
 
     .. math:: \mathrm{mix}(f)_c = \alpha f_c
               + \frac{1 - \alpha}{k - 1} (1 - f_c) \, [c \in \mathrm{top}(y_T; k)],
 
-    and it is the mixture, not :math:`f`, that is compared with the teacher's
-    answer, by cross-entropy [1]_. The student is used unmixed. Given labels are
-    matched as they are.
+    and the mixture, not :math:`f`, is compared with the teacher's answer, by
+    cross-entropy [1]_. Predictions use :math:`f`. Given labels are matched unmixed.
 
-    :math:`\alpha` and :math:`k` are read off validation rows: :math:`\alpha` by
-    isotonic regression of the teacher's correctness on its margin, each level
-    shrunk by a Beta prior; :math:`k` as the smallest number of classes that hold
-    the truth on a share `coverage` of the rows. A teacher whose first class does
-    that has :math:`k = 1`, and nothing is mixed.
+    :math:`\alpha` and :math:`k` are estimated from the teacher checks: :math:`\alpha`
+    by isotonic regression of the teacher's correctness on its margin, each level
+    shrunk by a Beta prior; :math:`k` as the smallest number of classes that contain the
+    truth on a share `coverage` of the rows. If the first class alone does, then
+    :math:`k = 1` and nothing is mixed.
 
     Parameters
     ----------
     alpha : {"relative", "absolute"}, float, array-like or callable, default="relative"
-        :math:`\alpha`, in (0, 1]: "absolute" is the estimate itself, as in the paper;
-        "relative" divides it by the probability that the teacher gives its likeliest
-        class at that margin, at most to 1, so that only doubt is mixed in that its
-        soft labels do not state already. Or one number for all rows; one for each
-        training row; or a function that takes the teacher's probabilities and
-        returns one for each row.
+        :math:`\alpha`, in (0, 1]. "absolute" is the estimate itself, as in the paper.
+        "relative" divides it by the probability that the teacher gives its most
+        likely class at that margin, up to 1, so that only doubt is mixed in that its
+        soft labels do not express. Or one value for all rows, one value per training
+        row, or a function that takes the teacher's probabilities and returns one
+        value per row.
     k : {"auto"}, int or callable, default="auto"
-        :math:`k`: "auto" estimates it; one number, where more than the classes
-        means all of them; or a function that takes the teacher's probabilities and
-        returns one for each row.
+        :math:`k`. "auto" estimates it. Or one value for all rows, limited to the number
+        of classes; or a function that takes the teacher's probabilities and
+        returns one value per row.
     normalized : bool, default=True
-        Whether the second term is divided by :math:`k - 1`, as the model asks.
-        False: as the paper ran its experiments (its remark B.1).
+        Whether the second term is divided by :math:`k - 1`, as in the model. False: as
+        in the paper's experiments (its remark B.1).
     lower_bound : {"auto"} or float, default="auto"
         Smaller :math:`\alpha` are raised to it. At :math:`1/k` (:math:`1/2` without
-        normalization) a hard label teaches nothing and below it the contrary of
-        what it says. "auto" lies just above: the slope in the student's probability
-        is at least a hundredth of the plain one.
+        normalization) a hard label teaches nothing, and below it the opposite. "auto"
+        lies just above: the slope in the student's probability is at least a
+        hundredth of the slope without mixing.
     coverage : float, default=0.95
-        Share of the validation rows whose truth is among the first :math:`k`.
-    over : Objective or None, default=None
-        The objective whose lesson is changed. None: the bare targets.
+        Share of the checked rows whose truth is among the first :math:`k` classes.
+    base : Objective or None, default=None
+        The objective whose lesson is changed. None: the plain targets.
 
     Notes
     -----
-    At :math:`k = 2` both forms are the same, with :math:`\alpha = 1` both are the
-    plain cross-entropy. With hard labels the form without normalization does not
+    At :math:`k = 2` both forms are equal; with :math:`\alpha = 1` both are the plain
+    cross-entropy. With hard labels the form without normalization does not
     depend on :math:`k`.
 
-    When not to use it: the model knows one kind of mistake, the truth a little
-    further down the teacher's own list. Where wrong answers are as confident as
-    right ones, :math:`\alpha` is the same everywhere and mixing only makes the loss
-    flatter. Soft labels of a calibrated teacher state its doubts already, and
-    mixing with ``alpha="absolute"`` counts them twice: the student ends up surer
-    than it should be. The default does not: for a teacher that claims no more than
-    it keeps it is 1, plain distillation; for hard labels, which claim certainty,
-    it is "absolute". On seven settings with teachers trained on few rows
-    "absolute" lost 0.3 to 0.5 points to soft targets and "relative" nothing
+    When not to use it: the model describes one kind of mistake, in which the truth is
+    one of the teacher's next classes. If wrong answers are as confident as right
+    ones, :math:`\alpha` is the same everywhere and mixing only makes the loss flatter.
+    Soft labels of a calibrated teacher already express its doubts, and mixing with
+    ``alpha="absolute"`` counts them twice, so that the student becomes overconfident.
+    The default does not: for a calibrated teacher :math:`\alpha` is 1, plain
+    distillation; for hard labels, which express no doubt, it is "absolute". On seven
+    settings with teachers trained on few rows "absolute" lost 0.3 to 0.5 points to
+    soft targets and "relative" nothing
     (``benchmarks/results/noisy_teachers.md``).
 
     References
@@ -139,7 +138,7 @@ class SLaM(Objective):
 
     @property
     def uses_teacher_checks(self):
-        """Whether something is left to estimate."""
+        """Whether `alpha` or `k` is to be estimated."""
         return isinstance(self.alpha, str) or isinstance(self.k, str)
 
     def transform(self, lesson, evidence):
@@ -148,12 +147,12 @@ class SLaM(Objective):
         See :meth:`skadistill.objectives.Objective.transform`.
         """
         if evidence.given.all():
-            # Plain, but with a loss of its own: a student that cannot follow it is
-            # found out by the first training, before the teacher is paid.
+            # No change, but a loss of its own: a student that cannot follow it fails in
+            # the first training, before the teacher is paid.
             return lesson.replace(alpha=np.ones(len(evidence.given)))
         k = self._choose_k(evidence)
-        alpha = np.maximum(self._choose_alpha(evidence), self._floor(k))
-        # The likeliest class alone leaves no room for another truth.
+        alpha = np.maximum(self._choose_alpha(evidence), self._lower_bound(k))
+        # If the truth is always the most likely class, there is nothing to mix.
         certain = (k == 1) & self.normalized
         alpha = np.where(evidence.given | certain, 1.0, alpha)
         if (alpha == 1).all():
@@ -163,11 +162,11 @@ class SLaM(Objective):
         return lesson.replace(alpha=alpha, spread=share[:, None] * top)
 
     def _choose_k(self, evidence):
-        """Return k of each row."""
+        """Return k, one value per row."""
         k = self.k
         if isinstance(k, str):
-            proba = evidence.validation.proba
-            covered = topk_coverage(proba, evidence.validation_truth)
+            proba = evidence.teacher_checks.proba
+            covered = topk_coverage(proba, evidence.checked_truth)
             k = 1 + np.argmax(covered >= self.coverage)
         elif callable(k):
             k = k(evidence.targets)
@@ -175,16 +174,16 @@ class SLaM(Objective):
         if not (k >= 1).all():
             raise ObjectiveError(
                 f"k must be at least 1, got {k.min()}; let the function return how "
-                "many classes may hold the truth."
+                "many classes may be the true one."
             )
         return np.minimum(k, evidence.n_classes)
 
     def _choose_alpha(self, evidence):
-        """Return alpha of each row, not yet raised."""
+        """Return alpha, one value per row, before it is raised."""
         alpha = self.alpha
         if isinstance(alpha, str):
-            proba, asked = evidence.validation.proba, margin(evidence.targets)
-            curve = correctness_curve(margin(proba), evidence.validation_right)
+            proba, asked = evidence.teacher_checks.proba, margin(evidence.targets)
+            curve = correctness_curve(margin(proba), evidence.checked_right)
             alpha = curve(asked)
             if self.alpha == "relative":
                 claimed = claim_curve(margin(proba), proba.max(axis=1))(asked)
@@ -199,8 +198,8 @@ class SLaM(Objective):
             )
         return alpha
 
-    def _floor(self, k):
-        """Return the smallest alpha allowed on each row."""
+    def _lower_bound(self, k):
+        """Return the smallest allowed alpha, one value per row."""
         if self.lower_bound != "auto":
             return self.lower_bound
         useless = 1 / k if self.normalized else 1 / 2
@@ -208,11 +207,11 @@ class SLaM(Objective):
 
 
 def _per_row(name, values, n_samples):
-    """Spread one number over the rows; refuse arrays of another length."""
+    """Return one value per row; raise for arrays of another length."""
     values = np.asarray(values)
     if values.shape not in ((), (n_samples,)):
         raise ObjectiveError(
-            f"{name} has shape {values.shape} where there are {n_samples} training "
-            "rows; pass one number, or one for each row."
+            f"{name} has shape {values.shape} for {n_samples} training rows; pass one "
+            "value, or one value per row."
         )
     return np.broadcast_to(values, (n_samples,))

@@ -1,4 +1,4 @@
-"""SoftTargets: plain distillation, with temperature and hard labels mixed in."""
+"""SoftTargets: plain distillation, with a temperature and mixed-in labels."""
 
 from numbers import Real
 
@@ -11,7 +11,7 @@ __all__ = ["SoftTargets"]
 
 
 class SoftTargets(Objective):
-    r"""Match the teacher's probabilities, by cross-entropy.
+    r"""Match the teacher's probabilities by cross-entropy.
 
     On a row that the teacher labeled, with :math:`y_T^{(\tau)} \propto
     y_T^{1/\tau}` and :math:`f^{(\tau)}` the student's softmax of logits over
@@ -19,30 +19,30 @@ class SoftTargets(Objective):
 
     .. math:: -\tau^2 \sum_c y_{T,c}^{(\tau)} \log f_c^{(\tau)}
 
-    (the factor keeps the gradients' size [1]_); on a row with a given label it is
-    the cross-entropy with that label. Where the teacher's answer about such a row
-    is known as well (a validation row), the target is :math:`h` times the given
-    label plus :math:`1 - h` times the answer.
+    (the factor keeps the size of the gradients [1]_). On a row with a given label it
+    is the cross-entropy with that label. If the teacher was checked on such a row,
+    the target is :math:`h` times the given label plus :math:`1 - h` times the
+    teacher's answer.
 
     Parameters
     ----------
     temperature : float, default=1.0
-        :math:`\tau`. Above 1, what the teacher says about unlikely classes counts
-        more. The student must be a net unless this is 1.
+        :math:`\tau`. Above 1, the probabilities of unlikely classes count more. The
+        student must be a neural network unless this is 1.
     hard_weight : float, default=1.0
-        :math:`h`, in [0, 1]: how much the given label counts on rows where the
-        teacher answered too. The default trusts given labels alone.
-    over : Objective or None, default=None
-        The objective whose lesson is changed. None: the bare targets.
+        :math:`h`, in [0, 1]: weight of the given label on rows on which the teacher
+        was checked. The default uses given labels only.
+    base : Objective or None, default=None
+        The objective whose lesson is changed. None: the plain targets.
 
     Notes
     -----
     The cross-entropy is the Kullback-Leibler divergence plus the entropy of the
-    target, which no student changes: minimizing one is minimizing the other, and
-    there is no option.
+    target, which does not depend on the student: minimizing one is minimizing the
+    other.
 
-    When not to use it: where the teacher is often wrong and its margins tell when,
-    :class:`SLaM` or :class:`Debiased` use that.
+    When not to use it: if the teacher is often wrong and its margins are smaller when
+    it is; :class:`SLaM` and :class:`Debiased` use that.
 
     References
     ----------
@@ -79,10 +79,10 @@ class SoftTargets(Objective):
             targets[~evidence.given] = soften(
                 targets[~evidence.given], self.temperature
             )
-        if self.hard_weight < 1 and evidence.validation is not None:
-            rows = evidence.validation.rows
+        if self.hard_weight < 1 and evidence.teacher_checks is not None:
+            rows = evidence.teacher_checks.rows
             targets[rows] *= self.hard_weight
-            targets[rows] += (1 - self.hard_weight) * evidence.validation.proba
+            targets[rows] += (1 - self.hard_weight) * evidence.teacher_checks.proba
         if self.temperature == 1:
             return lesson.replace(targets=targets)
         temperature = np.where(evidence.given, 1.0, self.temperature)

@@ -1,13 +1,13 @@
-"""Displays: what a fitted object knows, as numbers and as a drawing."""
+"""Displays of fitted objects: their numbers, as tables and plots."""
 
-from skadistill.plotting._cost_frontier import CostFrontierDisplay
 from skadistill.plotting._learning_curve import LearningCurveDisplay
+from skadistill.plotting._pareto_front import ParetoFrontDisplay
 from skadistill.plotting._query_rounds import QueryRoundsDisplay
 from skadistill.plotting._reliability import TeacherReliabilityDisplay
 
 __all__ = [
-    "CostFrontierDisplay",
     "LearningCurveDisplay",
+    "ParetoFrontDisplay",
     "QueryRoundsDisplay",
     "TeacherReliabilityDisplay",
 ]

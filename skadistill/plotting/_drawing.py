@@ -8,25 +8,25 @@ __all__ = ["Display", "make_frame"]
 
 
 class Display(ABC):
-    """Draw numbers that can also be read; a subclass says how, in `_draw`."""
+    """Base class of displays; a subclass draws in `_draw`."""
 
     def plot(self, ax=None):
-        """Draw what the class describes.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw. None: a new figure.
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : object
-            This display, with the artists.
+            This display, with the artists as attributes.
 
         Raises
         ------
         ImportError
-            If matplotlib is missing.
+            If matplotlib is not installed.
         """
         ax = make_axes(ax)
         self.ax_, self.figure_ = ax, ax.figure

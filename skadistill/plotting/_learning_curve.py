@@ -11,38 +11,38 @@ _COUNTS = {"paid": "labels paid", "asked": "rows asked"}
 
 
 class LearningCurveDisplay(Display):
-    """Show what each label bought: the student's score, round by round.
+    """Plot the student's score against the number of labels, round by round.
 
-    Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
-    holds the same numbers as a table. Nothing is fitted here.
+    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
+    :attr:`frame` holds the same numbers as a table. Nothing is fitted.
 
     Parameters
     ----------
     n_labels : dict of str to list of array-like of shape (n_rounds + 1,)
-        For each curve the labels paid after each round of each of its runs.
+        For each curve, the number of labels after each round of each of its runs.
     scores : dict of str to list of array-like of shape (n_rounds + 1,)
-        The scores that go with them.
+        The scores after the same rounds.
     references : dict of str to float or None, default=None
         Scores to draw as horizontal lines, for example the teacher's.
     count_name : str, default="labels paid"
-        What labels are called on the axis.
+        Name of the number of labels on its axis.
     score_name : str, default="student's accuracy"
-        What scores are called on the axis.
+        Name of the score on its axis.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it was drawn.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure around it.
+        The figure that contains the axes.
     lines_, bands_, reference_lines_ : dict of str to matplotlib artists
-        The mean of each curve, one standard error on both sides of it (curves of
-        several runs only), and the references.
+        The mean of each curve, a band of one standard error on both sides (only for
+        several runs), and the references.
 
     See Also
     --------
-    sklearn.model_selection.LearningCurveDisplay : Scores against rows, all of them
-        labeled, by fitting again and again.
+    sklearn.model_selection.LearningCurveDisplay : Scores against the number of
+        labeled training rows, from repeated fits.
 
     Examples
     --------
@@ -71,14 +71,13 @@ class LearningCurveDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, count="paid", references=None):
-        """Read the history of fitted distillers.
+        """Create a display from the history of fitted distillers.
 
         Parameters
         ----------
         estimator : ActiveDistiller or dict
-            Fitted with ``X_val`` and ``y_val``. A dict makes a curve of each entry:
-            its name, and one distiller or a list of them, fitted with different
-            seeds.
+            Fitted with ``X_val`` and ``y_val``. A dict has one entry per curve: its
+            name, and one distiller or a list of them, fitted with different seeds.
         count : {"paid", "asked"}, default="paid"
             "paid": rows of the pool paid for, and the labeled rows paid for to
             estimate the teacher's error, which are there from round 1 on. "asked":
@@ -98,8 +97,8 @@ class LearningCurveDisplay(Display):
         """
         if count not in _COUNTS:
             raise ValueError(
-                f"count must be one of {sorted(_COUNTS)}, got {count!r}; choose which "
-                "labels are counted."
+                f"count must be one of {sorted(_COUNTS)}, got {count!r}; pass one of "
+                "these."
             )
         if not isinstance(estimator, dict):
             estimator = {"student": estimator}
@@ -118,12 +117,12 @@ class LearningCurveDisplay(Display):
         )
 
     def mean(self, name):
-        """Average the runs of one curve over the rounds that all of them reached.
+        """Return the mean of one curve over the rounds that all of its runs reached.
 
         Parameters
         ----------
         name : str
-            The curve.
+            Name of the curve.
 
         Returns
         -------
@@ -144,7 +143,7 @@ class LearningCurveDisplay(Display):
 
     @property
     def frame(self):
-        """Return all points as a pandas DataFrame, one row each.
+        """Return all points as a pandas DataFrame, one row per point.
 
         The columns are the ``curve``, the ``run`` and the ``round``, the labels
         (``n_labels``) and the ``score``.
@@ -191,7 +190,7 @@ def _runs(runs):
 
 
 def _count_labels(distiller, count):
-    """Count the labels a distiller had after each round."""
+    """Return the number of labels after each round."""
     check_is_fitted(distiller, "history_")
     column = "n_asked" if count == "asked" else "n_paid"
     labels = np.cumsum([record[column] for record in distiller.history_])
@@ -206,6 +205,6 @@ def _scores(distiller):
     if None in scores:
         raise ValueError(
             f"the history of this {type(distiller).__name__} has no student_score; "
-            "fit it with X_val and y_val, rows that are kept out of everything else."
+            "fit it with X_val and y_val, rows that are used for nothing else."
         )
     return scores

@@ -10,28 +10,28 @@ __all__ = ["QueryRoundsDisplay"]
 
 
 class QueryRoundsDisplay(Display):
-    """Show who was asked when: the rows in a plane, colored by round.
+    """Plot the rows in two dimensions, colored by the round they were asked in.
 
-    Make one with :meth:`from_estimator`; :meth:`plot` draws it, and :attr:`frame`
-    holds the same numbers as a table.
+    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
+    :attr:`frame` holds the same numbers as a table.
 
     Parameters
     ----------
     points : array-like of shape (n_samples, 2)
-        Where the rows lie in the drawing.
+        Coordinates of the rows in the plot.
     rounds : array-like of int of shape (n_samples,)
-        0: label given, r: asked in round r, -1: never asked.
+        0: label given; r: asked in round r; -1: never asked.
     axis_names : sequence of two str, default=("x1", "x2")
-        What the axes are called.
+        Names of the axes.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it was drawn.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure around it.
+        The figure that contains the axes.
     scatters_ : dict of int to matplotlib PathCollection
-        The rows of each round, -1 and 0 among them.
+        The rows of each round, including -1 and 0.
 
     Examples
     --------
@@ -48,19 +48,19 @@ class QueryRoundsDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, X, *, X_unlabeled=None, projection=None):
-        """Read a fitted distiller.
+        """Create a display from a fitted distiller.
 
         Parameters
         ----------
         estimator : ActiveDistiller
-            Fitted; it knows the rounds but keeps no rows.
+            A fitted distiller; it stores the rounds but not the rows.
         X : array-like of shape (n_x, n_features)
             The rows it was fitted with.
         X_unlabeled : array-like of shape (n_u, n_features) or None, default=None
-            Those it was fitted with.
+            The unlabeled rows it was fitted with.
         projection : transformer or None, default=None
-            Its ``fit_transform`` makes two columns of the rows. None: two columns
-            are drawn as they are, more by their two first principal components.
+            Its ``fit_transform`` maps the rows to two columns. None: two columns are
+            drawn unchanged, more by their first two principal components.
 
         Returns
         -------
@@ -70,7 +70,7 @@ class QueryRoundsDisplay(Display):
         Raises
         ------
         ValueError
-            If the rows are not those of the fit, or do not come out in a plane.
+            If the rows are not those of the fit, or are not mapped to two columns.
         """
         check_is_fitted(estimator, "labeled_round_")
         rows = np.asarray(X)
@@ -79,15 +79,15 @@ class QueryRoundsDisplay(Display):
         rounds = estimator.labeled_round_
         if len(rows) != len(rounds):
             raise ValueError(
-                f"got {len(rows)} rows where this {type(estimator).__name__} was "
-                f"fitted with {len(rounds)}; pass the X and X_unlabeled of its fit."
+                f"got {len(rows)} rows, but this {type(estimator).__name__} was fitted "
+                f"with {len(rounds)}; pass the X and X_unlabeled of its fit."
             )
         points, axis_names = _project(rows, projection)
         return cls(points, rounds, axis_names=axis_names)
 
     @property
     def frame(self):
-        """Return the rows as a pandas DataFrame, one row each.
+        """Return the rows as a pandas DataFrame.
 
         The columns are the two axes and the ``round``.
         """
@@ -97,11 +97,11 @@ class QueryRoundsDisplay(Display):
         )
 
     def _draw(self, ax):
-        """Draw never asked rows in gray, given ones as crosses, asked ones by round."""
+        """Draw rows never asked in gray, given ones as crosses, asked ones by round."""
         self.scatters_ = {}
         found = np.unique(self.rounds).tolist()
         n_rounds = max(found, default=0)
-        # Given rows last: they are few, and must not be hidden.
+        # Given rows last: they are few, and others must not cover them.
         for round_ in sorted(found, key=lambda r: (r == 0, r)):
             rows = self.rounds == round_
             self.scatters_[round_] = ax.scatter(
@@ -112,21 +112,21 @@ class QueryRoundsDisplay(Display):
 
 
 def _project(rows, projection):
-    """Bring rows into a plane, and name its axes."""
+    """Map rows to two columns, and return the names of the axes."""
     names = ("x1", "x2")
     if projection is None and rows.ndim == 2 and rows.shape[1] > 2:
         projection, names = PCA(2), ("component 1", "component 2")
     points = rows if projection is None else projection.fit_transform(rows)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(
-            f"the rows came out with shape {points.shape} where two columns are drawn; "
-            "pass as projection a transformer that makes two, such as PCA(2)."
+            f"the rows have shape {points.shape} and two columns can be drawn; pass a "
+            "projection with two outputs, such as PCA(2)."
         )
     return points, names
 
 
 def _style(round_, n_rounds):
-    """Return how the rows of a round are drawn."""
+    """Return the style of the rows of a round."""
     if round_ == -1:
         return {"s": 6, "color": "0.8", "label": "never asked"}
     if round_ == 0:

@@ -1,4 +1,4 @@
-"""TeacherReliabilityDisplay: how often a teacher is right, by how sure it is."""
+"""TeacherReliabilityDisplay: how often a teacher is right, by its margin."""
 
 import numpy as np
 
@@ -10,32 +10,31 @@ __all__ = ["TeacherReliabilityDisplay"]
 
 
 class TeacherReliabilityDisplay(Display):
-    """Show how far a teacher's confidence can be trusted, by its margin.
+    """Plot how often a teacher is right against its margin.
 
-    Make one with :meth:`from_predictions`, or with :meth:`from_estimator`, which
-    asks the teacher. :meth:`plot` draws it, and :attr:`frame` holds the same
-    numbers as a table. Where accuracy rises with the margin, objectives that doubt
-    unsure answers have something to go by; where confidence lies above accuracy,
-    soft labels claim too much.
+    Use :meth:`from_predictions` to create a display, or :meth:`from_estimator`, which
+    asks the teacher. :meth:`plot` draws it, and :attr:`frame` holds the same numbers
+    as a table. If accuracy rises with the margin, objectives that doubt unsure answers
+    can help; if confidence is above accuracy, soft labels are overconfident.
 
     Parameters
     ----------
     reliability : TeacherReliability
         The numbers, from :func:`skadistill.objectives.teacher_reliability`.
     name : str, default="teacher"
-        What the teacher is called in the title.
+        Name of the teacher in the title.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it was drawn.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure around it.
+        The figure that contains the axes.
     accuracy_ : matplotlib ErrorbarContainer
-        Share of right answers in each bin with its 95 % interval, at the middle of
-        the bin.
+        Share of right answers in each bin with its 95 % interval, drawn at the middle
+        of the bin.
     confidence_ : matplotlib Line2D
-        What the teacher claims there.
+        Mean probability of the teacher's most likely class.
     curve_ : matplotlib Line2D
         The isotonic regression that objectives use.
 
@@ -57,12 +56,12 @@ class TeacherReliabilityDisplay(Display):
 
     @classmethod
     def from_predictions(cls, proba, y, *, classes=None, n_bins="auto", name="teacher"):
-        """Read a teacher's answers about rows of known label.
+        """Create a display from a teacher's answers about rows with known labels.
 
         Parameters
         ----------
         proba : array-like of shape (n_samples, n_classes)
-            Its answers about rows that it was not trained on.
+            Its answers about rows that it was not fitted on.
         y : array-like of shape (n_samples,)
             Their true labels.
         classes : array-like of shape (n_classes,) or None, default=None
@@ -80,7 +79,7 @@ class TeacherReliabilityDisplay(Display):
         Raises
         ------
         ObjectiveError
-            If answers and labels do not belong together.
+            If answers and labels do not belong to the same rows and classes.
         """
         found = teacher_reliability(proba, y, classes=classes, n_bins=n_bins)
         return cls(found, name=name)
@@ -97,22 +96,22 @@ class TeacherReliabilityDisplay(Display):
         n_bins="auto",
         name="teacher",
     ):
-        """Ask a teacher about rows of known label, and read its answers.
+        """Create a display by asking a teacher about rows with known labels.
 
-        Every row whose answer the ledger does not hold is paid for.
+        Rows whose answers the ledger does not have are paid for.
 
         Parameters
         ----------
         teacher : estimator, callable or BaseTeacher
-            Fitted, on other rows than these.
+            A teacher that was fitted on other rows than these.
         X : container of n_samples rows
-            The rows, in the container the teacher wants.
+            The rows, in a container that the teacher accepts.
         y : array-like of shape (n_samples,)
             Their true labels.
         classes : array-like of shape (n_classes,) or None, default=None
             The teacher's classes. None: the sorted labels found in `y`.
         ledger : object or None, default=None
-            Looked up before, and given what is paid for.
+            Provides known answers, and records paid ones.
         n_bins : {"auto"} or int, default="auto"
             As in :func:`~skadistill.objectives.teacher_reliability`.
         name : str, default="teacher"
@@ -126,7 +125,7 @@ class TeacherReliabilityDisplay(Display):
         Raises
         ------
         TeacherError
-            If the teacher fails or answers wrongly.
+            If the teacher fails or its answers are invalid.
         """
         classes = np.unique(y) if classes is None else classes
         bought = buy_labels(teacher, X, classes=classes, ledger=ledger)
@@ -136,20 +135,20 @@ class TeacherReliabilityDisplay(Display):
 
     @property
     def margins(self):
-        """Return the middle of each bin, of shape (n_bins,)."""
+        """Return the middle margin of each bin, of shape (n_bins,)."""
         return (self.reliability.margin_low + self.reliability.margin_high) / 2
 
     @property
     def frame(self):
-        """Return the bins as a pandas DataFrame, one row each.
+        """Return the bins as a pandas DataFrame, one row per bin.
 
-        The columns are the ``margin`` drawn at, and those of
-        :meth:`~skadistill.objectives.TeacherReliability.to_frame`.
+        The columns are the ``margin`` in the middle of the bin and the values per bin
+        of :func:`~skadistill.objectives.teacher_reliability`.
         """
         return make_frame({"margin": self.margins}).join(self.reliability.to_frame())
 
     def _draw(self, ax):
-        """Draw accuracy with its intervals, the claim, and the fitted curve."""
+        """Draw accuracy with its intervals, confidence, and the fitted curve."""
         found, margins = self.reliability, self.margins
         self.accuracy_ = ax.errorbar(
             margins,

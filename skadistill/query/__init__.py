@@ -1,68 +1,39 @@
-"""Whom to ask next: the robust sampler and its rivals."""
+"""Query strategies: which unlabeled rows to ask the teacher about next."""
 
+from skadistill._optional import require
 from skadistill.query._as_strategy import as_strategy
-from skadistill.query._base import (
-    QueryPool,
-    QueryStrategy,
+from skadistill.query._base import QueryPool, QueryStrategy
+from skadistill.query._random import RandomSampler
+from skadistill.query._robust import RobustSampler
+from skadistill.query._uncertainty import (
     ScoreStrategy,
-    check_query,
+    UncertaintySampler,
     top_rows,
 )
-from skadistill.query._blocks import RowBlocks
-from skadistill.query._capped import capped_distribution
-from skadistill.query._draw import fixed_size_sample
-from skadistill.query._game import (
-    GameSolution,
-    robust_distribution,
-    worst_case_value,
-)
-from skadistill.query._inclusion import regret_distribution
-from skadistill.query._level import water_level
-from skadistill.query._samplers import (
-    EntropySampler,
-    LeastConfidentSampler,
-    MarginSampler,
-    RandomSampler,
-    RobustSampler,
-    entropy_gain,
-    least_confident_gain,
-    margin_gain,
-)
-from skadistill.query._skactiveml import SkactivemlStrategy
 
 __all__ = [
-    "EntropySampler",
-    "GameSolution",
-    "LeastConfidentSampler",
-    "MarginSampler",
     "QueryPool",
     "QueryStrategy",
     "RandomSampler",
     "RobustQueryStrategy",
     "RobustSampler",
-    "RowBlocks",
     "ScoreStrategy",
     "SkactivemlStrategy",
+    "UncertaintySampler",
     "as_strategy",
-    "capped_distribution",
-    "check_query",
-    "entropy_gain",
-    "fixed_size_sample",
-    "least_confident_gain",
-    "margin_gain",
-    "regret_distribution",
-    "robust_distribution",
     "top_rows",
-    "water_level",
-    "worst_case_value",
 ]
 
 
 def __getattr__(name):
-    # A subclass of scikit-activeml's base, made when asked for: importing this
-    # room never imports the extra.
+    # Both need scikit-activeml, an optional package, which is imported on demand.
+    if name not in ("RobustQueryStrategy", "SkactivemlStrategy"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("skactiveml", "activeml")
     if name == "RobustQueryStrategy":
-        from skadistill.query import _skactiveml
+        from skadistill.query._skactiveml_robust import RobustQueryStrategy
 
-        return _skactiveml.RobustQueryStrategy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return RobustQueryStrategy
+    from skadistill.query._skactiveml import SkactivemlStrategy
+
+    return SkactivemlStrategy

@@ -1,28 +1,26 @@
-"""Make a query strategy of a name, a function or somebody else's object."""
+"""Resolve what a user passes as `query_strategy` to a query strategy."""
 
-from skadistill.query._base import ScoreStrategy
-from skadistill.query._samplers import (
-    EntropySampler,
-    LeastConfidentSampler,
-    MarginSampler,
-    RandomSampler,
-    RobustSampler,
-)
-from skadistill.query._skactiveml import SkactivemlStrategy, is_skactiveml_strategy
+from collections.abc import Callable
+from functools import partial
+
+from skadistill.exceptions import QueryStrategyError
+from skadistill.query._random import RandomSampler
+from skadistill.query._robust import RobustSampler
+from skadistill.query._uncertainty import ScoreStrategy, UncertaintySampler
 
 __all__ = ["as_strategy"]
 
-_BY_NAME = {
+_BY_NAME: dict[str, Callable] = {
     "robust": RobustSampler,
-    "margin": MarginSampler,
-    "entropy": EntropySampler,
-    "least_confident": LeastConfidentSampler,
+    "margin": partial(UncertaintySampler, "margin"),
+    "entropy": partial(UncertaintySampler, "entropy"),
+    "least_confident": partial(UncertaintySampler, "least_confident"),
     "random": RandomSampler,
 }
 
 
 def as_strategy(strategy):
-    """Turn a name, a function or an object into a query strategy.
+    """Resolve a name, a function or an object to a query strategy.
 
     Parameters
     ----------
@@ -38,31 +36,37 @@ def as_strategy(strategy):
 
     Raises
     ------
-    ValueError
-        If the name is unknown.
-    TypeError
-        If the object is neither.
+    QueryStrategyError
+        If the name is unknown, or the object is none of these.
 
     Examples
     --------
     >>> from skadistill.query import as_strategy
-    >>> as_strategy("margin")
-    MarginSampler()
+    >>> as_strategy("entropy")
+    UncertaintySampler(measure='entropy')
     """
-    if isinstance(strategy, str):
-        if strategy not in _BY_NAME:
-            raise ValueError(
-                f"query_strategy must be one of {sorted(_BY_NAME)}, a function or a "
-                f"strategy object, got {strategy!r}; choose a name from the list."
-            )
+    if isinstance(strategy, str) and strategy in _BY_NAME:
         return _BY_NAME[strategy]()
-    if is_skactiveml_strategy(strategy):
+    if _is_skactiveml_strategy(strategy):
+        # Only here, so that skadistill.query does not import scikit-activeml.
+        from skadistill.query._skactiveml import SkactivemlStrategy
+
         return SkactivemlStrategy(strategy)
-    if hasattr(strategy, "query") and not isinstance(strategy, type):
-        return strategy
-    if callable(strategy) and not isinstance(strategy, type):
-        return ScoreStrategy(strategy)
-    raise TypeError(
-        f"query_strategy must be a name, a function f(proba) -> scores or an object "
-        f"with a query method, got {strategy!r}; see QueryStrategy for the contract."
+    if not isinstance(strategy, str | type):
+        if hasattr(strategy, "query"):
+            return strategy
+        if callable(strategy):
+            return ScoreStrategy(strategy)
+    raise QueryStrategyError(
+        f"query_strategy must be one of {sorted(_BY_NAME)}, a function f(proba) -> "
+        f"scores or an object with a query method, got {strategy!r}; choose a name or "
+        "see skadistill.query.QueryStrategy for the contract."
+    )
+
+
+def _is_skactiveml_strategy(strategy):
+    """Tell if an object is a pool strategy of scikit-activeml, without importing it."""
+    return any(
+        base.__module__ == "skactiveml.base" and base.__name__ == "PoolQueryStrategy"
+        for base in type(strategy).__mro__
     )

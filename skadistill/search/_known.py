@@ -1,20 +1,20 @@
-"""Results of an earlier search, so that nothing in them is trained again."""
+"""Results of an earlier search, which need not be trained again."""
 
 import numpy as np
 from scipy.stats import rankdata
 
-from skadistill.search._layernas import same_value
+from skadistill.search._space import same_value
 
 __all__ = ["KnownResults"]
 
 
 class KnownResults:
-    """Look candidates up in the ``cv_results_`` of an earlier search.
+    """Look up candidates in the ``cv_results_`` of an earlier search.
 
     Parameters
     ----------
     previous : dict or None
-        The earlier results; None: nothing is known.
+        The earlier results. None: there are none.
     """
 
     def __init__(self, previous):
@@ -31,7 +31,7 @@ class KnownResults:
         return None
 
     def complete(self, settings, train, column_of):
-        """Score candidates: known ones from their rows, the others by training.
+        """Score candidates: known ones by looking them up, the others by training.
 
         Parameters
         ----------
@@ -45,7 +45,7 @@ class KnownResults:
         Returns
         -------
         scores : ndarray of shape (n_candidates,)
-            One score each, in order.
+            One score per candidate, in order.
         """
         rows = [self.row(params) for params in settings]
         scores = np.empty(len(settings))
@@ -59,7 +59,7 @@ class KnownResults:
         return scores
 
     def merge_into(self, results, settings):
-        """Put the rows of known candidates between those just trained.
+        """Insert the rows of known candidates among those just trained.
 
         Parameters
         ----------

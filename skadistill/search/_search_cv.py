@@ -1,26 +1,19 @@
-"""LayerNASSearchCV: cross-validate candidates layer by layer under a cost limit."""
+"""LayerNASSearchCV: cross-validate candidates layer by layer under a size limit."""
 
 import logging
-from collections.abc import Mapping
 from contextlib import contextmanager
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
-from sklearn.model_selection._search import BaseSearchCV
 
-from skadistill._compat import Interval, StrOptions
+from skadistill._compat import BaseSearchCV, StrOptions
 from skadistill.ledger import MemoryLedger
-from skadistill.search._cost import COSTS, CostMeter
 from skadistill.search._known import KnownResults
-from skadistill.search._layernas import (
-    COMPLETIONS,
-    Space,
-    estimate_evaluations,
-    layernas,
-)
+from skadistill.search._layernas import CONSTRAINTS, bound_evaluations, layernas
+from skadistill.search._size import SIZES, SizeMeter
+from skadistill.search._space import Space, candidate_params
 
 __all__ = ["LayerNASSearchCV"]
 
@@ -28,105 +21,107 @@ logger = logging.getLogger(__name__)
 
 
 class LayerNASSearchCV(BaseSearchCV):
-    """Search the best student under a cost limit, layer by layer, by cross-validation.
+    """Search the best student under a size limit, layer by layer, by cross-validation.
 
-    A scikit-learn search like ``GridSearchCV``: ``cv_results_``, ``best_params_``,
-    ``refit``, ``n_jobs``, metadata routing and callbacks are what they are there.
-    But parameters are decided in the order of `layers`, a few candidates are kept
-    for each cost, and the choice costs `max_cost` at most; see :func:`layernas`.
-    All candidates of one layer are trained in parallel.
+    This search is used like ``GridSearchCV``: ``cv_results_``, ``best_params_``,
+    ``refit``, ``n_jobs``, metadata routing and callbacks work in the same way. But
+    parameters are decided in the order of `layers`, a few candidates are kept for
+    each size, and the choice is no larger than `max_size`; see :func:`layernas`. All
+    candidates of one layer are trained in parallel.
 
     Parameters
     ----------
     estimator : estimator
-        What is searched: a :class:`~skadistill.student.StudentNet`, an
-        :class:`~skadistill.ActiveDistiller`, a ``Pipeline``, any estimator. Of
-        distillers without a ledger all candidates, folds and the final fit share a
-        new one, ``ledger_``, so that no row is paid for twice for one and the same
-        teacher.
+        The model to search: a :class:`~skadistill.student.StudentNet`, an
+        :class:`~skadistill.ActiveDistiller`, a ``Pipeline`` or any other estimator.
+        If it contains distillers without a ledger, all candidates, folds and the
+        final fit share a new one, ``ledger_``, so that no row is paid for twice to
+        the same teacher.
     layers : mapping of str to list
         The options of each layer, in the order in which layers are decided. A layer
-        is named by the parameter it sets; where options are dicts, each sets
-        several parameters at once, and the name is free.
-    max_cost : float or None
-        The largest cost allowed for the choice. None: no limit.
-    cost : {"params", "macs", "latency"} or callable, default="params"
-        What a candidate costs, measured before it is trained: the trainable
-        parameters of the student that would be built, its multiply-accumulate
-        operations for one row, the median seconds of predicting one batch of 256
-        rows of `X` (:func:`count_params`, :func:`count_macs`,
-        :func:`measure_latency`), or ``cost(estimator) -> float`` of an unfitted
-        clone with the candidate's parameters.
+        is named after the parameter it sets; an option that is a dict sets several
+        parameters at once, and the name of its layer is free.
+    max_size : float or None
+        The largest size allowed for the choice. None: no limit.
+    size : {"params", "macs", "latency"} or callable, default="params"
+        The size of a candidate, measured before it is trained. "params": trainable
+        parameters of the student that would be built (:func:`count_params`). "macs":
+        multiply-accumulate operations per row (:func:`count_macs`). "latency":
+        median seconds of predicting one batch of 256 rows of `X`
+        (:func:`measure_latency`). A function ``size(estimator) -> float`` gets an
+        unfitted clone with the candidate's parameters.
     n_buckets : int, "auto" or None, default="auto"
-        Number of buckets of cost, see :func:`layernas`. "auto": as many as half of
-        `max_evaluations` allows; without that, 8. None: one for each distinct cost.
+        Number of size buckets, see :func:`layernas`. "auto": as many as half of
+        `max_evaluations` allows; 8 without `max_evaluations`. None: one per distinct
+        size.
     n_replicas : int, default=1
-        Candidates that a bucket keeps. More guard against noisy scores.
+        Candidates that a bucket keeps. More of them guard against noisy scores.
     default : {"fit", "largest", "smallest"} or mapping, default="fit"
-        How layers not yet decided are filled in, see :func:`layernas`.
+        How layers that are not decided yet are filled in, see :func:`layernas`.
     max_evaluations : int or None, default=None
-        Candidates to train at most, each on every fold. What the layers leave is
-        spent on refining the best. None: no refinement.
+        Largest number of candidates to train, each on every fold. Evaluations that
+        the layers leave are spent on refining the best. None: no refinement.
     scoring : str, callable, list, tuple, dict or None, default=None
-        As in ``GridSearchCV``. With several metrics `refit` names the one searched
-        for.
+        As in ``GridSearchCV``. With several metrics, `refit` names the one to
+        maximize.
     n_jobs : int or None, default=None
         Processes; all candidates and folds of a layer run in parallel.
     refit : bool, str or callable, default=True
         As in ``GridSearchCV``. A callable gets ``cv_results_`` with its column
-        ``cost`` and answers for the limit itself.
+        ``size`` and must respect the limit itself.
     cv : int, splitter or None, default=None
-        As in ``GridSearchCV``. A splitter is asked once, so that all layers are
+        As in ``GridSearchCV``. Splits are drawn once, so that all layers are
         compared on the same folds.
     verbose : int, default=0
         As in ``GridSearchCV``.
     pre_dispatch : int or str, default="2*n_jobs"
         As in ``GridSearchCV``.
     error_score : "raise" or float, NaN by default
-        As in ``GridSearchCV``; NaN is the worst score. Where every fit of a layer
-        fails the search ends with an error.
+        As in ``GridSearchCV``; NaN is the worst score. If every fit of a layer
+        fails, the search ends with an error.
     return_train_score : bool, default=False
         As in ``GridSearchCV``.
     previous : dict or None, default=None
         The ``cv_results_`` of an earlier search of the same estimator on the same
-        rows and folds, which nobody can check but you. Its candidates are not
-        trained again; the new ``cv_results_`` hold their rows where this search
-        meets them. Where all are known the choice alone is trained again.
+        rows and folds; that they are the same is not checked. Its candidates are not
+        trained again, and the new ``cv_results_`` contain the rows of those that this
+        search meets. If all are known, only the choice is trained again.
     random_state : int, RandomState or None, default=None
-        Draws the rows on which the latency is measured. The search itself draws
-        nothing.
+        Draws the rows on which the latency is measured. The search itself is not
+        random.
 
     Attributes
     ----------
     cv_results_ : dict of arrays
-        As in ``GridSearchCV``, with ``cost`` and ``step``: the position of the layer
+        As in ``GridSearchCV``, with ``size`` and ``step``: the position of the layer
         that asked for the candidate, or more for refinements. Ranks are over all
-        candidates, also those over the limit.
+        candidates, including those over the limit.
     best_index_, best_params_, best_score_, best_estimator_
-        As in ``GridSearchCV``, among candidates within `max_cost`. Equal scores:
-        the cheaper, then the first one.
-    best_cost_ : float
-        Its cost.
+        As in ``GridSearchCV``, among candidates within `max_size`. Of equal scores
+        the smaller candidate wins, then the first one.
+    best_size_ : float
+        Size of the best candidate.
     n_buckets_ : int or None
         The number of buckets used.
     ledger_ : MemoryLedger
-        What all distillers of the search paid for; there only if it was made here.
+        Labels that all distillers of the search paid for; only if `estimator`
+        contains distillers without a ledger.
     scorer_, n_splits_, refit_time_, multimetric_, classes_, n_features_in_, \
 feature_names_in_
         As in ``GridSearchCV``.
 
     See Also
     --------
-    layernas : The search itself, and what it assumes.
-    skadistill.plotting.CostFrontierDisplay : Draw score against cost.
+    layernas : The search itself, and its assumptions.
+    skadistill.plotting.ParetoFrontDisplay : Draw score against size.
 
     Notes
     -----
-    A ledger in memory is not shared between processes: with ``n_jobs=2`` each pays
-    for itself and warns. Use threads
+    A ledger in memory is not shared between processes: with ``n_jobs=2`` each
+    process pays for its own labels and warns. Use threads
     (``joblib.parallel_config(backend="threading")``) or a ledger on disk.
-    An unfitted teacher is fitted anew in each fold, so it is another teacher there,
-    and its labels are its own.
+    An unfitted teacher is fitted anew in each fold, so each fold has another teacher
+    with labels of its own.
 
     References
     ----------
@@ -144,8 +139,8 @@ feature_names_in_
     ...     LayeredMLP, standardize=True, max_epochs=20, random_state=0
     ... )
     >>> space = mlp_space(n_layers=2, widths=[4, 8])
-    >>> search = LayerNASSearchCV(net, space, max_cost=80, cv=2).fit(X, y)
-    >>> search.best_cost_ <= 80
+    >>> search = LayerNASSearchCV(net, space, max_size=80, cv=2).fit(X, y)
+    >>> search.best_size_ <= 80
     True
     """
 
@@ -153,17 +148,8 @@ feature_names_in_
 
     _parameter_constraints: dict = {
         **BaseSearchCV._parameter_constraints,
-        "layers": [Mapping],
-        "max_cost": [Interval(Real, 0, None, closed="left"), None],
-        "cost": [StrOptions(set(COSTS)), callable],
-        "n_buckets": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-            None,
-        ],
-        "n_replicas": [Interval(Integral, 1, None, closed="left")],
-        "default": [StrOptions(set(COMPLETIONS)), Mapping],
-        "max_evaluations": [Interval(Integral, 1, None, closed="left"), None],
+        **CONSTRAINTS,
+        "size": [StrOptions(set(SIZES)), callable],
         "previous": [dict, None],
         "random_state": ["random_state"],
     }
@@ -173,8 +159,8 @@ feature_names_in_
         estimator,
         layers,
         *,
-        max_cost,
-        cost="params",
+        max_size,
+        size="params",
         n_buckets="auto",
         n_replicas=1,
         default="fit",
@@ -202,8 +188,8 @@ feature_names_in_
             return_train_score=return_train_score,
         )
         self.layers = layers
-        self.max_cost = max_cost
-        self.cost = cost
+        self.max_size = max_size
+        self.size = size
         self.n_buckets = n_buckets
         self.n_replicas = n_replicas
         self.default = default
@@ -233,14 +219,14 @@ feature_names_in_
         ------
         ValueError
             Before any training, if a layer is empty or sets an unknown parameter,
-            if no candidate can cost `max_cost` or less, or if `max_evaluations` is
-            too small.
+            if no candidate is as small as `max_size`, or if `max_evaluations` is too
+            small.
         """
         self._validate_params()
         self._check_layers()
         with self._shared_ledger():
             # These need X and y, which BaseSearchCV does not hand to `_run_search`.
-            self._meter = CostMeter(self.estimator, self.cost, X, y, self.random_state)
+            self._meter = SizeMeter(self.estimator, self.size, X, y, self.random_state)
             splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
             self._splits = _SameSplits(splitter)
             try:
@@ -249,15 +235,25 @@ feature_names_in_
                 del self._meter, self._splits
 
     def estimate_evaluations(self):
-        """Bound the number of candidates that `fit` will train on each fold.
+        r"""Bound the number of candidates that `fit` will train on each fold.
+
+        Layer :math:`l` extends at most :math:`H R` prefixes by its options, and never
+        more than there are:
+
+        .. math:: \sum_{l=1}^{L} |S_l| \min\Bigl(H R, \prod_{k<l} |S_k|\Bigr)
+            = O(H R \, |S| \, L).
+
+        Prefixes over the limit and repeated candidates make it fewer. No search
+        trains more than the whole space, or more than `max_evaluations`.
 
         Returns
         -------
         n_evaluations : int
-            See :func:`estimate_evaluations`; times the number of folds, plus one for
-            `refit`, it bounds the number of trainings.
+            Times the number of folds, plus one for `refit`, it bounds the number of
+            trainings.
         """
-        return estimate_evaluations(
+        self._validate_params()
+        return bound_evaluations(
             self.layers,
             n_buckets=self.n_buckets,
             n_replicas=self.n_replicas,
@@ -270,7 +266,7 @@ feature_names_in_
         known = KnownResults(self.previous)
         results: dict = {}
 
-        def cost(candidate):
+        def size(candidate):
             return self._meter(candidate_params(candidate))
 
         def train(settings):
@@ -286,32 +282,32 @@ feature_names_in_
 
         result = layernas(
             evaluate,
-            cost,
+            size,
             self.layers,
-            max_cost=self.max_cost,
+            max_size=self.max_size,
             n_buckets=self.n_buckets,
             n_replicas=self.n_replicas,
             default=self.default,
             max_evaluations=self.max_evaluations,
         )
         logger.info(
-            "%d candidates scored; the best has score %g at cost %g",
+            "%d candidates scored; the best has score %g at size %g",
             result.n_evaluations,
             result.best_score,
-            result.best_cost,
+            result.best_size,
         )
         settings = [candidate_params(c) for c in result.candidates]
         if not results:
-            # BaseSearchCV cannot do without a training.
+            # BaseSearchCV needs the results of at least one training.
             train([settings[result.best_index]])
         tasks.close()
         # The last dict returned is the one that becomes `cv_results_`.
         known.merge_into(results, settings)
-        results.update(cost=result.costs, step=result.steps)
+        results.update(size=result.sizes, step=result.steps)
         self.n_buckets_ = result.n_buckets
 
     def _check_layers(self):
-        """Refuse layers and metrics that would fail in the middle of a search."""
+        """Raise for layers and metrics that would fail in the middle of a search."""
         space = Space(self.layers)
         seen: dict = {}
         for layer, options in zip(space.names, space.options, strict=True):
@@ -336,12 +332,12 @@ feature_names_in_
             self.refit, str
         ):
             raise ValueError(
-                "with several metrics the search must know which one to search for, "
+                "with several metrics the search must know which one to maximize, "
                 f"got refit={self.refit!r}; pass the name of a metric as refit."
             )
 
     def _searched_column(self, results):
-        """Name the column of scores that decides."""
+        """Return the name of the column of scores to maximize."""
         column = f"mean_test_{self.refit}"
         if isinstance(self.refit, str) and column in results:
             return column
@@ -350,7 +346,7 @@ feature_names_in_
         names = [n for n in results if n.startswith("mean_test_")]
         raise ValueError(
             f"refit={self.refit!r} names none of the metrics in {names}; pass the name "
-            "of the metric to search for."
+            "of the metric to maximize."
         )
 
     def _select_best_index(self, refit, refit_metric, results):
@@ -360,10 +356,10 @@ feature_names_in_
         else:
             scores = results[f"mean_test_{refit_metric}"]
             loss = np.where(np.isnan(scores), np.inf, -scores)
-            if self.max_cost is not None:
-                loss[results["cost"] > self.max_cost] = np.nan  # sorted to the end
-            index = int(np.lexsort((results["cost"], loss))[0])
-        self.best_cost_ = float(results["cost"][index])
+            if self.max_size is not None:
+                loss[results["size"] > self.max_size] = np.nan  # sorted to the end
+            index = int(np.lexsort((results["size"], loss))[0])
+        self.best_size_ = float(results["size"][index])
         return index
 
     def __getstate__(self):
@@ -375,7 +371,7 @@ feature_names_in_
 
     @contextmanager
     def _shared_ledger(self):
-        """Give distillers without a ledger one in common, for as long as it fits."""
+        """Give distillers without a ledger a common one during `fit`."""
         own = self.estimator
         names = _missing_ledgers(own)
         if not names:
@@ -391,7 +387,7 @@ feature_names_in_
 
 
 class _SameSplits:
-    """Ask a splitter once and give the same folds ever after."""
+    """Call a splitter once and return the same folds afterwards."""
 
     def __init__(self, splitter):
         self.splitter = splitter
@@ -405,7 +401,7 @@ class _SameSplits:
 
 
 class _SearchTasks:
-    """Report each layer as one task of scikit-learn's callbacks, where they exist."""
+    """Report each layer as one task of scikit-learn's callbacks, if it has them."""
 
     def __init__(self, search, context):
         self.search = search
@@ -435,34 +431,8 @@ class _SearchTasks:
             self.context.call_on_fit_task_end(estimator=self.search)
 
 
-def candidate_params(candidate):
-    """Merge the options of a candidate into the parameters they set.
-
-    Parameters
-    ----------
-    candidate : dict
-        Layer name -> option. An option that is a dict holds parameters; any other
-        is the value of the parameter that the layer's name names.
-
-    Returns
-    -------
-    params : dict
-        Parameter name -> value.
-
-    Examples
-    --------
-    >>> from skadistill.search._search_cv import candidate_params
-    >>> candidate_params({"alpha": 1.0, "block": {"width": 8, "kernel": 3}})
-    {'alpha': 1.0, 'width': 8, 'kernel': 3}
-    """
-    params: dict = {}
-    for layer, option in candidate.items():
-        params.update(option if isinstance(option, Mapping) else {layer: option})
-    return params
-
-
 def _missing_ledgers(estimator):
-    """Name the parameters that hold a distiller's ledger and are None."""
+    """List the parameters that hold a distiller's ledger and are None."""
     if not hasattr(estimator, "get_params"):
         return []
     params = estimator.get_params(deep=True)

@@ -1,4 +1,4 @@
-"""Networks whose layers are parameters of their own, and spaces over them."""
+"""Networks with one parameter per layer, and search spaces over them."""
 
 from itertools import product
 from typing import Any
@@ -15,10 +15,10 @@ CNN_WIDTHS = (8, 16, 32, 64)
 
 
 class LayeredMLP(StudentMLP):
-    """Stack linear layers, each of whose widths is a parameter.
+    """Stack linear layers with one width parameter per layer.
 
-    The :class:`~skadistill.student.StudentMLP` for searches: one parameter a layer
-    instead of one tuple for all.
+    This is a :class:`~skadistill.student.StudentMLP` for searches: it has one
+    parameter per layer instead of one tuple for all.
 
     Parameters
     ----------
@@ -29,8 +29,7 @@ class LayeredMLP(StudentMLP):
     dropout : float, default=0.0
         Share of hidden units left out at each training step.
     **widths : int
-        ``width_1``, ``width_2``, ...: units of each hidden layer, in the order of
-        their numbers. 0 skips the layer.
+        ``width_1``, ``width_2``, ...: units of each hidden layer. 0 skips the layer.
 
     Examples
     --------
@@ -51,10 +50,10 @@ class LayeredMLP(StudentMLP):
 
 
 class LayeredCNN(nn.Sequential):
-    """Stack convolutional blocks, each of whose widths and kernels is a parameter.
+    """Stack convolutional blocks with width and kernel parameters per block.
 
-    A block is a convolution, batch normalization, a rectifier and, while there is
-    more than one pixel, pooling by two. The mean over pixels goes into a linear layer.
+    A block is a convolution, batch normalization, a ReLU and, while there is more
+    than one pixel, max pooling by two. The mean over pixels goes into a linear layer.
 
     Parameters
     ----------
@@ -64,8 +63,7 @@ class LayeredCNN(nn.Sequential):
         Number of outputs (logits).
     **settings : int
         ``width_1``, ``width_2``, ...: channels of each block, 0 skips it.
-        ``kernel_1``, ``kernel_2``, ...: odd sizes of their kernels, 3 where not
-        given.
+        ``kernel_1``, ``kernel_2``, ...: odd kernel sizes, 3 if not given.
 
     Examples
     --------
@@ -105,7 +103,7 @@ class LayeredCNN(nn.Sequential):
 
 
 def _numbered_names(settings, noun):
-    """Sort names like "width_10" by their number, refusing others."""
+    """Sort names like "width_10" by their number; raise for other names."""
     for name in settings:
         number = name.removeprefix(f"{noun}_")
         if number == name or not number.isdecimal():
@@ -121,18 +119,18 @@ def _numbered(settings, noun):
 
 
 def mlp_space(n_layers=3, widths=MLP_WIDTHS, *, skip=True, prefix="module__"):
-    """List the options of a :class:`LayeredMLP`: the width of each layer, or none.
+    """Return a search space over the widths of a :class:`LayeredMLP`.
 
     Parameters
     ----------
     n_layers : int, default=3
-        Number of hidden layers at most.
+        Largest number of hidden layers.
     widths : sequence of int, default=(16, 32, 64, 128, 256)
         Numbers of units to try.
     skip : bool, default=True
-        Whether a layer may be left out, so that depth is searched as well.
+        Whether a layer may be left out, so that the depth is searched, too.
     prefix : str, default ``"module__"``
-        Goes before each parameter, for example ``"student__module__"`` within an
+        Prefix of each parameter, for example ``"student__module__"`` within an
         ``ActiveDistiller``.
 
     Returns
@@ -154,20 +152,20 @@ def mlp_space(n_layers=3, widths=MLP_WIDTHS, *, skip=True, prefix="module__"):
 def cnn_space(
     n_blocks=3, widths=CNN_WIDTHS, kernels=(3, 5), *, skip=True, prefix="module__"
 ):
-    """List the options of a :class:`LayeredCNN`: width and kernel of each block.
+    """Return a search space over the widths and kernels of a :class:`LayeredCNN`.
 
     Parameters
     ----------
     n_blocks : int, default=3
-        Number of blocks at most.
+        Largest number of blocks.
     widths : sequence of int, default=(8, 16, 32, 64)
         Numbers of channels to try.
     kernels : sequence of int, default=(3, 5)
-        Odd sizes of kernels to try.
+        Odd kernel sizes to try.
     skip : bool, default=True
-        Whether a block may be left out; the first one never is.
+        Whether a block other than the first may be left out.
     prefix : str, default ``"module__"``
-        Goes before each parameter.
+        Prefix of each parameter.
 
     Returns
     -------

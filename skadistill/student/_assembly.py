@@ -55,6 +55,13 @@ class AssembledNet(NeuralNet):
     classes_: Any
     initialized_ = False
     virtual_params_: dict = {}
+    # skorch finds a net's parts by watching assignments, and takes a module passed
+    # as a parameter for a misplaced part. Parts that are declared need no watching.
+    prefixes_ = [*NeuralNet.prefixes_, "module", "criterion", "optimizer"]
+    cuda_dependent_attributes_ = ["module_", "criterion_", "optimizer_"]
+    _modules = ["module"]
+    _criteria = ["criterion"]
+    _optimizers = ["optimizer"]
     n_subclasses_ = 1
     # What lives during a fit only; a callback may save the net from within one.
     _transient: tuple = ()
@@ -75,23 +82,6 @@ class AssembledNet(NeuralNet):
     def device(self, value):
         self.__dict__["device"] = value
 
-    def __setattr__(self, name, attr):
-        # Constructor parameters may be modules; skorch would tell them from
-        # misplaced components by the absence of `initialized_`.
-        if self.init_context_ is None and not name.endswith("_"):
-            object.__setattr__(self, name, attr)
-        else:
-            super().__setattr__(name, attr)
-
-    def __delattr__(self, name):
-        if name.endswith("_"):
-            super().__delattr__(name)
-        else:
-            object.__delattr__(self, name)
-
-    def _get_param_names(self):
-        return [k for k in vars(self) if not (k.endswith("_") or k.startswith("_"))]
-
     def get_params(self, deep=True):
         """Get the parameters, including those of callbacks.
 
@@ -105,8 +95,11 @@ class AssembledNet(NeuralNet):
         params : dict
             Names and values.
         """
-        params = self._get_params_callbacks(deep=deep)
-        params.update(BaseEstimator.get_params(self, deep=deep))
+        # Past skorch, which reports the callbacks of the last fit; from its list of
+        # names only those without underscore are parameters.
+        params = self._callback_params() if deep else {}
+        found = BaseEstimator.get_params(self, deep=deep)
+        params.update((k, v) for k, v in found.items() if not k.startswith("_"))
         params["device"] = vars(self)["device"]
         return params
 
@@ -126,16 +119,16 @@ class AssembledNet(NeuralNet):
             The net.
         """
         if "callbacks" in params:
-            # Looked at in `fit`, like all parameters.
+            # skorch would create them at once; here all parameters wait for `fit`.
             self.callbacks = params.pop("callbacks")
         return super().set_params(**params)
 
-    def _get_params_callbacks(self, deep=True):
-        # From the callbacks as they would be created, not from those of the last
-        # fit: parameters do not change when a net is fitted.
+    def _callback_params(self):
+        """List parameters of the callbacks as they would be created for a fit."""
         params: dict = {}
-        if not deep or not (self.callbacks is None or isinstance(self.callbacks, list)):
+        if not (self.callbacks is None or isinstance(self.callbacks, list)):
             return params
+        # skorch's own naming, which has no public way in.
         for name, callback in self._uniquely_named_callbacks():
             params[f"callbacks__{name}"] = callback
             if isinstance(callback, type) or not hasattr(callback, "get_params"):
@@ -144,8 +137,14 @@ class AssembledNet(NeuralNet):
                 params[f"callbacks__{name}__{key}"] = value
         return params
 
-    @property
-    def _default_callbacks(self):
+    def get_default_callbacks(self):
+        """Return skorch's callbacks, of which the table of epochs can be silent.
+
+        Returns
+        -------
+        callbacks : list of tuple
+            Names and callbacks.
+        """
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
@@ -153,17 +152,17 @@ class AssembledNet(NeuralNet):
             ("print_log", _QuietPrintLog()),
         ]
 
-    def __repr__(self, N_CHAR_MAX=700):
-        return BaseEstimator.__repr__(self, N_CHAR_MAX=N_CHAR_MAX)
+    # Parameters, as of any estimator; skorch's shows the module's layers.
+    __repr__ = BaseEstimator.__repr__
 
     # -- copies ------------------------------------------------------------
 
     def __getstate__(self):
+        # Asked by skops, which writes plain values; skorch's holds a pickle.
         return plain_state(self)
 
     def __reduce_ex__(self, protocol):
-        # The way of pickle and copy, which carry modules of any kind; skops, which
-        # carries plain values, asks `__getstate__` only.
+        # Asked by pickle and copy, which carry modules of any kind.
         state = super().__getstate__()
         for name in self._transient:
             state.pop(name, None)
@@ -175,6 +174,7 @@ class AssembledNet(NeuralNet):
             restore(self, state)
             return
         state = dict(state)
+        # skorch needs the name of a device to map tensors to; "auto" is put back.
         requested = state["device"]
         if isinstance(requested, str) and requested == "auto":
             state["device"] = _auto_device()
@@ -190,6 +190,7 @@ class AssembledNet(NeuralNet):
         *args, **kwargs
             As in `skorch.NeuralNet.load_params`.
         """
+        # skorch writes the device that it loaded to; "auto" is put back.
         requested = vars(self)["device"]
         super().load_params(*args, **kwargs)
         if isinstance(requested, str) and requested == "auto":
@@ -197,15 +198,8 @@ class AssembledNet(NeuralNet):
 
     # -- components, called by skorch's initialize --------------------------
 
-    def _initialize_module(self, reason=None):
-        with self._seeded_weights(0):
-            return super()._initialize_module(reason=reason)
-
-    def _initialize_criterion(self, reason=None):
-        with self._seeded_weights(1):
-            return super()._initialize_criterion(reason=reason)
-
     def _seeded_weights(self, which):
+        """Return a context in which a part draws its weights from the fit's seed."""
         if not hasattr(self, "seed_"):
             return nullcontext()
         seed = np.random.SeedSequence([self.seed_, which]).generate_state(1)[0]
@@ -213,7 +207,7 @@ class AssembledNet(NeuralNet):
         return seeded(int(seed), device, exclusive=True)
 
     def torch_compile(self, module, name):
-        """Compile modules where asked to; a loss is one kernel already.
+        """Compile modules if `compile` is set; a loss is one kernel already.
 
         Parameters
         ----------
@@ -231,7 +225,8 @@ class AssembledNet(NeuralNet):
 
     def initialize_module(self):
         """Create the module, behind a standardizing layer where there is one."""
-        module = self._make_module()
+        with self._seeded_weights(0):
+            module = self._make_module()
         moments = getattr(self, "_moments", None)
         if moments is not None:
             shift, scale = (moment.to(self._float_dtype()) for moment in moments)
@@ -285,19 +280,22 @@ class AssembledNet(NeuralNet):
         return sizes
 
     def initialize_criterion(self):
-        """Create the criterion, without reduction where it has a say in it."""
+        """Create the criterion, without reduction where it has that parameter."""
+        with self._seeded_weights(1):
+            self.criterion_ = self._make_criterion()
+        return self
+
+    def _make_criterion(self):
+        """Create the criterion from the parameters."""
         kwargs = self.get_params_for("criterion")
         criterion = self.criterion
         if isinstance(criterion, nn.Module):
-            if kwargs:
-                criterion = type(criterion)
-            else:
-                self.criterion_ = copy.deepcopy(criterion)
-                return self
+            if not kwargs:
+                return copy.deepcopy(criterion)
+            criterion = type(criterion)
         if "reduction" in parameter_names(criterion):
             kwargs.setdefault("reduction", "none")
-        self.criterion_ = criterion(**kwargs)
-        return self
+        return criterion(**kwargs)
 
     def initialize_optimizer(self, triggered_directly=None):
         """Create the optimizer, with fused kernels where it has them."""

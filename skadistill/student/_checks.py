@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
-from sklearn.utils.validation import _check_sample_weight, check_array, column_or_1d
+from sklearn.utils.validation import check_array, column_or_1d
 from torch import nn
 
+from skadistill._compat import check_sample_weight
 from skadistill.student._module import SoftCrossEntropy
 
 __all__ = [
@@ -135,7 +136,7 @@ def check_weights(sample_weight, X):
             "Sample weights must contain at least one non-zero number, got "
             f"{np.size(sample_weight)} zeros; give at least one row a weight."
         )
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    weights = check_sample_weight(sample_weight, X, dtype=np.float64)
     if (weights < 0).any():
         raise ValueError(
             "Negative values in data passed to sample_weight: the smallest is "

@@ -1,43 +1,33 @@
 """StudentNet: a skorch net that learns from probabilities, row weights and labels."""
 
-import math
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.utils._param_validation import (
+from sklearn.utils.validation import check_array, check_is_fitted
+from skorch.utils import is_dataset
+
+from skadistill._compat import (
     Interval,
     Options,
     StrOptions,
-    validate_parameter_constraints,
+    validate_data,
+    validate_parameters,
 )
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
-from skorch.utils import is_dataset
-from torch import nn
-
-from skadistill.objectives import Lesson, LessonLoss
-from skadistill.student._batches import Rows, TableLoader
+from skadistill.objectives import Lesson
+from skadistill.objectives._loss import LessonLoss
+from skadistill.student._batches import TableLoader
 from skadistill.student._checks import (
     check_loss_is_free,
     check_same_classes,
-    check_same_subclasses,
     check_soft_targets,
-    check_weights,
     is_clean_table,
-    label_positions,
-    one_hot,
 )
 from skadistill.student._module import SoftCrossEntropy
-from skadistill.student._reweight import Reweight
-from skadistill.student._seeding import draw_seed
 from skadistill.student._training import TrainableNet
 
 __all__ = ["StudentNet"]
-
-# One-hot rows are kept for the whole fit below this size, made per batch above.
-ONE_HOT_BYTES = 2**28
 
 
 class StudentNet(ClassifierMixin, TrainableNet):
@@ -244,16 +234,14 @@ class StudentNet(ClassifierMixin, TrainableNet):
             torch_load_kwargs=torch_load_kwargs,
             **kwargs,
         )
-        # Not a parameter here: `fit` builds the dataset.
-        del self.dataset
         self.lr_schedule = lr_schedule
         self.standardize = standardize
         self.input_dtype = input_dtype
         self.amp = amp
         self.random_state = random_state
-        for name in ("history_", "initialized_", "virtual_params_"):
-            if not vars(self)[name]:
-                del self.__dict__[name]
+        # No parameters here: `fit` builds the dataset, the others are on the class.
+        for name in ("dataset", "history_", "initialized_", "virtual_params_"):
+            self.__dict__.pop(name)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -396,19 +384,11 @@ class StudentNet(ClassifierMixin, TrainableNet):
             given = 1.0 if sample_weight is None else np.asarray(sample_weight)
             sample_weight = lesson.weights * given
         if lesson.has_own_loss:
-            self._lesson_loss = LessonLoss(lesson)
             targets = LessonLoss.pack(lesson.replace(targets=targets))
-        try:
-            return self._fit_targets(
-                X,
-                torch.from_numpy(targets),
-                sample_weight,
-                "fit",
-                fit_params,
-                lesson=lesson,
-            )
-        finally:
-            self.__dict__.pop("_lesson_loss", None)
+        targets = torch.from_numpy(targets)
+        return self._fit_targets(
+            X, targets, sample_weight, "fit", fit_params, lesson=lesson
+        )
 
     def partial_fit(self, X, y, classes=None, sample_weight=None, **fit_params):
         """Continue training on labels for `max_epochs` more epochs.
@@ -438,12 +418,8 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
     def _check_parameters(self):
         """Check the constructor's values against the table of constraints."""
-        # Not `_validate_params`, which skorch uses for names.
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
+        # skorch uses the name `_validate_params` for something else.
+        validate_parameters(self)
 
     def _continues(self):
         return self.warm_start and self.__sklearn_is_fitted__()
@@ -460,115 +436,6 @@ class StudentNet(ClassifierMixin, TrainableNet):
     def _needs_no_check(self, X):
         named = hasattr(self, "feature_names_in_")
         return not named and is_clean_table(X, getattr(self, "n_features_in_", None))
-
-    def _fit_labels(self, X, y, classes, sample_weight, method, fit_params):
-        """Turn labels into targets and train."""
-        check_classification_targets(y)
-        known = None if classes is None else np.unique(classes)
-        if self._continues() or (
-            method == "partial_fit" and self.__sklearn_is_fitted__()
-        ):
-            if known is not None:
-                remedy = "leave classes out after the first call"
-                check_same_classes(known, self.classes_, remedy)
-            known = self.classes_
-        if known is None:
-            self.classes_, positions = np.unique(y, return_inverse=True)
-        else:
-            positions = label_positions(y, known)
-            self.classes_ = known
-        targets = torch.from_numpy(positions.astype(np.int64))
-        if len(y) * len(self.classes_) * 4 <= ONE_HOT_BYTES:
-            targets = one_hot(targets, len(self.classes_))
-        return self._fit_targets(X, targets, sample_weight, method, fit_params)
-
-    def _fit_targets(self, X, targets, sample_weight, method, fit_params, lesson=None):
-        """Train on validated rows; the story of a fit."""
-        weights = check_weights(sample_weight, X)
-        reweight = None if lesson is None else lesson.reweight
-        # Whoever reweights speaks of all rows.
-        if weights is not None and not weights.all() and reweight is None:
-            kept = np.flatnonzero(weights)
-            X, targets, weights = X[kept], targets[kept], weights[kept]
-        if weights is not None and np.ptp(weights) == 0:
-            weights = None
-        self._plan(X.shape[0])
-        fresh = not self.initialized_ or not (
-            method == "partial_fit" or self.warm_start
-        )
-        if fresh:
-            self._input_shape = tuple(X.shape[1:])
-            self._n_samples = X.shape[0]
-            self.n_subclasses_ = 1 if lesson is None else lesson.n_subclasses
-        else:
-            check_same_subclasses(lesson, self.n_subclasses_)
-        self.seed_ = draw_seed(self.random_state)
-        rows = Rows(X, self._torch_input_dtype(), protect=not self._is_default_module())
-        if fresh:
-            self._measure(rows, weights)
-            self.initialize()
-        dataset = self._dataset(X, rows, targets, weights)
-        if reweight is None:
-            return self._train(X, dataset, method, fit_params)
-        self.callbacks_.append(("reweight", Reweight(dataset, reweight)))
-        try:
-            return self._train(X, dataset, method, fit_params)
-        finally:
-            self.callbacks_.pop()
-
-    def _plan(self, n_samples):
-        """Settle the batch size and the number of epochs for this many rows."""
-        batch_size = self.batch_size
-        if isinstance(batch_size, str):
-            batch_size = min(
-                256, max(32, 2 ** round(math.log2(max(n_samples, 1) / 16)))
-            )
-        elif batch_size == -1:
-            batch_size = n_samples
-        self.batch_size_ = max(1, min(int(batch_size), n_samples))
-        epochs = self.max_epochs
-        if isinstance(epochs, str):
-            steps = -(-n_samples // self.batch_size_)
-            budget = 1000 * max(0.8, (n_samples / 1000) ** 0.4)
-            epochs = max(5, math.ceil(budget / steps))
-        self.max_epochs_ = int(epochs)
-
-    def output_proba(self, output):
-        """Turn outputs into probabilities of the classes.
-
-        Parameters
-        ----------
-        output : torch.Tensor of shape (n_samples, n_classes * `n_subclasses_`)
-            Output of the module.
-
-        Returns
-        -------
-        proba : torch.Tensor of shape (n_samples, n_classes)
-            Rows that sum to 1, float32 (float64 from a module that uses it).
-        """
-        nonlinearity = self.predict_nonlinearity
-        if output.dtype is not torch.float64:
-            output = output.float()
-        if isinstance(nonlinearity, str):
-            criterion = self.criterion
-            kind = criterion if isinstance(criterion, type) else type(criterion)
-            if not issubclass(kind, nn.BCEWithLogitsLoss):
-                proba = torch.softmax(output, dim=1)
-                if self.n_subclasses_ == 1:
-                    return proba
-                return proba.unflatten(1, (-1, self.n_subclasses_)).sum(dim=2)
-            # Through the logarithm: sigmoids that all underflow still have a sum.
-            return torch.softmax(nn.functional.logsigmoid(output), dim=1)
-        proba = output if nonlinearity is None else nonlinearity(output)
-        total = proba.sum(dim=1, keepdim=True)
-        # A graph that is being written for export has no numbers to look at yet.
-        if not torch.compiler.is_compiling() and not _are_probabilities(proba, total):
-            raise ValueError(
-                "predict_nonlinearity must lead to probabilities, got rows from "
-                f"{float(proba.min()):.3g} with sums from {float(total.min()):.3g} to "
-                f"{float(total.max()):.3g}; use 'auto' for logits."
-            )
-        return proba / total
 
     def predict_proba(self, X):
         """Return the probabilities of the classes.
@@ -589,7 +456,6 @@ class StudentNet(ClassifierMixin, TrainableNet):
             X = self._check_X(X, reset=False)
         blocks = []
         for output in self.forward_iter(X):
-            output = output[0] if isinstance(output, tuple) else output
             with torch.inference_mode():
                 blocks.append(self.output_proba(output))
         return torch.cat(blocks).numpy()
@@ -609,8 +475,3 @@ class StudentNet(ClassifierMixin, TrainableNet):
         """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
-
-
-def _are_probabilities(proba, total):
-    """Tell whether no entry is negative and the sums of the rows are near 1."""
-    return bool((proba >= 0).all()) and bool(((total - 1).abs() < 1e-2).all())

@@ -1,11 +1,11 @@
-"""What students say of rows that they were not trained on."""
+"""Predictions of students for rows that they were not trained on."""
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
 
+from skadistill._compat import safe_indexing
 from skadistill._rows._folds import deal_folds
-from skadistill.student._any import fit_student
+from skadistill.student._fit_student import fit_student
 
 __all__ = ["predict_out_of_fold"]
 
@@ -16,7 +16,7 @@ TRACE = 1e-6
 def predict_out_of_fold(
     student, X, targets, *, classes, given, n_folds=3, seed=0, fit_params=None
 ):
-    """Predict each row by a student that was trained on other rows.
+    """Predict each row with a student that was trained on other rows.
 
     Parameters
     ----------
@@ -70,10 +70,10 @@ def predict_out_of_fold(
         own = {} if fit_params is None else fit_params(train)
         learner = fit_student(
             clone(student),
-            _safe_indexing(X, train),
+            safe_indexing(X, train),
             targets[train],
             classes=classes,
             **own,
         )
-        proba[test] = learner.predict_proba(_safe_indexing(X, test))
+        proba[test] = learner.predict_proba(safe_indexing(X, test))
     return proba

@@ -27,7 +27,7 @@ class Reweight(Callback):
         self.base_weights = table.weights
 
     def on_epoch_begin(self, net, **kwargs):
-        """Replace the weights; an untrained net has nothing to say about them.
+        """Replace the weights, unless the net has not been trained yet.
 
         Parameters
         ----------
@@ -50,7 +50,6 @@ class Reweight(Callback):
         blocks = []
         for batch in net.get_iterator(self.table, training=False):
             output = net.evaluation_step(batch)
-            output = output[0] if isinstance(output, tuple) else output
             with torch.inference_mode():
                 blocks.append(net.output_proba(output).cpu())
         return torch.cat(blocks).numpy()
@@ -74,7 +73,7 @@ def check_new_weights(weights, n_samples):
     Raises
     ------
     ObjectiveError
-        If they are not one finite number a row, none negative, some positive.
+        If they are not one finite value per row, none negative, some positive.
     """
     fits = weights.shape == (n_samples,) and np.isfinite(weights).all()
     if fits and weights.min() >= 0 and weights.max() > 0:
@@ -84,5 +83,5 @@ def check_new_weights(weights, n_samples):
         got = f"values from {weights.min():g} to {weights.max():g}"
     raise ObjectiveError(
         f"reweight must return {n_samples} finite weights, none negative and some "
-        f"positive, got {got}; mend the objective."
+        f"positive, got {got}; fix the objective."
     )

@@ -98,8 +98,9 @@ def restore(net, state):
 
 
 def _parts(net):
-    """Name modules, criteria and optimizers, without their underscore."""
-    return [*net._modules, *net._criteria, *net._optimizers]
+    """Name the parts that hold weights or state, without their underscore."""
+    names = [*net._modules, *net._criteria, *net._optimizers]
+    return [name for name in names if hasattr(getattr(net, f"{name}_"), "state_dict")]
 
 
 def _without_tensors(value: Any):

@@ -1,65 +1,40 @@
-"""How torch is driven: batches, epochs, steps and mixed precision."""
+"""How torch is driven: epochs, steps, losses and mixed precision."""
 
-import dis
 import inspect
-import math
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
-from skorch.dataset import Dataset
-from skorch.utils import TeeGenerator, is_dataset, to_device
+from skorch.utils import TeeGenerator
 from torch.utils.data import Subset
 
-from skadistill.student._assembly import AssembledNet
-from skadistill.student._batches import Rows, TableDataset, as_is
-from skadistill.student._checks import one_hot
-from skadistill.student._device_blocks import memory_of, overlapped, rows_of_a_block
-from skadistill.student._seeding import seeded
+from skadistill._interrupts import noted_interrupts
+from skadistill.objectives._loss import LessonLoss
+from skadistill.student._batches import Rows, TableDataset
+from skadistill.student._checks import (
+    check_same_classes,
+    check_same_subclasses,
+    check_weights,
+    label_positions,
+    one_hot,
+)
+from skadistill.student._loading import TableNet
+from skadistill.student._outputs import first_output, weighted_mean
+from skadistill.student._reweight import Reweight
+from skadistill.student._run import Run, StopTraining, planned_sizes
+from skadistill.student._seeding import draw_seed, seeded
 
 __all__ = ["TrainableNet"]
 
-# A block of prediction: large enough to hide Python, small enough for a cache.
-PREDICT_BLOCK_BYTES = 2**20
-# A table below this size moves to the accelerator as a whole.
-DEVICE_TABLE_BYTES = 2**31
+# One-hot rows are kept for the whole fit below this size, made per batch above.
+ONE_HOT_BYTES = 2**28
 _ROUTES = "_routing_method" in inspect.signature(NeuralNet.fit_loop).parameters
 
 
-class _StopTraining(Exception):
-    """A callback asks to end the training in good order."""
-
-
-def _was_raised_by_code(error):
-    """Tell a ``raise`` statement from an interrupt that came from outside."""
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    opcode = trace.tb_frame.f_code.co_code[trace.tb_lasti]
-    return opcode == dis.opmap["RAISE_VARARGS"]
-
-
-@dataclass
-class _Run:
-    """Hold what lives during one fit and no longer."""
-
-    generator: torch.Generator  # of the order of the rows
-    base_lrs: list  # pairs of an optimizer's group and its largest learning rate
-    schedule: bool  # whether learning rates follow the cosine
-    scaler: Any  # of gradients, under "fp16"
-    on_grad: bool  # whether anybody listens to gradients
-    general: bool  # whether steps go through skorch's closures
-    step: int = 0
-    n_steps: int = 0
-    each_batch: bool = False  # whether hooks are called between the steps
-
-
-class TrainableNet(AssembledNet):
+class TrainableNet(TableNet):
     """Train the parts of a net about as fast as a loop written by hand.
 
     skorch's own path through an epoch collects rows one by one and calls every
@@ -68,17 +43,75 @@ class TrainableNet(AssembledNet):
     or a loader needs it.
     """
 
-    _run: _Run | None = None
-    _lesson_loss: Any = None
-    _transient = ("_run", "_lesson_loss")
+    _run: Run | None = None
+    _transient = ("_run",)
 
     # -- a fit ---------------------------------------------------------------
 
-    def _train(self, X, dataset, method, fit_params):
+    def _fit_labels(self, X, y, classes, sample_weight, method, fit_params):
+        """Turn labels into targets and train."""
+        check_classification_targets(y)
+        known = None if classes is None else np.unique(classes)
+        if self._continues() or (
+            method == "partial_fit" and self.__sklearn_is_fitted__()
+        ):
+            if known is not None:
+                remedy = "leave classes out after the first call"
+                check_same_classes(known, self.classes_, remedy)
+            known = self.classes_
+        if known is None:
+            self.classes_, positions = np.unique(y, return_inverse=True)
+        else:
+            positions = label_positions(y, known)
+            self.classes_ = known
+        targets = torch.from_numpy(positions.astype(np.int64))
+        if len(y) * len(self.classes_) * 4 <= ONE_HOT_BYTES:
+            targets = one_hot(targets, len(self.classes_))
+        return self._fit_targets(X, targets, sample_weight, method, fit_params)
+
+    def _fit_targets(self, X, targets, sample_weight, method, fit_params, lesson=None):
+        """Train on validated rows; the story of a fit."""
+        weights = check_weights(sample_weight, X)
+        reweight = None if lesson is None else lesson.reweight
+        # Whoever reweights speaks of all rows.
+        if weights is not None and not weights.all() and reweight is None:
+            kept = np.flatnonzero(weights)
+            X, targets, weights = X[kept], targets[kept], weights[kept]
+        if weights is not None and np.ptp(weights) == 0:
+            weights = None
+        self.batch_size_, self.max_epochs_ = planned_sizes(
+            X.shape[0], self.batch_size, self.max_epochs
+        )
+        fresh = not self.initialized_ or not (
+            method == "partial_fit" or self.warm_start
+        )
+        if fresh:
+            self._input_shape = tuple(X.shape[1:])
+            self._n_samples = X.shape[0]
+            self.n_subclasses_ = 1 if lesson is None else lesson.n_subclasses
+        else:
+            check_same_subclasses(lesson, self.n_subclasses_)
+        self.seed_ = draw_seed(self.random_state)
+        rows = Rows(X, self._torch_input_dtype(), protect=not self._is_default_module())
+        if fresh:
+            self._measure(rows, weights)
+            self.initialize()
+        dataset = self._dataset(X, rows, targets, weights)
+        own_loss = lesson is not None and lesson.has_own_loss
+        loss = LessonLoss(lesson) if own_loss else None
+        if reweight is None:
+            return self._train(X, dataset, method, fit_params, loss)
+        self.callbacks_.append(("reweight", Reweight(dataset, reweight)))
+        try:
+            return self._train(X, dataset, method, fit_params, loss)
+        finally:
+            self.callbacks_.pop()
+
+    def _train(self, X, dataset, method, fit_params, loss):
         """Run the epochs inside the fit's own random numbers."""
         n_before = len(self.history_)
         seeds = np.random.SeedSequence(self.seed_).generate_state(2)
-        self._run = _Run(
+        self._run = Run(
             generator=torch.Generator().manual_seed(int(seeds[0])),
             base_lrs=[
                 (group, group["lr"])
@@ -89,14 +122,19 @@ class TrainableNet(AssembledNet):
             scaler=self._make_scaler(),
             on_grad=self._listens("on_grad_computed"),
             general=self._needs_general_step(),
+            loss=loss,
+            ctrl_c_came=lambda: False,
         )
         labels = dataset.y
         if _ROUTES:
             fit_params = {**fit_params, "_routing_method": method}
         try:
-            with seeded(int(seeds[1]), self._data_device()):
+            with (
+                seeded(int(seeds[1]), self._data_device()),
+                noted_interrupts() as self._run.ctrl_c_came,
+            ):
                 self.notify("on_train_begin", X=X, y=labels)
-                with suppress(_StopTraining):
+                with suppress(StopTraining):
                     self.fit_loop(
                         dataset,
                         labels if self.train_split else None,
@@ -105,9 +143,8 @@ class TrainableNet(AssembledNet):
                     )
                 self.notify("on_train_end", X=X, y=labels)
         finally:
-            for group, lr in self._run.base_lrs if self._run.schedule else ():
-                group["lr"] = lr
-            del self._run
+            self._run.restore_learning_rates()
+            del self.__dict__["_run"]
             self.n_iter_ = len(self.history_) - n_before
         return self
 
@@ -115,13 +152,6 @@ class TrainableNet(AssembledNet):
         if self.lr_schedule == "auto":
             return not any(isinstance(cb, LRScheduler) for _, cb in self.callbacks_)
         return self.lr_schedule == "cosine"
-
-    def _autocast(self):
-        """Return the context of a forward pass under `amp`."""
-        if not self.amp:
-            return nullcontext()
-        dtype = torch.bfloat16 if self.amp == "bf16" else torch.float16
-        return torch.autocast(self._data_device().type, dtype=dtype)
 
     def _make_scaler(self):
         if self.amp != "fp16":
@@ -143,13 +173,13 @@ class TrainableNet(AssembledNet):
         """
         try:
             super().notify(method_name, **cb_kwargs)
-        except KeyboardInterrupt as interrupt:
+        except KeyboardInterrupt:
             # skorch's EarlyStopping, and callbacks after its model, end the
             # training with `raise KeyboardInterrupt`; the user's Ctrl-C may
             # arrive in the same lines and must get through.
-            if self._run is not None and _was_raised_by_code(interrupt):
-                raise _StopTraining from None
-            raise
+            if self._run is None or self._run.ctrl_c_came():
+                raise
+            raise StopTraining from None
 
     def _listens(self, hook):
         """Tell whether the net or a callback does something at `hook`."""
@@ -173,116 +203,6 @@ class TrainableNet(AssembledNet):
             for name in self._optimizers
         ]
         return any(c is not None and c.default is c.empty for c in closures)
-
-    # -- the data path -----------------------------------------------------
-
-    def get_dataset(self, X, y=None):
-        """Wrap inputs for prediction; datasets pass through.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataset
-            Validated inputs.
-        y : None
-            Ignored: `fit` builds its own dataset.
-
-        Returns
-        -------
-        dataset : torch.utils.data.Dataset
-            The rows, batch by batch.
-        """
-        if is_dataset(X):
-            return X
-        own = not self._is_default_module()
-        return TableDataset(Rows(X, self._torch_input_dtype(), protect=own), X=X)
-
-    def get_split_datasets(self, X, y=None, **fit_params):
-        """Split the training dataset as `train_split` says.
-
-        Parameters
-        ----------
-        X : TableDataset
-            All rows of the fit.
-        y : array-like or None
-            Labels, for stratification.
-        **fit_params : dict
-            Passed to `train_split`.
-
-        Returns
-        -------
-        dataset_train, dataset_valid : datasets
-            The second is None without a split.
-        """
-        train, valid = super().get_split_datasets(X, y, **fit_params)
-        return train, self._as_table(valid)
-
-    def _as_table(self, dataset):
-        """Give a foreign skorch dataset of rows and labels our batches."""
-        if not isinstance(dataset, Dataset) or isinstance(dataset, TableDataset):
-            return dataset
-        X = check_array(
-            dataset.X, accept_sparse="csr", allow_nd=not self._is_default_module()
-        )
-        positions = np.searchsorted(self.classes_, column_or_1d(dataset.y))
-        targets = one_hot(torch.from_numpy(positions), len(self.classes_))
-        rows = Rows(X, self._torch_input_dtype())
-        return self._dataset(X, rows, targets, None)
-
-    def _dataset(self, X, rows, targets, weights):
-        """Collect rows, targets and weights of mean 1 into one dataset."""
-        if weights is not None:
-            weights = torch.from_numpy(weights / weights.mean()).to(self._float_dtype())
-        dataset = TableDataset(rows, targets, weights, X=X, classes=self.classes_)
-        if rows.nbytes <= DEVICE_TABLE_BYTES:
-            dataset.to(self._data_device())
-        return dataset
-
-    def _data_device(self):
-        """Name the device of the batches."""
-        if self.device is not None:
-            return torch.device(self.device)
-        parameter = next(self.module_.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
-
-    def get_iterator(self, dataset, training=False):
-        """Create the loader of a dataset.
-
-        Parameters
-        ----------
-        dataset : torch.utils.data.Dataset
-            Rows, with or without targets.
-        training : bool, default=False
-            Shuffle, with the fit's own generator, in batches of the training
-            size; otherwise walk in order through larger blocks.
-
-        Returns
-        -------
-        iterator : iterable
-            Batches ``(X, y)``.
-        """
-        prefix = "iterator_train" if training else "iterator_valid"
-        kwargs = self.get_params_for(prefix)
-        iterator = getattr(self, prefix)
-        table: Any = dataset.dataset if isinstance(dataset, Subset) else dataset
-        ours = isinstance(table, TableDataset)
-        if "batch_size" not in kwargs and "batch_sampler" not in kwargs:
-            if training:
-                kwargs["batch_size"] = min(
-                    getattr(self, "batch_size_", 128), max(1, len(dataset))
-                )
-            elif ours:
-                kwargs["batch_size"] = self._rows_of_a_block(table.rows)
-            else:
-                kwargs["batch_size"] = 1024
-        if kwargs.get("batch_size") == -1:
-            kwargs["batch_size"] = len(dataset)
-        if training and not {"sampler", "batch_sampler"} & set(kwargs):
-            kwargs.setdefault("shuffle", True)
-            if self._run is not None:
-                kwargs.setdefault("generator", self._run.generator)
-        if ours:
-            kwargs.setdefault("collate_fn", as_is)
-        return iterator(dataset, **kwargs)
 
     # -- epochs and steps --------------------------------------------------
 
@@ -365,11 +285,7 @@ class TrainableNet(AssembledNet):
         run = self._run
         if run is None:
             return super().train_step(batch, **fit_params)
-        if run.schedule:
-            factor = _cosine_factor(run.step, run.n_steps)
-            for group, lr in run.base_lrs:
-                group["lr"] = lr * factor
-        run.step += 1
+        run.begin_step()
         if run.general:
             return super().train_step(batch, **fit_params)
         optimizers = [getattr(self, name + "_") for name in self._optimizers]
@@ -431,28 +347,6 @@ class TrainableNet(AssembledNet):
             y_pred = y_pred.detach()
         return {"loss": loss.detach(), "y_pred": y_pred}
 
-    def infer(self, x, **fit_params):
-        """Apply the module to one batch.
-
-        Parameters
-        ----------
-        x : torch.Tensor
-            Rows.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        output : torch.Tensor or tuple
-            What the module returned.
-        """
-        if not isinstance(x, torch.Tensor):
-            return super().infer(x, **fit_params)
-        device = self._data_device()
-        if x.device.type != device.type:
-            x = x.to(device)
-        return self.module_(x, **fit_params)
-
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Average the rows' losses by weight.
 
@@ -476,26 +370,13 @@ class TrainableNet(AssembledNet):
         targets, weights = (
             y_true if isinstance(y_true, tuple | list) else (y_true, None)
         )
-        output = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        output = first_output(y_pred)
         if targets.ndim == 1:
             targets = one_hot(targets, len(self.classes_))
         if targets.device != output.device or targets.dtype != output.dtype:
             dtype = torch.float64 if output.dtype is torch.float64 else torch.float32
             targets = targets.to(output.device, dtype)
-        losses = self.row_loss(y_pred, targets)
-        if losses.ndim == 0:
-            if weights is None:
-                return losses
-            raise ValueError(
-                f"criterion {self.criterion!r} returned one number for a batch of "
-                f"{len(targets)} rows, so that sample_weight cannot be applied; let it "
-                "return one loss per row, or leave sample_weight out."
-            )
-        if losses.ndim > 1:
-            losses = losses.flatten(1).mean(dim=1)
-        if weights is not None:
-            losses = losses * weights.to(losses.device)
-        return losses.mean()
+        return weighted_mean(self.row_loss(y_pred, targets), weights, self.criterion)
 
     def row_loss(self, y_pred, targets):
         """Compare outputs with targets, row by row.
@@ -512,7 +393,7 @@ class TrainableNet(AssembledNet):
         losses : torch.Tensor of shape (n_samples,) or ()
             One loss per row, or one number where the criterion reduces.
         """
-        output = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        output = first_output(y_pred)
         n_outputs = len(self.classes_) * self.n_subclasses_
         if output.shape != (len(targets), n_outputs):
             raise ValueError(
@@ -520,67 +401,6 @@ class TrainableNet(AssembledNet):
                 f"targets of shape {(len(targets), n_outputs)}; return one logit per "
                 "class (a signature that names n_classes is told how many)."
             )
-        loss = self._lesson_loss or self.criterion_
+        run = self._run
+        loss = self.criterion_ if run is None or run.loss is None else run.loss
         return loss(output, targets)
-
-    # -- prediction --------------------------------------------------------
-
-    def forward_iter(self, X, training=False, device="cpu"):
-        """Yield the module's outputs, block by block.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataset
-            Rows.
-        training : bool, default=False
-            Whether to run the module in training mode.
-        device : str, default="cpu"
-            Where the outputs go.
-
-        Yields
-        ------
-        output : torch.Tensor or tuple
-            Output for one block of rows.
-        """
-        batches = self.get_iterator(self.get_dataset(X), training=False)
-        for batch in overlapped(batches, self._data_device()):
-            yield to_device(self.evaluation_step(batch, training), device=device)
-
-    def _rows_of_a_block(self, rows):
-        """Count rows of a block: what suits a CPU's cache, or fits on a GPU."""
-        memory = memory_of(self._data_device())
-        if memory is None:
-            return max(32, min(8192, PREDICT_BLOCK_BYTES // rows.bytes_per_row))
-        return rows_of_a_block(
-            lambda block: self.evaluation_step((block,)), rows, memory
-        )
-
-    def evaluation_step(self, batch, training=False):
-        """Apply the module to one block, without gradients unless training.
-
-        Parameters
-        ----------
-        batch : tuple
-            Rows and a target that is ignored.
-        training : bool, default=False
-            Whether to run in training mode, with gradients.
-
-        Returns
-        -------
-        output : torch.Tensor or tuple
-            What the module returned.
-        """
-        Xi = batch[0]
-        if training or getattr(self.module_, "training", True):
-            self._set_training(training)
-        mode = nullcontext() if training else torch.inference_mode()
-        with mode, self._autocast():
-            return self.infer(Xi)
-
-
-def _cosine_factor(step, n_steps):
-    """Return the share of the largest learning rate that applies to a step."""
-    warm = max(1, n_steps // 20)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, n_steps - warm)))

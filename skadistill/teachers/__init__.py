@@ -5,8 +5,9 @@ A teacher only answers; what was paid is remembered by a ledger, see
 """
 
 from skadistill.teachers._as_teacher import as_teacher
-from skadistill.teachers._async import Answer, AsyncTeacher
-from skadistill.teachers._base import BaseTeacher, LabeledBatch
+from skadistill.teachers._async import AsyncTeacher
+from skadistill.teachers._base import Answer, BaseTeacher, LabeledBatch
+from skadistill.teachers._checks import NoLabel
 from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
 from skadistill.teachers._parallel import ParallelTeacher
@@ -18,6 +19,7 @@ __all__ = [
     "EstimatorTeacher",
     "FunctionTeacher",
     "LabeledBatch",
+    "NoLabel",
     "ParallelTeacher",
     "as_teacher",
 ]

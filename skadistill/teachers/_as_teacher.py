@@ -1,7 +1,8 @@
-"""Make a teacher of whatever the user has."""
+"""Make a teacher from an estimator or a function."""
 
 import inspect
 
+from skadistill._display import text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
@@ -20,8 +21,9 @@ def as_teacher(
     version=None,
     embedding=None,
     cost_per_row=None,
+    on_invalid="raise",
 ):
-    """Make a teacher of an estimator or a function; a teacher is returned as is.
+    """Make a teacher from an estimator or a function; a teacher is returned as is.
 
     Parameters
     ----------
@@ -44,12 +46,17 @@ def as_teacher(
         "transform"; a function of rows that returns an array of shape
         (n_samples, n_dims); or "pair", for a function that returns answers and
         embeddings at once. None: the last hidden layer of an
-        :class:`~sklearn.neural_network.MLPClassifier` or a skorch net, otherwise
-        nowhere. A derived identity holds the embedding's: give a `name` to keep labels
+        :class:`~sklearn.neural_network.MLPClassifier` or a skorch net; others have
+        none. A derived identity includes the embedding's: give a `name` to keep labels
         when it changes.
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
+
+    on_invalid : {"raise", "skip"}, default="raise"
+        What an unusable answer is, such as an unknown label or probabilities that do
+        not sum to 1: an error, once the other answers are recorded; or no label,
+        which is paid for, recorded, and left out of the training.
 
     Returns
     -------
@@ -59,15 +66,15 @@ def as_teacher(
     Raises
     ------
     TeacherError
-        If `obj` is neither, is a class instead of an instance, or is a teacher
-        already while an option is given that it could not follow.
+        If `obj` is neither, is a class instead of an instance, or is already a
+        teacher while an option is given.
 
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skadistill.teachers import as_teacher
-    >>> as_teacher(LogisticRegression()).needs_fit
-    True
+    >>> as_teacher(LogisticRegression()).is_fitted
+    False
     >>> as_teacher(lambda X: [0] * len(X)).ask([[1.0]], [0, 1])
     array([[1., 0.]])
 
@@ -90,9 +97,12 @@ def as_teacher(
         "version": version,
         "embedding": embedding,
         "cost_per_row": cost_per_row,
+        "on_invalid": on_invalid,
     }
     if isinstance(obj, BaseTeacher):
-        given = [k for k, v in options.items() if v is not None and v is not False]
+        defaults = {"on_invalid": "raise", "allow_missing_classes": False}
+        defaults |= {"allow_extra_classes": False}
+        given = [k for k, v in options.items() if v is not defaults.get(k)]
         if given:
             raise TeacherError(
                 f"as_teacher received a teacher, {type(obj).__name__}, together with "
@@ -109,7 +119,7 @@ def as_teacher(
     if callable(obj):
         return FunctionTeacher(obj, **options)
     raise TeacherError(
-        f"as_teacher received {obj!r:.80}, of type {type(obj).__name__}, which cannot "
-        "be asked; pass an estimator with predict_proba, decision_function or predict, "
-        "or a function that takes rows and returns probabilities or labels."
+        f"as_teacher received {text_of(obj):.80}, of type {type(obj).__name__}, which "
+        "cannot be asked; pass an estimator with predict_proba, decision_function or "
+        "predict, or a function that takes rows and returns probabilities or labels."
     )

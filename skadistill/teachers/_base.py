@@ -1,24 +1,67 @@
-"""What a teacher is: somebody who answers, and whose answers are checked."""
+"""The base class of teachers: how a teacher is called and its answers checked."""
 
+import logging
 import time
-from abc import abstractmethod
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skadistill._compat import StrOptions, validate_parameters
+from skadistill._display import HidesContents
 from skadistill._rows._containers import count_rows
+from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._checks import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
 from skadistill.teachers._identity import given_identity
 
-__all__ = ["BaseTeacher", "LabeledBatch"]
+__all__ = ["TEACHER_CONSTRAINTS", "Answer", "BaseTeacher", "LabeledBatch"]
+
+logger = logging.getLogger(__name__)
+
+#: Parameters that the teachers of this package share; `as_cost` checks the cost.
+TEACHER_CONSTRAINTS = {
+    "classes": ["array-like", None],
+    "name": [str, None],
+    "version": [str, None],
+    "allow_missing_classes": ["boolean"],
+    "allow_extra_classes": ["boolean"],
+    "on_invalid": [StrOptions({"raise", "skip"})],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Return labels together with the cost of the call, or with embeddings.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities, or hard labels.
+    cost : float or None, default=None
+        What this call cost, in the user's money, for example from the ``usage`` that
+        the server reports. None: the teacher's ``cost_per_row``.
+    embeddings : array-like of shape (n_samples, n_dims) or None, default=None
+        Embeddings of the rows, when the same call brings them.
+
+    Examples
+    --------
+    >>> from skadistill.teachers import Answer
+    >>> Answer(["spam"], cost=0.0003).cost
+    0.0003
+    """
+
+    labels: Any
+    cost: float | None = None
+    embeddings: Any = None
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledBatch:
-    """Hold checked answers about some of the rows asked.
+    """Hold checked labels of some of the rows asked.
 
     Parameters
     ----------
@@ -31,7 +74,21 @@ class LabeledBatch:
     seconds : float, default=0.0
         How long they took.
     embeddings : ndarray of float32 of shape (n_answered, n_dims) or None, default=None
-        Their embeddings, where they were asked for.
+        Their embeddings, if they were asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.teachers import LabeledBatch
+    >>> LabeledBatch(np.array([0, 2]), np.eye(2), cost=0.02).cost
+    0.02
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.teachers import LabeledBatch
+    >>> LabeledBatch(np.array([4, 7]), np.eye(2), cost=0.002).rows
+    array([4, 7])
     """
 
     rows: np.ndarray
@@ -41,41 +98,44 @@ class LabeledBatch:
     embeddings: np.ndarray | None = None
 
 
-class BaseTeacher(BaseEstimator):
-    """Answer questions about rows with checked soft labels.
+class BaseTeacher(HidesContents, BaseEstimator, ABC):
+    """Label rows with checked soft labels; the base class of every teacher.
 
-    A subclass says how to call its teacher (`answer`) and who it is
-    (`derived_identity`); `ask` does the checking, so that no teacher can hand a
-    broken label to a student. A teacher only answers: it keeps no count, no budget
-    and no memory of what it was asked.
+    A subclass writes two methods: `answer`, which calls the teacher, and
+    `derived_identity`, which tells teachers apart. All checking is done here, so that
+    no teacher can pass a broken label to a student. A teacher only answers: it keeps
+    no count, no budget and no record of earlier answers.
 
     Attributes
     ----------
     identity : str
-        Under which a ledger files the answers: ``name`` or ``name/version`` where
-        given, else derived from the teacher's content.
+        The name under which a ledger files the answers: ``name`` or ``name/version``
+        if given, else derived from the teacher's content.
     display_name : str
-        What messages call the teacher.
+        The teacher's name in messages.
     classes_ : list or None
-        What the columns of its answers mean; None where it has not said.
-    needs_fit : bool
-        Whether it must be fitted with `fitted_on` before it can answer.
+        What the columns of its answers mean; None if it has not said.
+    is_fitted : bool
+        Whether it can answer without a call of `fit`.
+    on_invalid : {"raise", "skip"}
+        What an unusable answer is: an error, once all usable answers are recorded;
+        or no label, asked and paid for and left out.
     has_embeddings : bool
-        Whether it can say where rows lie in its last layer, beside their labels.
+        Whether it can return embeddings, such as its last hidden layer.
     can_embed_only : bool
-        Whether it can do so without being asked for labels.
+        Whether it can return embeddings without labels.
     output_weights : ndarray of shape (n_outputs, n_dims) or None
-        Weights that turn embeddings into logits; None where they are not known.
+        Weights that turn embeddings into logits; None if they are not known.
     cost_per_row : float or None
         What one answer costs, in the user's money; None: not known.
     max_cost_per_row : float or None
-        What one row can cost at most, tries that fail included.
+        What one row can cost at most, failed tries included.
     claim_size : int or None
-        How many rows are bought together where nobody says; None: all.
+        How many rows are bought together by default; None: all.
 
     See Also
     --------
-    as_teacher : Make a teacher of an estimator or a function.
+    as_teacher : Make a teacher from an estimator or a function.
 
     Examples
     --------
@@ -92,61 +152,33 @@ class BaseTeacher(BaseEstimator):
            [1., 0.]])
     """
 
+    _parameter_constraints: dict = {}
+
     name: str | None = None
     version: str | None = None
     allow_missing_classes: bool = False
     allow_extra_classes: bool = False
+    on_invalid: str = "raise"
     cost_per_row: float | None = None
+
+    #: What `answer` returns: "proba", or "auto" to tell by the shape.
+    _answer_kind = "auto"
 
     @abstractmethod
     def answer(self, X):
-        """Call the teacher once and return what it says, unchecked.
+        """Call the teacher once and return its answer, unchecked.
 
         Parameters
         ----------
         X : container of n_samples rows
-            The rows, in the container the caller has.
+            The rows, in the caller's container.
 
         Returns
         -------
-        answer : array-like of shape (n_samples, n_classes) or (n_samples,)
-            Probabilities, or hard labels.
+        answer : array-like of shape (n_samples, n_classes) or (n_samples,), or Answer
+            Probabilities or hard labels; an `Answer` if the call's cost is known, or
+            if it brings embeddings as well.
         """
-        raise NotImplementedError
-
-    def answer_embeddings(self, X):
-        """Return the embeddings of rows, unchecked.
-
-        A teacher with embeddings overrides this and sets `has_embeddings`.
-
-        Parameters
-        ----------
-        X : container of n_samples rows
-            The rows, in the container the caller has.
-
-        Returns
-        -------
-        embeddings : array-like of shape (n_samples, n_dims)
-            Finite numbers, always of the same dimensions.
-        """
-        return raise_without_embeddings(self.display_name)
-
-    def answer_both(self, X):
-        """Return answer and embeddings, unchecked, in one call where that is possible.
-
-        Parameters
-        ----------
-        X : container of n_samples rows
-            The rows, in the container the caller has.
-
-        Returns
-        -------
-        answer : array-like
-            As from `answer`.
-        embeddings : array-like of shape (n_samples, n_dims)
-            As from `answer_embeddings`.
-        """
-        return self.answer(X), self.answer_embeddings(X)
 
     @abstractmethod
     def derived_identity(self):
@@ -157,11 +189,27 @@ class BaseTeacher(BaseEstimator):
         identity : str
             Equal for two teachers only if they give the same answers.
         """
-        raise NotImplementedError
+
+    def answer_embeddings(self, X):
+        """Return the embeddings of rows, unchecked.
+
+        A teacher with embeddings overrides this and sets `has_embeddings`.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows, in the caller's container.
+
+        Returns
+        -------
+        embeddings : array-like of shape (n_samples, n_dims)
+            Finite numbers, always of the same dimensions.
+        """
+        return raise_without_embeddings(self.display_name)
 
     @property
     def identity(self):
-        """Under which a ledger files the answers."""
+        """The name under which a ledger files the answers."""
         _check_name(self.name, self.version)
         if self.name is not None:
             return given_identity(self.name, self.version)
@@ -169,82 +217,46 @@ class BaseTeacher(BaseEstimator):
 
     @property
     def display_name(self):
-        """What messages call the teacher."""
+        """The teacher's name in messages."""
         return f"the teacher {self.name or type(self).__name__!r}"
 
     @property
     def classes_(self):
-        """What the columns of its answers mean; None where it has not said."""
+        """What the columns of its answers mean; None if it has not said."""
         return None
 
     @property
-    def answer_kind(self):
-        """What `answer` returns: "proba", "hard", or "auto" to read the shape."""
-        return "auto"
-
-    @property
-    def needs_fit(self):
-        """Whether it must be fitted with `fitted_on` before it can answer."""
-        return False
+    def is_fitted(self):
+        """Whether it can answer without a call of `fit`."""
+        return True
 
     @property
     def has_embeddings(self):
-        """Whether it can say where rows lie in its last layer, beside their labels."""
+        """Whether it can return embeddings."""
         return False
 
     @property
     def can_embed_only(self):
-        """Whether it gives embeddings without being asked for labels."""
+        """Whether it can return embeddings without labels."""
         return self.has_embeddings
 
     @property
     def output_weights(self):
-        """Weights that turn embeddings into logits; None where they are not known."""
+        """Weights that turn embeddings into logits; None if they are not known."""
         return None
 
     @property
     def max_cost_per_row(self):
-        """What one row can cost at most, tries that fail included."""
+        """What one row can cost at most, failed tries included."""
         return self.cost_per_row
 
     @property
     def claim_size(self):
-        """How many rows are bought together where nobody says; None: all."""
+        """How many rows are bought together by default; None: all."""
         return None
 
-    def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
-        """Ask about the rows of `X` and yield the answers as they come.
-
-        Here all at once. A teacher that makes several calls overrides this, so that
-        what was answered before a fault can be kept.
-
-        Parameters
-        ----------
-        X, classes, row_numbers : as in `ask`
-            The question.
-        with_embeddings : bool, default=False
-            Whether embeddings are wanted too.
-
-        Yields
-        ------
-        part : LabeledBatch
-            Every row is in one part.
-
-        Raises
-        ------
-        TeacherError
-            As `ask` does. A teacher that knows what a fault cost puts it into the
-            error's attribute ``cost``; else every row not answered is counted at
-            `max_cost_per_row`, since the bill may come anyway.
-        """
-        start = time.perf_counter()
-        labels, embeddings = self._ask(X, classes, row_numbers, with_embeddings)
-        cost = None if self.cost_per_row is None else self.cost_per_row * len(labels)
-        seconds = time.perf_counter() - start
-        yield LabeledBatch(np.arange(len(labels)), labels, cost, seconds, embeddings)
-
-    def fitted_on(self, X, y, **fit_params):
-        """Return a teacher that can answer; one that can already is returned as is.
+    def fit(self, X, y, **fit_params):
+        """Fit the teacher if it needs it; one that can answer is left as it is.
 
         Parameters
         ----------
@@ -253,32 +265,36 @@ class BaseTeacher(BaseEstimator):
         y : array-like of shape (n_samples,)
             Their labels.
         **fit_params : dict
-            Passed to the ``fit`` of a teacher that needs one.
+            Passed to the ``fit`` of the wrapped estimator, if there is one.
 
         Returns
         -------
-        teacher : BaseTeacher
+        self : BaseTeacher
             Ready to be asked.
         """
         return self
 
+    def __sklearn_is_fitted__(self):
+        return self.is_fitted
+
     def ask(self, X, classes, *, row_numbers=None):
-        """Ask about the rows of `X` in one call and check the answer.
+        """Return checked soft labels of the rows of `X`.
 
         Parameters
         ----------
         X : container of n_samples rows
-            Handed to the teacher as it is.
+            Passed to the teacher as it is.
         classes : array-like of shape (n_classes,)
             The columns wanted.
         row_numbers : array-like of int of shape (n_samples,) or None, default=None
-            What messages call the rows. None: their position in `X`.
+            The numbers of the rows in messages. None: their positions in `X`.
 
         Returns
         -------
         labels : ndarray of float64 of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes`; each row sums to 1.
-            No row, no call.
+            Probabilities, columns in the order of `classes`; each row sums to 1, or
+            is NaN if the teacher gave the row no label: None, NaN or a `NoLabel`.
+            Without rows, nothing is called.
 
         Raises
         ------
@@ -288,63 +304,95 @@ class BaseTeacher(BaseEstimator):
         TeacherClassesError
             If the teacher lacks classes or has more, unless allowed (a missing
             class gets probability 0; the share of an extra one is dropped and the
-            row renormalized), or if it answers a label that is no class.
+            row renormalized), or if a label is not one of the classes.
         TeacherShapeError
             If the answer has the wrong number of rows, columns or dimensions.
         TeacherProbabilityError
-            If the answer is not numeric, not finite or negative somewhere, or if a
-            row misses the sum 1 by more than 1e-3 or has nothing left.
-        """
-        return self._ask(X, classes, row_numbers, with_embeddings=False)[0]
+            If the answer is not numeric, not finite or negative somewhere, or if the
+            sum of a row differs from 1 by more than 1e-3.
 
-    def ask_both(self, X, classes, *, row_numbers=None):
-        """Ask for labels and embeddings and check both.
+        Notes
+        -----
+        A label that is a text is compared with the classes without blanks, quotes,
+        markdown, a final period and case, if only one class is meant.
+        """
+        labels = np.full((count_rows(X), len(np.asarray(classes))), np.nan)
+        for part in self.ask_parts(X, classes, row_numbers=row_numbers):
+            labels[part.rows] = part.labels
+        return labels
+
+    def ask_parts(
+        self, X, classes, *, row_numbers=None, with_embeddings=False, before_call=None
+    ):
+        """Yield checked labels of the rows of `X` as they arrive.
+
+        Here, all at once. A teacher that makes several calls overrides this, so that
+        what was answered before a fault can be kept.
 
         Parameters
         ----------
         X, classes, row_numbers : as in `ask`
             The question.
+        with_embeddings : bool, default=False
+            Whether embeddings are wanted too.
+        before_call : callable or None, default=None
+            Called with the positions of rows just before they are sent, so that a
+            ledger knows what may be billed. A teacher may do without this parameter;
+            all rows then count as sent.
 
-        Returns
-        -------
-        labels : ndarray of float64 of shape (n_samples, n_classes)
-            As from `ask`.
-        embeddings : ndarray of float32 of shape (n_samples, n_dims)
-            As from `embed`.
+        Yields
+        ------
+        part : LabeledBatch
+            Labels of some rows. Each row is in one part; a row of NaN says that the
+            row has no label.
 
         Raises
         ------
         TeacherError
-            As `ask` and `embed` do.
+            As `ask` does, after all usable answers were yielded. A teacher that
+            knows what a fault cost puts it into the error's attribute ``cost``; else
+            every unanswered row is counted at `max_cost_per_row`, since it may be
+            billed.
         """
-        return self._ask(X, classes, row_numbers, with_embeddings=True)
+        classes = self._check_question(X, classes)
+        n_samples = count_rows(X)
+        if n_samples == 0:
+            return
+        if before_call is not None:
+            before_call(np.arange(n_samples))
+        batch, fault = self._ask_once(X, classes, row_numbers, with_embeddings)
+        if len(batch.rows):
+            yield batch
+        if fault is not None:
+            raise fault
 
     def embed(self, X, *, row_numbers=None):
-        """Ask for embeddings alone and check them.
+        """Return checked embeddings of the rows of `X`.
 
         Parameters
         ----------
         X : container of n_samples rows
-            Handed to the teacher as it is.
+            Passed to the teacher as it is.
         row_numbers : array-like of int of shape (n_samples,) or None, default=None
-            What messages call the rows. None: their position in `X`.
+            The numbers of the rows in messages. None: their positions in `X`.
 
         Returns
         -------
         embeddings : ndarray of float32 of shape (n_samples, n_dims)
-            Finite. No row, no call, and no dimensions.
+            Finite. Without rows, nothing is called, and ``n_dims`` is 0.
 
         Raises
         ------
         TeacherCallError
             If the teacher raises, or still has to be fitted.
         TeacherShapeError
-            If there is not one row of numbers for each asked about.
+            If there is not one row of numbers for each row of `X`.
         TeacherError
-            If it gives no embeddings, or one that is not finite.
+            If it has no embeddings, or one is not finite.
         """
+        self._check_parameters()
         n_samples = count_rows(X)
-        self._refuse_unfitted(n_samples)
+        self._check_is_fitted(n_samples)
         if n_samples == 0:
             return np.empty((0, 0), dtype=np.float32)
         embeddings = self._call(self.answer_embeddings, X, n_samples)
@@ -352,60 +400,104 @@ class BaseTeacher(BaseEstimator):
             embeddings, n_samples, who=self.display_name, row_numbers=row_numbers
         )
 
-    def _ask(self, X, classes, row_numbers, with_embeddings):
-        """Check what can be known before the call, call, check the answer."""
+    def _check_parameters(self):
+        """Check the parameters; a subclass without a constraint table has none."""
+        if self._parameter_constraints:
+            validate_parameters(self)
+        as_cost(self.cost_per_row, "cost_per_row")
+
+    def _check_question(self, X, classes):
+        """Check all that can be known before a call; return the classes as a list."""
         classes = np.asarray(classes).tolist()
-        n_samples = count_rows(X)
-        self._refuse_unfitted(n_samples)
-        self._check_classes(classes)
-        if n_samples == 0:
-            return np.zeros((0, len(classes))), np.empty((0, 0), dtype=np.float32)
-        embeddings = None
-        if with_embeddings:
-            answer, embeddings = self._call(self.answer_both, X, n_samples)
-            embeddings = check_embeddings(
-                embeddings, n_samples, who=self.display_name, row_numbers=row_numbers
-            )
-        else:
-            answer = self._call(self.answer, X, n_samples)
-        check_order(answer, X, who=self.display_name)
-        return self._check_answer(answer, n_samples, classes, row_numbers), embeddings
+        try:
+            self._check_parameters()
+            self._check_is_fitted(count_rows(X))
+            self._check_classes(classes)
+        except TeacherError as error:
+            error.cost = 0.0  # nothing was sent
+            raise
+        return classes
 
     def _check_classes(self, classes):
-        """Refuse a mismatch that can be known: it is not worth paying for."""
-        try:
-            check_classes(
-                self._own_list(), classes, who=self.display_name, **self._allowed()
-            )
-        except TeacherError as error:
-            error.cost = 0.0
-            raise
-
-    def _check_answer(self, answer, n_samples, classes, row_numbers):
-        """Make checked soft labels of an answer."""
-        return soft_labels(
-            answer,
-            n_samples,
-            classes,
-            own=self._own_list(),
-            kind=self.answer_kind,
-            who=self.display_name,
-            row_numbers=None if row_numbers is None else np.asarray(row_numbers),
-            **self._allowed(),
+        """Raise if the teacher's classes are known not to fit those asked for."""
+        check_classes(
+            self._class_list(), classes, who=self.display_name, **self._allowed()
         )
 
-    def _own_list(self):
-        own = self.classes_
-        return None if own is None else np.asarray(own).tolist()
+    def _check_is_fitted(self, n_samples):
+        """Raise if the teacher has to be fitted first."""
+        if not self.is_fitted:
+            raise TeacherCallError(
+                f"{self.display_name} was asked about {n_samples} rows before it was "
+                "fitted; call fit(X, y) first."
+            )
 
-    def _allowed(self):
-        return {
-            "allow_missing": self.allow_missing_classes,
-            "allow_extra": self.allow_extra_classes,
-        }
+    def _ask_once(self, X, classes, row_numbers, with_embeddings):
+        """Make one call; return the usable answers and the first fault, if any."""
+        n_samples = count_rows(X)
+        start = time.perf_counter()
+        answer = self._call(self.answer, X, n_samples)
+        batch, fault = self._check_answer(answer, X, classes, row_numbers)
+        if with_embeddings:
+            embeddings = answer.embeddings if isinstance(answer, Answer) else None
+            try:
+                if embeddings is None:
+                    embeddings = self._call(self.answer_embeddings, X, n_samples)
+                embeddings = check_embeddings(
+                    embeddings,
+                    n_samples,
+                    who=self.display_name,
+                    row_numbers=row_numbers,
+                )
+                batch = replace(batch, embeddings=embeddings[batch.rows])
+            except TeacherError as error:
+                error.cost = 0.0  # the labels, which carry the cost, are kept
+                fault = fault or error
+        return replace(batch, seconds=time.perf_counter() - start), fault
+
+    def _check_answer(self, answer, X, classes, row_numbers):
+        """Return the usable labels of a call, with their cost, and the first fault."""
+        if not isinstance(answer, Answer):
+            answer = Answer(answer)
+        n_samples, who = count_rows(X), self.display_name
+        cost, fault_of_cost = self._cost_of(answer, n_samples)
+        try:
+            check_order(answer.labels, X, who=who)
+            labels, invalid, fault = soft_labels(
+                answer.labels,
+                n_samples,
+                classes,
+                own=self._class_list(),
+                kind=self._answer_kind,
+                who=who,
+                row_numbers=None if row_numbers is None else np.asarray(row_numbers),
+                **self._allowed(),
+            )
+        except TeacherError as error:
+            error.cost = cost
+            raise
+        if fault is not None and self.on_invalid == "skip":
+            logger.info("%s Left without a label: %d rows.", fault, invalid.sum())
+            invalid[:], fault = False, None
+        rows = np.flatnonzero(~invalid)
+        if fault is not None and cost is not None:
+            fault.cost = cost * float(invalid.mean())
+            cost -= fault.cost
+        return LabeledBatch(rows, labels[rows], cost), fault or fault_of_cost
+
+    def _cost_of(self, answer, n_samples):
+        """Return what a call cost, None if nobody says, and a fault if it is wrong."""
+        per_row = as_cost(self.cost_per_row, "cost_per_row")
+        cost = None if per_row is None else per_row * n_samples
+        try:
+            given = as_cost(answer.cost, f"the Answer.cost of {self.display_name}")
+        except TeacherError as error:
+            error.cost = 0.0  # counted with the labels, which are kept
+            return cost, error
+        return (cost if given is None else given), None
 
     def _call(self, method, X, n_samples):
-        """Call the teacher; whatever it raises becomes a fault of the teacher."""
+        """Call the teacher; whatever it raises becomes a TeacherError."""
         try:
             return method(X)
         except TeacherError:
@@ -417,18 +509,19 @@ class BaseTeacher(BaseEstimator):
                 "the teacher or its input and retry."
             ) from error
 
-    def _refuse_unfitted(self, n_samples):
-        """Say that the teacher has to be fitted first."""
-        if self.needs_fit:
-            raise TeacherCallError(
-                f"{self.display_name} was asked about {n_samples} rows before it was "
-                "fitted; "
-                "call fitted_on(X, y) and ask the teacher it returns."
-            )
+    def _class_list(self):
+        own = self.classes_
+        return None if own is None else np.asarray(own).tolist()
+
+    def _allowed(self):
+        return {
+            "allow_missing": self.allow_missing_classes,
+            "allow_extra": self.allow_extra_classes,
+        }
 
 
 def _check_name(name, version):
-    """Refuse a name or version that is no text, or that is empty."""
+    """Raise if a name or version is not a text, or is empty."""
     for what, value in (("name", name), ("version", version)):
         if value is not None and (not isinstance(value, str) or not value):
             raise TeacherError(

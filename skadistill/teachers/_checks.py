@@ -1,7 +1,10 @@
-"""From whatever a teacher answers to checked soft labels in the caller's order.
+"""Check a teacher's answer and turn it into soft labels in the caller's order.
 
 Everything here is arrays in, arrays out; nothing is asked and nothing is paid.
 """
+
+from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from scipy import sparse
@@ -12,36 +15,39 @@ from skadistill.exceptions import (
     TeacherShapeError,
 )
 
-__all__ = [
-    "SUM_TOLERANCE",
-    "check_classes",
-    "check_order",
-    "one_hot",
-    "soft_labels",
-]
+__all__ = ["SUM_TOLERANCE", "NoLabel", "check_classes", "check_order", "soft_labels"]
 
 #: How far from 1 a row of probabilities may sum before it is an error.
 SUM_TOLERANCE = 1e-3
 
 
-def check_classes(own, classes, *, who, allow_missing, allow_extra):
-    """Compare the teacher's classes with the ones asked for.
+@dataclass(frozen=True)
+class NoLabel:
+    """Answer that a row has no label: asked and paid, and never asked again.
+
+    A teacher may answer with one in place of a label, as with None or NaN, for
+    example when a language model refuses.
 
     Parameters
     ----------
-    own : sequence or None
-        The teacher's classes; None: it has not said, nothing to compare.
-    classes : sequence of n_classes labels
-        The classes asked for.
-    who : str
-        The teacher, as messages name it.
-    allow_missing, allow_extra : bool
-        Whether the teacher may lack classes, or have more.
+    reason : str, default=""
+        Why, for the user's own records; the ledger does not keep it.
 
-    Raises
-    ------
-    TeacherClassesError
-        If classes are repeated, missing or extra.
+    Examples
+    --------
+    >>> from skadistill.teachers import NoLabel, as_teacher
+    >>> def judge(texts):
+    ...     return [NoLabel("too short") if len(t) < 3 else "spam" for t in texts]
+    >>> as_teacher(judge).ask(["win money", "?"], ["ham", "spam"])
+    array([[ 0.,  1.],
+           [nan, nan]])
+    """
+
+    reason: str = ""
+
+
+def check_classes(own, classes, *, who, allow_missing, allow_extra):
+    """Raise if the teacher's classes (None: not known) do not fit those asked for.
 
     Examples
     --------
@@ -82,38 +88,11 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
 
 
 def check_order(answer, X, *, who):
-    """Refuse a frame whose index shows that the rows were shuffled.
-
-    Parameters
-    ----------
-    answer : object
-        The answer; one without a pandas index, or with a new one, tells nothing.
-    X : container of n_samples rows
-        What was asked.
-    who : str
-        The teacher, as messages name it.
-
-    Raises
-    ------
-    TeacherShapeError
-        If the index of `answer` is that of `X` in another order.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from skadistill.teachers._checks import check_order
-    >>> X = pd.DataFrame({"x": [0.5, 2.5]}, index=["a", "b"])
-    >>> check_order(X.sort_values("x", ascending=False), X, who="the teacher")
-    Traceback (most recent call last):
-        ...
-    skadistill.exceptions.TeacherShapeError: the teacher answered the rows in another
-    order than asked, the index being 'b', 'a' where 'a', 'b' was asked; return them in
-    the order asked, or without an index.
-    """
-    given, asked = getattr(answer, "index", None), getattr(X, "index", None)
-    if given is None or asked is None or not hasattr(given, "equals"):
-        return
-    # A range is what pandas numbers rows with that nobody named.
+    """Raise if both have a pandas index, and that of the answer is another order."""
+    if not hasattr(answer, "iloc") or not hasattr(X, "iloc"):
+        return  # lists have a method `index`
+    given, asked = answer.index, X.index
+    # A range is how pandas numbers rows without names.
     if type(given).__name__ == "RangeIndex" or given.equals(asked):
         return
     if len(given) == len(asked) and set(given) == set(asked):
@@ -138,128 +117,191 @@ def soft_labels(
 ):
     """Turn one answer into checked probabilities, columns in the order of `classes`.
 
+    A row answered with None, NaN, a row of NaN or a `NoLabel` has no label, which is
+    an answer. A row whose answer cannot be used is invalid.
+
     Parameters
     ----------
     answer : array-like, tensor, DataFrame or list
-        Probabilities of shape (n_samples, n_classes_), or hard labels of shape
+        Probabilities of shape (n_samples, n_own), or hard labels of shape
         (n_samples,) or (n_samples, 1).
     n_samples : int
         How many rows were asked about.
     classes : sequence of n_classes labels
         The columns wanted.
-    own : sequence of n_classes_ labels or None, default=None
-        What the answer's columns mean. None: the frame's column names where one
-        of them is a class, else `classes` in order.
-    kind : {"auto", "proba", "hard"}, default="auto"
-        What the answer is; "auto" reads it from the shape.
+    own : sequence of n_own labels or None, default=None
+        What the answer's columns mean. None: the frame's column names if one of them
+        is a class, else `classes` in order.
+    kind : {"auto", "proba"}, default="auto"
+        What the answer is; "auto" tells by the shape.
     allow_missing, allow_extra : bool, default=False
         Whether the teacher may lack classes, or have more.
     who : str, default="the teacher"
-        The teacher, as messages name it.
+        The teacher's name in messages.
     row_numbers : ndarray of int of shape (n_samples,) or None, default=None
-        What messages call the rows. None: 0, 1, ...
+        The numbers of the rows in messages. None: 0, 1, ...
 
     Returns
     -------
     labels : ndarray of float64 of shape (n_samples, n_classes)
-        Each row sums to 1.
+        Each row sums to 1, or is NaN: no label, or invalid.
+    invalid : ndarray of bool of shape (n_samples,)
+        The rows whose answer cannot be used.
+    fault : TeacherError or None
+        Says what is wrong with the first of them.
 
     Raises
     ------
-    TeacherShapeError, TeacherProbabilityError, TeacherClassesError
-        If the answer cannot be believed.
+    TeacherShapeError, TeacherClassesError
+        If the answer as a whole cannot be used: another number of rows or columns
+        than asked, or other classes.
 
     Examples
     --------
     >>> from skadistill.teachers._checks import soft_labels
-    >>> soft_labels([[0.25, 0.75]], 1, ["a", "b"], own=["b", "a"])
+    >>> soft_labels([[0.25, 0.75]], 1, ["a", "b"], own=["b", "a"])[0]
     array([[0.75, 0.25]])
-    >>> soft_labels(["b", "a"], 2, ["a", "b"])
-    array([[0., 1.],
-           [1., 0.]])
+    >>> labels, invalid, fault = soft_labels(["b", None, "c"], 3, ["a", "b"])
+    >>> labels
+    array([[ 0.,  1.],
+           [nan, nan],
+           [nan, nan]])
+    >>> invalid, type(fault).__name__
+    (array([False, False,  True]), 'TeacherClassesError')
     """
     if row_numbers is None:
         row_numbers = np.arange(n_samples)
+    classes = list(classes)
     table, names = _as_table(answer, who)
     _check_shape(table, n_samples, who, kind)
-    hard = kind == "hard" or (
-        kind == "auto" and (table.ndim == 1 or table.shape[1] == 1)
-    )
+    faults = _Faults(n_samples, who, row_numbers)
     allow = {"allow_missing": allow_missing, "allow_extra": allow_extra}
-    if hard:
+    hard = _hard_labels(table) if kind == "auto" else None
+    if hard is not None:
         check_classes(own, classes, who=who, **allow)
-        known = list(classes) if own is None else list(dict.fromkeys([*classes, *own]))
-        labels = one_hot(table.reshape(n_samples), known, who, row_numbers)
-        own = known
+        own = classes if own is None else list(dict.fromkeys([*classes, *own]))
+        labels = _one_hot(hard, own, faults)
     else:
         if own is None:
             own = _columns_named(names, classes)
         check_classes(own, classes, who=who, **allow)
-        own = list(classes) if own is None else list(own)
-        labels = _as_probabilities(table, own, who, row_numbers)
-    return _mapped(labels, own, list(classes), who, row_numbers)
+        own = classes if own is None else list(own)
+        labels = _as_probabilities(table, own, faults)
+    labels = _mapped(labels, own, classes, faults)
+    labels[faults.invalid] = np.nan
+    return labels, faults.invalid, faults.first
 
 
-def one_hot(labels, classes, who="the teacher", row_numbers=None):
-    """Turn hard labels into rows with a single 1.
+class _Faults:
+    """The rows whose answer cannot be used, and what is wrong with the first."""
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n_samples,)
-        The labels.
-    classes : sequence of n_classes labels
-        What each column means.
-    who : str, default="the teacher"
-        Who answered, as the message names it.
-    row_numbers : ndarray of int of shape (n_samples,) or None, default=None
-        What the message calls the rows. None: 0, 1, ...
+    def __init__(self, n_samples, who, row_numbers):
+        self.invalid = np.zeros(n_samples, dtype=bool)
+        self.first = None
+        self.who = who
+        self.row_numbers = row_numbers
 
-    Returns
-    -------
-    rows : ndarray of float64 of shape (n_samples, n_classes)
-        One-hot rows.
+    def add(self, rows, error, text):
+        """Mark rows (positions); `text` says of the first what is wrong with it."""
+        rows = [i for i in rows if not self.invalid[i]]
+        self.invalid[rows] = True
+        if rows and self.first is None:
+            self.first = error(f"{self.who} {text(rows[0], self.row_numbers[rows[0]])}")
 
-    Raises
-    ------
-    TeacherClassesError
-        If a label is not one of the classes.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.teachers._checks import one_hot
-    >>> one_hot(np.array([1, 0]), [0, 1])
-    array([[0., 1.],
-           [1., 0.]])
-    """
+def _is_missing(value):
+    """Return whether an element says "no label"."""
+    if value is None or isinstance(value, NoLabel):
+        return True
+    # NaN alone differs from itself; pandas' NA and NaT do not compare.
+    if isinstance(value, float | np.floating):
+        return bool(value != value)
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def _is_row(value):
+    """Return whether an element holds probabilities: is itself a sequence."""
+    return not isinstance(value, str | bytes) and (
+        isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0
+    )
+
+
+def _hard_labels(table):
+    """Return the labels as a list if the answer holds one value per row, else None."""
+    if table.ndim == 2:
+        return table[:, 0].tolist() if table.shape[1] == 1 else None
+    values = table.tolist()
+    if table.dtype != object or not any(map(_is_row, values)):
+        return values
+    if all(len(value) == 1 for value in values if _is_row(value)):
+        return [value[0] if _is_row(value) else value for value in values]
+    return None
+
+
+def _one_hot(values, classes, faults):
+    """Turn hard labels into rows with a single 1; no label gives a row of NaN."""
     position = {c: i for i, c in enumerate(classes)}
-    values = labels.tolist()
-    columns = np.empty(len(values), dtype=np.intp)
-    for i, value in enumerate(values):
-        try:
-            columns[i] = position[value]
-        except (KeyError, TypeError):
-            row = i if row_numbers is None else row_numbers[i]
-            hint = (
-                "; return one of the classes, or, if this is the probability of the "
-                "second class, both columns."
-                if isinstance(value, float) and 0 < value < 1
-                else "; return one of the classes."
-            )
-            raise TeacherClassesError(
-                f"{who} answered the unknown label {value!r} for row {row}, the "
-                f"classes being {_names(classes)}{hint}"
-            ) from None
+    plain = _plain_texts(classes)
     rows = np.zeros((len(values), len(classes)))
-    rows[np.arange(len(values)), columns] = 1.0
+    unknown = []
+    for i, value in enumerate(values):
+        if _is_missing(value):
+            rows[i] = np.nan
+            continue
+        try:
+            if value not in position and isinstance(value, str):
+                value = plain[_plain_text(value)]
+            rows[i, position[value]] = 1.0
+        except (KeyError, TypeError):
+            unknown.append(i)
+    faults.add(
+        unknown,
+        TeacherClassesError,
+        lambda i, number: (
+            f"answered the unknown label {values[i]!r:.80} for row {number}, the "
+            f"classes being {_names(classes)}; return one of the classes"
+            f"{_hint(values[i])}"
+        ),
+    )
     return rows
 
 
+def _hint(value):
+    """Say what else may have been meant by an unknown label."""
+    if isinstance(value, float) and 0 < value < 1:
+        return ", or, if this is the probability of the second class, both columns."
+    return ', or pass on_invalid="skip" to leave such rows without a label.'
+
+
+#: What people and language models put around a label.
+_WRAPPING = " \t\r\n\"'`*_\u201c\u201d\u2018\u2019\u00ab\u00bb"
+
+
+def _plain_text(text):
+    """Return a label without blanks, quotes, markdown, final period and case."""
+    return text.strip(_WRAPPING).removesuffix(".").strip(_WRAPPING).casefold()
+
+
+def _plain_texts(classes):
+    """Map the plain text of each class to the class, if no two classes share it."""
+    found: dict[str, list] = {}
+    for c in classes:
+        if isinstance(c, str):
+            found.setdefault(_plain_text(c), []).append(c)
+    return {text: same[0] for text, same in found.items() if text and len(same) == 1}
+
+
 def _as_table(answer, who):
-    """Make an array of the answer; also return its column names, if it has any."""
-    if answer is None:
+    """Return an array of the answer, and its column names, if it has any.
+
+    Hard labels of mixed types, and rows of different lengths, come as objects in one
+    dimension: as an array, numpy would turn 0, 1 and "a refusal" into three texts.
+    """
+    if answer is None or isinstance(answer, str | bytes | dict | set):
+        value = "None" if answer is None else f"{answer!r:.80}"
+        kind = "" if answer is None else f", of type {type(answer).__name__}"
         raise TeacherShapeError(
-            f"{who} answered None; return probabilities of shape (n_samples, "
+            f"{who} answered {value}{kind}; return probabilities of shape (n_samples, "
             "n_classes) or one label per row."
         )
     names = None
@@ -271,23 +313,23 @@ def _as_table(answer, who):
             answer = answer.float()
     if sparse.issparse(answer):
         answer = answer.toarray()
-    if isinstance(answer, str | bytes | dict | set):
-        raise TeacherShapeError(
-            f"{who} answered {answer!r:.80}, of type {type(answer).__name__}; return "
-            "probabilities of shape (n_samples, n_classes) or one label per row."
-        )
+    if hasattr(answer, "to_numpy"):
+        return answer.to_numpy(), names
     try:
-        table = answer.to_numpy() if hasattr(answer, "to_numpy") else np.asarray(answer)
-    except ValueError:  # numpy's word for a ragged list
-        raise TeacherShapeError(
-            f"{who} answered {type(answer).__name__} {answer!r:.80}, whose rows have "
-            "different lengths; return as many columns for every row."
-        ) from None
+        table = np.asarray(answer)
+    except ValueError:  # rows of different lengths
+        table = None
+    if isinstance(answer, list | tuple) and (
+        table is None or table.dtype.kind not in "biufc"
+    ):
+        table = np.empty(len(answer), dtype=object)
+        for i, value in enumerate(answer):  # one by one: numpy would look inside rows
+            table[i] = value
     return table, names
 
 
 def _check_shape(table, n_samples, who, kind):
-    """Refuse an answer with the wrong number of rows or dimensions."""
+    """Raise if the answer has another number of rows or dimensions."""
     if table.ndim == 0:
         raise TeacherShapeError(
             f"{who} answered a single value, {table.tolist()!r:.80}, when asked about "
@@ -298,17 +340,16 @@ def _check_shape(table, n_samples, who, kind):
             f"{who} answered {table.shape[0]} rows when asked about {n_samples}; "
             "return one row per row asked, in the same order."
         )
-    ok = {"auto": (1, 2), "proba": (2,), "hard": (1, 2)}[kind]
-    if table.ndim not in ok or (kind == "hard" and table.shape[1:] not in ((), (1,))):
-        wanted = "(n_samples,)" if kind == "hard" else "(n_samples, n_classes)"
+    hard = table.ndim == 1 and table.dtype != object
+    if table.ndim > 2 or (hard and kind == "proba"):
         raise TeacherShapeError(
             f"{who} answered an array of shape {table.shape}; return one of shape "
-            f"{wanted}."
+            "(n_samples, n_classes)."
         )
 
 
 def _columns_named(names, classes):
-    """Read classes from a frame's column names, where one of them is a class."""
+    """Read classes from a frame's column names, if one of them is a class."""
     if names is None:
         return None
     by_text = {str(c): c for c in classes}
@@ -319,56 +360,97 @@ def _columns_named(names, classes):
     return own if any(n in wanted for n in own) else None
 
 
-def _as_probabilities(table, own, who, row_numbers):
-    """Check a 2-D table of probabilities and return it as float64."""
-    if table.shape[1] != len(own):
-        raise TeacherShapeError(
-            f"{who} answered {table.shape[1]} columns where it has {len(own)} classes "
-            f"({_names(own)}); return one column per class, in that order."
+def _as_probabilities(table, own, faults):
+    """Return a table of probabilities as float64, unusable rows marked."""
+    if table.dtype.kind in "biuf" and table.ndim == 2:
+        _check_width(table.shape[1], own, faults.who)
+        labels = table.astype(np.float64)
+    else:
+        labels = _from_rows(list(table), own, faults)
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(labels)
+        wrong = ~finite & ~np.isnan(labels).all(axis=1, keepdims=True)
+        _mark(wrong, labels, own, faults, "a finite number")
+        _mark(
+            labels < 0, labels, own, faults, "not negative (apply a softmax to scores)"
         )
-    numeric = table.dtype.kind in "biuf"
-    if table.dtype.kind == "O" and not any(
-        isinstance(v, str | bytes) for v in table.flat
-    ):
-        try:
-            table = table.astype(np.float64)
-            numeric = True
-        except (TypeError, ValueError):
-            numeric = False
-    if not numeric:
-        value = table.item(0) if table.size else None
-        raise TeacherProbabilityError(
-            f"{who} answered {table.dtype} values such as {value!r:.80} where "
-            "probabilities were expected; return real numbers, or one label per row."
-        )
-    labels = table.astype(np.float64)
-    _refuse(~np.isfinite(labels), labels, own, who, row_numbers, "a finite number")
-    _refuse(labels < 0, labels, own, who, row_numbers, "not negative")
-    sums = labels.sum(axis=1)
-    bad = np.abs(sums - 1.0) > SUM_TOLERANCE
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise TeacherProbabilityError(
-            f"{who} answered probabilities for row {row_numbers[i]} that sum to "
-            f"{sums[i]:.6g}; return rows that sum to 1 (apply a softmax to scores, or "
-            "divide by the sum)."
+        sums = labels.sum(axis=1)
+        faults.add(
+            np.flatnonzero(np.abs(sums - 1.0) > SUM_TOLERANCE).tolist(),
+            TeacherProbabilityError,
+            lambda i, number: (
+                f"answered probabilities for row {number} that sum to {sums[i]:.6g}; "
+                "return rows that sum to 1 (apply a softmax to scores, or divide by "
+                "the sum)."
+            ),
         )
     return labels
 
 
-def _refuse(bad, labels, own, who, row_numbers, wanted):
-    """Raise for the first entry marked bad."""
-    if not bad.any():
-        return
-    i, j = (int(v[0]) for v in np.nonzero(bad))
-    raise TeacherProbabilityError(
-        f"{who} answered {labels[i, j]!s} for row {row_numbers[i]} and class "
-        f"{own[j]!r}; return probabilities that are all "
-        f"{wanted}{'' if wanted != 'not negative' else ' (apply a softmax to scores)'}."
+def _check_width(n_columns, own, who):
+    """Raise if the answer has another number of columns than classes."""
+    if n_columns != len(own):
+        raise TeacherShapeError(
+            f"{who} answered {n_columns} columns but has {len(own)} classes "
+            f"({_names(own)}); return one column per class, in that order."
+        )
+
+
+def _from_rows(rows, own, faults):
+    """Return rows of probabilities, each a sequence, as a table."""
+    widths = {len(row) for row in rows if _is_row(row)}
+    if len(widths) == 1:
+        _check_width(widths.pop(), own, faults.who)
+    labels = np.full((len(rows), len(own)), np.nan)
+    unusable = []
+    for i, row in enumerate(rows):
+        if _is_missing(row):
+            continue
+        if not _is_row(row) or len(row) != len(own) or not _is_numeric(row):
+            unusable.append(i)
+            continue
+        labels[i] = [np.nan if _is_missing(value) else value for value in row]
+    faults.add(
+        unusable,
+        TeacherProbabilityError,
+        lambda i, number: (
+            f"answered {_shown(rows[i])} for row {number}, but probabilities of "
+            f"{len(own)} classes were expected; return real numbers, or one label "
+            "per row."
+        ),
+    )
+    return labels
+
+
+def _is_numeric(row):
+    """Return whether the entries of a row are real numbers, or missing."""
+    return all(
+        _is_missing(value)
+        or isinstance(value, Real)
+        or getattr(getattr(value, "dtype", None), "kind", "") in ("b", "i", "u", "f")
+        for value in row
     )
 
 
-def _mapped(labels, own, classes, who, row_numbers):
+def _shown(row):
+    """Write an answer for a message."""
+    return f"{row.tolist() if hasattr(row, 'tolist') else row!r:.80}"
+
+
+def _mark(wrong, labels, own, faults, wanted):
+    """Mark the rows with wrong entries."""
+    faults.add(
+        np.flatnonzero(wrong.any(axis=1)).tolist(),
+        TeacherProbabilityError,
+        lambda i, number: (
+            f"answered {labels[i, wrong[i]][0]!s} for row {number} and class "
+            f"{own[int(np.argmax(wrong[i]))]!r}; return probabilities that are all "
+            f"{wanted}."
+        ),
+    )
+
+
+def _mapped(labels, own, classes, faults):
     """Put the columns in the order of `classes` and make every row sum to 1."""
     if own != classes:
         position = {c: i for i, c in enumerate(own)}
@@ -376,20 +458,24 @@ def _mapped(labels, own, classes, who, row_numbers):
         for j, c in enumerate(classes):
             if c in position:
                 mapped[:, j] = labels[:, position[c]]
+        # Columns that the teacher lacks are 0, but a row without a label is all NaN.
+        mapped[np.isnan(labels).all(axis=1)] = np.nan
         labels = mapped
     # After the mapping: the sum of a row depends, in its last bit, on the order of
     # the columns, and a teacher's own order must not show.
     sums = labels.sum(axis=1)
-    empty = sums <= 0
-    if empty.any():
-        i = int(np.argmax(empty))
-        extra = [c for c in own if c not in set(classes)]
-        raise TeacherProbabilityError(
-            f"{who} gave row {row_numbers[i]} wholly to the {_class_word(extra)} "
-            f"{_names(extra)}, which no labeled row has, so that nothing is left of "
-            "it; label a row of such a class or leave the row out of the pool."
-        )
-    return labels / sums[:, None]
+    extra = [c for c in own if c not in set(classes)]
+    faults.add(
+        np.flatnonzero(sums <= 0).tolist(),
+        TeacherProbabilityError,
+        lambda i, number: (
+            f"gave all of row {number} to the {_class_word(extra)} {_names(extra)}, "
+            "which no labeled row has, so that nothing is left of it; label a row of "
+            "such a class or leave the row out of the pool."
+        ),
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return labels / sums[:, None]
 
 
 def _names(classes):

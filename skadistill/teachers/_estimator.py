@@ -13,7 +13,7 @@ from skadistill.exceptions import (
     TeacherProbabilityError,
     TeacherShapeError,
 )
-from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._embeddings import (
     embedding_suffix,
     estimator_embeddings,
@@ -33,25 +33,26 @@ _METHODS = ("predict_proba", "decision_function", "predict")
 
 
 class EstimatorTeacher(BaseTeacher):
-    r"""Ask a classifier, fitted or to be fitted on the labeled rows.
+    r"""Label rows with a classifier, fitted or to be fitted on the labeled rows.
 
     The first of these that the classifier has is called: ``predict_proba``;
     ``decision_function``, whose scores :math:`s` become
     :math:`\mathrm{softmax}(s)`, or :math:`1 / (1 + e^{-s})` for the second of two
-    classes; ``predict``, whose labels become one-hot rows.
+    classes; ``predict``, whose labels become one-hot rows (probabilities stay as they
+    are).
 
     Parameters
     ----------
     estimator : estimator
         Anything with one of those methods: a classifier, a pipeline, a search, a
         `FrozenEstimator`. A fitted one is used as it is, never copied and never
-        fitted again; an unfitted one is cloned by `fitted_on`.
+        fitted again; `fit` fits a clone of an unfitted one.
     classes : array-like of shape (n_classes,) or None, default=None
         What the columns mean. None: the estimator's ``classes_``.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: derived from the
         fitted estimator's content (`joblib.hash`), or, for one fitted by
-        `fitted_on`, from its parameters and its training rows and labels.
+        `fit`, from its parameters and its training rows and labels.
     allow_missing_classes : bool, default=False
         Whether the estimator may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
@@ -67,18 +68,24 @@ class EstimatorTeacher(BaseTeacher):
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
+    on_invalid : {"raise", "skip"}, default="raise"
+        What an unusable answer is, such as an unknown label or probabilities that do
+        not sum to 1: an error, once the other answers are recorded; or no label,
+        which is paid for, recorded, and left out of the training.
 
     Attributes
     ----------
+    estimator_ : estimator
+        The clone that `fit` fitted. A teacher around a fitted estimator has none.
     identity : str
-        Under which a ledger files the answers.
+        The name under which a ledger files the answers.
     has_embeddings : bool
         Whether there is such a source.
     output_weights : ndarray of shape (n_outputs, n_dims) or None
         Weights of the last layer where its input is the embedding, or of a linear
         classifier where the steps before it give the embedding; else None.
-    needs_fit : bool
-        Whether the estimator is unfitted.
+    is_fitted : bool
+        Whether the estimator is fitted.
     classes_ : list or None
         The estimator's classes.
 
@@ -102,12 +109,16 @@ class EstimatorTeacher(BaseTeacher):
     >>> from skadistill.teachers import EstimatorTeacher
     >>> X, y = np.array([[-1.0], [1.0]]), np.array(["no", "yes"])
     >>> teacher = EstimatorTeacher(LogisticRegression())
-    >>> teacher.needs_fit
-    True
-    >>> teacher.fitted_on(X, y).ask(X, ["no", "yes"]).round(2)
+    >>> teacher.is_fitted
+    False
+    >>> teacher.fit(X, y).ask(X, ["no", "yes"]).round(2)
     array([[0.66, 0.34],
            [0.34, 0.66]])
     """
+
+    _parameter_constraints: dict = TEACHER_CONSTRAINTS | {
+        "embedding": [None, str, callable],
+    }
 
     def __init__(
         self,
@@ -120,6 +131,7 @@ class EstimatorTeacher(BaseTeacher):
         allow_extra_classes=False,
         embedding=None,
         cost_per_row=None,
+        on_invalid="raise",
     ):
         self.estimator = estimator
         self.classes = classes
@@ -129,13 +141,19 @@ class EstimatorTeacher(BaseTeacher):
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
         self.cost_per_row = cost_per_row
+        self.on_invalid = on_invalid
 
     def __sklearn_clone__(self):
-        if not self.needs_fit:
+        if self.is_fitted:
             return self
         params = self.get_params(deep=False)
         params["estimator"] = _unfitted_copy(self.estimator)
         return type(self)(**params)
+
+    @property
+    def _asked(self):
+        """The estimator that answers: the clone fitted here, else the user's own."""
+        return getattr(self, "estimator_", self.estimator)
 
     def get_metadata_routing(self):
         """Route metadata as the estimator itself would have it.
@@ -143,7 +161,7 @@ class EstimatorTeacher(BaseTeacher):
         Returns
         -------
         routing : MetadataRequest or MetadataRouter
-            The estimator's own, or an empty one where it has none.
+            The estimator's own, or an empty one if it has none.
         """
         if hasattr(self.estimator, "get_metadata_routing"):
             return self.estimator.get_metadata_routing()
@@ -151,47 +169,47 @@ class EstimatorTeacher(BaseTeacher):
 
     @property
     def display_name(self):
-        """What messages call the teacher."""
+        """The teacher's name in messages."""
         return f"the teacher {self.name or type(thawed(self.estimator)).__name__!r}"
 
     @property
     def classes_(self):
-        """What the columns of its answers mean; None where it has not said."""
+        """What the columns of its answers mean; None if it has not said."""
         if self.classes is not None:
             return self.classes
-        return getattr(self.estimator, "classes_", None)
+        return getattr(self._asked, "classes_", None)
 
     @property
-    def answer_kind(self):
-        """What `answer` returns: "hard" if it can only predict, else "proba"."""
-        return "hard" if self._method() == "predict" else "proba"
+    def _answer_kind(self):  # type: ignore[override]
+        # What `predict` returns may be labels or probabilities: the shape tells.
+        return "auto" if self._method() == "predict" else "proba"
 
     @property
-    def needs_fit(self):
-        """Whether the estimator is unfitted."""
-        return not _is_fitted(self.estimator)
+    def is_fitted(self):
+        """Whether the estimator is fitted."""
+        return _is_fitted(self._asked)
 
     @property
     def has_embeddings(self):
         """Whether `embedding` is given or the last hidden layer can be read."""
-        return self.embedding is not None or has_hidden_layer(self.estimator)
+        return self.embedding is not None or has_hidden_layer(self._asked)
 
     @property
     def output_weights(self):
-        """Weights that turn embeddings into logits; None where they are not known."""
-        if not self.has_embeddings or self.needs_fit:
+        """Weights that turn embeddings into logits; None if they are not known."""
+        if not self.has_embeddings or not self.is_fitted:
             return None
-        return estimator_output_weights(self.estimator, self.embedding)
+        return estimator_output_weights(self._asked, self.embedding)
 
     def _method(self):
-        """Name the best method the estimator has."""
+        """Return the name of the best method the estimator has."""
         for method in _METHODS:
-            if callable(getattr(self.estimator, method, None)):
+            if callable(getattr(self._asked, method, None)):
                 return method
         raise TeacherError(
             f"{self.display_name} has none of {', '.join(_METHODS)}; pass a "
-            "classifier, or "
-            "a function that takes rows and returns probabilities or labels."
+            "classifier, or a function that takes rows and returns probabilities or "
+            "labels."
         )
 
     def answer(self, X):
@@ -200,7 +218,7 @@ class EstimatorTeacher(BaseTeacher):
         See :meth:`skadistill.teachers.BaseTeacher.answer`.
         """
         method = self._method()
-        answer = getattr(self.estimator, method)(X)
+        answer = getattr(self._asked, method)(X)
         return self._squashed(answer) if method == "decision_function" else answer
 
     def answer_embeddings(self, X):
@@ -210,9 +228,7 @@ class EstimatorTeacher(BaseTeacher):
         """
         if not self.has_embeddings:
             return super().answer_embeddings(X)
-        return estimator_embeddings(
-            self.estimator, self.embedding, X, self.display_name
-        )
+        return estimator_embeddings(self._asked, self.embedding, X, self.display_name)
 
     def _squashed(self, scores):
         """Turn decision scores into (uncalibrated) probabilities."""
@@ -221,8 +237,7 @@ class EstimatorTeacher(BaseTeacher):
             row = int(np.argwhere(~np.isfinite(scores))[0][0])
             raise TeacherProbabilityError(
                 f"{self.display_name} answered the score {scores[row]} for row {row} "
-                "of the "
-                "batch; return finite scores."
+                "of the batch; return finite scores."
             )
         if scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1):
             positive = scores.reshape(-1)
@@ -230,15 +245,14 @@ class EstimatorTeacher(BaseTeacher):
         own = self.classes_
         if scores.ndim == 2 and own is not None and scores.shape[1] != len(own):
             raise TeacherShapeError(
-                f"{self.display_name} answered {scores.shape[1]} scores a row where it "
-                "has "
-                f"{len(own)} classes; use one score per class "
+                f"{self.display_name} answered {scores.shape[1]} scores per row but "
+                f"has {len(own)} classes; use one score per class "
                 "(decision_function_shape='ovr' in SVC)."
             )
         return softmax(scores, axis=1) if scores.ndim == 2 else scores
 
-    def fitted_on(self, X, y, **fit_params):
-        """Clone the estimator, fit it, and return a teacher that can answer.
+    def fit(self, X, y, **fit_params):
+        """Fit a clone of the estimator and keep it as `estimator_`.
 
         Parameters
         ----------
@@ -251,25 +265,23 @@ class EstimatorTeacher(BaseTeacher):
 
         Returns
         -------
-        teacher : EstimatorTeacher
-            A new teacher around the fitted clone; `self`, if it was fitted already.
-            Its identity holds the parameters and the content of the rows and
-            labels, after the name and version where they are given.
+        self : EstimatorTeacher
+            Ready to be asked. Its identity holds the parameters and the content of
+            the rows and labels, after the name and version if they are given. An
+            estimator that its owner has fitted is not fitted again.
         """
-        if not self.needs_fit:
+        self._check_parameters()
+        if _is_fitted(self.estimator):
             return self
         estimator = _unfitted_copy(self.estimator)
         identity = training_identity(estimator, X, y, fit_params)
         estimator.fit(X, y, **fit_params)
-        params = self.get_params(deep=False)
-        params["estimator"] = estimator
-        teacher = type(self)(**params)
-        teacher._trained_as = identity
-        return teacher
+        self.estimator_, self._trained_as = estimator, identity
+        return self
 
     @property
     def identity(self):
-        """Under which a ledger files the answers."""
+        """The name under which a ledger files the answers."""
         trained_as = getattr(self, "_trained_as", None)
         given = super().identity
         # A name cannot tell two folds apart; the training rows can.
@@ -290,13 +302,13 @@ class EstimatorTeacher(BaseTeacher):
         suffix = classes_suffix(self.classes) + embedding_suffix(self.embedding)
         if trained_as is not None:
             return f"trained:{trained_as}{suffix}"
-        estimator = thawed(self.estimator)
+        estimator = thawed(self._asked)
         kind = type(estimator).__qualname__
         return f"estimator:{kind}:{content_identity(estimator)}{suffix}"
 
 
 def _is_fitted(estimator):
-    """Tell whether an estimator can answer; one without `fit` always can."""
+    """Return whether an estimator can answer; one without `fit` always can."""
     if not hasattr(estimator, "fit"):
         return True
     try:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from skadistill._display import qualified_name
 from skadistill.exceptions import TeacherShapeError
-from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._base import TEACHER_CONSTRAINTS, Answer, BaseTeacher
 from skadistill.teachers._embeddings import embedding_suffix, named_method
 from skadistill.teachers._identity import classes_suffix, function_identity
 
@@ -11,7 +12,7 @@ __all__ = ["CalledTeacher", "FunctionTeacher"]
 
 
 class CalledTeacher(BaseTeacher):
-    """Ask what is stored as `function`; clones share it, and the teacher itself."""
+    """Call what is stored as `function`; clones share it, and the teacher itself."""
 
     function: Any
 
@@ -20,28 +21,29 @@ class CalledTeacher(BaseTeacher):
 
     @property
     def display_name(self):
-        """What messages call the teacher."""
-        function = getattr(self.function, "__name__", type(self.function).__name__)
+        """The teacher's name in messages."""
+        function = qualified_name(self.function).rpartition(".")[2]
         return f"the teacher {self.name or function!r}"
 
 
 class FunctionTeacher(CalledTeacher):
-    """Ask a function ``X -> answers``: a model server, a rule, a person.
+    """Label rows with a function ``X -> answers``: a model server, a rule, a person.
 
     Parameters
     ----------
     function : callable
         Takes rows in the container the caller has and returns probabilities of
         shape (n_samples, n_classes), or hard labels of shape (n_samples,) or
-        (n_samples, 1); as an array, a list, a tensor or a frame.
+        (n_samples, 1); as an array, a list, a tensor or a frame. Or an `Answer` with
+        these and the call's cost.
     classes : array-like of shape (n_classes,) or None, default=None
         What the columns mean, or which hard labels may come. None: a frame's
-        column names where they are classes, else the classes asked for, in order
+        column names if they are classes, else the classes asked for, in order
         (which is sorted order in `ActiveDistiller`).
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: the function's
-        module, name and code; change the version when something the code does not
-        show has changed.
+        module, name and code. Change the version when something that the code does
+        not show has changed.
     allow_missing_classes : bool, default=False
         Whether the function may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
@@ -51,19 +53,23 @@ class FunctionTeacher(CalledTeacher):
         Where embeddings come from: "pair" says that `function` returns answers and
         embeddings at once; any other text names a method of the object that is
         `function`; a callable takes rows and returns an array of shape
-        (n_samples, n_dims). None: nowhere.
+        (n_samples, n_dims). None: there are none.
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
+    on_invalid : {"raise", "skip"}, default="raise"
+        What an unusable answer is, such as an unknown label or probabilities that do
+        not sum to 1: an error, once the other answers are recorded; or no label,
+        which is paid for, recorded, and left out of the training.
 
     Attributes
     ----------
     identity : str
-        Under which a ledger files the answers.
+        The name under which a ledger files the answers.
     has_embeddings : bool
         Whether `embedding` is given.
     can_embed_only : bool
-        Whether embeddings can be had without labels: not with "pair".
+        Whether it can return embeddings without labels: not with "pair".
 
     Notes
     -----
@@ -80,6 +86,11 @@ class FunctionTeacher(CalledTeacher):
     array([[0., 1.]])
     """
 
+    _parameter_constraints: dict = TEACHER_CONSTRAINTS | {
+        "function": [callable],
+        "embedding": [None, str, callable],
+    }
+
     def __init__(
         self,
         function,
@@ -91,6 +102,7 @@ class FunctionTeacher(CalledTeacher):
         allow_extra_classes=False,
         embedding=None,
         cost_per_row=None,
+        on_invalid="raise",
     ):
         self.function = function
         self.classes = classes
@@ -100,10 +112,11 @@ class FunctionTeacher(CalledTeacher):
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
         self.cost_per_row = cost_per_row
+        self.on_invalid = on_invalid
 
     @property
     def classes_(self):
-        """What the columns of its answers mean; None where it has not said."""
+        """What the columns of its answers mean; None if it has not said."""
         if self.classes is not None:
             return self.classes
         return getattr(self.function, "classes_", None)
@@ -115,7 +128,7 @@ class FunctionTeacher(CalledTeacher):
 
     @property
     def can_embed_only(self):
-        """Whether embeddings can be had without labels: not with "pair"."""
+        """Whether it can return embeddings without labels: not with "pair"."""
         return self.has_embeddings and not self._gives_pairs
 
     @property
@@ -125,41 +138,32 @@ class FunctionTeacher(CalledTeacher):
     def answer(self, X):
         """Call the function once.
 
-        Of a pair, the first is the answer.
+        A pair becomes an `Answer` with embeddings.
         See :meth:`skadistill.teachers.BaseTeacher.answer`.
         """
-        return self._pair(X)[0] if self._gives_pairs else self.function(X)
+        answer = self.function(X)
+        if not self._gives_pairs:
+            return answer
+        if isinstance(answer, tuple) and len(answer) == 2:
+            return Answer(answer[0], embeddings=answer[1])
+        raise TeacherShapeError(
+            f"{self.display_name} answered {type(answer).__name__} although "
+            "embedding='pair' promises answers and embeddings; return a tuple of the "
+            "two."
+        )
 
     def answer_embeddings(self, X):
-        """Call where the embeddings come from.
+        """Call the source of the embeddings.
 
         See :meth:`skadistill.teachers.BaseTeacher.answer_embeddings`.
         """
         if self.embedding is None:
             return super().answer_embeddings(X)
         if self._gives_pairs:
-            return self._pair(X)[1]
+            return self.answer(X).embeddings
         if callable(self.embedding):
             return self.embedding(X)
         return named_method(self.function, self.embedding, self.display_name)(X)
-
-    def answer_both(self, X):
-        """Call the function, and where embeddings come from if that is elsewhere.
-
-        See :meth:`skadistill.teachers.BaseTeacher.answer_both`.
-        """
-        return self._pair(X) if self._gives_pairs else super().answer_both(X)
-
-    def _pair(self, X):
-        """Call a function that returns answers and embeddings."""
-        pair = self.function(X)
-        if isinstance(pair, tuple) and len(pair) == 2:
-            return pair
-        raise TeacherShapeError(
-            f"{self.display_name} answered {type(pair).__name__} where "
-            "embedding='pair' "
-            "promises answers and embeddings; return a tuple of the two."
-        )
 
     def derived_identity(self):
         """Return the function's module, name and a hash of its code.

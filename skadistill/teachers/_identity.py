@@ -1,31 +1,30 @@
-"""Who a teacher is, so that a ledger never answers for somebody else.
+"""Who a teacher is, so that a ledger knows it again and never answers for another.
 
-An identity errs on the side of paying again: where content cannot be read, the
-object itself, for as long as it lives in this process, is the identity.
+An identity errs on the side of paying again. If contents cannot be read, the identity
+ends with the process, and a ledger that lives longer refuses it before anything is
+paid.
 """
 
-import inspect
-import types
-import uuid
-import weakref
+import re
 from hashlib import blake2b
 
-import joblib
 import numpy as np
 
+from skadistill._display import qualified_name
 from skadistill._rows._keys import row_keys
+from skadistill.exceptions import TeacherError
+from skadistill.teachers._identity_contents import Contents
 
 __all__ = [
+    "check_identity",
     "classes_suffix",
     "content_identity",
     "function_identity",
     "given_identity",
-    "object_token",
     "training_identity",
 ]
 
-_TOKENS: dict[int, tuple[weakref.ref, str]] = {}
-_FIRST_CONTENT: dict[int, tuple[weakref.ref, str]] = {}
+_IN_PROCESS = re.compile(r"(?:^|:)process-[0-9a-f]{32}-([\w.<>]+)")
 
 
 def given_identity(name, version):
@@ -76,62 +75,19 @@ def classes_suffix(classes):
     return "" if classes is None else f":{np.asarray(classes).tolist()!r}"
 
 
-def object_token(obj):
-    """Give an object a random name that it keeps while it lives in this process.
+def content_identity(*objects):
+    """Digest the contents of objects.
 
     Parameters
     ----------
-    obj : object
-        Anything; where it cannot be weakly referenced the token is new each time.
-
-    Returns
-    -------
-    token : str
-        32 hexadecimal digits.
-
-    Examples
-    --------
-    >>> from skadistill.teachers._identity import object_token
-    >>> f, g = (lambda X: X), (lambda X: X)
-    >>> object_token(f) == object_token(f), object_token(f) == object_token(g)
-    (True, False)
-    """
-    return _remembered(_TOKENS, obj, lambda: uuid.uuid4().hex)
-
-
-def _first_content(obj):
-    """Return the content identity that an object had when it was first seen."""
-    return _remembered(_FIRST_CONTENT, obj, lambda: content_identity(obj))
-
-
-def _remembered(table, obj, make):
-    """Keep one string for each living object."""
-    address = id(obj)
-    known = table.get(address)
-    if known is not None and known[0]() is obj:
-        return known[1]
-    text = make()
-    try:
-        # The address is used again after the object died; the reference tells.
-        reference = weakref.ref(obj, lambda _: table.pop(address, None))
-    except TypeError:
-        return text
-    table[address] = (reference, text)
-    return text
-
-
-def content_identity(obj):
-    """Hash an object's content; where that fails, name the object itself.
-
-    Parameters
-    ----------
-    obj : object
-        An estimator, or an instance that can be called.
+    *objects : object
+        Estimators, functions, plain values.
 
     Returns
     -------
     identity : str
-        `joblib.hash` of the object, or ``object-`` and a token.
+        32 hexadecimal digits, the same in every process; or ``process-``, digits and
+        the type of what could not be read, which mean nothing in another process.
 
     Examples
     --------
@@ -141,24 +97,21 @@ def content_identity(obj):
     >>> content_identity(a) == content_identity(b)
     True
     """
-    try:
-        return joblib.hash(obj)
-    except Exception:  # pickling can fail in any way its author liked
-        return f"object-{object_token(obj)}"
+    contents = Contents()
+    digest = contents.digest(*objects)
+    if contents.unreadable:
+        return f"process-{digest}-{contents.unreadable[0]}"
+    return digest
 
 
 def function_identity(function):
-    """Hash what a function computes, as far as its code tells.
+    """Name a function and digest what it computes.
 
-    A plain function is its module, qualified name, bytecode, constants and
-    defaults, and the content of the global variables it names that have a
-    ``predict`` (a model fitted again is another teacher). Other globals, and what
-    the functions it calls do, are not seen: give a `name` and `version` when they
-    matter. A closure may hold anything and change at any time, so a function with
-    one is identified by the object itself. A bound method is its owner's content.
-    A callable instance is its content when it was first asked in this process:
-    clients count requests and fill caches, and are the same teacher still. Give one
-    that learns between fits a new `version` each time.
+    That is its code, defaults and closure, and the texts, numbers, containers,
+    functions and classes of the user's own modules that it names, recursively. See
+    :mod:`skadistill.teachers._identity_contents` for what counts. What it writes while
+    it answers, such as a counter or a cache, does not count: give a teacher that
+    learns from being asked a new `version` each time.
 
     Parameters
     ----------
@@ -178,24 +131,35 @@ def function_identity(function):
     >>> function_identity(teacher) == function_identity(teacher)
     True
     """
-    if inspect.ismethod(function):
-        owner = content_identity(function.__self__)
-        return f"{function.__func__.__qualname__}:{owner}"
-    if not isinstance(function, types.FunctionType):
-        return f"{type(function).__qualname__}:{_first_content(function)}"
-    where = f"{function.__module__}.{function.__qualname__}"
-    if function.__closure__:
-        return f"{where}:object-{object_token(function)}"
-    h = blake2b(digest_size=16)
-    h.update(repr(_code(function.__code__)).encode("utf-8", "surrogatepass"))
-    defaults = (function.__defaults__, function.__kwdefaults__)
-    if defaults != (None, None):
-        h.update(content_identity(defaults).encode())
-    for name in sorted(_global_names(function.__code__)):
-        value = function.__globals__.get(name)
-        if hasattr(value, "predict") and not inspect.isclass(value):
-            h.update(f"{name}={content_identity(value)}".encode())
-    return f"{where}:{h.hexdigest()}"
+    return f"{qualified_name(function)}:{content_identity(function)}"
+
+
+def check_identity(identity, ledger, who):
+    """Refuse an identity that ends before the ledger does.
+
+    Parameters
+    ----------
+    identity : str
+        The teacher's identity.
+    ledger : BaseLedger or None
+        Where its labels would be kept.
+    who : str
+        What messages call the teacher.
+
+    Raises
+    ------
+    TeacherError
+        If the teacher holds something without readable contents and has no name, and
+        the ledger outlives the process: every restart would pay everything again.
+    """
+    found = _IN_PROCESS.search(identity)
+    if found is None or not getattr(ledger, "outlives_process", False):
+        return
+    raise TeacherError(
+        f"{who} holds an object of type {found[1]}, whose contents cannot be read, so "
+        f"that the labels kept in {type(ledger).__name__} would be paid again by the "
+        "next process; pass name= and version= to the teacher."
+    )
 
 
 def training_identity(estimator, X, y, fit_params):
@@ -232,38 +196,9 @@ def training_identity(estimator, X, y, fit_params):
     (True, False)
     """
     try:
-        rows = row_keys(X).tobytes()
+        rows = blake2b(row_keys(X).tobytes(), digest_size=16).digest()
     except Exception:  # rows only the estimator understands
-        rows = content_identity(X).encode()
-    h = blake2b(rows, digest_size=16)
-    labels = np.asarray(y)
-    h.update(joblib.hash(labels.tolist()).encode())
-    h.update(content_identity(fit_params).encode())
-    h.update(content_identity(estimator).encode())
-    return f"{type(estimator).__qualname__}:{h.hexdigest()}"
-
-
-def _code(code):
-    """Describe a code object by what it does, whatever the file and the line."""
-    constants = tuple(_constant(c) for c in code.co_consts)
-    return (code.co_code, constants, code.co_names, code.co_varnames)
-
-
-def _constant(value):
-    """Describe a constant; sets are written in an order that hashing cannot shake."""
-    if isinstance(value, types.CodeType):
-        return _code(value)
-    if isinstance(value, frozenset):
-        return ("frozenset", *sorted(repr(_constant(v)) for v in value))
-    if isinstance(value, tuple):
-        return tuple(_constant(v) for v in value)
-    return (type(value).__name__, repr(value))
-
-
-def _global_names(code):
-    """List the names a code object and those inside it look up."""
-    names = set(code.co_names)
-    for value in code.co_consts:
-        if isinstance(value, types.CodeType):
-            names |= _global_names(value)
-    return names
+        rows = X
+    labels = np.asarray(y).tolist()
+    digest = content_identity(rows, labels, fit_params, estimator)
+    return f"{type(estimator).__qualname__}:{digest}"

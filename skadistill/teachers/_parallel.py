@@ -3,6 +3,8 @@
 import time
 from concurrent import futures
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -10,6 +12,8 @@ from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.base import clone
 
+from skadistill._compat import Interval
+from skadistill._optional import require
 from skadistill._rows._containers import take_rows
 from skadistill.exceptions import TeacherError, TeacherWorkerError
 from skadistill.teachers._as_teacher import as_teacher
@@ -19,33 +23,48 @@ from skadistill.teachers._request import Request
 __all__ = ["ParallelTeacher"]
 
 
+def _delegated(name) -> Any:
+    """Return a property that is the wrapped teacher's attribute of that name."""
+
+    def get(self):
+        return getattr(self._wrapped, name)
+
+    def set_(self, value):
+        setattr(self._wrapped, name, value)
+
+    return property(get, set_, doc=getattr(BaseTeacher, name).__doc__)
+
+
 class ParallelTeacher(BaseTeacher):
     """Ask another teacher about several batches of rows at once.
 
     The batches go where joblib would send them: to threads or processes of this
     machine, or, in a ``joblib.parallel_config("dask")`` context, to a Dask cluster. An
     answer is in the ledger as soon as it arrives. A batch that fails ends the asking:
-    those in flight are waited for and kept, and the failed one alone is lost.
+    batches in flight are waited for and kept, and only the failed one is lost.
+
+    Identity, classes, cost and embeddings are those of the wrapped teacher.
 
     Parameters
     ----------
     teacher : BaseTeacher, estimator or callable
-        Who answers. It travels to the workers, so it must be picklable, except with
-        threads.
+        The teacher to ask. It is sent to the workers, so it must be picklable, except
+        with threads.
     batch_size : int, default=1000
-        Rows of one batch.
+        Rows per batch.
     n_jobs : int or None, default=None
-        Batches asked about at a time, as joblib counts: None means 1 unless in a
+        Batches in flight, as joblib counts: None means 1 unless in a
         :obj:`joblib.parallel_config` context, -1 means all processors, or all threads
         of the cluster.
     repeatable : bool, default=False
         Whether asking about the same rows again costs nothing, as with a model that
-        runs on the workers themselves. Dask repeats what a lost worker was doing, or
-        had done and not yet handed over. That would pay twice, so it is refused unless
-        this is True.
+        runs on the workers themselves. Dask repeats the tasks of a lost worker. That
+        would pay twice, so it is refused unless this is True.
 
     Attributes
     ----------
+    teacher_ : BaseTeacher
+        The clone that `fit` fitted. A teacher that needed no fit has none.
     identity : str
         That of `teacher`: a ledger shares labels among all ways to ask it.
 
@@ -65,147 +84,78 @@ class ParallelTeacher(BaseTeacher):
            [1., 0.]])
     """
 
+    _parameter_constraints: dict = {
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "repeatable": ["boolean"],
+    }
+
     def __init__(self, teacher, batch_size=1000, n_jobs=None, *, repeatable=False):
         self.teacher = teacher
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.repeatable = repeatable
 
+    identity = _delegated("identity")
+    display_name = _delegated("display_name")
+    classes_ = _delegated("classes_")
+    is_fitted = _delegated("is_fitted")
+    has_embeddings = _delegated("has_embeddings")
+    can_embed_only = _delegated("can_embed_only")
+    output_weights = _delegated("output_weights")
+    cost_per_row = _delegated("cost_per_row")
+    max_cost_per_row = _delegated("max_cost_per_row")
+    allow_missing_classes = _delegated("allow_missing_classes")
+    allow_extra_classes = _delegated("allow_extra_classes")
+    on_invalid = _delegated("on_invalid")
+    answer = _delegated("answer")
+    answer_embeddings = _delegated("answer_embeddings")
+    derived_identity = _delegated("derived_identity")
+    get_metadata_routing = _delegated("get_metadata_routing")
+
     def __sklearn_clone__(self):
-        if not self.needs_fit:
+        if self.is_fitted:
             return self
-        return self._around(clone(self.teacher, safe=False))
-
-    def _around(self, teacher):
         params = self.get_params(deep=False)
-        return type(self)(**{**params, "teacher": teacher})
+        return type(self)(**params | {"teacher": clone(self.teacher, safe=False)})
 
     @property
-    def _inner(self):
-        return as_teacher(self.teacher)
-
-    def get_metadata_routing(self):
-        """Route metadata as the teacher itself would have it.
-
-        Returns
-        -------
-        routing : MetadataRequest or MetadataRouter
-            The teacher's own.
-        """
-        return self._inner.get_metadata_routing()
-
-    @property
-    def identity(self):
-        """Under which a ledger files the answers: that of `teacher`."""
-        return self._inner.identity
-
-    @property
-    def display_name(self):
-        """What messages call the teacher."""
-        return self._inner.display_name
-
-    @property
-    def classes_(self):
-        """What the columns of its answers mean; None where it has not said."""
-        return self._inner.classes_
-
-    @property
-    def needs_fit(self):
-        """Whether `teacher` must be fitted first."""
-        return self._inner.needs_fit
-
-    @property
-    def has_embeddings(self):
-        """Whether `teacher` has embeddings."""
-        return self._inner.has_embeddings
-
-    @property
-    def can_embed_only(self):
-        """Whether `teacher` gives embeddings without being asked for labels."""
-        return self._inner.can_embed_only
-
-    @property
-    def output_weights(self):
-        """Weights that turn embeddings into logits; None where they are not known."""
-        return self._inner.output_weights
-
-    @property
-    def cost_per_row(self):  # type: ignore[override]
-        """What one answer of `teacher` costs; None: not known."""
-        return self._inner.cost_per_row
-
-    @property
-    def max_cost_per_row(self):
-        """What one row can cost at most."""
-        return self._inner.max_cost_per_row
+    def _wrapped(self):
+        """The teacher that answers: the clone fitted here, else the user's own."""
+        return self.teacher_ if hasattr(self, "teacher_") else as_teacher(self.teacher)
 
     @property
     def claim_size(self):
-        """How many rows are bought together: enough for ten rounds of calls."""
+        """How many rows are bought together by default: ten rounds of batches."""
         return 10 * effective_n_jobs(self.n_jobs) * self.batch_size
 
-    @property  # type: ignore[override]
-    def allow_missing_classes(self):
-        """Whether `teacher` may lack classes."""
-        return self._inner.allow_missing_classes
-
-    @allow_missing_classes.setter
-    def allow_missing_classes(self, value):
-        self._inner.allow_missing_classes = value
-
-    def fitted_on(self, X, y, **fit_params):
-        """Return a teacher around the fitted one.
+    def fit(self, X, y, **fit_params):
+        """Fit a clone of the teacher if it needs it, and keep it as `teacher_`.
 
         Parameters
         ----------
-        X, y, **fit_params : as in `BaseTeacher.fitted_on`
+        X, y, **fit_params : as in `BaseTeacher.fit`
             Labeled rows.
 
         Returns
         -------
-        teacher : ParallelTeacher
+        self : ParallelTeacher
             Ready to be asked.
         """
-        if not self.needs_fit:
-            return self
-        return self._around(self._inner.fitted_on(X, y, **fit_params))
+        given = as_teacher(self.teacher)
+        if not given.is_fitted:
+            self.teacher_ = clone(given).fit(X, y, **fit_params)
+        return self
 
-    def derived_identity(self):
-        """Return the identity of `teacher`.
-
-        Returns
-        -------
-        identity : str
-            See :meth:`skadistill.teachers.BaseTeacher.derived_identity`.
-        """
-        return self._inner.derived_identity()
-
-    def answer(self, X):
-        """Let `teacher` answer here, in one call.
-
-        See :meth:`skadistill.teachers.BaseTeacher.answer`.
-        """
-        return self._inner.answer(X)
-
-    def answer_embeddings(self, X):
-        """Let `teacher` embed here, in one call.
-
-        See :meth:`skadistill.teachers.BaseTeacher.answer_embeddings`.
-        """
-        return self._inner.answer_embeddings(X)
-
-    def _ask(self, X, classes, row_numbers, with_embeddings):
-        return self._inner._ask(X, classes, row_numbers, with_embeddings)
-
-    def ask_parts(self, X, classes, *, row_numbers=None, with_embeddings=False):
-        """Ask about the rows of `X` in batches and yield the answers as they come.
+    def ask_parts(
+        self, X, classes, *, row_numbers=None, with_embeddings=False, before_call=None
+    ):
+        """Ask about the rows of `X` in batches and yield the answers as they arrive.
 
         Parameters
         ----------
-        X, classes, row_numbers : as in `BaseTeacher.ask`
+        X, classes, row_numbers, with_embeddings, before_call : as in `BaseTeacher`
             The question.
-        with_embeddings : bool, default=False
-            Whether embeddings are wanted too.
 
         Yields
         ------
@@ -220,90 +170,100 @@ class ParallelTeacher(BaseTeacher):
             After the first batch that fails, once those in flight have come back and
             were yielded. Its ``cost`` is that of the batches that failed.
         """
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            error = TeacherError(
-                f"batch_size is {self.batch_size!r}; pass an integer of at least 1."
-            )
-            error.cost = 0.0
-            raise error
-        teacher = self._inner
-        teacher._check_classes(np.asarray(classes).tolist())
-        errand = _ParallelRequest(teacher, X, classes, row_numbers, self.batch_size)
-        with _open_workers(self.n_jobs, teacher, self.repeatable) as workers:
-            yield from errand.run(workers, with_embeddings)
+        classes = self._check_question(X, classes)
+        request = _ParallelRequest(
+            self._wrapped, X, classes, row_numbers, self.batch_size, before_call
+        )
+        with _open_workers(self.n_jobs, self._wrapped, self.repeatable) as workers:
+            yield from request.run(workers, with_embeddings)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        self._wrapped._check_parameters()
 
 
 class _ParallelRequest(Request):
-    """One question to a ParallelTeacher: batches in flight."""
+    """One question to a ParallelTeacher, in batches."""
 
     def run(self, workers, with_embeddings):
-        """Yield a part for each batch answered, then raise the fault, if any."""
-        return self.bring_home(self._parts(workers, with_embeddings))
+        """Yield the parts as they arrive, then raise the fault, if any."""
+        return self.finish(self._parts(workers, with_embeddings))
 
     def _parts(self, workers, with_embeddings):
-        """Yield answers as they come."""
-        flying: dict[futures.Future, np.ndarray] = {}
+        """Yield answers as they arrive."""
+        in_flight: dict[futures.Future, np.ndarray] = {}
         clock = time.perf_counter()
         while True:
-            self._send(workers, flying, with_embeddings)
-            if not flying:
+            self._send(workers, in_flight, with_embeddings)
+            if not in_flight:
                 break
-            done = futures.wait(flying, return_when=futures.FIRST_COMPLETED).done
+            done = futures.wait(in_flight, return_when=futures.FIRST_COMPLETED).done
             for future in done:
-                answer = self._answer(future, flying.pop(future))
-                if answer is not None:
+                for part in self._received(future, in_flight.pop(future)):
                     now = time.perf_counter()
-                    yield self._part(answer, now - clock)
+                    yield LabeledBatch(
+                        part.rows, part.labels, part.cost, now - clock, part.embeddings
+                    )
                     clock = now
 
-    def _send(self, workers, flying, with_embeddings):
+    def _send(self, workers, in_flight, with_embeddings):
         """Keep the workers busy, unless something went wrong."""
-        while not self.stopped and len(flying) < workers.width:
+        while not self.stopped and len(in_flight) < workers.width:
             rows = next(self.calls, None)
             if rows is None:
                 return
+            if self.before_call is not None:
+                self.before_call(rows)
             question = take_rows(self.X, rows), self.classes, self.numbers[rows]
-            flying[workers.submit(*question, with_embeddings)] = rows
+            in_flight[workers.submit(*question, with_embeddings)] = rows
 
-    def _answer(self, future, rows):
-        """Return what a batch brought; None for a fault, which is remembered."""
+    def _received(self, future, rows):
+        """Return the parts of a batch, in positions of the whole; keep its fault."""
         try:
-            return rows, *future.result()
+            parts, fault = future.result()
         except Exception as error:
-            cost = len(rows) * (self.teacher.max_cost_per_row or 0.0)
-            self.fail(self._named(error, rows), cost)
-            return None
+            parts, fault = [], self._worker_error(error, rows)
+        if fault is not None:
+            n_left = len(rows) - sum(len(part.rows) for part in parts)
+            cost = n_left * (self.teacher.max_cost_per_row or 0.0)
+            self.fail(fault, cost if fault.cost is None else fault.cost)
+        return [
+            LabeledBatch(
+                rows[p.rows], p.labels, p.cost, p.seconds, embeddings=p.embeddings
+            )
+            for p in parts
+        ]
 
-    def _part(self, answer, seconds):
-        rows, labels, embeddings = answer
-        price = self.teacher.cost_per_row
-        cost = None if price is None else price * len(rows)
-        return LabeledBatch(rows, labels, cost, seconds, embeddings)
-
-    def _named(self, error, rows):
-        """Make a fault of the teacher of what was lost with a worker."""
+    def _worker_error(self, error, rows):
+        """Return a TeacherError for a batch that was lost with its worker."""
         if isinstance(error, TeacherError):
             return error
         fault = TeacherWorkerError(
             f"{self.teacher.display_name} was asked about {len(rows)} rows by a worker "
-            "that "
-            f"was lost ({type(error).__name__}: {str(error).rstrip('.'):.120}); they "
-            "may have been paid for and were not asked about again; mend the worker "
-            "and fit again: labels that have arrived are in the ledger."
+            f"that was lost ({type(error).__name__}: {str(error).rstrip('.'):.120}); "
+            "they may have been paid for and were not asked about again; check the "
+            "worker and fit again: labels that have arrived are in the ledger."
         )
         fault.__cause__ = error
         return fault
 
 
-def _answer_batch(teacher, X, classes, numbers, with_embeddings, ticket=None):
-    """Ask about one batch; runs on a worker."""
-    if ticket is not None:
-        ticket.use(teacher.display_name, len(numbers))
-    return teacher._ask(X, classes, numbers, with_embeddings)
+def _answer_batch(teacher, X, classes, numbers, with_embeddings, guard=None):
+    """Return the parts of one batch and its fault, if any; runs on a worker."""
+    if guard is not None:
+        guard.use(teacher.display_name, len(numbers))
+    parts, fault = [], None
+    extra = {"with_embeddings": True} if with_embeddings else {}
+    try:
+        for part in teacher.ask_parts(X, classes, row_numbers=numbers, **extra):
+            parts.append(part)
+    except TeacherError as error:
+        fault = error
+    return parts, fault
 
 
 def _open_workers(n_jobs, teacher, repeatable):
-    """Find whom joblib would send work to at the moment."""
+    """Return workers of joblib's active backend."""
     width = effective_n_jobs(n_jobs)
     backend = type(get_active_backend()[0]).__name__
     if backend == "DaskDistributedBackend":
@@ -316,17 +276,17 @@ def _open_workers(n_jobs, teacher, repeatable):
         from joblib.externals.loky import get_reusable_executor
 
         # joblib's own patience. A worker that leaves just as work comes makes loky
-        # warn, and where warnings are errors its thread dies and nobody answers.
+        # warn; if warnings are errors, its thread ends and no answer ever arrives.
         processes = get_reusable_executor(width, timeout=300)
         return _Workers(processes, 2 * width, teacher, shared=True)
     raise TeacherError(
-        f"A teacher cannot be asked through joblib's {backend}; use "
+        f"a teacher cannot be asked through joblib's {backend}; use "
         'joblib.parallel_config("dask"), "loky" or "threading".'
     )
 
 
 class _InlineExecutor:
-    """An executor that answers at once, here."""
+    """An executor that runs a task at once, in this thread."""
 
     def submit(self, function, *args):
         future: futures.Future = futures.Future()
@@ -341,19 +301,7 @@ class _InlineExecutor:
 
 
 class _Workers:
-    """Send batches to an executor of `concurrent.futures`.
-
-    Parameters
-    ----------
-    executor : Executor
-        Who works.
-    width : int
-        Batches in flight: enough that none waits for work.
-    teacher : BaseTeacher
-        Who answers.
-    shared : bool, default=False
-        Whether others use the executor, so that it stays open.
-    """
+    """Send batches to an executor of `concurrent.futures`; `width` are in flight."""
 
     def __init__(self, executor, width, teacher, *, shared=False):
         self.executor = executor
@@ -376,8 +324,8 @@ class _Workers:
 class _DaskWorkers(_Workers):
     """Send batches to a Dask cluster, each at most once unless it is free.
 
-    Dask runs a task again when its worker is lost. Therefore each batch needs a
-    ticket, which the scheduler hands out once.
+    Dask runs a task again when its worker is lost. Each batch therefore needs a
+    token, which the scheduler gives out once.
     """
 
     def __init__(self, client, width, teacher, repeatable):
@@ -385,41 +333,39 @@ class _DaskWorkers(_Workers):
         super().__init__(executor, 2 * width, teacher)
         self.client = client
         self.repeatable = repeatable
-        self.tickets: list = []
+        self.tokens: list = []
 
     def submit(self, *question):
-        """Send one batch with its ticket."""
-        ticket = None
+        """Send one batch with its token."""
+        guard = None
         if not self.repeatable:
-            from distributed import Queue
-
-            ticket = _OnceGuard(f"skadistill-{uuid4().hex}")
-            self.tickets.append(Queue(ticket.name, client=self.client))
-            self.tickets[-1].put(None)
-        return self.executor.submit(_answer_batch, self.teacher, *question, ticket)
+            guard = _OnceGuard(f"skadistill-{uuid4().hex}")
+            queue = require("distributed", "dask").Queue(guard.name, client=self.client)
+            queue.put(None)
+            self.tokens.append(queue)
+        return self.executor.submit(_answer_batch, self.teacher, *question, guard)
 
     def __exit__(self, *exc):
         super().__exit__(*exc)
-        for queue in self.tickets:
+        for queue in self.tokens:
             queue.close()
 
 
 @dataclass(frozen=True)
 class _OnceGuard:
-    """Let a batch be asked about once; travels to the worker."""
+    """Let a batch be sent once; travels to the worker with it."""
 
     name: str
 
-    def use(self, label, n_samples):
-        """Use up the ticket, or say that somebody has."""
-        from distributed import Queue, TimeoutError
-
+    def use(self, who, n_samples):
+        """Take the batch's token, or raise if it has been taken."""
+        distributed = require("distributed", "dask")
         try:
-            Queue(self.name).get(timeout=1)
-        except TimeoutError:
+            distributed.Queue(self.name).get(timeout=1)
+        except distributed.TimeoutError:
             raise TeacherWorkerError(
-                f"{label} was asked about {n_samples} rows by a worker that was lost; "
-                "they may have been paid for and were not asked about again; mend the "
+                f"{who} was asked about {n_samples} rows by a worker that was lost; "
+                "they may have been paid for and were not asked about again; check the "
                 "worker and fit again: labels that have arrived are in the ledger. "
-                "Where asking again is free, say repeatable=True."
+                "If asking again is free, pass repeatable=True."
             ) from None

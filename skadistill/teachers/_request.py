@@ -1,36 +1,62 @@
-"""One question to a teacher that is asked in many calls, several of them at once."""
+"""One question to a teacher that makes many calls, several of them at once."""
 
+import asyncio
+import logging
+import queue
+import random
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
-from skadistill._rows._containers import count_rows
+from skadistill._rows._containers import copy_rows, count_rows, take_rows
+from skadistill.exceptions import TeacherCallError, TeacherError
+from skadistill.teachers._base import Answer, LabeledBatch
+from skadistill.teachers._retries import (
+    is_retryable,
+    may_be_billed,
+    other_loop,
+    retry_after,
+    status_of,
+)
 
-__all__ = ["Request"]
+__all__ = ["AsyncRequest", "Request"]
+
+logger = logging.getLogger(__name__)
+
+#: Share of the timeout after which an answer is reported as slow.
+_SLOW = 0.5
+#: Seconds without a sign of life after which an event loop is reported as blocked.
+_BLOCKED = 2.0
+#: The longest wait between two tries that nobody asked for, in seconds.
+_LONGEST_BACKOFF = 60.0
 
 
 class Request:
-    """Cut a question into calls, and end it without losing those in flight.
+    """Split a question into calls, and end it without losing those in flight.
 
-    A subclass makes the calls of `calls` while it is not `stopped`, tells of those
-    that failed by `fail`, and yields the answers through `bring_home`.
+    A subclass makes the calls of `calls` while it is not `stopped`, reports those
+    that failed with `fail`, and yields the answers through `finish`.
 
     Parameters
     ----------
     teacher : BaseTeacher
-        Who is asked.
+        The teacher asked.
     X : container of n_samples rows
         The rows.
     classes : sequence of n_classes labels
         The columns wanted.
     row_numbers : array-like of int of shape (n_samples,) or None
-        What messages call the rows; None: their positions.
+        The numbers of the rows in messages; None: their positions.
     batch_size : int
-        Rows of one call.
+        Rows per call.
+    before_call : callable or None
+        Called with the positions of rows just before they are sent.
     """
 
-    def __init__(self, teacher, X, classes, row_numbers, batch_size):
+    def __init__(self, teacher, X, classes, row_numbers, batch_size, before_call):
         n_samples = count_rows(X)
         if row_numbers is None:
             row_numbers = np.arange(n_samples)
@@ -38,6 +64,7 @@ class Request:
         self.X = X
         self.classes = classes
         self.numbers = np.asarray(row_numbers)
+        self.before_call = before_call
         self.calls = (
             np.arange(start, min(start + batch_size, n_samples))
             for start in range(0, n_samples, batch_size)
@@ -46,7 +73,7 @@ class Request:
         self.fault: Any = None
         self.fault_cost = 0.0
 
-    def bring_home(self, parts):
+    def finish(self, parts):
         """Yield the parts, also those in flight at a Ctrl-C, then raise the fault.
 
         Parameters
@@ -60,11 +87,11 @@ class Request:
             The same.
         """
         try:
-            # Calls in flight are paid for: take them home before leaving.
+            # Calls in flight are paid for: wait for their answers before leaving.
             with held_interrupts(self._interrupt):
                 yield from parts
                 if self.fault is not None and not self.interrupted:
-                    # Rows that nobody was asked about cost nothing.
+                    # Rows that were never sent cost nothing.
                     self.fault.cost = self.fault_cost
                     raise self.fault
         except KeyboardInterrupt as error:
@@ -72,7 +99,7 @@ class Request:
             raise
 
     def fail(self, fault, cost):
-        """Count a call that failed, and make no new ones; the first fault is raised.
+        """Record a call that failed, and make no new ones; the first fault is raised.
 
         Parameters
         ----------
@@ -88,3 +115,290 @@ class Request:
 
     def _interrupt(self):
         self.stopped = self.interrupted = True
+
+
+@dataclass(frozen=True, eq=False)
+class _AboutToCall:
+    """Rows that a worker wants to send; it waits for the future."""
+
+    rows: np.ndarray
+    allowed: asyncio.Future
+
+
+class AsyncRequest(Request):
+    """One question to an AsyncTeacher: calls in an event loop of another thread.
+
+    Labels and ledger are the business of the thread that asks: workers send it
+    answers, and the rows they are about to send, through `inbox`.
+    """
+
+    def __init__(self, *question):
+        super().__init__(*question)
+        self.inbox: queue.SimpleQueue = queue.SimpleQueue()
+        self.said_slow = self.said_blocked = False
+        self.wasted: list[float] = []
+
+    def run(self, loop, limits):
+        """Yield parts, in this thread, while the calls are made in the loop's."""
+        return self.finish(self._parts(loop, limits))
+
+    def _parts(self, loop, limits):
+        """Yield answers as they arrive."""
+        work = asyncio.run_coroutine_threadsafe(self._work(limits), loop)
+        clock = self.heard = time.perf_counter()
+        self.pulse_sent = False
+        try:
+            while (items := self._received(loop)) is not None:
+                sending = [i for i in items if isinstance(i, _AboutToCall)]
+                if sending:
+                    self.before_call(np.concatenate([i.rows for i in sending]))
+                    loop.call_soon_threadsafe(_allow, sending)
+                parts = [i for i in items if isinstance(i, LabeledBatch)]
+                if parts:
+                    now = time.perf_counter()
+                    yield _joined(parts, seconds=now - clock)
+                    clock = now
+            work.result()
+        finally:
+            self.stopped = True
+            work.cancel()
+            self._warn_of_waste()
+
+    def _received(self, loop):
+        """Wait for items from the workers; return all there are, None at the end."""
+        while True:
+            self._check_pulse(loop)
+            try:
+                items = [self.inbox.get(timeout=_BLOCKED / 2)]
+                break
+            except queue.Empty:
+                continue
+        while items[-1] is not None:
+            try:
+                items.append(self.inbox.get_nowait())
+            except queue.Empty:
+                return items
+        self.inbox.put(None)
+        return items[:-1] or None
+
+    def _check_pulse(self, loop):
+        """Warn once if the event loop is blocked by a call that does not await."""
+        now = time.perf_counter()
+        if now - self.heard < _BLOCKED or self.said_blocked:
+            return
+        if not self.pulse_sent:
+            self.pulse_sent, self.heard = True, now
+            loop.call_soon_threadsafe(self._beat)
+        elif self.teacher.calls_are_async:
+            self.said_blocked = True
+            logger.warning(
+                "%s is an async function that blocks its event loop: for %.0f s no "
+                "other call could start or end, and timeout cannot stop it; await an "
+                "asynchronous client in it, or pass a function without `async`, which "
+                "runs in threads",
+                self.teacher.display_name,
+                now - self.heard,
+            )
+
+    def _beat(self):
+        self.pulse_sent, self.heard = False, time.perf_counter()
+
+    async def _work(self, limits):
+        """Make the calls, as many at a time as allowed."""
+        try:
+            n_workers = self.teacher.max_concurrency
+            await asyncio.gather(*(self._worker(limits) for _ in range(n_workers)))
+        finally:
+            self.inbox.put(None)
+
+    async def _worker(self, limits):
+        """Make one call after the other."""
+        for rows in self.calls:
+            async with limits.places:
+                if self.stopped:
+                    return
+                await self._call(limits, rows)
+
+    async def _call(self, limits, rows):
+        """Make one call, with its tries, and check the answer."""
+        spent: list[float] = []
+        question = take_rows(self.X, rows)
+        try:
+            answer = await self._tries(limits, rows, question, spent)
+            if answer is None:
+                return
+            part, fault = self.teacher._check_answer(
+                answer, question, self.classes, self.numbers[rows]
+            )
+        except BaseException as error:  # an interrupt must not end the loop
+            if _is_cancelled(error):
+                raise
+            fault, cost = self._named(error, rows, n_tries=len(spent)), sum(spent)
+            if fault is error and isinstance(error, TeacherError):
+                cost += error.cost or 0.0  # of an answer that could not be used
+            self.fail(fault, cost)
+            return
+        if part.cost is not None or any(spent):
+            part = replace(part, cost=(part.cost or 0.0) + sum(spent))
+        if len(part.rows):
+            self.inbox.put(replace(part, rows=rows[part.rows]))
+        elif fault is not None:
+            fault.cost = (fault.cost or 0.0) + sum(spent)
+        if fault is not None:
+            self.fail(fault, cost=fault.cost or 0.0)
+
+    async def _tries(self, limits, rows, question, spent):
+        """Try until there is an answer; append to `spent` what failed tries cost.
+
+        Returns None if the request was stopped before anything was sent.
+        """
+        teacher = self.teacher
+        price = len(rows) * (teacher.cost_per_row or 0.0)
+        retryable = teacher.retryable or is_retryable
+        failure = None
+        for n_tries in range(1, teacher.max_tries + 1):
+            if not await limits.wait_for_turn(teacher, question, self._is_going_on):
+                break
+            if n_tries == 1 and self.before_call is not None:
+                await self._announce(rows)
+            clock = time.perf_counter()
+            try:
+                answer = await teacher._call_once(copy_rows(self.X, rows))
+            except BaseException as error:
+                if _is_cancelled(error):
+                    raise
+                billed = may_be_billed(error)
+                spent.append(price if billed else 0.0)
+                if billed:
+                    self.wasted.append(price)
+                last = n_tries == teacher.max_tries or self.stopped
+                if last or not isinstance(error, Exception) or not retryable(error):
+                    raise
+                wait = self._wait(error, n_tries)
+                self._log_retry(rows, error, n_tries, wait)
+                failure = error
+            else:
+                self._warn_if_slow(rows, time.perf_counter() - clock)
+                return Answer(None) if answer is None else answer
+            await self._pause(wait)
+        if failure is not None:
+            raise failure
+        return None
+
+    def _is_going_on(self):
+        return not self.stopped
+
+    async def _announce(self, rows):
+        """Let the asking thread know that rows are about to be sent, and wait for it.
+
+        The ledger is on the disk before the call is on the wire, so that a kill
+        charges what may be billed and nothing else.
+        """
+        allowed = asyncio.get_running_loop().create_future()
+        self.inbox.put(_AboutToCall(rows, allowed))
+        await allowed
+
+    def _wait(self, error, n_tries):
+        """Return the seconds until the next try."""
+        longest = min(self.teacher.backoff * 2 ** (n_tries - 1), _LONGEST_BACKOFF)
+        return max(random.uniform(0.0, longest), retry_after(error))
+
+    async def _pause(self, seconds):
+        """Wait, but not beyond the end of the request."""
+        end = time.perf_counter() + seconds
+        while not self.stopped and (left := end - time.perf_counter()) > 0:
+            await asyncio.sleep(min(left, 0.5))
+
+    def _named(self, error, rows, n_tries):
+        """Return a TeacherError for whatever was raised."""
+        ours = isinstance(error, TeacherError)
+        if ours or not isinstance(error, Exception | asyncio.CancelledError):
+            return error
+        advice = "fix the teacher or its input and ask again"
+        if other_loop(error):
+            advice = (
+                "its client was used in another event loop before, for example by "
+                "asyncio.run; create the client inside the function, or use it here "
+                "only"
+            )
+        fault = TeacherCallError(
+            f"{self.teacher.display_name} raised {type(error).__name__}: "
+            f"{str(error).rstrip('.')}, when asked about {self._numbered(rows)} "
+            f"(try {n_tries} of at most {self.teacher.max_tries}); {advice}."
+        )
+        fault.__cause__ = error
+        return fault
+
+    def _numbered(self, rows):
+        """Write the numbers of the rows of a call."""
+        numbers = self.numbers[rows].tolist()
+        return f"row {numbers[0]}" if len(rows) == 1 else f"rows {numbers!r:.60}"
+
+    def _log_retry(self, rows, error, n_tries, wait):
+        """Log that a call is tried again, and why; long waits are warnings."""
+        status = status_of(error)
+        # The error's own text may quote the row, or the address with its key.
+        logger.log(
+            logging.INFO if wait < _LONGEST_BACKOFF else logging.WARNING,
+            "%s: try %d of at most %d about %s ended in %s%s; next try in %.1f s",
+            self.teacher.display_name,
+            n_tries,
+            self.teacher.max_tries,
+            self._numbered(rows),
+            type(error).__name__,
+            "" if status is None else f" ({status})",
+            wait,
+        )
+
+    def _warn_of_waste(self):
+        """Report the tries that may be billed and brought no answer."""
+        if self.wasted:
+            logger.warning(
+                "%s: tries that may be billed and brought no answer: %d; they count "
+                "as %g",
+                self.teacher.display_name,
+                len(self.wasted),
+                sum(self.wasted),
+            )
+
+    def _warn_if_slow(self, rows, seconds):
+        """Warn once if answers come close to the timeout, which costs them."""
+        if self.said_slow or seconds < _SLOW * self.teacher.timeout:
+            return
+        self.said_slow = True
+        logger.warning(
+            "%s took %.1f s about %s and is stopped after %g s; such calls may be "
+            "billed and are tried again, so raise timeout",
+            self.teacher.display_name,
+            seconds,
+            self._numbered(rows),
+            self.teacher.timeout,
+        )
+
+
+def _is_cancelled(error):
+    """Return whether this task is cancelled, rather than something it awaited."""
+    task = asyncio.current_task()
+    return (
+        isinstance(error, asyncio.CancelledError | GeneratorExit)
+        and task is not None
+        and (isinstance(error, GeneratorExit) or task.cancelling() > 0)
+    )
+
+
+def _allow(sending):
+    """Let workers send their rows; runs in the event loop."""
+    for item in sending:
+        if not item.allowed.done():
+            item.allowed.set_result(None)
+
+
+def _joined(parts, seconds):
+    """Return one part made of several."""
+    costs = [part.cost for part in parts if part.cost is not None]
+    return LabeledBatch(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        sum(costs) if costs else None,
+        seconds,
+    )

@@ -1,34 +1,93 @@
 """What went wrong with a call over the network, and whether to try again."""
 
+import asyncio
+import email.utils
 import http.client
 import json
+import re
+import ssl
+import time
 import urllib.error
+from contextlib import suppress
+from datetime import datetime
 
-__all__ = ["is_retryable", "may_be_billed", "retry_after", "status_of"]
+__all__ = [
+    "LONGEST_WAIT",
+    "is_retryable",
+    "may_be_billed",
+    "other_loop",
+    "retry_after",
+    "status_of",
+]
 
-#: Statuses that say "not now": too many, too slow, overloaded, restarting.
-_PASSING = {408, 425, 429, 500, 502, 503, 504, 529}
+#: Seconds that a server's request to wait is followed at most.
+LONGEST_WAIT = 300.0
+#: Statuses that say "not now": a conflict, too early, too many, overloaded,
+#: restarting; 520 to 524 and 529 are those of proxies in front of the server.
+_PASSING = {408, 409, 425, 429, 500, 502, 503, 504, *range(520, 525), 529}
 _BROKEN_CALLS = (
     TimeoutError,
     ConnectionError,
+    asyncio.IncompleteReadError,
     http.client.HTTPException,
+    ssl.SSLEOFError,
     urllib.error.URLError,
     json.JSONDecodeError,
+)
+#: Errors of clients that are never imported here, by package and class name: the
+#: connection was dropped, timed out, or ended in the middle of an answer.
+_BROKEN_NAMES = {
+    *(("httpx", n) for n in ("TimeoutException", "NetworkError", "ProxyError")),
+    *(("httpx", n) for n in ("RemoteProtocolError", "DecodingError")),
+    *(("httpcore", n) for n in ("TimeoutException", "NetworkError", "ProxyError")),
+    ("httpcore", "RemoteProtocolError"),
+    *(("openai", n) for n in ("APIConnectionError", "APIResponseValidationError")),
+    *(("anthropic", n) for n in ("APIConnectionError", "APIResponseValidationError")),
+    *(("aiohttp", n) for n in ("ClientConnectionError", "ClientPayloadError")),
+    ("aiohttp", "ContentTypeError"),
+    *(("requests", n) for n in ("ConnectionError", "Timeout", "ChunkedEncodingError")),
+    *(("urllib3", n) for n in ("TimeoutError", "ProtocolError", "IncompleteRead")),
+    *(("botocore", n) for n in ("HTTPClientError", "IncompleteReadError")),
+    *(("botocore", n) for n in ("ConnectionError", "ResponseStreamingError")),
+}
+#: Errors that another try cannot mend, whatever they derive from.
+_LASTING_NAMES = {
+    ("aiohttp", "ClientConnectorCertificateError"),
+    ("aiohttp", "InvalidURL"),
+    ("botocore", "SSLError"),
+    ("requests", "SSLError"),
+}
+#: What AWS calls "too many" and "not now", often under the status 400.
+_PASSING_CODES = {
+    *("Throttling", "ThrottlingException", "ThrottledException", "SlowDown"),
+    *("TooManyRequestsException", "RequestLimitExceeded", "ServiceUnavailable"),
+    *("ModelNotReadyException", "ModelTimeoutException", "InternalServerException"),
+    # What streams of OpenAI and Anthropic report under the status 200.
+    *("overloaded_error", "api_error", "rate_limit_error", "timeout_error"),
+}
+_EMPTY_ACCOUNT = re.compile(
+    r"insufficient[_ ](quota|balance|funds|credits?)|billing_(hard_limit|not_active)"
+    r"|credit balance is too low",
+    re.IGNORECASE,
+)
+_OTHER_LOOP = re.compile(
+    r"Event loop is closed|different (event )?loop|another (event )?loop"
 )
 
 
 def status_of(error):
-    """Return the HTTP status that an error carries, in the manner of most clients.
+    """Return the HTTP status that an error carries, as most clients name it.
 
     Parameters
     ----------
     error : Exception
-        From urllib, requests, httpx, aiohttp, openai, anthropic, ...
+        From urllib, requests, httpx, aiohttp, openai, anthropic, botocore, ...
 
     Returns
     -------
     status : int or None
-        None where the server did not get as far as a status.
+        None if the server sent none. A status below 400 is no refusal: the fault
+        came after it, for example in the middle of the answer.
 
     Examples
     --------
@@ -38,17 +97,21 @@ def status_of(error):
     ...     status_of(error)
     429
     """
-    holders = (error, getattr(error, "response", None))
-    for holder in holders:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status if isinstance(status, int) and status >= 400 else None
+    for holder in (error, response):
+        # One after the other: aiohttp warns whoever looks at its `code`.
         for name in ("status_code", "status", "code"):
             status = getattr(holder, name, None)
             if isinstance(status, int) and not isinstance(status, bool):
-                return status
+                return status if status >= 400 else None
     return None
 
 
 def is_retryable(error):
-    """Tell whether the same call may succeed a little later.
+    """Return whether the same call may succeed a little later.
 
     Parameters
     ----------
@@ -58,9 +121,10 @@ def is_retryable(error):
     Returns
     -------
     retryable : bool
-        True for the statuses 408, 425, 429, 500, 502, 503, 504 and 529, and, without
-        a status, for timeouts, dropped connections and unreadable JSON, be they the
-        error itself or what it was raised from.
+        True for the statuses 408, 409, 425, 429, 500, 502, 503, 504, 520 to 524 and
+        529, unless the account is empty; and, without a status, for timeouts,
+        dropped connections, broken answers and unreadable JSON, be they the error
+        itself or what it was raised from.
 
     Examples
     --------
@@ -68,18 +132,19 @@ def is_retryable(error):
     >>> is_retryable(TimeoutError()), is_retryable(KeyError("choices"))
     (True, False)
     """
-    status = status_of(error)
-    if status is not None:
-        return status in _PASSING
-    while error is not None:
-        if isinstance(error, _BROKEN_CALLS):
+    if any(map(_is_lasting, _causes(error))):
+        return False
+    for cause in _causes(error):
+        status = status_of(cause)
+        if _codes(cause) & _PASSING_CODES or (status is None and _is_broken(cause)):
             return True
-        error = error.__cause__ or error.__context__
+        if status is not None:
+            return status in _PASSING
     return False
 
 
 def may_be_billed(error):
-    """Tell whether a server may ask money for a call that came to this.
+    """Return whether a server may ask money for a call that failed like this.
 
     Parameters
     ----------
@@ -89,9 +154,30 @@ def may_be_billed(error):
     Returns
     -------
     billed : bool
-        False where the server itself refused, that is, sent a status.
+        False if the server itself refused, that is, sent a status; or if the client
+        belongs to another event loop, so that nothing was sent.
     """
-    return status_of(error) is None
+    return not other_loop(error) and all(status_of(e) is None for e in _causes(error))
+
+
+def other_loop(error):
+    """Return whether a client was used in another event loop before.
+
+    Parameters
+    ----------
+    error : Exception
+        What the call raised.
+
+    Returns
+    -------
+    other : bool
+        True for what asyncio raises then. Clients with a pool drop the connection
+        of a closed loop, so that another try may succeed.
+    """
+    return any(
+        isinstance(cause, RuntimeError) and _OTHER_LOOP.search(str(cause))
+        for cause in _causes(error)
+    )
 
 
 def retry_after(error):
@@ -105,13 +191,131 @@ def retry_after(error):
     Returns
     -------
     seconds : float
-        Of its ``Retry-After`` header; 0.0 without one, or where that is a date.
+        By the headers ``retry-after-ms`` or ``Retry-After`` (seconds or a date);
+        without them and with the status 429, by the ``x-ratelimit-reset`` headers.
+        Between 0 and `LONGEST_WAIT`.
     """
-    for holder in (error, getattr(error, "response", None)):
-        headers = getattr(holder, "headers", None)
-        if headers is not None:
-            try:
-                return max(0.0, float(headers.get("Retry-After") or 0.0))
-            except ValueError:
-                return 0.0
+    for cause in _causes(error):
+        headers = _headers(cause)
+        waits = [
+            _seconds(headers.get("retry-after-ms"), 0.001),
+            _seconds(headers.get("retry-after")),
+        ]
+        if status_of(cause) == 429:
+            waits.append(_reset(headers))
+        wait = next((w for w in waits if w is not None), None)
+        if wait is not None:
+            return min(max(0.0, wait), LONGEST_WAIT)
     return 0.0
+
+
+def _causes(error):
+    """Yield an error and what it was raised from, each once: causes may be cyclic."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _names(error):
+    """Return package and name of an error's classes."""
+    return {(c.__module__.partition(".")[0], c.__name__) for c in type(error).__mro__}
+
+
+def _is_lasting(error):
+    return (
+        isinstance(error, ssl.SSLCertVerificationError)
+        or bool(_names(error) & _LASTING_NAMES)
+        or _is_account_empty(error)
+    )
+
+
+def _is_broken(error):
+    loop_closed = isinstance(error, RuntimeError) and "loop is closed" in str(error)
+    return (
+        loop_closed
+        or isinstance(error, _BROKEN_CALLS)
+        or bool(_names(error) & _BROKEN_NAMES)
+    )
+
+
+def _bodies(error):
+    """Return what the server said of an error, as far as it has been read."""
+    response = getattr(error, "response", None)
+    found = [getattr(error, "body", None)]
+    if isinstance(response, dict):
+        found.append(response)
+    content = getattr(response, "_content", None)  # of requests and httpx
+    if isinstance(content, bytes):
+        with suppress(ValueError):
+            found.append(json.loads(content))
+    return [body for body in found if isinstance(body, dict)]
+
+
+def _codes(error):
+    """Return the codes and types by which a server names an error."""
+    own = getattr(error, "__dict__", {})
+    codes = {str(own.get(name)) for name in ("code", "type")}
+    for body in _bodies(error):
+        nested = body.get("error") or body.get("Error") or {}
+        for holder in (body, nested if isinstance(nested, dict) else {}):
+            codes |= {str(holder.get(name)) for name in ("code", "Code", "type")}
+    return codes
+
+
+def _is_account_empty(error):
+    if status_of(error) == 402:
+        return True
+    if status_of(error) is None:
+        return False
+    said = [str(error), *map(str, _bodies(error))]
+    return any(map(_EMPTY_ACCOUNT.search, said))
+
+
+def _headers(error):
+    """Return the headers of an error or its response, names in lower case."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        response = response.get("ResponseMetadata", {})
+        headers = response.get("HTTPHeaders")
+    else:
+        headers = getattr(error, "headers", None) or getattr(response, "headers", None)
+    if not hasattr(headers, "items"):
+        return {}
+    return {str(name).lower(): str(value) for name, value in headers.items()}
+
+
+def _reset(headers):
+    """Return the seconds until a rate limit that is used up starts anew."""
+    waits = []
+    for name, value in headers.items():
+        if "ratelimit" not in name or "reset" not in name:
+            continue
+        left = headers.get(name.replace("reset", "remaining"), "0")
+        if left.strip() in ("0", "0.0"):
+            waits.append(_seconds(value))
+    return max((w for w in waits if w is not None), default=None)
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(text, unit=1.0):
+    """Read a waiting time: a number, "6m0s", a date, or seconds since 1970."""
+    if text is None:
+        return None
+    text = text.strip()
+    with suppress(ValueError):
+        seconds = float(text) * unit
+        if not seconds < float("inf"):
+            return None
+        return seconds - time.time() if seconds > 1e9 else seconds
+    if re.fullmatch(r"(?:[\d.]+(?:ms|[smhd]))+", text):
+        parts = re.findall(r"([\d.]+)(ms|[smhd])", text)
+        with suppress(ValueError):
+            return sum(float(number) * _UNITS[name] for number, name in parts)
+    for read in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
+        with suppress(ValueError, TypeError):
+            return read(text).timestamp() - time.time()
+    return None

@@ -1,4 +1,4 @@
-"""The contract of an objective, as checks."""
+"""Check that an objective keeps its contract."""
 
 from copy import deepcopy
 from dataclasses import fields, replace
@@ -12,16 +12,16 @@ from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
     Evidence,
     Lesson,
-    LessonLoss,
     Objective,
     SoftTargets,
     TeacherChecks,
 )
+from skadistill.objectives._loss import LessonLoss
 from skadistill.testing._check_that import check_that
 
 __all__ = ["check_objective"]
 
-N_ROWS, N_GIVEN, N_VALIDATION, N_CLASSES, N_DIMENSIONS = 120, 60, 50, 4, 6
+N_ROWS, N_GIVEN, N_CHECKS, N_CLASSES, N_DIMENSIONS = 120, 60, 50, 4, 6
 
 
 def check_objective(objective, *, evidence=None):
@@ -29,32 +29,32 @@ def check_objective(objective, *, evidence=None):
 
     - Parameters: it can be cloned, and its constructor only stores.
     - Lesson: shapes fit; targets and subclasses are distributions; `alpha` lies in
-      (0, 1], `spread` in [0, 1]; temperatures are positive; weights are finite and
-      not negative, those of `reweight` too.
+      (0, 1], `spread` in [0, 1]; temperatures are positive; weights, including those
+      of `reweight`, are finite and not negative.
     - Rows: permuting them permutes the lesson.
-    - Nothing but given rows: the loss is the cross-entropy with the labels (and
-      whatever is said within classes), rows weigh alike, no other evidence is
-      needed.
-    - Repetition: the same evidence gives the same lesson, and is left unchanged.
-    - Missing evidence: what it says it needs it asks for, by an `ObjectiveError`.
-    - Composition: it may lie over and under :class:`~skadistill.objectives.SoftTargets`
-      with its defaults, which changes nothing.
-    - Loss: its gradient is finite, for one-hot students too, and agrees with finite
-      differences.
+    - Given rows only: the loss is the cross-entropy with the labels (plus terms within
+      classes), rows have equal weights, and no other evidence is needed.
+    - Repetition: the same evidence gives the same lesson, and is not changed.
+    - Missing evidence: it raises an `ObjectiveError` if evidence is missing that it
+      says it needs.
+    - Composition: :class:`~skadistill.objectives.SoftTargets` with default parameters
+      changes nothing, as its base or on top of it.
+    - Loss: its gradient is finite, also for one-hot predictions, and agrees with
+      finite differences.
 
     Parameters
     ----------
     objective : Objective
         An instance; it is not changed.
     evidence : Evidence or None, default=None
-        What to show it, for objectives that cannot read any evidence: those with a
-        parameter of one entry per row, say. None: made up, with four classes,
-        validation rows, embeddings and students for folds.
+        The evidence to use, for objectives that need a certain one, for example with a
+        parameter of one value per row. None: synthetic evidence with four classes,
+        teacher checks, embeddings and out-of-fold predictions.
 
     Raises
     ------
     AssertionError
-        If it breaks the contract; the message says where.
+        If it breaks the contract; the message names the broken part.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def check_objective(objective, *, evidence=None):
     """
     check_that(
         isinstance(objective, Objective),
-        f"{objective!r} is no instance of skadistill.objectives.Objective",
+        f"{objective!r} is not an instance of skadistill.objectives.Objective",
     )
     evidence = make_evidence() if evidence is None else evidence
     check_constructor(objective)
@@ -73,17 +73,17 @@ def check_objective(objective, *, evidence=None):
 
 
 def make_evidence(seed=0):
-    """Make up evidence of a teacher that is right about two times in three.
+    """Return synthetic evidence of a teacher that is right on about two thirds.
 
     Parameters
     ----------
     seed : int, default=0
-        Determines everything.
+        Seed of all draws.
 
     Returns
     -------
     evidence : Evidence
-        The given rows come first, and of these the validation rows.
+        The first rows are given, and the first of these are checked.
     """
     rng = np.random.default_rng(seed)
     proba = rng.dirichlet(np.full(N_CLASSES, 0.5), size=N_ROWS)
@@ -94,21 +94,21 @@ def make_evidence(seed=0):
     return Evidence(
         targets=np.where(given[:, None], np.eye(N_CLASSES)[truth], proba),
         given=given,
-        validation=TeacherChecks(np.arange(N_VALIDATION), proba[:N_VALIDATION]),
+        teacher_checks=TeacherChecks(np.arange(N_CHECKS), proba[:N_CHECKS]),
         embeddings=proba @ weights + rng.normal(size=(N_ROWS, N_DIMENSIONS)),
         output_weights=weights,
         out_of_fold=partial(_lean_to, np.eye(N_CLASSES)[truth]),
-        seed=seed,
+        random_state=seed,
     )
 
 
 def _lean_to(truth, targets, n_folds, seed):
-    """Answer as students would who have learned a little of the truth."""
+    """Return predictions as of students that have learned some of the truth."""
     return 0.5 * truth + 0.3 * targets + 0.2 / truth.shape[1]
 
 
 def check_constructor(objective):
-    """Require that the constructor does nothing but store."""
+    """Require that the constructor only stores its parameters."""
     parameters = objective.get_params(deep=False)
     for name, value in parameters.items():
         check_that(
@@ -118,7 +118,7 @@ def check_constructor(objective):
 
 
 def check_lesson(objective, evidence):
-    """Require that the lesson's parts have their shapes and lie where they must."""
+    """Require that the parts of the lesson have valid shapes and values."""
     lesson = objective.lesson(evidence)
     n_samples, n_classes = evidence.targets.shape
     check_that(isinstance(lesson, Lesson), f"lesson returned {type(lesson).__name__}")
@@ -150,12 +150,12 @@ def check_lesson(objective, evidence):
 
 
 def check_repetition(objective, evidence):
-    """Require that the same evidence gives the same lesson, and stays as it was."""
+    """Require that the same evidence gives the same lesson, and is not changed."""
     own = set(vars(objective))
     before = {name: part.copy() for name, part in _arrays(evidence).items()}
     lesson = objective.lesson(evidence)
     new = {name for name in set(vars(objective)) - own if not name.endswith("_")}
-    check_that(not new, f"lesson leaves the attributes {sorted(new)} behind")
+    check_that(not new, f"lesson sets the attributes {sorted(new)}")
     for name, part in _arrays(evidence).items():
         check_that(
             np.array_equal(part, before[name], equal_nan=part.dtype.kind == "f"),
@@ -166,16 +166,16 @@ def check_repetition(objective, evidence):
 
 
 def check_given_rows_alone(objective, evidence):
-    """Require that without a row from the teacher, this is learning from labels."""
+    """Require that without rows from the teacher, the loss is plain cross-entropy."""
     n_samples = int(evidence.given.sum())
     labels = evidence.targets[evidence.given]
     lesson = objective.lesson(Evidence(labels, np.ones(n_samples, dtype=bool)))
     check_that(
         np.array_equal(lesson.targets, labels),
-        "the targets of given rows are changed though no row came from the teacher",
+        "the targets of given rows are changed although no row came from the teacher",
     )
     log_f = torch.log_softmax(_logits(n_samples, labels.shape[1]), dim=1)
-    # The classes alone: what is said within them takes nothing away.
+    # Without subclasses, whose terms only add to the loss.
     plain = lesson.replace(subclasses=None)
     loss = LessonLoss(plain)(log_f, torch.from_numpy(LessonLoss.pack(plain)))
     expected = -(torch.from_numpy(labels) * log_f).sum(dim=1)
@@ -186,11 +186,11 @@ def check_given_rows_alone(objective, evidence):
     weights = np.ones(n_samples) if lesson.weights is None else lesson.weights
     if lesson.reweight is not None:
         weights = weights * lesson.reweight(log_f.exp().numpy())
-    check_that(np.ptp(weights) == 0, "given rows do not weigh alike")
+    check_that(np.ptp(weights) == 0, "given rows do not have equal weights")
 
 
 def check_rows_may_be_permuted(objective, evidence):
-    """Require that the order of the rows plays no part."""
+    """Require that the order of the rows does not matter."""
     order = np.random.default_rng(1).permutation(len(evidence.targets))
     lesson, permuted = objective.lesson(evidence), _permute(evidence, order)
     _same_lesson(
@@ -210,41 +210,43 @@ def check_rows_may_be_permuted(objective, evidence):
 
 
 def check_missing_evidence(objective, evidence):
-    """Require that what is needed is asked for, by an error of its own class."""
+    """Require an ObjectiveError for missing evidence, and only for that."""
     for need, missing in [
-        ("validation", objective.needs_teacher_checks),
+        ("teacher_checks", objective.needs_teacher_checks),
         ("embeddings", objective.needs_embeddings),
         ("out_of_fold", objective.needs_out_of_fold),
     ]:
         try:
             objective.lesson(replace(evidence, **{need: None}))
         except ObjectiveError:
-            check_that(missing, f"fails without {need}, but does not say it needs them")
+            check_that(missing, f"fails without {need}, but does not say it needs it")
         else:
-            check_that(not missing, f"says it needs {need}, but does not ask for them")
+            check_that(not missing, f"says it needs {need}, but does not raise without")
 
 
 def check_composition(objective, evidence):
-    """Require that it may lie over and under another objective."""
+    """Require that it works on top of another objective, and as its base."""
     lesson = objective.lesson(evidence)
     above = SoftTargets(base=clone(objective)).lesson(evidence)
-    _same_lesson(lesson, above, "SoftTargets over it changes")
+    _same_lesson(lesson, above, "SoftTargets on top of it changes")
     bottom = objective
     while bottom.base is not None:
         bottom = bottom.base
     bottom.set_params(base=SoftTargets())
     _same_lesson(
-        lesson, objective.lesson(evidence), "SoftTargets with defaults under it changes"
+        lesson,
+        objective.lesson(evidence),
+        "SoftTargets with defaults as its base changes",
     )
 
 
 def check_loss_gradient(objective, evidence):
-    """Require that the loss can be descended from anywhere."""
+    """Require that the gradient of the loss is finite and correct."""
     lesson = objective.lesson(evidence)
     loss = LessonLoss(lesson)
     packed = torch.from_numpy(LessonLoss.pack(lesson)).double()
     logits = _logits(len(packed), lesson.targets.shape[1] * lesson.n_subclasses)
-    for scale in (1.0, 1e4):  # 1e4: the student is one-hot
+    for scale in (1.0, 1e4):  # 1e4: one-hot predictions
         point = (scale * logits).requires_grad_()
         loss(point, packed).sum().backward()
         check_that(
@@ -284,7 +286,7 @@ RANGES = {
 
 
 def _within(name, values, low, high, open_low):
-    """Require numbers between two bounds; NaN is for subclasses alone."""
+    """Require numbers between two bounds; NaN is allowed for subclasses."""
     if name == "subclasses":
         values = values[~np.isnan(values)]
     inside = (values > low if open_low else values >= low) & (values <= high + 1e-9)
@@ -322,27 +324,27 @@ def _permuted_lesson(lesson, order):
 
 def _permute(evidence, order):
     """Put the rows of evidence in another order."""
-    embeddings, validation = evidence.embeddings, evidence.validation
+    embeddings, checks = evidence.embeddings, evidence.teacher_checks
     out_of_fold, back = evidence.out_of_fold, np.argsort(order)
-    if validation is not None:
-        validation = replace(validation, rows=back[validation.rows])
+    if checks is not None:
+        checks = replace(checks, rows=back[checks.rows])
     return replace(
         evidence,
         targets=evidence.targets[order],
         given=evidence.given[order],
         embeddings=None if embeddings is None else embeddings[order],
-        validation=validation,
+        teacher_checks=checks,
         out_of_fold=out_of_fold
         and (lambda targets, *args: out_of_fold(targets[back], *args)[order]),
     )
 
 
 def _arrays(parts):
-    """List the arrays among the fields, those of the validation too."""
+    """Return the arrays among the fields, including those of the teacher checks."""
     found = {field.name: getattr(parts, field.name) for field in fields(parts)}
-    if found.get("validation") is not None:
-        found |= {"validation.rows": found["validation"].rows}
-        found |= {"validation.proba": found["validation"].proba}
+    if found.get("teacher_checks") is not None:
+        found |= {"checks.rows": found["teacher_checks"].rows}
+        found |= {"checks.proba": found["teacher_checks"].proba}
     return {name: part for name, part in found.items() if isinstance(part, np.ndarray)}
 
 

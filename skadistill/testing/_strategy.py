@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from skadistill.query import QueryPool, as_strategy, check_query
+from skadistill.query._as_strategy import as_strategy
+from skadistill.query._base import QueryPool, check_query
 from skadistill.testing._check_that import check_that
 
 __all__ = ["check_strategy"]
@@ -92,14 +93,13 @@ def _check_answer(strategy, proba, n_queries, student, name):
 
 def _pool(X, proba, student):
     """Show rows, the student's probabilities, and an error rate of a fifth."""
-    return QueryPool(
-        len(proba),
-        np.arange(3),
-        lambda: iter([proba]),
+    return QueryPool.from_proba(
+        proba,
         student=student,
         teacher_error=0.2,
-        gather_pool=lambda: X,
-        gather_labeled=lambda: (X[:5], np.eye(3)[np.arange(5) % 3]),
+        X=X,
+        X_labeled=X[:5],
+        y_labeled=np.eye(3)[np.arange(5) % 3],
     )
 
 

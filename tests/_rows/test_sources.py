@@ -62,7 +62,7 @@ def fit(X, y, pool, **params):
         "query_strategy": "robust",
         "teacher_error": 0.2,
         "budget": 60,
-        "n_rounds": 3,
+        "query_size": 20,
         "random_state": 0,
     } | params
     model = ActiveDistiller(teacher, LogisticRegression(max_iter=300), **params)
@@ -167,15 +167,11 @@ STRATEGIES = {
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 @pytest.mark.parametrize("frame", [False, True])
 @pytest.mark.parametrize("stopping", [None, StablePredictions(patience=9)])
-def test_gains_that_stay_with_dask_ask_the_same_rows(
-    problem, frame, strategy, stopping, monkeypatch
-):
+def test_dask_collections_ask_the_same_rows(problem, frame, strategy, stopping):
     """Whatever the strategy needs of them, and with no cluster but its threads."""
     X, y, pool = problem
     params = {"query_strategy": strategy, "stopping_criterion": stopping}
     here = fit(X, y, pool, **params)
-    # No memory for gains at all.
-    monkeypatch.setattr("skadistill._fit.pool._BYTES_OF_A_ROW", 2**40)
     there = pytest.importorskip("dask.array").from_array(pool, chunks=(130, 6))
     if frame:
         X = pd.DataFrame(X, columns=COLUMNS)
@@ -187,7 +183,7 @@ def test_gains_that_stay_with_dask_ask_the_same_rows(
 def test_only_slices_are_read_and_only_asked_rows_are_gathered(problem):
     X, y, pool = problem
     pool = Sliced(pool)
-    fit(X, y, pool, query_strategy="random", budget=3, n_rounds=1)
+    fit(X, y, pool, query_strategy="random", budget=3, query_size=3)
     # "random" needs no score: the rows asked are read, once for the question and
     # once for the training.
     assert sum(stop - start for start, stop in pool.read) < 2 * len(pool)

@@ -66,19 +66,19 @@ def test_the_same_seed_hides_the_same_rows():
             [0, 1],
             3,
             ValueError,
-            "n_labeled=3 is more than the 2 rows of y; pass at most that many.",
+            "n_labeled=3 is larger than the number of rows, 2; pass at most that many.",
         ),
         (
             [0, 1],
             0,
             NoLabeledRowsError,
-            "n_labeled=0 leaves none of 2 rows with a label; pass more.",
+            "n_labeled=0 leaves none of 2 rows with a label; pass a larger number.",
         ),
         (
             [0, 1],
             0.01,
             NoLabeledRowsError,
-            "n_labeled=0.01 leaves none of 2 rows with a label; pass more.",
+            "n_labeled=0.01 leaves none of 2 rows with a label; pass a larger number.",
         ),
         (
             [0, 1],

@@ -296,7 +296,14 @@ def teach(X):
 
 
 def buy_until_the_disk_is_full(path, X, limit):
-    ledger, n_seen = LabelLedger(path), []
+    ledger, n_seen = LabelLedger(path), [0]
+    record = ledger.record
+
+    def record_and_count(keys, *args, **options):
+        record(keys, *args, **options)
+        n_seen.append(n_seen[-1] + len(keys))
+
+    ledger.record = record_and_count
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, -1))
     try:
         buy_labels(
@@ -305,7 +312,6 @@ def buy_until_the_disk_is_full(path, X, limit):
             classes=[0, 1],
             ledger=ledger,
             batch_size=100,
-            on_batch=lambda n_paid, _: n_seen.append(n_paid),
         )
     except LedgerError as error:
         unrecorded = getattr(error, "unrecorded", None)

@@ -22,10 +22,9 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 
 from skadistill.exceptions import NoLabeledRowsError, UnlabeledTestRowsWarning
 from skadistill.model_selection import (
-    LabeledRowsScorer,
     ignore_unlabeled,
-    warn_if_unlabeled,
 )
+from skadistill.model_selection._scorer import warn_if_unlabeled
 
 
 @pytest.fixture
@@ -187,7 +186,7 @@ def test_sample_weight_is_routed_to_the_wrapped_scorer(fitted, multiple):
     cv = [(np.arange(40), np.arange(40, 80))]
     with config_context(enable_metadata_routing=True):
         inner = get_scorer("accuracy").set_score_request(sample_weight="importance")
-        score = LabeledRowsScorer(inner)
+        score = ignore_unlabeled(inner)
         result = cross_validate(
             model,
             X,

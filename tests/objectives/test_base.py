@@ -3,14 +3,9 @@ import pytest
 from sklearn.base import clone
 
 from skadistill.exceptions import ObjectiveError
-from skadistill.objectives import (
-    Evidence,
-    Objective,
-    SoftTargets,
-    TeacherChecks,
-    as_objective,
-    margin,
-)
+from skadistill.objectives import Evidence, Objective, SoftTargets, TeacherChecks
+from skadistill.objectives._as_objective import as_objective
+from skadistill.objectives._base import margin
 
 TARGETS = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.4]])
 GIVEN = np.array([True, True, False])
@@ -26,11 +21,11 @@ class Halve(Objective):
         return lesson.replace(weights=np.where(evidence.given, 1.0, 0.5))
 
 
-def test_an_objective_changes_the_lesson_it_lies_over():
+def test_lesson_is_that_of_the_base_changed():
     evidence = Evidence(
         TARGETS,
         GIVEN,
-        validation=TeacherChecks(np.array([0]), np.array([[0.9, 0.1]])),
+        teacher_checks=TeacherChecks(np.array([0]), np.array([[0.9, 0.1]])),
         embeddings=np.zeros((3, 2)),
     )
     lesson = Halve(base=SoftTargets(temperature=2.0)).lesson(evidence)
@@ -38,7 +33,7 @@ def test_an_objective_changes_the_lesson_it_lies_over():
     np.testing.assert_array_equal(lesson.temperature, [1, 1, 2])
 
 
-def test_needs_are_those_of_the_whole_chain():
+def test_needs_include_those_of_the_base():
     outer = SoftTargets(base=Halve())
     assert outer.needs_teacher_checks
     assert outer.needs_embeddings
@@ -46,7 +41,7 @@ def test_needs_are_those_of_the_whole_chain():
     assert not SoftTargets().needs_embeddings
 
 
-def test_parameters_of_the_objective_below_are_within_reach_of_a_search():
+def test_parameters_of_the_base_can_be_searched():
     objective = Halve(base=SoftTargets()).set_params(base__temperature=3.0)
     assert clone(objective).base.temperature == 3.0
 
@@ -56,13 +51,16 @@ def test_parameters_of_the_objective_below_are_within_reach_of_a_search():
     [
         (
             {},
-            "Halve learns from the teacher's answers on rows with known labels, and "
-            "got none; pass validation, or give the quantities it estimates yourself.",
+            "Halve needs the teacher's answers on rows with known labels, and "
+            "evidence.teacher_checks is None; pass some, or set the parameters that "
+            "are "
+            "estimated from them.",
         ),
         (
-            {"validation": TeacherChecks(np.array([0]), np.array([[0.9, 0.1]]))},
-            "Halve needs the teacher's embeddings, and got none; use a teacher that "
-            "gives them, or another objective.",
+            {"teacher_checks": TeacherChecks(np.array([0]), np.array([[0.9, 0.1]]))},
+            "Halve needs the teacher's embeddings, and evidence.embeddings is None; "
+            "use "
+            "a teacher that returns them, or another objective.",
         ),
     ],
 )
@@ -72,8 +70,8 @@ def test_missing_evidence_is_named(evidence, message):
     assert str(error.value) == message
 
 
-def test_where_every_row_is_given_nothing_is_missing():
-    """The first student is trained before the teacher has said anything."""
+def test_no_evidence_is_missing_if_every_row_is_given():
+    """The first student is trained before the teacher is asked."""
     Halve().lesson(Evidence(TARGETS[:2], GIVEN[:2]))
 
 
@@ -82,49 +80,53 @@ def test_where_every_row_is_given_nothing_is_missing():
     [
         (
             {"given": np.array([1, 0, 0])},
-            "given must be a mask of 3 rows, got int64 of shape (3,); say of each row "
-            "of targets whether its label is known.",
+            "given must be a mask of 3 rows, got int64 of shape (3,); pass one boolean "
+            "per row of targets that says whether its label is known.",
         ),
         (
-            {"validation": TeacherChecks(np.array([0, 1]), np.array([[0.9, 0.1]]))},
-            "the validation's proba has shape (1, 2) for 2 rows and 2 classes; pass "
-            "one row of probabilities for each.",
+            {"teacher_checks": TeacherChecks(np.array([0, 1]), np.array([[0.9, 0.1]]))},
+            "teacher_checks.proba has shape (1, 2) for 2 rows and 2 classes; pass one "
+            "row of probabilities per checked row.",
         ),
         (
-            {"validation": TeacherChecks(np.array([3]), np.array([[0.9, 0.1]]))},
-            "validation rows lie between 3 and 3 where there are 3 training rows; "
-            "pass their positions.",
+            {"teacher_checks": TeacherChecks(np.array([3]), np.array([[0.9, 0.1]]))},
+            "teacher_checks.rows lie between 3 and 3, but there are 3 training rows; "
+            "pass positions among them.",
         ),
         (
-            {"validation": TeacherChecks(np.array([2]), np.array([[0.9, 0.1]]))},
-            "1 validation rows have no given label; pass rows whose true label is "
+            {"teacher_checks": TeacherChecks(np.array([2]), np.array([[0.9, 0.1]]))},
+            "1 of teacher_checks.rows have no given label; pass rows whose true label "
+            "is "
             "known.",
         ),
         (
             {"embeddings": np.zeros((2, 4))},
-            "embeddings have 2 rows where targets have 3; pass one row each, NaN "
-            "where there is none.",
+            "embeddings have 2 rows and targets 3; pass one row per target, NaN if "
+            "there "
+            "is no embedding.",
         ),
     ],
 )
-def test_evidence_that_does_not_fit_together_is_refused(parts, message):
+def test_evidence_of_other_rows_raises(parts, message):
     with pytest.raises(ObjectiveError) as error:
         Evidence(**{"targets": TARGETS, "given": GIVEN, **parts})
     assert str(error.value) == message
 
 
-def test_only_an_objective_can_lie_below():
-    with pytest.raises(ObjectiveError, match="got base='soft', which is no objective"):
+def test_base_must_be_an_objective():
+    with pytest.raises(
+        ObjectiveError, match="got base='soft', which is not an objective"
+    ):
         Halve(base="soft").lesson(Evidence(TARGETS, GIVEN))
 
 
 @pytest.mark.parametrize("unknown", ["hard", None, SoftTargets])
-def test_an_unknown_objective_is_refused(unknown):
+def test_as_objective_raises_for_unknown_objectives(unknown):
     with pytest.raises(ObjectiveError, match=r"must be one of 'soft'.*; pass one"):
         as_objective(unknown)
 
 
-def test_an_objective_stays_the_object_it_is():
+def test_as_objective_returns_an_objective_unchanged():
     objective = SoftTargets(2.0)
     assert as_objective(objective) is objective
 

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binomtest
 
 from skadistill.exceptions import ObjectiveError
-from skadistill.objectives import margin, teacher_reliability
+from skadistill.objectives import teacher_reliability
+from skadistill.objectives._base import margin
 from skadistill.objectives._calibration import (
     class_ranks,
     correctness_curve,
@@ -174,9 +175,9 @@ def test_the_frame_has_a_row_per_bin(rng):
             [[0.7, 0.3]],
             [0],
             {},
-            "proba has shape (1, 2) for 1 labels of 1 classes; pass one row for each "
-            "label, one column for each of two or more classes, and name classes that "
-            "y lacks in `classes`.",
+            "proba has shape (1, 2) for 1 labels of 1 classes; pass one row per "
+            "label and one column per class, of which there must be two, and list "
+            "classes that y lacks in `classes`.",
         ),
         (
             [[0.7, 0.7], [-0.1, 1.1]],
@@ -196,11 +197,12 @@ def test_the_frame_has_a_row_per_bin(rng):
             [[0.7, 0.3], [0.2, 0.8]],
             [0, 1],
             {"n_bins": 0},
-            "n_bins must be 'auto' or an int of at least 1, got 0; pass 10, say.",
+            "n_bins must be 'auto' or an int of at least 1, got 0; pass for example "
+            "10.",
         ),
     ],
 )
-def test_what_is_no_answer_is_refused(proba, y, options, message):
+def test_invalid_answers_raise(proba, y, options, message):
     with pytest.raises(ObjectiveError) as error:
         teacher_reliability(proba, y, **options)
     assert str(error.value) == message

@@ -32,7 +32,7 @@ def noisy(rng, n_given=200, n_pool=1000, n_classes=5, wrong=0.4, **parts):
     evidence = Evidence(
         np.where(given[:, None], np.eye(n_classes)[truth], proba),
         given,
-        parts.pop("validation", TeacherChecks(np.arange(n_given), proba[:n_given])),
+        parts.pop("teacher_checks", TeacherChecks(np.arange(n_given), proba[:n_given])),
         out_of_fold=parts.pop("out_of_fold", lambda *args: students),
     )
     return evidence, truth
@@ -75,8 +75,9 @@ def test_the_names_of_classes_play_no_part_where_labels_are_hard(rng):
     """All classes but the label's are equally likely: the students alone decide."""
     evidence, _ = noisy(rng)
     hard = np.eye(5)[evidence.targets.argmax(axis=1)]
-    validation = TeacherChecks(
-        evidence.validation.rows, np.eye(5)[evidence.validation.proba.argmax(axis=1)]
+    checks = TeacherChecks(
+        evidence.teacher_checks.rows,
+        np.eye(5)[evidence.teacher_checks.proba.argmax(axis=1)],
     )
     students = evidence.out_of_fold()
     order = np.array([3, 0, 4, 1, 2])
@@ -86,7 +87,7 @@ def test_the_names_of_classes_play_no_part_where_labels_are_hard(rng):
             Evidence(
                 hard[:, columns],
                 evidence.given,
-                TeacherChecks(validation.rows, validation.proba[:, columns]),
+                TeacherChecks(checks.rows, checks.proba[:, columns]),
                 out_of_fold=lambda *args: students[:, columns],
             )
         )
@@ -112,19 +113,19 @@ def never(*args):
     raise AssertionError("students were trained for nothing")
 
 
-def test_a_teacher_right_on_all_validation_rows_is_left_alone(rng):
+def test_a_teacher_right_on_all_checked_rows_changes_nothing(rng):
     """Exactly, however unsure it is, and no student is trained for it."""
     evidence, _ = noisy(rng, wrong=0.0, out_of_fold=never)
     lesson = Corrected().lesson(evidence)
     np.testing.assert_array_equal(lesson.targets, evidence.targets)
 
 
-def test_a_teacher_fitted_on_the_validation_rows_is_left_alone(rng):
+def test_a_teacher_fitted_on_the_checked_rows_changes_nothing(rng):
     evidence, _ = noisy(rng, out_of_fold=never)
-    validation = TeacherChecks(
-        evidence.validation.rows, evidence.validation.proba, independent=False
+    checks = TeacherChecks(
+        evidence.teacher_checks.rows, evidence.teacher_checks.proba, independent=False
     )
-    evidence = Evidence(evidence.targets, evidence.given, validation, out_of_fold=never)
+    evidence = Evidence(evidence.targets, evidence.given, checks, out_of_fold=never)
     lesson = Corrected().lesson(evidence)
     np.testing.assert_array_equal(lesson.targets, evidence.targets)
 
@@ -195,12 +196,12 @@ def test_a_lesson_below_is_corrected_not_replaced(rng):
 
 
 def test_it_is_worked_out_by_hand():
-    """Four validation rows, all wrong; students who do not know: counts decide.
+    """Four checked rows, all wrong; students who do not know: counts decide.
 
     The truth is second, second and third, and once anywhere behind the first: with
     1 / r for each rank r, the ranks weigh 0, 17/6, 10/6 and 7/12.
     """
-    validation = np.array(
+    checks = np.array(
         [
             [0.5, 0.3, 0.15, 0.05],
             [0.5, 0.3, 0.15, 0.05],
@@ -219,7 +220,7 @@ def test_it_is_worked_out_by_hand():
     evidence = Evidence(
         np.vstack([np.eye(4)[[1, 1, 2, 3]], pool]),
         np.arange(8) < 4,
-        TeacherChecks(np.arange(4), validation),
+        TeacherChecks(np.arange(4), checks),
         out_of_fold=lambda *args: np.full((8, 4), 0.25),
     )
     second, third, fourth = 17 / 6, 10 / 6, 7 / 12
@@ -238,13 +239,13 @@ def test_it_is_worked_out_by_hand():
     np.testing.assert_allclose(lesson.targets[4:], expected)
 
 
-@pytest.mark.parametrize("n_validation", [1, 2, 5])
-def test_a_handful_of_validation_rows_is_enough_to_run(rng, n_validation):
+@pytest.mark.parametrize("n_checks", [1, 2, 5])
+def test_a_few_checked_rows_are_enough(rng, n_checks):
     """With mistakes among them; targets stay distributions."""
     evidence, truth = noisy(rng)
-    proba = evidence.validation.proba
+    proba = evidence.teacher_checks.proba
     wrong_first = np.argsort(proba.argmax(axis=1) == truth[:200], kind="stable")
-    few = wrong_first[np.r_[0, 200 - np.arange(1, n_validation)].astype(int)]
+    few = wrong_first[np.r_[0, 200 - np.arange(1, n_checks)].astype(int)]
     evidence = Evidence(
         evidence.targets,
         evidence.given,
@@ -256,9 +257,9 @@ def test_a_handful_of_validation_rows_is_enough_to_run(rng, n_validation):
     assert (targets >= 0).all()
 
 
-def test_students_are_asked_for_by_name(rng):
+def test_missing_students_are_named(rng):
     evidence, _ = noisy(rng, out_of_fold=None)
-    with pytest.raises(ObjectiveError, match="predict_out_of_fold"):
+    with pytest.raises(ObjectiveError, match="out_of_fold is None"):
         Corrected().lesson(evidence)
 
 

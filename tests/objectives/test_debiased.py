@@ -6,14 +6,8 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import ObjectiveError
-from skadistill.objectives import (
-    Debiased,
-    Evidence,
-    SLaM,
-    SoftTargets,
-    TeacherChecks,
-    margin,
-)
+from skadistill.objectives import Debiased, Evidence, SLaM, SoftTargets, TeacherChecks
+from skadistill.objectives._base import margin
 from skadistill.objectives._debiased import debiasing_weights
 from skadistill.student import StudentNet
 
@@ -37,8 +31,8 @@ def noisy(rng, n_given, n_pool, right_when, n_classes=3):
     proba = answers(rng, truth, right_when, n_classes)
     given = np.arange(n_given + n_pool) < n_given
     targets = np.where(given[:, None], np.eye(n_classes)[truth], proba)
-    validation = TeacherChecks(np.arange(n_given), proba[:n_given])
-    return Evidence(targets, given, validation), truth
+    checks = TeacherChecks(np.arange(n_given), proba[:n_given])
+    return Evidence(targets, given, checks), truth
 
 
 def student_of(rng, truth, n_classes=3):
@@ -63,10 +57,10 @@ def test_a_perfect_teacher_has_weights_of_exactly_one(rng, estimator):
         np.testing.assert_array_equal(lesson.reweight(proba), 1.0)
 
 
-def bias_and_error(weighted_loss, true_loss, n_validation):
+def bias_and_error(weighted_loss, true_loss, n_checks):
     """Return the mean difference, and its standard error with that of the weights."""
     difference = weighted_loss - true_loss
-    error = difference.std() * np.sqrt(1 / len(difference) + 1 / n_validation)
+    error = difference.std() * np.sqrt(1 / len(difference) + 1 / n_checks)
     return abs(difference.mean()), error
 
 
@@ -141,7 +135,7 @@ def test_weights_are_bounded_for_students_that_are_certain(rng, estimator, likes
     liked = {
         "truth": truth,
         "teacher": np.r_[
-            evidence.validation.proba.argmax(axis=1),
+            evidence.teacher_checks.proba.argmax(axis=1),
             evidence.targets[150:].argmax(axis=1),
         ],
         "neither": rng.integers(3, size=450),
@@ -194,9 +188,9 @@ def test_the_students_margin_counts_as_well():
 
 @pytest.mark.parametrize(("n_neighbors", "n_used"), [("sqrt", 7), (3, 3), (999, 49)])
 def test_neighbors_are_as_many_as_asked(rng, n_neighbors, n_used):
-    """49 validation rows; wrong ones repeated show through the bound."""
+    """49 checked rows; wrong ones repeated show through the bound."""
     evidence, _ = noisy(rng, 49, 10, lambda m: np.zeros_like(m))
-    said = np.r_[evidence.validation.proba, evidence.targets[49:]].argmax(axis=1)
+    said = np.r_[evidence.teacher_checks.proba, evidence.targets[49:]].argmax(axis=1)
     weights = (
         Debiased(n_neighbors=n_neighbors).lesson(evidence).reweight(np.eye(3)[said])
     )
@@ -228,7 +222,7 @@ def test_withheld_truth_is_replaced_by_the_teachers_answer(rng):
     assert hidden.sum() == 30
     assert not hidden[100:].any()
     np.testing.assert_array_equal(
-        lesson.targets[hidden], evidence.validation.proba[hidden[:100]]
+        lesson.targets[hidden], evidence.teacher_checks.proba[hidden[:100]]
     )
     weights = lesson.reweight(student_of(rng, truth))
     np.testing.assert_array_equal(weights[:100] != 1, hidden[:100])
@@ -251,10 +245,10 @@ def test_every_row_is_as_likely_to_be_withheld(rng):
     """Over seeds; and within one lesson they are spread over the margins."""
     evidence, _ = noisy(rng, 40, 5, lambda m: m)
     counts = np.zeros(40)
-    by_margin = np.argsort(margin(evidence.validation.proba))
+    by_margin = np.argsort(margin(evidence.teacher_checks.proba))
     for seed in range(400):
         seeded = Evidence(
-            evidence.targets, evidence.given, evidence.validation, seed=seed
+            evidence.targets, evidence.given, evidence.teacher_checks, random_state=seed
         )
         lesson = Debiased(withheld=0.25).lesson(seeded)
         hidden = (lesson.targets != evidence.targets).any(axis=1)[:40]
@@ -287,8 +281,8 @@ def test_rows_without_a_teacher_have_no_weights(rng):
     np.testing.assert_array_equal(lesson.targets, labels)
 
 
-def test_validation_is_asked_for():
-    with pytest.raises(ObjectiveError, match="Debiased learns from the teacher's ans"):
+def test_missing_teacher_checks_are_named():
+    with pytest.raises(ObjectiveError, match="Debiased needs the teacher's answers"):
         Debiased().lesson(Evidence(np.full((2, 2), 0.5), np.zeros(2, dtype=bool)))
 
 
@@ -312,9 +306,9 @@ def test_students_of_a_teacher_that_is_often_wrong_learn_more():
     X = np.vstack([problem.X_labeled, problem.X_pool])
     given = np.arange(len(X)) < 300
     targets = problem.teacher(X)
-    validation = TeacherChecks(np.arange(300), targets[:300].copy())
+    checks = TeacherChecks(np.arange(300), targets[:300].copy())
     targets[:300] = np.eye(4)[problem.y_labeled]
-    evidence = Evidence(targets, given, validation)
+    evidence = Evidence(targets, given, checks)
     soft, *others = (
         StudentNet(random_state=0, max_epochs=20)
         .fit_lesson(X, objective.lesson(evidence), classes=problem.classes)

@@ -6,15 +6,9 @@ import torch
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill.exceptions import ObjectiveError
-from skadistill.objectives import (
-    Evidence,
-    Lesson,
-    LessonLoss,
-    SLaM,
-    SoftTargets,
-    TeacherChecks,
-    margin,
-)
+from skadistill.objectives import Evidence, Lesson, SLaM, SoftTargets, TeacherChecks
+from skadistill.objectives._base import margin
+from skadistill.objectives._loss import LessonLoss
 
 
 def pool(proba):
@@ -185,10 +179,10 @@ def reworded(evidence, rewrite):
     """Let the same teacher say the same in other probabilities."""
     given = evidence.given[:, None]
     targets = np.where(given, evidence.targets, rewrite(evidence.targets))
-    validation = TeacherChecks(
-        evidence.validation.rows, rewrite(evidence.validation.proba)
+    checks = TeacherChecks(
+        evidence.teacher_checks.rows, rewrite(evidence.teacher_checks.proba)
     )
-    return Evidence(targets, evidence.given, validation)
+    return Evidence(targets, evidence.given, checks)
 
 
 def test_only_doubt_that_is_not_stated_is_mixed_where_alpha_is_relative(rng):
@@ -300,8 +294,9 @@ def test_the_margin_is_the_teachers_own_also_over_softened_targets(rng):
     [
         (
             SLaM(np.array([0.5, 0.6]), k=2),
-            "alpha has shape (2,) where there are 3 training rows; pass one number, "
-            "or one for each row.",
+            "alpha has shape (2,) for 3 training rows; pass one value, or one value "
+            "per "
+            "row.",
         ),
         (
             SLaM(lambda p: p[:, 0] * 0, k=2),
@@ -311,16 +306,18 @@ def test_the_margin_is_the_teachers_own_also_over_softened_targets(rng):
         (
             SLaM(0.8, k=lambda p: 0),
             "k must be at least 1, got 0; let the function return how many classes "
-            "may hold the truth.",
+            "may be the true one.",
         ),
         (
             SLaM(),
-            "SLaM learns from the teacher's answers on rows with known labels, and "
-            "got none; pass validation, or give the quantities it estimates yourself.",
+            "SLaM needs the teacher's answers on rows with known labels, and "
+            "evidence.teacher_checks is None; pass some, or set the parameters that "
+            "are "
+            "estimated from them.",
         ),
     ],
 )
-def test_what_cannot_be_used_is_refused(slam, message):
+def test_invalid_values_raise(slam, message):
     with pytest.raises(ObjectiveError) as error:
         slam.lesson(pool(np.full((3, 2), 0.5)))
     assert str(error.value) == message

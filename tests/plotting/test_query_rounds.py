@@ -23,7 +23,12 @@ def fit(n_features):
         10, 40, 10, n_features=n_features, random_state=0
     )
     distiller = ActiveDistiller(
-        problem.teacher, LogisticRegression(), budget=6, n_rounds=2, random_state=0
+        problem.teacher,
+        LogisticRegression(),
+        budget=6,
+        teacher_error=0.2,
+        query_size=3,
+        random_state=0,
     )
     distiller.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
     return distiller, problem
@@ -79,12 +84,12 @@ def test_more_columns_are_projected():
     display = QueryRoundsDisplay.from_estimator(distiller, X)
     np.testing.assert_allclose(display.points, PCA(2).fit_transform(X), atol=1e-6)
     assert display.axis_names == ("component 1", "component 2")
-    with pytest.raises(ValueError, match=r"shape \(50, 5\) where two columns"):
+    with pytest.raises(ValueError, match=r"shape \(50, 5\) and two columns"):
         QueryRoundsDisplay.from_estimator(distiller, X, projection=StandardScaler())
 
 
 def test_other_rows_than_those_of_the_fit_are_refused():
     """A forgotten pool would give rows the rounds of others."""
     distiller, problem = fit(n_features=2)
-    with pytest.raises(ValueError, match=r"got 10 rows where .* fitted with 50"):
+    with pytest.raises(ValueError, match=r"got 10 rows, but .* fitted with 50"):
         QueryRoundsDisplay.from_estimator(distiller, problem.X_labeled)

@@ -1,5 +1,3 @@
-import doctest
-import pickle
 import subprocess
 import sys
 
@@ -12,24 +10,18 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from skadistill.exceptions import QueryStrategyError
-from skadistill.query import (
-    EntropySampler,
-    LeastConfidentSampler,
-    MarginSampler,
-    QueryPool,
-    RobustSampler,
-)
-from skadistill.query import _skactiveml as adapter
-from skadistill.query._skactiveml import SkactivemlStrategy, is_skactiveml_strategy
+from skadistill.query import QueryPool, UncertaintySampler, as_strategy
 
-skactiveml = pytest.importorskip("skactiveml")
-from skactiveml import pool as theirs  # noqa: E402 (where there)
-from skactiveml.classifier import (  # noqa: E402 (where there)
+pytest.importorskip("skactiveml")
+from skactiveml import pool as theirs
+from skactiveml.classifier import (
     MixtureModelClassifier,
     ParzenWindowClassifier,
-    SklearnClassifier,
 )
-from skactiveml.utils import MISSING_LABEL  # noqa: E402 (where there)
+from skactiveml.utils import MISSING_LABEL
+
+from skadistill.query import SkactivemlStrategy
+from skadistill.query._skactiveml import _FrozenStudent
 
 N_LABELED, N_POOL = 30, 90
 CLASSES = np.array(["a", "b", "c"])
@@ -53,12 +45,13 @@ def make_pool(container=None, student=None, **changes):
     settings = {
         "student": student,
         "teacher_error": 0.2,
-        "gather_pool": lambda: rest,
-        "gather_labeled": lambda: (labeled, np.eye(3)[positions]),
+        "X": rest,
+        "X_labeled": labeled,
+        "y_labeled": np.eye(3)[positions],
         **changes,
     }
     proba = student.predict_proba(rest)
-    return QueryPool(N_POOL, CLASSES, lambda: iter([proba]), **settings)
+    return QueryPool.from_proba(proba, classes=CLASSES, **settings)
 
 
 def ask(strategy, n_queries=6, seed=0, pool=None, **query_params):
@@ -118,9 +111,9 @@ def test_another_seed_another_answer(strategy):
 @pytest.mark.parametrize(
     ("method", "ours"),
     [
-        ("margin_sampling", MarginSampler()),
-        ("entropy", EntropySampler()),
-        ("least_confident", LeastConfidentSampler()),
+        ("margin_sampling", UncertaintySampler("margin")),
+        ("entropy", UncertaintySampler("entropy")),
+        ("least_confident", UncertaintySampler("least_confident")),
     ],
 )
 def test_uncertainty_sampling_agrees_with_our_samplers(method, ours):
@@ -149,14 +142,13 @@ def test_soft_labels_are_hardened_to_positions():
 
     soft = np.full((N_LABELED, 3), 0.25)
     soft[:, 2] = 0.5
-    X, _ = make_rows()
-    ask(Spy(), pool=make_pool(gather_labeled=lambda: (X[:N_LABELED], soft)))
+    ask(Spy(), pool=make_pool(y_labeled=soft))
     np.testing.assert_array_equal(seen["y"][:N_LABELED], 2.0)
     assert np.isnan(seen["y"][N_LABELED:]).all()
 
 
 def test_student_columns_follow_the_pools_classes():
-    """A student that lists its classes in another order is read rightly."""
+    """A student that lists its classes in another order is read correctly."""
 
     class Reversed:
         def __init__(self, student):
@@ -171,7 +163,7 @@ def test_student_columns_follow_the_pools_classes():
     expected = ask(theirs.ContrastiveAL(), pool=make_pool(student=student))
     turned = ask(theirs.ContrastiveAL(), pool=make_pool(student=Reversed(student)))
     np.testing.assert_array_equal(turned, expected)
-    frozen = adapter._frozen_student_class()(Reversed(student), CLASSES, np.asarray)
+    frozen = _FrozenStudent(Reversed(student), CLASSES, np.asarray)
     np.testing.assert_allclose(
         frozen.predict_proba(X), student.predict_proba(X), rtol=1e-12
     )
@@ -250,8 +242,9 @@ def test_rows_that_are_no_numbers_are_refused(container):
     """Texts, words, dates and bare vectors meet a sentence, not a traceback."""
     with pytest.raises(
         QueryStrategyError,
-        match=r"need a numeric table, got \w+ rows that are none \(.*\); encode them "
-        r"before, for example in a Pipeline, or use a strategy of skadistill\.query\.",
+        match=r"need a numeric table, got \w+ rows that are not one \(.*\); encode "
+        r"them before, for example in a Pipeline, or use a strategy of "
+        r"skadistill\.query\.",
     ):
         ask(theirs.CoreSet(), pool=make_pool(container, student=Recorder()))
 
@@ -291,16 +284,12 @@ def test_a_strategy_that_refits_the_student_is_refused():
 
 
 @pytest.mark.parametrize(
-    "strategy", ["margin", theirs.Badge, MarginSampler(), None], ids=str
+    "strategy", ["margin", theirs.Badge, UncertaintySampler(), None], ids=str
 )
 def test_only_their_strategies_are_wrapped(strategy):
     """Names, classes and our own strategies are not theirs."""
-    assert not is_skactiveml_strategy(strategy)
-    with pytest.raises(
-        QueryStrategyError,
-        match=r"strategy must be an instance of a single-annotator pool strategy of "
-        r"scikit-activeml, got .*; pass for example skactiveml\.pool\.Badge\(\)\.",
-    ):
+    message = "The 'strategy' parameter of SkactivemlStrategy must be an instance of"
+    with pytest.raises(ValueError, match=message):
         ask(strategy)
 
 
@@ -308,10 +297,18 @@ def test_a_strategy_for_several_annotators_is_refused():
     """It would answer with pairs."""
     from skactiveml.pool.multiannotator import SingleAnnotatorWrapper
 
-    several = SingleAnnotatorWrapper(theirs.RandomSampling())
-    assert is_skactiveml_strategy(several)
-    with pytest.raises(QueryStrategyError, match="single-annotator"):
-        ask(several)
+    several = as_strategy(SingleAnnotatorWrapper(theirs.RandomSampling()))
+    assert isinstance(several, SkactivemlStrategy)
+    with pytest.raises(ValueError, match="SingleAnnotatorPoolQueryStrategy"):
+        several.query(make_pool(), 6, np.random.default_rng(0))
+
+
+def test_as_strategy_wraps_their_strategies():
+    """An instance is passed as it is, wherever a strategy is expected."""
+    badge = theirs.Badge()
+    wrapped = as_strategy(badge)
+    assert isinstance(wrapped, SkactivemlStrategy)
+    assert wrapped.strategy is badge
 
 
 def test_picking_a_labeled_row_is_an_error():
@@ -355,10 +352,10 @@ def test_parameters_are_searched_through_the_wrapper():
     assert wrapped.strategy.method == "least_confident"
 
 
-def test_importing_the_room_leaves_the_extra_alone():
-    """skadistill.query does not import scikit-activeml."""
+def test_importing_query_does_not_import_scikit_activeml():
+    """The optional package is imported for these strategies only."""
     code = (
-        "import sys, skadistill.query, skadistill.query._skactiveml; "
+        "import sys, skadistill.query as query; query.as_strategy('margin'); "
         "print(any(m.startswith('skactiveml') for m in sys.modules))"
     )
     answer = subprocess.run(
@@ -370,146 +367,13 @@ def test_importing_the_room_leaves_the_extra_alone():
     assert answer.stdout.strip() == "False"
 
 
-def test_without_the_extra_the_way_to_it_is_told(monkeypatch):
-    """Both directions say what to install."""
-    monkeypatch.setitem(sys.modules, "skactiveml.base", None)
-    adapter._robust_query_strategy_class.cache_clear()
-    message = r'install it with `pip install "skadistill\[activeml\]"`\.'
-    with pytest.raises(ImportError, match=message):
-        ask(theirs.CoreSet())
-    with pytest.raises(ImportError, match=message):
-        _ = adapter.RobustQueryStrategy
+@pytest.mark.parametrize("name", ["SkactivemlStrategy", "RobustQueryStrategy"])
+def test_without_scikit_activeml_the_extra_is_named(monkeypatch, name):
+    """Both directions say what to install; other names are unknown as ever."""
+    import skadistill.query
+
+    monkeypatch.setitem(sys.modules, "skactiveml", None)
+    with pytest.raises(ImportError, match=r'pip install "skadistill\[activeml\]"'):
+        getattr(skadistill.query, name)
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-        _ = adapter.Nothing
-
-
-def test_the_lazy_class_is_one_class_and_pickles():
-    """Asked for twice it is the same class; an instance survives pickle and clone."""
-    strategy = adapter.RobustQueryStrategy(error_rate=0.3)
-    assert type(strategy) is adapter.RobustQueryStrategy
-    for copy in (pickle.loads(pickle.dumps(strategy)), clone(strategy)):
-        assert type(copy) is type(strategy)
-        assert copy.error_rate == 0.3
-    assert is_skactiveml_strategy(strategy)
-
-
-def test_the_lazy_class_has_a_working_example():
-    """Its docstring is run here, since collection does not see a lazy class."""
-    finder = doctest.DocTestFinder(recurse=False)
-    (example,) = finder.find(adapter.RobustQueryStrategy, "RobustQueryStrategy")
-    assert example.examples
-    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
-
-
-def their_problem():
-    X, positions = make_rows()
-    y = np.r_[positions.astype(float), np.full(N_POOL, np.nan)]
-    clf = SklearnClassifier(LogisticRegression(), classes=[0, 1, 2])
-    return X, y, clf
-
-
-@pytest.mark.parametrize("error_rate", [None, 0.0, 0.3])
-@pytest.mark.parametrize("kind", ["none", "indices", "rows"])
-def test_ours_follows_their_contract(error_rate, kind):
-    """Shapes, NaN places and index spaces are those of their own strategies."""
-    X, y, clf = their_problem()
-    candidates = {
-        "none": None,
-        "indices": np.arange(40, 100),
-        "rows": X[40:100],
-    }[kind]
-    strategy = adapter.RobustQueryStrategy(error_rate=error_rate, random_state=0)
-    options = {"candidates": candidates, "batch_size": 5}
-    rows, utilities = strategy.query(X, y, clf, return_utilities=True, **options)
-    _, like = theirs.UncertaintySampling(random_state=0).query(
-        X, y, clf, return_utilities=True, **options
-    )
-    assert rows.shape == (5,)
-    assert len(set(rows)) == 5
-    assert utilities.shape == like.shape
-    np.testing.assert_array_equal(np.isnan(utilities[0]), np.isnan(like[0]))
-    assert not np.isnan(utilities[0][rows]).any()
-    for step in range(5):
-        np.testing.assert_array_equal(
-            np.isnan(utilities[step]) & ~np.isnan(utilities[0]),
-            np.isin(np.arange(utilities.shape[1]), rows[:step]),
-        )
-    assert np.nansum(utilities[0]) == pytest.approx(5)
-    np.testing.assert_array_equal(rows, strategy.query(X, y, clf, **options))
-    other = clone(strategy).set_params(random_state=1).query(X, y, clf, **options)
-    assert set(other) != set(rows) or error_rate == 0.0
-
-
-@pytest.mark.parametrize("error_rate", [None, 0.2])
-def test_ours_there_is_ours_here(error_rate):
-    """Their loop draws with the inclusion probabilities of our RobustSampler."""
-    X, y, clf = their_problem()
-    clf = clf.fit(X, y)
-    _, utilities = adapter.RobustQueryStrategy(error_rate=error_rate).query(
-        X, y, clf, fit_clf=False, batch_size=10, return_utilities=True
-    )
-    pool = make_pool(teacher_error=error_rate)
-    drawn = np.zeros(N_POOL)
-    n_draws = 2000
-    rng = np.random.default_rng(0)
-    sampler = RobustSampler()
-    for _ in range(n_draws):
-        drawn[sampler.query(pool, 10, rng)] += 1
-    expected = utilities[0][N_LABELED:]
-    spread = np.sqrt(np.maximum(expected * (1 - expected), 1e-12) / n_draws)
-    # 90 rows at five standard errors: a false alarm in about 2e4 seeds.
-    assert (np.abs(drawn / n_draws - expected) <= 5 * spread + 1e-6).all()
-
-
-def test_ours_through_both_adapters():
-    """The robust sampler dressed as theirs runs in our loop, with our seeds."""
-    strategy = adapter.RobustQueryStrategy(error_rate=0.2)
-    rows = ask(strategy)
-    assert len(set(rows)) == 6
-    np.testing.assert_array_equal(rows, ask(strategy))
-
-
-def test_fit_clf_fits_a_clone_with_the_weights():
-    """As in their strategies: the user's classifier stays as it was."""
-    X, y, clf = their_problem()
-    strategy = adapter.RobustQueryStrategy(random_state=0)
-    weights = np.where(np.arange(len(X)) % 2, 1.0, 100.0)
-
-    def utilities(**options):
-        return strategy.query(X, y, clf, return_utilities=True, **options)[1]
-
-    plain = utilities()
-    assert not hasattr(clf, "classes_")
-    weighted = utilities(sample_weight=weights)
-    assert np.nanmax(np.abs(plain - weighted)) > 1e-3
-    clf = clf.fit(X, y, sample_weight=weights)
-    np.testing.assert_array_equal(utilities(fit_clf=False), weighted)
-
-
-@pytest.mark.parametrize(
-    ("changes", "options", "error", "message"),
-    [
-        ({"error_rate": 1.0}, {}, ValueError, "error_rate"),
-        ({"error_rate": -0.1}, {}, ValueError, "error_rate"),
-        ({"error_rate": "high"}, {}, TypeError, "error_rate"),
-        ({}, {"clf": LogisticRegression()}, TypeError, "clf"),
-        ({}, {"fit_clf": "yes"}, TypeError, "fit_clf"),
-        ({}, {"clf": ParzenWindowClassifier(missing_label=-1)}, ValueError, "missing"),
-        ({}, {"batch_size": 0}, ValueError, "batch_size"),
-        ({}, {"candidates": [500]}, ValueError, "indices"),
-    ],
-)
-def test_ours_refuses_what_theirs_refuse(changes, options, error, message):
-    """Wrong parameters raise the same kind of error as in their strategies."""
-    X, y, clf = their_problem()
-    strategy = adapter.RobustQueryStrategy(**changes)
-    with pytest.raises(error, match=message):
-        strategy.query(X, y, **{"clf": clf, **options})
-
-
-def test_ours_takes_a_batch_larger_than_the_pool():
-    """As theirs: all candidates, with a warning."""
-    X, y, clf = their_problem()
-    with pytest.warns(UserWarning, match="batch_size=500"):
-        rows = adapter.RobustQueryStrategy().query(X, y, clf, batch_size=500)
-    np.testing.assert_array_equal(np.sort(rows), np.arange(N_LABELED, len(X)))
+        _ = skadistill.query.Nothing

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skadistill.search import estimate_evaluations, layernas
-from skadistill.search._layernas import Completion, Costs, Space, bucket_numbers
+from skadistill.search import layernas
+from skadistill.search._buckets import bucket_numbers
+from skadistill.search._completion import Completion, Sizes
+from skadistill.search._layernas import bound_evaluations
+from skadistill.search._space import Space
 
 DEFAULTS = ["fit", "largest", "smallest"]
 
@@ -27,21 +30,21 @@ def key(candidate):
 
 
 class Table:
-    """A space with integer costs that add up, and scores that do at first."""
+    """A space with integer sizes that add up, and scores that do at first."""
 
-    def __init__(self, seed, sizes):
+    def __init__(self, seed, n_options):
         rng = np.random.default_rng(seed)
-        self.layers = {f"layer_{i}": list(range(n)) for i, n in enumerate(sizes)}
-        self.parts = [rng.integers(0, 6, size=n) for n in sizes]
-        self.worth = [rng.normal(size=n) for n in sizes]
+        self.layers = {f"layer_{i}": list(range(n)) for i, n in enumerate(n_options)}
+        self.parts = [rng.integers(0, 6, size=n) for n in n_options]
+        self.worth = [rng.normal(size=n) for n in n_options]
         self.rng = rng
         self.scores = None
         self.seen: list[tuple] = []
         self.calls = 0
-        costs = [self.cost(c) for c in everything(self.layers)]
-        self.limit = float(np.quantile(costs, 0.4))
+        sizes = [self.size(c) for c in everything(self.layers)]
+        self.limit = float(np.quantile(sizes, 0.4))
 
-    def cost(self, candidate):
+    def size(self, candidate):
         return int(sum(p[i] for p, i in zip(self.parts, key(candidate), strict=True)))
 
     def score(self, candidate):
@@ -61,43 +64,43 @@ class Table:
         return [self.score(c) for c in candidates]
 
     def search(self, **settings):
-        settings = {"max_cost": self.limit, **settings}
-        return layernas(self.evaluate, self.cost, self.layers, **settings)
+        settings = {"max_size": self.limit, **settings}
+        return layernas(self.evaluate, self.size, self.layers, **settings)
 
     def best(self):
         """Find the best score within the limit by looking at every candidate."""
-        allowed = [c for c in everything(self.layers) if self.cost(c) <= self.limit]
+        allowed = [c for c in everything(self.layers) if self.size(c) <= self.limit]
         return max(map(self.score, allowed))
 
 
-SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=5)
+N_OPTIONS = st.lists(st.integers(1, 4), min_size=1, max_size=5)
 SEEDS = st.integers(0, 2**20)
 
 
 @pytest.mark.parametrize("default", DEFAULTS)
-@given(seed=SEEDS, sizes=SIZES)
+@given(seed=SEEDS, n_options=N_OPTIONS)
 @settings(max_examples=40, deadline=None)
-def test_the_optimum_is_found_where_scores_and_costs_add_up(seed, sizes, default):
-    """With a bucket for each cost, brute force over a sum finds nothing better."""
-    table = Table(seed, sizes)
+def test_the_optimum_is_found_where_scores_and_sizes_add_up(seed, n_options, default):
+    """With a bucket for each size, brute force over a sum finds nothing better."""
+    table = Table(seed, n_options)
     result = table.search(n_buckets=None, default=default)
     assert result.best_score == pytest.approx(table.best())
-    assert result.best_cost <= table.limit
+    assert result.best_size <= table.limit
 
 
-@given(seed=SEEDS, sizes=SIZES)
+@given(seed=SEEDS, n_options=N_OPTIONS)
 @settings(max_examples=40, deadline=None)
-def test_buckets_fine_enough_to_part_all_costs_are_as_good(seed, sizes):
-    """Integer costs from 0 to 25 are parted by 100 buckets: again the optimum."""
-    table = Table(seed, sizes)
+def test_buckets_that_separate_all_sizes_find_the_optimum(seed, n_options):
+    """100 buckets separate integer sizes from 0 to 25, and the optimum is found."""
+    table = Table(seed, n_options)
     assert table.search(n_buckets=100).best_score == pytest.approx(table.best())
 
 
-@given(seed=SEEDS, sizes=SIZES)
+@given(seed=SEEDS, n_options=N_OPTIONS)
 @settings(max_examples=40, deadline=None)
-def test_the_optimum_is_found_where_nothing_is_dropped(seed, sizes):
+def test_the_optimum_is_found_where_nothing_is_dropped(seed, n_options):
     """With as many replicas as candidates any table, also one of noise, is solved."""
-    table = Table(seed, sizes)
+    table = Table(seed, n_options)
     table.scatter()
     result = table.search(n_buckets=1, n_replicas=4**5, default="largest")
     assert result.best_score == table.best()
@@ -122,29 +125,29 @@ def test_the_documented_counterexample_fails_and_a_replica_mends_it():
 
 @given(
     seed=SEEDS,
-    sizes=SIZES,
+    n_options=N_OPTIONS,
     n_buckets=st.one_of(st.none(), st.integers(1, 6)),
     n_replicas=st.integers(1, 3),
     default=st.sampled_from(DEFAULTS),
 )
 @settings(max_examples=120, deadline=None)
 def test_the_estimate_is_an_upper_bound_and_nothing_is_scored_twice(
-    seed, sizes, n_buckets, n_replicas, default
+    seed, n_options, n_buckets, n_replicas, default
 ):
     """Whatever the settings: no repeats, one call a layer, within the estimate."""
-    table = Table(seed, sizes)
+    table = Table(seed, n_options)
     bounds = {"n_buckets": n_buckets, "n_replicas": n_replicas}
     result = table.search(default=default, **bounds)
     assert len(set(table.seen)) == len(table.seen) == result.n_evaluations
-    assert len(table.seen) <= estimate_evaluations(table.layers, **bounds)
-    assert table.calls <= len(sizes)
-    assert result.steps.max() < len(sizes)
+    assert len(table.seen) <= bound_evaluations(table.layers, **bounds)
+    assert table.calls <= len(n_options)
+    assert result.steps.max() < len(n_options)
     assert [table.score(c) for c in result.candidates] == result.scores.tolist()
-    assert [table.cost(c) for c in result.candidates] == result.costs.tolist()
+    assert [table.size(c) for c in result.candidates] == result.sizes.tolist()
 
 
 @pytest.mark.parametrize(
-    ("sizes", "settings", "bound"),
+    ("n_options", "settings", "bound"),
     [
         ([8] * 5, {"n_buckets": 5}, 8 + 4 * 5 * 8),
         ([8] * 5, {"n_buckets": 5, "n_replicas": 2}, 8 + 8 * 8 + 3 * 10 * 8),
@@ -155,10 +158,10 @@ def test_the_estimate_is_an_upper_bound_and_nothing_is_scored_twice(
         ([2, 2], {"max_evaluations": 100}, 4),
     ],
 )
-def test_the_estimate_is_the_stated_sum(sizes, settings, bound):
+def test_the_estimate_is_the_stated_sum(n_options, settings, bound):
     """Each layer extends at most H R prefixes; a space is never larger than itself."""
-    layers = {str(i): range(n) for i, n in enumerate(sizes)}
-    assert estimate_evaluations(layers, **settings) == bound
+    layers = {str(i): range(n) for i, n in enumerate(n_options)}
+    assert bound_evaluations(layers, **settings) == bound
 
 
 @given(
@@ -174,7 +177,7 @@ def test_refinement_spends_what_is_left_and_never_harms(seed, n_evaluations, def
     plain = table.search(n_buckets=refined.n_buckets, default=default)
     assert refined.best_score >= plain.best_score
     later = refined.steps >= 4
-    assert (refined.costs[later] <= table.limit).all()
+    assert (refined.sizes[later] <= table.limit).all()
     assert later.sum() == refined.n_evaluations - plain.n_evaluations
 
 
@@ -223,7 +226,7 @@ def test_without_a_budget_there_are_eight_buckets():
 
 
 def test_prefixes_over_the_limit_are_never_scored():
-    """A prefix is dropped when even its cheapest completion costs too much."""
+    """A prefix is dropped when even its smallest completion is too large."""
     layers = {"first": [1, 2, 9], "second": [1, 2, 9], "third": [3, 9]}
     seen = []
 
@@ -235,7 +238,7 @@ def test_prefixes_over_the_limit_are_never_scored():
         evaluate,
         lambda c: sum(c.values()),
         layers,
-        max_cost=7,
+        max_size=7,
         n_buckets=None,
         default="largest",
     )
@@ -250,13 +253,13 @@ def test_prefixes_over_the_limit_are_never_scored():
 def completion_of(prefix, **settings):
     """Complete a prefix in a space of three layers with options 1, 2, 3, 4."""
     space = Space({name: [1, 2, 3, 4] for name in "abc"})
-    costs = Costs(space, lambda c: sum(c.values()))
-    complete = Completion(space, costs, **settings)
+    sizes = Sizes(space, lambda c: sum(c.values()))
+    complete = Completion(space, sizes, **settings)
     return key(space.candidate(complete.complete(prefix)))
 
 
 @pytest.mark.parametrize(
-    ("prefix", "max_cost", "default", "completed"),
+    ("prefix", "max_size", "default", "completed"),
     [
         ((), 12, "fit", (4, 4, 4)),
         ((), 8, "fit", (3, 3, 2)),
@@ -269,23 +272,23 @@ def completion_of(prefix, **settings):
     ],
 )
 def test_later_layers_are_completed_as_the_default_says(
-    prefix, max_cost, default, completed
+    prefix, max_size, default, completed
 ):
     """With "fit" layers grow evenly up to the limit; other words ignore it."""
-    assert completion_of(prefix, max_cost=max_cost, default=default) == completed
+    assert completion_of(prefix, max_size=max_size, default=default) == completed
 
 
-def test_options_are_ordered_by_cost_and_not_as_listed():
-    """The cheapest and the largest completion do not depend on the listing."""
+def test_completion_orders_options_by_size_and_not_as_listed():
+    """The smallest and the largest completion do not depend on the listing."""
     space = Space({"a": [3, 1, 2], "b": [2, 3, 1]})
-    costs = Costs(space, lambda c: sum(c.values()))
+    sizes = Sizes(space, lambda c: sum(c.values()))
     for default, expected in [("smallest", (3, 1)), ("largest", (3, 3))]:
-        complete = Completion(space, costs, 6, default).complete((0,))
+        complete = Completion(space, sizes, 6, default).complete((0,))
         assert key(space.candidate(complete)) == expected
 
 
 @pytest.mark.parametrize(
-    ("costs", "n_buckets", "numbers"),
+    ("sizes", "n_buckets", "numbers"),
     [
         ([0, 1, 2, 3, 4], 2, [0, 0, 1, 1, 1]),
         ([5, 5, 5], 3, [0, 0, 0]),
@@ -294,17 +297,17 @@ def test_options_are_ordered_by_cost_and_not_as_listed():
         ([0.0, 9.9, 10.0], 10, [0, 9, 9]),
     ],
 )
-def test_buckets_are_of_one_width(costs, n_buckets, numbers):
-    """The dearest cost belongs to the last bucket."""
-    assert bucket_numbers(costs, n_buckets) == numbers
+def test_bucket_numbers_have_equal_widths(sizes, n_buckets, numbers):
+    """The largest size belongs to the last bucket."""
+    assert bucket_numbers(sizes, n_buckets) == numbers
 
 
-def test_equal_scores_go_to_the_cheaper_then_to_the_first():
-    """Three candidates tie; the cheapest two tie again, and the first one wins."""
-    cost = {"x": 3, "y": 1, "z": 1}
+def test_equal_scores_go_to_the_smaller_then_to_the_first():
+    """Three candidates tie; the smallest two tie again, and the first one wins."""
+    size = {"x": 3, "y": 1, "z": 1}
     result = layernas(
         lambda candidates: [1.0] * len(candidates),
-        lambda c: cost[c["only"]],
+        lambda c: size[c["only"]],
         {"only": ["x", "z", "y"]},
     )
     assert result.best_candidate == {"only": "z"}
@@ -321,33 +324,33 @@ def test_a_score_of_nan_is_the_worst():
     assert result.best_candidate == {"only": 2}
 
 
-def test_the_choice_is_within_the_limit_although_dearer_ones_scored_better():
+def test_the_choice_is_within_the_limit_although_larger_ones_score_better():
     """Under "largest" candidates over the limit are scored, but never chosen."""
     result = layernas(
         lambda candidates: [sum(key(c)) for c in candidates],
         lambda c: sum(c.values()),
         {"a": [1, 2, 3], "b": [1, 2, 3]},
-        max_cost=4,
+        max_size=4,
         default="largest",
     )
-    assert result.costs.max() > 4
-    assert result.best_cost == 4 == result.best_score
+    assert result.sizes.max() > 4
+    assert result.best_size == 4 == result.best_score
 
 
-def test_cost_is_asked_once_and_before_the_score():
-    """Each candidate's cost is known when it is scored, and never asked again."""
+def test_size_is_measured_once_and_before_the_score():
+    """Each candidate's size is known when it is scored, and never measured again."""
     table = Table(1, [3] * 4)
     asked = []
 
-    def cost(candidate):
+    def size(candidate):
         asked.append(key(candidate))
-        return table.cost(candidate)
+        return table.size(candidate)
 
     def evaluate(candidates):
         assert set(map(key, candidates)) <= set(asked)
         return table.evaluate(candidates)
 
-    layernas(evaluate, cost, table.layers, max_cost=table.limit, max_evaluations=40)
+    layernas(evaluate, size, table.layers, max_size=table.limit, max_evaluations=40)
     assert len(asked) == len(set(asked))
 
 
@@ -362,16 +365,16 @@ GOOD = {"a": [1, 2], "b": [1, 2]}
     ("layers", "settings", "message"),
     [
         ({}, {}, "layers must be a mapping"),
-        ([1, 2], {}, "layers must be a mapping"),
+        ([1, 2], {}, "'layers' parameter of layernas must be"),
         ({"a": [1], "b": []}, {}, "layer 'b' has no options"),
         ({"a": "abc"}, {}, "options of layer 'a' must be a sequence"),
         ({"a": [1, 2, 1]}, {}, "layer 'a' lists the option 1 twice"),
-        (GOOD, {"max_cost": 1.5}, r"max_cost=1.5 cannot be met.*'a': 1.*costs 2;"),
-        (GOOD, {"n_buckets": 0}, "n_buckets must be a whole number"),
-        (GOOD, {"n_buckets": "many"}, "n_buckets must be a number"),
-        (GOOD, {"n_replicas": 1.5}, "n_replicas must be a whole number"),
+        (GOOD, {"max_size": 1.5}, r"max_size=1.5 cannot be met.*'a': 1.*has size 2;"),
+        (GOOD, {"n_buckets": 0}, "'n_buckets' parameter of layernas"),
+        (GOOD, {"n_buckets": "many"}, "'n_buckets' parameter of layernas"),
+        (GOOD, {"n_replicas": 1.5}, "'n_replicas' parameter of layernas"),
         (GOOD, {"max_evaluations": 3}, "max_evaluations=3 is too few.* need 4"),
-        (GOOD, {"default": "middle"}, "default must be a mapping or one of"),
+        (GOOD, {"default": "middle"}, "'default' parameter of layernas"),
         (GOOD, {"default": {"a": 1}}, r"differ in \['b'\]"),
         (GOOD, {"default": {"a": 1, "b": 7}}, "option 7 for layer 'b'"),
     ],
@@ -389,11 +392,11 @@ def test_too_many_buckets_for_the_evaluations_are_refused_with_advice():
         layernas(refuse, lambda c: 1, layers, n_buckets=5, max_evaluations=140)
 
 
-@pytest.mark.parametrize("cost", [math.nan, math.inf, None, "7"])
-def test_a_cost_that_is_no_number_is_refused(cost):
+@pytest.mark.parametrize("size", [math.nan, math.inf, None, "7"])
+def test_a_size_that_is_not_a_number_is_refused(size):
     """NaN would end up in no bucket."""
-    with pytest.raises(ValueError, match=r"the cost of \{'a': 1.*return a finite"):
-        layernas(refuse, lambda c: cost, GOOD)
+    with pytest.raises(ValueError, match=r"the size of \{'a': 1.*return a finite"):
+        layernas(refuse, lambda c: size, GOOD)
 
 
 def test_scores_that_do_not_match_the_candidates_are_refused():

@@ -1,4 +1,4 @@
-"""LayerNASSearchCV: a scikit-learn search that keeps to a cost limit."""
+"""LayerNASSearchCV: a scikit-learn search that keeps to a size limit."""
 
 import numpy as np
 import pytest
@@ -65,27 +65,27 @@ LAYERS = {"a": [0, 1, 2], "b": [0, 1, 2], "c": [0, 1, 2]}
 
 
 def search(estimator=None, layers=LAYERS, **settings):
-    settings = {"max_cost": 4, "cost": total, "cv": 2, **settings}
+    settings = {"max_size": 4, "size": total, "cv": 2, **settings}
     estimator = Rated() if estimator is None else estimator
     return LayerNASSearchCV(estimator, layers, **settings)
 
 
 def test_it_chooses_what_layernas_would():
-    """Candidates, their order, costs, steps and the choice are the core's."""
+    """Candidates, their order, sizes, steps and the choice are those of layernas."""
     model = search().fit(X, Y)
     expected = layernas(
         lambda candidates: [4 * c["a"] + c["b"] + c["c"] / 8 for c in candidates],
         lambda c: sum(c.values()),
         LAYERS,
-        max_cost=4,
+        max_size=4,
     )
     assert model.cv_results_["params"] == expected.candidates
-    np.testing.assert_array_equal(model.cv_results_["cost"], expected.costs)
+    np.testing.assert_array_equal(model.cv_results_["size"], expected.sizes)
     np.testing.assert_array_equal(model.cv_results_["step"], expected.steps)
     np.testing.assert_array_equal(model.cv_results_["mean_test_score"], expected.scores)
     assert model.best_index_ == expected.best_index
     assert model.best_params_ == {"a": 2, "b": 2, "c": 0}
-    assert (model.best_cost_, model.best_score_) == (4.0, 10.0)
+    assert (model.best_size_, model.best_score_) == (4.0, 10.0)
     assert model.n_buckets_ == 8
     assert (model.best_estimator_.a, model.best_estimator_.c) == (2, 0)
 
@@ -138,43 +138,43 @@ def test_max_evaluations_is_kept():
 
 
 def test_results_have_the_columns_of_a_grid_search():
-    """Every column of GridSearchCV is there, plus cost and step; all of one length."""
+    """Every column of GridSearchCV is there, plus size and step; all of one length."""
     results = search(return_train_score=True).fit(X, Y).cv_results_
     grid = GridSearchCV(Rated(), LAYERS, cv=2, return_train_score=True).fit(X, Y)
-    assert set(results) == set(grid.cv_results_) | {"cost", "step"}
+    assert set(results) == set(grid.cv_results_) | {"size", "step"}
     assert {len(column) for column in results.values()} == {len(results["params"])}
 
 
-def test_the_choice_keeps_the_limit_when_dearer_candidates_score_better():
+def test_the_choice_keeps_the_limit_when_larger_candidates_score_better():
     """Under "largest" the first candidates break the limit; ranks still name them."""
-    model = search(default="largest", max_cost=1).fit(X, Y)
+    model = search(default="largest", max_size=1).fit(X, Y)
     results = model.cv_results_
-    assert results["cost"][results["rank_test_score"].argmin()] > 1
-    assert model.best_cost_ == 1
+    assert results["size"][results["rank_test_score"].argmin()] > 1
+    assert model.best_size_ == 1
     assert model.best_params_ == {"a": 1, "b": 0, "c": 0}
 
 
 def test_no_limit_is_no_limit():
-    """Without max_cost the best of all is chosen."""
-    assert search(max_cost=None).fit(X, Y).best_params_ == {"a": 2, "b": 2, "c": 2}
+    """Without max_size the best of all is chosen."""
+    assert search(max_size=None).fit(X, Y).best_params_ == {"a": 2, "b": 2, "c": 2}
 
 
-def test_equal_scores_go_to_the_cheaper_candidate():
-    """An option that changes nothing but the cost is not paid for."""
+def test_equal_scores_go_to_the_smaller_candidate():
+    """An option that changes nothing but the size is not chosen."""
     layers = {"a": [0, 1], "c": [2, 1, 0]}
     scoring = make_scorer(lambda y, p: 1.0)
-    assert search(layers=layers, scoring=scoring).fit(X, Y).best_cost_ == 0
+    assert search(layers=layers, scoring=scoring).fit(X, Y).best_size_ == 0
 
 
-def test_a_callable_refit_sees_the_costs():
+def test_a_callable_refit_sees_the_sizes():
     """It may choose by its own rule among all candidates."""
 
     def cheapest(results):
-        return int(results["cost"].argmin())
+        return int(results["size"].argmin())
 
     model = search(refit=cheapest).fit(X, Y)
-    assert model.best_cost_ == model.cv_results_["cost"].min()
-    assert total(model.best_estimator_) == model.best_cost_
+    assert model.best_size_ == model.cv_results_["size"].min()
+    assert total(model.best_estimator_) == model.best_size_
 
 
 def test_several_metrics_need_a_name():
@@ -186,7 +186,7 @@ def test_several_metrics_need_a_name():
     assert search(scoring=scoring, refit="worst").fit(X, Y).best_params_["a"] == 0
     assert search(scoring=scoring, refit="best").fit(X, Y).best_params_["a"] == 2
     Rated.fits.clear()
-    with pytest.raises(ValueError, match="which one to search for, got refit=True"):
+    with pytest.raises(ValueError, match="which one to maximize, got refit=True"):
         search(scoring=scoring).fit(X, Y)
     assert not Rated.fits
 
@@ -215,7 +215,7 @@ def test_a_candidate_that_fails_is_the_worst():
     """Its score is NaN with scikit-learn's warning, and the search goes on."""
     layers = {"fail": [False, True], "a": [0, 1]}
     with pytest.warns() as caught:
-        model = search(layers=layers, max_cost=None).fit(X, Y)
+        model = search(layers=layers, max_size=None).fit(X, Y)
     assert any("fits failed" in str(w.message) for w in caught)
     assert model.best_params_ == {"fail": False, "a": 1}
     assert np.isnan(model.cv_results_["mean_test_score"]).any()
@@ -236,7 +236,7 @@ def test_all_layers_see_the_same_folds():
 def test_options_that_are_dicts_set_several_parameters():
     """A layer's name is then free; the parameters appear in the results."""
     layers = {"block": [{"a": 0, "b": 2}, {"a": 2, "b": 0}], "c": [0, 1]}
-    model = search(layers=layers, max_cost=2).fit(X, Y)
+    model = search(layers=layers, max_size=2).fit(X, Y)
     assert model.best_params_ == {"a": 2, "b": 0, "c": 0}
     assert model.cv_results_["param_b"].tolist()
 
@@ -249,15 +249,15 @@ def test_options_that_are_dicts_set_several_parameters():
         ({"layers": {"a": [1], "color": [1]}}, r"'color' sets \{'color': 1\}"),
         ({"layers": {"x": [{"a": 1}, {"d": 2}]}}, r"layer 'x' sets \{'d': 2\}"),
         ({"layers": {"x": [{"a": 1}], "a": [2]}}, "'x' and 'a' both set .* 'a'"),
-        ({"max_cost": -1}, "'max_cost' parameter"),
+        ({"max_size": -1}, "'max_size' parameter"),
         (
-            {"max_cost": 0.5, "layers": {"a": [1, 2], "b": [1]}},
-            "max_cost=0.5 cannot be met.* costs 2",
+            {"max_size": 0.5, "layers": {"a": [1, 2], "b": [1]}},
+            "max_size=0.5 cannot be met.* has size 2",
         ),
         ({"max_evaluations": 8}, "max_evaluations=8 is too few.* may need 9"),
-        ({"cost": "gold"}, "'cost' parameter"),
+        ({"size": "gold"}, "'size' parameter"),
         ({"default": "middle"}, "'default' parameter"),
-        ({"cost": lambda e: None}, "return a finite number"),
+        ({"size": lambda e: None}, "return a finite number"),
     ],
 )
 def test_bad_input_is_refused_before_any_training(settings, message):
@@ -267,10 +267,10 @@ def test_bad_input_is_refused_before_any_training(settings, message):
     assert not Rated.fits
 
 
-def test_an_unknown_cost_is_refused_before_any_training():
+def test_an_unknown_size_is_refused_before_any_training():
     """LogisticRegression has no network whose parameters could be counted."""
-    model = search(LogisticRegression(), {"C": [1, 2]}, cost="params")
-    with pytest.raises(TypeError, match="cost of LogisticRegression is not known"):
+    model = search(LogisticRegression(), {"C": [1, 2]}, size="params")
+    with pytest.raises(TypeError, match="size of LogisticRegression is not known"):
         model.fit(X, Y)
 
 
@@ -278,13 +278,13 @@ NET = StudentNet(LayeredMLP, standardize=True, max_epochs=2, random_state=0)
 
 
 def test_a_student_is_searched_by_its_parameters():
-    """Costs are those of the networks; the fitted choice has as many parameters."""
-    model = search(NET, mlp_space(2, (4, 8)), max_cost=70, cost="params").fit(X, Y)
+    """Sizes are those of the networks; the fitted choice has as many parameters."""
+    model = search(NET, mlp_space(2, (4, 8)), max_size=70, size="params").fit(X, Y)
     results = model.cv_results_
-    for params, cost in zip(results["params"], results["cost"], strict=True):
-        assert count_params(clone(NET).set_params(**params), X, Y) == cost
+    for params, size in zip(results["params"], results["size"], strict=True):
+        assert count_params(clone(NET).set_params(**params), X, Y) == size
     fitted = sum(p.numel() for p in model.best_estimator_.module_.parameters())
-    assert fitted == model.best_cost_ <= 70
+    assert fitted == model.best_size_ <= 70
 
 
 def test_depth_and_kernels_of_a_small_cnn_are_searched():
@@ -292,9 +292,9 @@ def test_depth_and_kernels_of_a_small_cnn_are_searched():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(24, 1, 6, 6)).astype(np.float32)
     net = StudentNet(LayeredCNN, max_epochs=1, random_state=0)
-    model = search(net, cnn_space(2, (2, 4)), max_cost=1500, cost="macs", n_buckets=1)
+    model = search(net, cnn_space(2, (2, 4)), max_size=1500, size="macs", n_buckets=1)
     model.fit(images, np.arange(24) % 2)
-    assert model.best_cost_ <= 1500
+    assert model.best_size_ <= 1500
     assert set(model.best_params_) == {
         f"module__{name}_{i}" for name in ("width", "kernel") for i in (1, 2)
     }
@@ -306,22 +306,22 @@ def test_a_pipeline_of_scikit_learn_is_searched():
         StandardScaler(), MLPClassifier(solver="lbfgs", max_iter=400, random_state=0)
     )
     layers = {"mlpclassifier__hidden_layer_sizes": [(2,), (4,), (8,)]}
-    settings = {"layers": layers, "max_cost": 40, "cost": "params"}
+    settings = {"layers": layers, "max_size": 40, "size": "params"}
     one = search(pipeline, **settings).fit(X, Y)
     with parallel_config(backend="threading"):
         two = search(pipeline, n_jobs=2, **settings).fit(X, Y)
-    assert one.best_cost_ == two.best_cost_ <= 40
+    assert one.best_size_ == two.best_size_ <= 40
     np.testing.assert_array_equal(
         one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
     )
     assert one.score(X, Y) > 0.8
 
 
-def test_latency_is_a_cost():
-    """Measured seconds are the costs, whatever they are here."""
+def test_latency_is_a_size():
+    """Measured seconds are the sizes, whatever they are here."""
     layers = {"module__width_1": [4, 8]}
-    model = search(NET, layers, max_cost=60, cost="latency").fit(X, Y)
-    assert (model.cv_results_["cost"] > 0).all()
+    model = search(NET, layers, max_size=60, size="latency").fit(X, Y)
+    assert (model.cv_results_["size"] > 0).all()
 
 
 class Teacher:
@@ -337,7 +337,7 @@ class Teacher:
 
 
 PARTLY = np.where(np.arange(150) % 3 == 0, Y, -1)
-DISTILLED = {"student__C": [0.1, 1.0, 10.0], "n_rounds": [1, 2]}
+DISTILLED = {"student__C": [0.1, 1.0, 10.0], "query_size": [6, 12]}
 
 
 def distiller(teacher, **settings):
@@ -353,7 +353,7 @@ def distiller(teacher, **settings):
 
 def distill_search(model):
     return search(
-        model, DISTILLED, max_cost=None, cost=lambda e: 1, cv=PartiallyLabeledSplit(2)
+        model, DISTILLED, max_size=None, size=lambda e: 1, cv=PartiallyLabeledSplit(2)
     )
 
 
@@ -385,7 +385,7 @@ def test_a_distiller_within_a_pipeline_shares_its_labels_too():
     pipeline = make_pipeline("passthrough", distiller(teacher))
     layers = {"activedistiller__student__C": [0.1, 1.0]}
     model = search(
-        pipeline, layers, max_cost=None, cost=lambda e: 1, cv=PartiallyLabeledSplit(2)
+        pipeline, layers, max_size=None, size=lambda e: 1, cv=PartiallyLabeledSplit(2)
     ).fit(X, PARTLY)
     assert len(teacher.asked) == len(set(teacher.asked)) == len(model.ledger_)
     assert pipeline[-1].ledger is None
@@ -396,7 +396,7 @@ def test_the_estimator_is_put_back_when_a_search_fails():
     own = distiller(Teacher())
     layers = {"student__C": [1.0, -1.0]}
     splits = PartiallyLabeledSplit(2)
-    model = search(own, layers, cost=lambda e: 1, cv=splits, error_score="raise")
+    model = search(own, layers, size=lambda e: 1, cv=splits, error_score="raise")
     with pytest.raises(ValueError, match="'C' parameter"):
         model.fit(X, PARTLY)
     assert model.estimator is own
@@ -452,9 +452,9 @@ def test_callbacks_see_one_task_a_layer():
 
 def test_the_search_is_a_scikit_learn_estimator():
     """It clones, shows its parameters, takes the estimator's tags and predicts."""
-    model = search(NET, mlp_space(1, (4,)), max_cost=None, cost="params")
+    model = search(NET, mlp_space(1, (4,)), max_size=None, size="params")
     copy = clone(model)
-    assert copy.get_params()["max_cost"] is None
+    assert copy.get_params()["max_size"] is None
     assert copy.layers == model.layers
     assert sklearn.base.is_classifier(model)
     fitted = model.fit(X, Y)

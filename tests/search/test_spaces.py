@@ -76,7 +76,7 @@ def test_the_first_block_of_a_cnn_is_never_skipped():
 
 
 def test_a_cnn_space_is_one_that_layernas_takes():
-    """The dearest network that fits is found where wider is better."""
+    """The largest network that fits is found where wider is better."""
     space = cnn_space(2, widths=(4, 8), prefix="")
 
     def params(candidate):
@@ -88,7 +88,7 @@ def test_a_cnn_space_is_one_that_layernas_takes():
         lambda candidates: [params(c) for c in candidates],
         params,
         space,
-        max_cost=1500,
+        max_size=1500,
         n_buckets=None,
     )
     everything = [
@@ -96,4 +96,4 @@ def test_a_cnn_space_is_one_that_layernas_takes():
         for a in space["block_1"]
         for b in space["block_2"]
     ]
-    assert result.best_cost == max(c for c in everything if c <= 1500)
+    assert result.best_size == max(c for c in everything if c <= 1500)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skadistill import StudentNet
-from skadistill.student import _training as training_module
+from skadistill.student import _loading as loading_module
 from skadistill.student._batches import Rows
 from skadistill.student._device_blocks import (
     CudaMemory,
@@ -98,7 +98,7 @@ def test_a_net_takes_the_blocks_that_it_is_told(monkeypatch):
     net = StudentNet(max_epochs=2, device="cpu", random_state=0).fit(X, Y)
     expected = net.predict_proba(X)
     memory = Memory(free=2**21, bytes_per_row=1_000)
-    monkeypatch.setattr(training_module, "memory_of", lambda device: memory)
+    monkeypatch.setattr(loading_module, "memory_of", lambda device: memory)
     sizes = []
     step = StudentNet.evaluation_step
     monkeypatch.setattr(

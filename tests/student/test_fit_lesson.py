@@ -181,7 +181,7 @@ def test_a_fitted_student_survives_pickling_without_its_lesson():
     student = net(max_epochs=2).fit_lesson(X, lesson, classes=CLASSES)
     twin = pickle.loads(pickle.dumps(student))
     np.testing.assert_array_equal(twin.predict_proba(X), student.predict_proba(X))
-    assert student._lesson_loss is None
+    assert student._run is None
 
 
 MIXED = Lesson(TARGETS, alpha=np.full(len(X), 0.9))
@@ -215,13 +215,13 @@ SPLIT = Lesson(TARGETS, subclasses=np.full((len(X), 3, 2), 0.5))
             net(),
             Lesson(TARGETS, reweight=lambda proba: np.zeros(len(proba))),
             "reweight must return 150 finite weights, none negative and some "
-            "positive, got values from 0 to 0; mend the objective.",
+            "positive, got values from 0 to 0; fix the objective.",
         ),
         (
             LogisticRegression(max_iter=500),
             Lesson(TARGETS, reweight=lambda proba: proba),
             "reweight must return 150 finite weights, none negative and some "
-            "positive, got shape (150, 3); mend the objective.",
+            "positive, got shape (150, 3); fix the objective.",
         ),
     ],
 )

@@ -1,25 +1,18 @@
 """Any classifier as a student."""
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
-import scipy.sparse as sp
 import torch
-from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill.student import (
     StudentNet,
-    as_student,
-    default_student,
     expand_soft_labels,
     fit_student,
 )
@@ -170,102 +163,3 @@ def test_classes_without_probability_are_noticed(problem):
         r"the class out\.",
     ):
         fit_student(logistic(), X, targets, classes=CLASSES)
-
-
-def test_expanded_weights_sum_to_the_rows_own(problem):
-    """Whatever the threshold drops, no row gains or loses weight."""
-    _, targets, weight = problem
-    for threshold in (0, 1e-3, 0.2, 0.5, 0.9):
-        rows, y, mass = expand_soft_labels(
-            np.arange(60)[:, None], targets, CLASSES, weight, threshold=threshold
-        )
-        np.testing.assert_allclose(np.bincount(rows[:, 0], mass), weight)
-        assert (mass > 0).all()
-        assert set(y) == set(CLASSES)
-        assert (np.diff(rows[:, 0]) >= 0).all()
-    assert len(y) < 180
-
-
-def test_rare_classes_survive_the_threshold():
-    """A class below the threshold everywhere keeps its likeliest row."""
-    targets = np.array([[0.9999, 0.0001], [0.9995, 0.0005], [1.0, 0.0]])
-    rows, y, mass = expand_soft_labels([10, 11, 12], targets, [0, 1])
-    assert rows == [10, 11, 11, 12]
-    assert y.tolist() == [0, 0, 1, 0]
-    np.testing.assert_allclose(mass, [1, 0.9995, 0.0005, 1])
-
-
-def test_one_hot_rows_are_not_multiplied():
-    """Certain rows stay single rows."""
-    rows, y, mass = expand_soft_labels(np.eye(3), np.eye(3), CLASSES)
-    np.testing.assert_array_equal(rows, np.eye(3))
-    assert y.tolist() == ["a", "b", "c"]
-    assert mass.tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [np.asarray, sp.csr_matrix, sp.csr_array, pd.DataFrame, pl.DataFrame, list],
-)
-def test_kinds_of_tables_are_kept(problem, kind):
-    """Copies come back in the container the rows came in."""
-    X, targets, _ = problem
-    table = kind(X)
-    rows, y, _ = expand_soft_labels(table, targets, CLASSES)
-    assert type(rows) is type(table)
-    dense = rows.toarray() if sp.issparse(rows) else np.asarray(rows)
-    expected, _, _ = expand_soft_labels(X, targets, CLASSES)
-    np.testing.assert_array_equal(dense, expected)
-    assert len(y) == len(expected)
-
-
-def test_expansion_errors(problem):
-    """Rows that do not match and impossible thresholds are named."""
-    X, targets, _ = problem
-    with pytest.raises(
-        ValueError,
-        match=r"X and targets must have one row each per sample, got 59 rows of X and "
-        r"60 of targets; pass the same rows\.",
-    ):
-        expand_soft_labels(X[:59], targets, CLASSES)
-    with pytest.raises(
-        ValueError,
-        match=r"threshold must be a probability below 1, got 1; pass for example "
-        r"1e-3\.",
-    ):
-        expand_soft_labels(X, targets, CLASSES, threshold=1)
-
-
-def test_default_student():
-    """Without a student there is a StudentNet."""
-    assert isinstance(as_student(), StudentNet)
-    assert default_student(3).random_state == 3
-
-
-def test_as_student_clones_and_seeds():
-    """The user's object stays as it is; only seeds that are None are drawn."""
-    mine = make_pipeline(StandardScaler(), LogisticRegression())
-    student = as_student(mine, random_state=0)
-    assert student is not mine
-    assert mine[-1].random_state is None
-    assert isinstance(student[-1].random_state, int | np.integer)
-    again = as_student(mine, random_state=0)
-    assert again[-1].random_state == student[-1].random_state
-    assert as_student(mine, random_state=1)[-1].random_state != student[-1].random_state
-    assert as_student(LogisticRegression(random_state=7), 0).random_state == 7
-    assert as_student(LogisticRegression()).random_state is None
-    assert isinstance(as_student(None, 0).random_state, int | np.integer)
-    search = GridSearchCV(StudentNet(), {"lr": [1]})
-    assert as_student(search, 0).estimator.random_state is not None
-    nb = KNeighborsClassifier()
-    assert clone(as_student(nb, 0)).get_params() == nb.get_params()
-
-
-def test_as_student_refuses_classes():
-    """A class instead of an object is a TypeError that shows the object."""
-    with pytest.raises(
-        TypeError,
-        match=r"student must be an instance, got the class StudentNet; pass "
-        r"StudentNet\(\)\.",
-    ):
-        as_student(StudentNet)

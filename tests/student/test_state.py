@@ -154,7 +154,11 @@ def test_pipelines_and_distillers(student):
     model = make_pipeline(
         StandardScaler(),
         ActiveDistiller(
-            LogisticRegression(), student or net(), budget=8, n_rounds=2, random_state=0
+            LogisticRegression(),
+            student or net(),
+            budget=8,
+            query_size=4,
+            random_state=0,
         ),
     ).fit(X, y)
     types = DISTILLER_TYPES if student else [*DISTILLER_TYPES, *NET_TYPES]

@@ -1,6 +1,7 @@
 """skorch's callbacks, ours to keep working, and interrupts."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -165,6 +166,16 @@ def test_ctrl_c_passes_through(ctrl_c):
     assert student.predict(X).shape == (150,)
     student.set_params(callbacks=None).fit(X, Y)
     assert torch.equal(weights_of(student), weights_of(net().fit(X, Y)))
+
+
+def test_early_stopping_works_in_a_thread():
+    """A callback ends the training in good order wherever the fit runs."""
+    stopping = EarlyStopping(monitor="train_loss", patience=2, threshold=10)
+    student = net(callbacks=[stopping], max_epochs=50)
+    thread = threading.Thread(target=student.fit, args=(X, Y))
+    thread.start()
+    thread.join()
+    assert student.n_iter_ == 3
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_soft"])

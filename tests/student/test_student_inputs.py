@@ -1,7 +1,8 @@
-"""What a student eats: frames, files, images, modules of one's own."""
+"""Inputs of a student: frames, files, images, modules passed by the user."""
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -15,11 +16,13 @@ from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader
 
-from skadistill.student import Standardize, StudentNet
+from skadistill.student import StudentNet
 from skadistill.student._batches import Rows, column_moments
+from skadistill.student._module import Standardize
 
 X, Y = load_iris(return_X_y=True)
 
@@ -109,7 +112,7 @@ def test_mapped_files_are_read_batch_by_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(Rows, "_dense", watched)
     monkeypatch.setattr("skadistill.student._batches.SHUFFLE_WHOLE_BYTES", 0)
     monkeypatch.setattr("skadistill.student._batches.MOMENTS_BLOCK_BYTES", 4096)
-    monkeypatch.setattr("skadistill.student._training.PREDICT_BLOCK_BYTES", 2048)
+    monkeypatch.setattr("skadistill.student._loading.PREDICT_BLOCK_BYTES", 2048)
     student = net().fit(mapped, y)
     proba = student.predict_proba(mapped)
     assert 0 < largest <= 64
@@ -218,6 +221,43 @@ def test_set_module_to_an_object():
     """set_params takes a module object, on a fresh net too."""
     student = net().set_params(module=nn.Linear(4, 3))
     assert student.fit(X, Y).predict(X).shape == (150,)
+
+
+class WithLogits(torch.nn.Linear):
+    """Return an output object, as models of Hugging Face do."""
+
+    kind = SimpleNamespace
+
+    def forward(self, x):
+        return self.kind(loss=None, logits=super().forward(x), hidden_states=None)
+
+
+class WithDictionary(WithLogits):
+    kind = dict
+
+
+@pytest.mark.parametrize("module", [WithLogits, WithDictionary])
+def test_outputs_with_logits(module, rng):
+    """An output object is trained and read by its logits."""
+    X = rng.normal(size=(60, 3)).astype(np.float32)
+    targets = rng.dirichlet(np.ones(2), size=60)
+
+    def fit(kind):
+        student = StudentNet(
+            lambda: kind(3, 2), max_epochs=3, random_state=0, callbacks=[Listener()]
+        )
+        return student.fit_soft(X, targets, classes=[0, 1])
+
+    student, plain = fit(module), fit(torch.nn.Linear)
+    np.testing.assert_array_equal(student.predict_proba(X), plain.predict_proba(X))
+    assert student.forward(X).shape == (60, 2)
+
+
+class Listener(Callback):
+    """Have batches shown one by one, which is another way through an epoch."""
+
+    def on_batch_end(self, net, y_pred=None, **kwargs):
+        assert y_pred.shape[1] == 2
 
 
 @pytest.mark.parametrize(

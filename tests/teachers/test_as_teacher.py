@@ -19,6 +19,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill.exceptions import (
     TeacherCallError,
@@ -64,26 +65,26 @@ class Server:
 
 
 @pytest.mark.parametrize(
-    ("obj", "needs_fit"),
+    ("obj", "is_fitted"),
     [
-        (LogisticRegression(), True),
-        (LogisticRegression().fit(X, Y), False),
-        (make_pipeline(StandardScaler(), GaussianNB()), True),
-        (make_pipeline(StandardScaler(), GaussianNB()).fit(X, Y), False),
-        (FrozenEstimator(GaussianNB().fit(X, Y)), False),
+        (LogisticRegression(), False),
+        (LogisticRegression().fit(X, Y), True),
+        (make_pipeline(StandardScaler(), GaussianNB()), False),
+        (make_pipeline(StandardScaler(), GaussianNB()).fit(X, Y), True),
+        (FrozenEstimator(GaussianNB().fit(X, Y)), True),
         (make_pipeline(FunctionTransformer(), FrozenEstimator(GaussianNB().fit(X, Y))),
-         False),
-        (GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9]}), True),
-        (CalibratedClassifierCV(FrozenEstimator(LinearSVC().fit(X, Y))), True),
-        (Duck(), True),
-        (Duck().fit(X, Y), False),
-        (Server(), False),
-        (lambda X: X, False),
+         True),
+        (GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9]}), False),
+        (CalibratedClassifierCV(FrozenEstimator(LinearSVC().fit(X, Y))), False),
+        (Duck(), False),
+        (Duck().fit(X, Y), True),
+        (Server(), True),
+        (lambda X: X, True),
     ],
 )  # fmt: skip
-def test_needs_fit(obj, needs_fit):
+def test_is_fitted(obj, is_fitted):
     """Whether a teacher must be fitted is found out without calling it."""
-    assert as_teacher(obj).needs_fit is needs_fit
+    assert as_teacher(obj).is_fitted is is_fitted
 
 
 def test_a_teacher_passes_through():
@@ -189,7 +190,7 @@ def test_scores_of_two_classes_go_through_the_sigmoid():
         (
             np.zeros((2, 6)),
             TeacherShapeError,
-            "the teacher 'Scorer' answered 6 scores a row where it has 2 classes; use "
+            "the teacher 'Scorer' answered 6 scores per row but has 2 classes; use "
             "one score per class (decision_function_shape='ovr' in SVC).",
         ),
         (
@@ -218,7 +219,7 @@ def test_one_against_one_scores_are_refused():
     """Four classes give six scores: a mistake that a softmax would hide."""
     y = np.arange(60) % 4
     model = SVC(decision_function_shape="ovo").fit(X, y)
-    with pytest.raises(TeacherShapeError, match="6 scores a row where it has 4"):
+    with pytest.raises(TeacherShapeError, match="6 scores per row but has 4"):
         as_teacher(model).ask(X, range(4))
 
 
@@ -243,16 +244,20 @@ def test_an_unfitted_teacher_does_not_answer():
         as_teacher(LogisticRegression()).ask(X, CLASSES)
     assert str(caught.value) == (
         "the teacher 'LogisticRegression' was asked about 60 rows before it was "
-        "fitted; call fitted_on(X, y) and ask the teacher it returns."
+        "fitted; call fit(X, y) first."
     )
 
 
-def test_fitted_on_fits_a_clone():
+def test_fit_fits_a_clone():
     """The user's estimator stays unfitted; fit parameters arrive."""
     model = LogisticRegression()
     weight = np.where(Y == "ant", 100.0, 1.0)
-    teacher = as_teacher(model, name="n").fitted_on(X, Y, sample_weight=weight)
+    teacher = as_teacher(model, name="n").fit(X, Y, sample_weight=weight)
     assert not hasattr(model, "coef_")
+    assert teacher.estimator is model
+    assert teacher.estimator_.coef_.shape == (3, 5)
+    assert teacher.is_fitted
+    assert clone(teacher) is teacher
     assert teacher.name == "n"
     expected = LogisticRegression().fit(X, Y, sample_weight=weight).predict_proba(X)
     np.testing.assert_allclose(teacher.ask(X, CLASSES), expected)
@@ -263,22 +268,22 @@ def test_fitted_on_fits_a_clone():
 def test_a_duck_is_copied_when_it_must_be_fitted():
     """An estimator without get_params is copied, not changed."""
     duck = Duck()
-    teacher = as_teacher(duck).fitted_on(X, Y)
+    teacher = as_teacher(duck).fit(X, Y)
     assert not hasattr(duck, "known_")
     np.testing.assert_array_equal(teacher.ask([[0.0]], CLASSES), [[0.5, 0.25, 0.25]])
 
 
 def test_a_ready_teacher_is_never_copied_or_fitted():
-    """clone, fitted_on and asking all use the very object."""
+    """clone, fit and asking all use the very object."""
     duck = Duck().fit(X, Y)
     teacher = as_teacher(duck)
     assert clone(teacher) is teacher
-    assert teacher.fitted_on(X[:3], Y[:3]) is teacher
+    assert teacher.fit(X[:3], Y[:3]) is teacher
     teacher.ask(X, CLASSES)
     assert duck.asked == 1
     function = FunctionTeacher(lambda X: Y[: len(X)])
     assert clone(function) is function
-    assert function.fitted_on(X, Y) is function
+    assert function.fit(X, Y) is function
 
 
 def test_clones_of_unfitted_teachers_are_independent():
@@ -313,7 +318,7 @@ def test_texts_and_frames_through_a_pipeline():
     """A text pipeline is a teacher like any other."""
     texts, y = ["good film", "bad film", "good", "bad"], [1, 0, 1, 0]
     teacher = as_teacher(make_pipeline(TfidfVectorizer(), LogisticRegression()))
-    labels = teacher.fitted_on(texts, y).ask(["good", "bad"], [0, 1])
+    labels = teacher.fit(texts, y).ask(["good", "bad"], [0, 1])
     assert labels.argmax(axis=1).tolist() == [1, 0]
 
 
@@ -345,6 +350,60 @@ def test_a_teacher_of_ones_own():
     assert Oracle("2").identity == "oracle/2"
     np.testing.assert_array_equal(Oracle().ask(X[:1], CLASSES), [[1, 0, 0]])
     assert isinstance(Oracle(), BaseEstimator)
+
+
+@pytest.mark.parametrize("missing", ["answer", "derived_identity"])
+def test_the_base_class_is_abstract(missing):
+    """A subclass writes two methods, `answer` and `derived_identity`, or is refused."""
+    methods = {"answer": len, "derived_identity": repr}
+    del methods[missing]
+    with pytest.raises(TypeError, match=f"abstract method '?{missing}"):
+        type("Half", (BaseTeacher,), methods)()
+    assert BaseTeacher.__abstractmethods__ == {"answer", "derived_identity"}
+
+
+class ProbaOnly:
+    """A model server with one method and no `fit`."""
+
+    def predict_proba(self, X):
+        return [[0.25, 0.25, 0.5]] * len(X)
+
+
+class ProbabilitiesByPredict(ProbaOnly):
+    """Call them predictions, as Keras does."""
+
+    predict = ProbaOnly.predict_proba
+    predict_proba = None
+
+
+@pytest.mark.parametrize("model", [ProbaOnly(), ProbabilitiesByPredict()])
+def test_probabilities_by_either_method(model):
+    """`predict_proba` alone is enough, and `predict` may return probabilities."""
+    labels = as_teacher(model, name="m").ask(X[:2], CLASSES)
+    np.testing.assert_array_equal(labels, [[0.25, 0.25, 0.5]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "parameter"),
+    [
+        (EstimatorTeacher(GaussianNB(), embedding=3), "embedding"),
+        (EstimatorTeacher(GaussianNB(), allow_missing_classes="no"), "allow_missing"),
+        (FunctionTeacher("no function"), "function"),
+        (FunctionTeacher(len, classes=3), "classes"),
+        (FunctionTeacher(len, name=3), "name"),
+    ],
+)
+def test_wrong_parameters_are_named(teacher, parameter):
+    """They are checked when the teacher is used, not by the constructor."""
+    with pytest.raises(InvalidParameterError, match=parameter):
+        teacher.ask(X, CLASSES)
+
+
+@pytest.mark.parametrize("price", ["0.1", np.nan, -1, True, np.inf, [1, 2]])
+def test_prices_are_amounts_of_money(price):
+    """A price that is not one is an error that names it."""
+    with pytest.raises(TeacherError, match=r"cost_per_row is .*, which is not an am"):
+        as_teacher(lambda X: Y[: len(X)], cost_per_row=price).ask(X, CLASSES)
 
 
 def test_a_callable_may_name_its_classes():

@@ -56,6 +56,12 @@ def both(X):
     return proba(X), twice(X)
 
 
+def both_of(teacher, X):
+    """Return labels and embeddings asked for together."""
+    [part] = teacher.ask_parts(X, [0, 1], with_embeddings=True)
+    return part.labels, part.embeddings
+
+
 class Counted:
     """Count the rows of each call."""
 
@@ -81,7 +87,7 @@ def test_a_pair_of_functions():
     embeddings = teacher.embed(X)
     assert embeddings.dtype == np.float32
     np.testing.assert_array_equal(embeddings, 2 * X)
-    labels, again = teacher.ask_both(X, [0, 1])
+    labels, again = both_of(teacher, X)
     np.testing.assert_array_equal(labels, teacher.ask(X, [0, 1]))
     np.testing.assert_array_equal(again, embeddings)
 
@@ -91,7 +97,7 @@ def test_a_function_that_gives_both_is_called_once():
     function = Counted(both)
     teacher = as_teacher(function, embedding="pair")
     X = np.arange(6.0).reshape(3, 2)
-    labels, embeddings = teacher.ask_both(X, [0, 1])
+    labels, embeddings = both_of(teacher, X)
     assert function.calls == [3]
     np.testing.assert_allclose(labels, proba(X))
     np.testing.assert_array_equal(embeddings, 2 * X)
@@ -218,12 +224,12 @@ def test_a_net_without_a_linear_layer_says_so(table):
 
 
 def test_teachers_fitted_here_embed_like_fitted_ones(table):
-    """`fitted_on` and clones carry the embedding on."""
+    """`fit` and clones carry the embedding on."""
     X, y = table
     teacher = as_teacher(LogisticRegression(), embedding=twice)
     with pytest.raises(TeacherCallError, match="before it was fitted"):
         teacher.embed(X)
-    for one in (teacher.fitted_on(X, y), clone(teacher).fitted_on(X, y)):
+    for one in (teacher.fit(X, y), clone(teacher).fit(X, y)):
         np.testing.assert_array_equal(one.embed(X), 2 * X)
 
 
@@ -297,8 +303,8 @@ def test_no_row_no_call():
     embed = Counted(twice)
     teacher = as_teacher(proba, embedding=embed)
     assert teacher.embed(np.zeros((0, 2))).shape == (0, 0)
-    labels, embeddings = teacher.ask_both(np.zeros((0, 2)), [0, 1])
-    assert (labels.shape, embeddings.shape) == ((0, 2), (0, 0))
+    parts = teacher.ask_parts(np.zeros((0, 2)), [0, 1], with_embeddings=True)
+    assert list(parts) == []
     assert embed.calls == []
 
 
@@ -309,7 +315,7 @@ def test_faults_become_the_teachers():
         raise OSError("the line is down")
 
     teacher = as_teacher(proba, embedding=broken)
-    for call in (teacher.embed, lambda X: teacher.ask_both(X, [0, 1])):
+    for call in (teacher.embed, lambda X: both_of(teacher, X)):
         with pytest.raises(TeacherCallError, match="OSError: the line is down"):
             call(np.zeros((3, 2)))
 
@@ -337,8 +343,8 @@ def test_identities_hold_where_embeddings_come_from(table):
         assert len(ids) == 3
         assert as_teacher(obj, name="me", embedding=twice).identity == "me"
     unfitted = LogisticRegression()
-    a = as_teacher(unfitted, embedding=twice).fitted_on(X, y).identity
-    assert a != as_teacher(unfitted).fitted_on(X, y).identity
+    a = as_teacher(unfitted, embedding=twice).fit(X, y).identity
+    assert a != as_teacher(unfitted).fit(X, y).identity
 
 
 # ------------------------------------------------------------------------ purchases
@@ -448,7 +454,7 @@ def test_teachers_without_embeddings_are_refused_before_anything_is_paid():
 
 
 def test_a_fault_in_an_embedding_keeps_what_was_paid_before(ledger):
-    """Two batches are in the ledger, with their embeddings; the third is not."""
+    """Three batches are in the ledger, the third without its embeddings."""
 
     def embed(X):
         return np.full((len(X), 2), np.nan) if X[0, 0] == 8 else twice(X)
@@ -456,9 +462,9 @@ def test_a_fault_in_an_embedding_keeps_what_was_paid_before(ledger):
     teacher = FunctionTeacher(proba, name="t", embedding=embed)
     X = np.arange(14.0).reshape(7, 2)
     buy = {"classes": [0, 1], "ledger": ledger, "with_embeddings": True}
-    with pytest.raises(TeacherError, match="the 4 labels paid for before it"):
+    with pytest.raises(TeacherError, match="the 6 labels paid for before it"):
         buy_labels(teacher, X, batch_size=2, **buy)
     mended = FunctionTeacher(proba, name="t", embedding=Counted(twice))
     bought = buy_labels(mended, X, **buy)
-    assert mended.embedding.calls == [3]
+    assert mended.embedding.calls == [1, 2]
     np.testing.assert_array_equal(bought.embeddings, 2 * X)

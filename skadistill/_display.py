@@ -1,0 +1,135 @@
+"""Show what something is called, never what it holds: a client holds keys."""
+
+import functools
+import inspect
+import sys
+import types
+
+from sklearn.base import BaseEstimator
+
+__all__ = ["HidesContents", "qualified_name", "text_of"]
+
+
+def qualified_name(obj):
+    """Name a function, a method, a class or an object without what it holds.
+
+    Parameters
+    ----------
+    obj : object
+        Anything; a partial is named by its function, an object by its class.
+
+    Returns
+    -------
+    name : str
+        Module and qualified name. A key that a client or a partial holds is not shown.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from skadistill._display import qualified_name
+    >>> qualified_name(partial(sorted, key="sk-secret"))
+    'builtins.sorted'
+    """
+    while isinstance(obj, functools.partial):
+        obj = obj.func
+    if isinstance(obj, types.MethodType):
+        # Of the object's class: the method may be inherited.
+        owner = obj.__self__ if inspect.isclass(obj.__self__) else type(obj.__self__)
+        return f"{qualified_name(owner)}.{obj.__name__}"
+    if not (inspect.isroutine(obj) or inspect.isclass(obj)):
+        obj = type(obj)
+    module = getattr(obj, "__module__", None) or "builtins"
+    # What a spawned process calls the main module.
+    module = "__main__" if module == "__mp_main__" else module
+    return f"{module}.{getattr(obj, '__qualname__', obj.__name__)}"
+
+
+def text_of(obj):
+    """Write an object on one line as its repr does, without what it holds.
+
+    Parameters
+    ----------
+    obj : object
+        An estimator, or anything.
+
+    Returns
+    -------
+    text : str
+        Of an estimator, its repr with partials, methods and clients among its
+        parameters replaced by their names; of a number or a text its repr; of others
+        the qualified name.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skadistill._display import text_of
+    >>> text_of(FunctionTransformer(partial(sorted, key="sk-secret")))
+    'FunctionTransformer(func=builtins.sorted)'
+    """
+    if obj is None or type(obj) in (bool, int, float, str):
+        return repr(obj)
+    if not isinstance(obj, BaseEstimator):
+        return qualified_name(obj)
+    text = obj.__repr__(N_CHAR_MAX=sys.maxsize)
+    # The printer breaks lines between parameters only, so that reprs are whole.
+    for value in obj.get_params(deep=True).values():
+        if _holds(value):
+            text = text.replace(repr(value), qualified_name(value))
+    text = " ".join(text.split())
+    return text if len(text) <= 700 else f"{text[:697]}..."
+
+
+class HidesContents:
+    """Print parameters that hold something by name, in texts and in notebooks.
+
+    A mixin for estimators, named before `BaseEstimator`.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from skadistill.teachers import FunctionTeacher
+    >>> FunctionTeacher(partial(sorted, key="sk-secret"))
+    FunctionTeacher(function=builtins.sorted)
+    """
+
+    def get_params(self, deep=True):
+        """Return the parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether those of estimators among them are returned, too.
+
+        Returns
+        -------
+        params : dict
+            Names and values.
+        """
+        params = super().get_params(deep=deep)  # type: ignore[misc]
+        # scikit-learn prints a nested estimator from its parameters without asking
+        # for its repr: the one who asks is all that tells printing from cloning.
+        caller = sys._getframe(1)
+        if (
+            caller.f_globals.get("__name__") == "sklearn.utils._pprint"
+            or caller.f_code.co_name == "_get_params_html"
+        ):
+            return {k: _Name(v) if _holds(v) else v for k, v in params.items()}
+        return params
+
+
+class _Name:
+    """Stand for an object whose repr would show what it holds."""
+
+    def __init__(self, obj):
+        self.name = qualified_name(obj)
+
+    def __repr__(self):
+        return self.name
+
+
+def _holds(value):
+    """Tell whether an object's repr may show keys: a partial, a method, a client."""
+    if isinstance(value, type | types.FunctionType | BaseEstimator):
+        return False
+    return callable(value) or hasattr(value, "predict") or hasattr(value, "ask")

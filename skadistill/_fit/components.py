@@ -1,0 +1,108 @@
+"""The objects that the parameters of a fit stand for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from skadistill._display import text_of
+from skadistill.exceptions import ObjectiveError
+from skadistill.objectives._as_objective import as_objective
+from skadistill.objectives._base import Objective
+from skadistill.query._as_strategy import as_strategy
+from skadistill.student._as_student import as_student
+from skadistill.teachers._as_teacher import as_teacher
+from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._estimator import EstimatorTeacher
+from skadistill.teachers._function import FunctionTeacher
+
+__all__ = ["Components", "resolve", "unwrap_teacher"]
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Hold what the names given to the estimator stand for.
+
+    Parameters
+    ----------
+    teacher : BaseTeacher
+        As given; perhaps still to be fitted.
+    student : estimator
+        Unfitted, seeded.
+    strategy : object
+        With a method ``query``.
+    objective : Objective
+        What the student must match.
+    """
+
+    teacher: BaseTeacher
+    student: Any
+    strategy: Any
+    objective: Objective
+
+
+def resolve(teacher, student, query_strategy, objective, *, seed, warm_start):
+    """Turn names into objects, once per fit.
+
+    Parameters
+    ----------
+    teacher, student, query_strategy, objective : as in `ActiveDistiller`
+        Names, functions, estimators or objects.
+    seed : int or None
+        Seeds the student.
+    warm_start : bool
+        Whether the student goes on from round to round.
+
+    Returns
+    -------
+    components : Components
+        The objects.
+
+    Raises
+    ------
+    ValueError, TypeError, TeacherError, ObjectiveError
+        If a name is unknown, or two of them do not go together.
+    """
+    components = Components(
+        teacher=as_teacher(teacher),
+        student=as_student(student, seed),
+        strategy=as_strategy(query_strategy),
+        objective=as_objective(objective),
+    )
+    objective, student = components.objective, components.student
+    if objective.needs_embeddings and not components.teacher.has_embeddings:
+        raise ObjectiveError(
+            f"the objective {objective!r} needs the teacher's embeddings, which "
+            f"{text_of(teacher):.80} does not give; say where they come from with "
+            "as_teacher(teacher, embedding=...), or use another objective."
+        )
+    if warm_start:
+        if "warm_start" not in student.get_params(deep=False):
+            raise ValueError(
+                f"warm_start=True but the student {type(student).__name__} has no "
+                "parameter warm_start; use a student that has, or warm_start=False."
+            )
+        student.set_params(warm_start=True)
+    return components
+
+
+def unwrap_teacher(asked, given):
+    """Return a teacher as the user knows it, without an adapter made here.
+
+    Parameters
+    ----------
+    asked : BaseTeacher or None
+        The teacher that was asked.
+    given : object
+        What the user passed.
+
+    Returns
+    -------
+    teacher : object
+        The fitted estimator or the function behind `asked`, unless the user made the
+        adapter.
+    """
+    if isinstance(asked, EstimatorTeacher | FunctionTeacher) and not isinstance(
+        given, BaseTeacher
+    ):
+        fitted = getattr(asked, "estimator_", None)
+        return fitted or getattr(asked, "estimator", None) or asked.function
+    return asked

@@ -1,0 +1,120 @@
+"""The ledger of a fit, and what it holds before the fit pays for anything."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from skadistill._rows._keys import row_keys
+from skadistill.ledger._as_ledger import as_ledger
+from skadistill.ledger._base import BaseLedger
+from skadistill.ledger._memory import MemoryLedger
+from skadistill.teachers._estimator import EstimatorTeacher
+
+__all__ = ["CloneLedger", "KnownAnswers", "open_ledger"]
+
+
+class CloneLedger(NamedTuple):
+    """A ledger that the clones of one estimator share, and the process it lives in."""
+
+    ledger: BaseLedger
+    process: int
+
+    @classmethod
+    def new(cls):
+        """Make one for this process."""
+        return cls(MemoryLedger(), os.getpid())
+
+
+def open_ledger(ledger, shared, teacher):
+    """Return the ledger of a fit.
+
+    Parameters
+    ----------
+    ledger : str, path-like, BaseLedger or None
+        As the user gave it.
+    shared : CloneLedger or None
+        What a clone shares with the other clones; None for the original.
+    teacher : BaseTeacher
+        Who will be asked.
+
+    Returns
+    -------
+    ledger : BaseLedger
+        The user's, else the one that clones share, else a new one in memory.
+    """
+    if ledger is not None or shared is None:
+        return as_ledger(ledger)
+    if shared.process != os.getpid() and isinstance(teacher, EstimatorTeacher):
+        return as_ledger()  # a model of one's own is no bill worth a warning
+    # In another process this one is a copy, and warns that it is.
+    return shared.ledger
+
+
+class KnownAnswers:
+    """Look for answers of a teacher in a ledger, before anything is paid.
+
+    Parameters
+    ----------
+    teacher : BaseTeacher
+        Ready to be asked. One that still has to be fitted becomes another teacher by
+        that: nothing is known of it.
+    ledger : BaseLedger or None
+        Where to look.
+    classes : ndarray of shape (n_classes,)
+        What would be asked for.
+    identity : str or None, default=None
+        The teacher's identity. None: derived from the teacher.
+    """
+
+    def __init__(self, teacher, ledger, classes, identity=None):
+        self.ledger, self.classes = ledger, classes
+        self.identity, self.counts = None, None
+        if ledger is not None and teacher.is_fitted:
+            self.identity = teacher.identity if identity is None else identity
+            self.counts = ledger.summary()["teachers"].get(self.identity)
+
+    @property
+    def is_new(self):
+        """Whether the ledger never heard of this teacher."""
+        return self.counts is None
+
+    def find(self, table, rows, *, with_embeddings=False):
+        """Find the rows of a table whose answers are known.
+
+        Parameters
+        ----------
+        table : RowTable
+            All rows.
+        rows : ndarray of int of shape (n_samples,)
+            Rows to look up; each is read once, in blocks.
+        with_embeddings : bool, default=False
+            Whether only rows with a known embedding count.
+
+        Returns
+        -------
+        known : ndarray of int of shape (n_known,)
+            Those that the ledger can answer.
+        """
+        found = [np.zeros(0, dtype=bool)]
+        if self.is_new:
+            return rows[:0]
+        for block in table.blocks(rows, len(self.classes)):
+            keys = row_keys(block)
+            known, _ = self.ledger.lookup(keys, self.identity, self.classes)
+            if with_embeddings:
+                known &= self.ledger.lookup_embeddings(keys, self.identity)[0]
+            found.append(known)
+        return rows[np.concatenate(found)]
+
+    def seconds_per_row(self):
+        """Return how long the teacher took for a row so far, None if unknown.
+
+        Returns
+        -------
+        seconds : float or None
+            Time of all calls over the rows they answered.
+        """
+        if not self.counts or not self.counts["n_paid"]:
+            return None
+        return self.counts["seconds"] / self.counts["n_paid"]

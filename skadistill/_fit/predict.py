@@ -1,0 +1,119 @@
+"""Predictions, score and tags of a distiller: those of its student."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skadistill._fit.inputs import check_container
+from skadistill.model_selection._scorer import warn_if_unlabeled
+from skadistill.student._as_student import as_student
+
+__all__ = ["StudentPredictions"]
+
+
+class StudentPredictions(ClassifierMixin, BaseEstimator):
+    """Predict with the attribute ``student_`` alone, never with the teacher."""
+
+    def predict(self, X):
+        """Predict classes with the student alone.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_samples rows
+            Rows.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Classes.
+        """
+        X = self._check_new_rows(X)
+        return self.student_.predict(X)
+
+    @available_if(lambda self: _student_has(self, "predict_proba"))
+    def predict_proba(self, X):
+        """Predict class probabilities with the student alone.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_samples rows
+            Rows.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Rows summing to 1, columns in the order of ``classes_``.
+        """
+        X = self._check_new_rows(X)
+        return self.student_.predict_proba(X)
+
+    @available_if(lambda self: _student_has(self, "decision_function"))
+    def decision_function(self, X):
+        """Return the student's decision function.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_samples rows
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            What the student returns.
+        """
+        X = self._check_new_rows(X)
+        return self.student_.decision_function(X)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the student's accuracy.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_samples rows
+            Rows.
+        y : array-like of shape (n_samples,)
+            True labels. Rows marked unlabeled count as wrong, with a warning.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights.
+
+        Returns
+        -------
+        score : float
+            Weighted share of correct predictions.
+        """
+        if warn_if_unlabeled(y, self.unlabeled_marker):
+            # Strings beside a number are no valid target for accuracy_score.
+            right = self.predict(X) == np.asarray(y)
+            return float(np.average(right, weights=sample_weight))
+        return super().score(X, y, sample_weight)
+
+    def _check_new_rows(self, X):
+        """Check rows to predict; their values are the student's to check."""
+        check_is_fitted(self, "student_")
+        return check_container(self, X, reset=False)
+
+    def __sklearn_is_fitted__(self):
+        """Tell that a student is there; ``ledger_`` alone means a failed fit."""
+        return hasattr(self, "student_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        student = get_tags(as_student(self.student, None))
+        tags.input_tags.sparse = student.input_tags.sparse
+        tags.input_tags.allow_nan = student.input_tags.allow_nan
+        if hasattr(self.teacher, "__sklearn_tags__"):
+            teacher = get_tags(self.teacher)
+            tags.input_tags.sparse &= teacher.input_tags.sparse
+            tags.input_tags.allow_nan &= teacher.input_tags.allow_nan
+        return tags
+
+
+def _student_has(self, name):
+    """Tell whether the student, fitted or to be fitted, has a method."""
+    student = getattr(self, "student_", None)
+    if student is None:
+        student = as_student(self.student, None)
+    getattr(student, name)  # the student's own AttributeError explains best
+    return True

@@ -1,0 +1,142 @@
+"""What each round leaves in ``history_``."""
+
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+
+__all__ = ["RoundRecord", "as_history"]
+
+#: Keys of a strategy's report that every record has; others are its own.
+_REPORTED = ("gain_mean", "gain_max", "water_level", "n_mistakes", "n_support")
+
+
+@dataclass
+class RoundRecord:
+    """Collect the counts, scores and times of one round while it runs.
+
+    Parameters
+    ----------
+    round : int
+        Number of the round; 0 is the student trained on the labeled rows.
+    n_labeled, n_pool : int
+        Rows trained on, and rows left in the pool.
+    n_asked, n_no_label : int
+        Rows asked for in this round, and those of them without a label as answer.
+    n_paid, n_free : int
+        Asked rows that were paid for, and the others.
+    n_calls : int
+        Calls to the teacher.
+    cost : float
+        What the rows paid for cost, as far as the teacher names prices.
+    teacher_error : float or None
+        The teacher's error rate as the strategy was told it.
+    gain_mean, gain_max, water_level, n_mistakes, n_support : float or None
+        What the built-in strategies report.
+    student_agreement, student_score, student_stability : float or None
+        How the student compares with the teacher, with `X_val`, and with the student
+        of the round before.
+    seconds_teacher, seconds_student, seconds_predict, seconds_query : float
+        Seconds spent in the teacher, in training, in scoring the pool, and in the
+        strategy.
+    seconds_total : float
+        Seconds of the whole round.
+    report : dict
+        What else the strategy reported, under its own keys.
+    n_agreed : int
+        Rows labeled in this round whose class the student had predicted.
+    start : float
+        When the round began, by ``time.perf_counter``.
+    """
+
+    round: int
+    n_labeled: int = 0
+    n_pool: int = 0
+    n_asked: int = 0
+    n_paid: int = 0
+    n_free: int = 0
+    n_no_label: int = 0
+    n_calls: int = 0
+    cost: float = 0.0
+    teacher_error: float | None = None
+    gain_mean: float | None = None
+    gain_max: float | None = None
+    water_level: float | None = None
+    n_mistakes: float | None = None
+    n_support: int | None = None
+    student_agreement: float | None = None
+    student_score: float | None = None
+    student_stability: float | None = None
+    seconds_teacher: float = 0.0
+    seconds_student: float = 0.0
+    seconds_predict: float = 0.0
+    seconds_query: float = 0.0
+    seconds_total: float = 0.0
+    report: dict = field(default_factory=dict)
+    n_agreed: int = 0
+    start: float = field(default_factory=perf_counter)
+
+    def take_report(self, report):
+        """Keep what a strategy reported; it cannot replace the loop's own counts."""
+        for name, value in report.items():
+            if name in _REPORTED:
+                setattr(self, name, value)
+            else:
+                self.report[name] = value
+
+    def take_purchase(self, purchase, n_no_label, n_agreed):
+        """Add what a purchase brought; a round may need more than one."""
+        n_new = int(purchase.labeled.sum())
+        self.n_agreed += n_agreed
+        self.n_asked += n_new + n_no_label
+        self.n_no_label += n_no_label
+        self.n_paid += purchase.n_paid
+        self.n_free += purchase.n_free
+        self.n_calls += purchase.n_calls
+        self.cost += purchase.cost
+        self.seconds_teacher += purchase.seconds
+        if self.n_new:
+            self.student_agreement = self.n_agreed / self.n_new
+
+    @property
+    def n_new(self):
+        """Rows that got a label in this round."""
+        return self.n_asked - self.n_no_label
+
+    def __str__(self):
+        return (
+            f"round {self.round}: {self.n_labeled} labeled rows, {self.n_asked} asked, "
+            f"{self.n_paid} paid, {self.n_free} free, {self.seconds_total:.2f} s"
+        )
+
+
+def as_history(records):
+    """Turn records into dictionaries that all have the same keys.
+
+    Parameters
+    ----------
+    records : list of RoundRecord
+        One record per round.
+
+    Returns
+    -------
+    history : list of dict
+        The same values. A key that a strategy reported in some round is in every
+        dictionary, None in the rounds without it.
+
+    Examples
+    --------
+    >>> from skadistill._fit.record import RoundRecord, as_history
+    >>> first, second = RoundRecord(0), RoundRecord(1)
+    >>> second.take_report({"n_hidden": 3})
+    >>> [record["n_hidden"] for record in as_history([first, second])]
+    [None, 3]
+    """
+    own_keys: dict = {}
+    for record in records:
+        own_keys |= dict.fromkeys(record.report)
+    history = []
+    for record in records:
+        values = asdict(record)
+        del values["start"], values["n_agreed"]
+        report = values.pop("report")
+        history.append({**own_keys, **report, **values})
+    return history

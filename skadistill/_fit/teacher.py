@@ -1,0 +1,243 @@
+"""The teacher of one fit: fitted, identified and checked on labeled rows."""
+
+import logging
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
+from sklearn.metrics import confusion_matrix
+
+from skadistill._fit.known import KnownAnswers
+from skadistill._rows._containers import take_metadata
+from skadistill.exceptions import TeacherWarning
+from skadistill.labeling._teacher_error import (
+    TeacherErrorEstimate,
+    estimate_teacher_error,
+)
+from skadistill.objectives._base import TeacherChecks
+from skadistill.teachers._base import BaseTeacher
+from skadistill.teachers._estimator import EstimatorTeacher
+
+__all__ = ["AskedTeacher", "needs_checks", "prepare_teacher"]
+
+logger = logging.getLogger(__name__)
+
+#: Rows of the first call to a teacher that has not answered yet.
+FIRST_SIZE = 2
+
+
+@dataclass
+class AskedTeacher:
+    """Hold a teacher that is ready to be asked, and what is known of it.
+
+    Parameters
+    ----------
+    teacher : BaseTeacher or None, default=None
+        The teacher; None until it is prepared.
+    identity : str or None, default=None
+        Under which the ledger files its answers.
+    error : float or None, default=None
+        Its error rate; None: unknown, or needed by nobody.
+    checks : TeacherChecks or None, default=None
+        Its answers on labeled rows.
+    estimate : TeacherErrorEstimate or None, default=None
+        How often it was wrong on those.
+    heard : bool, default=True
+        Whether it has answered before; one that has not is first asked about a few
+        rows.
+    """
+
+    teacher: BaseTeacher | None = None
+    identity: str | None = None
+    error: float | None = None
+    checks: TeacherChecks | None = None
+    estimate: TeacherErrorEstimate | None = None
+    heard: bool = True
+
+    @property
+    def first_size(self):
+        """Rows of the next call, if it is to be smaller than others."""
+        return None if self.heard else FIRST_SIZE
+
+    @property
+    def n_checks_paid(self):
+        """Labeled rows paid for."""
+        return 0 if self.estimate is None else self.estimate.n_paid
+
+    @property
+    def n_checks_free(self):
+        """Labeled rows whose answers a called teacher had given before."""
+        if self.estimate is None or self.estimate.method != "asked":
+            return 0
+        return self.estimate.n_samples - self.estimate.n_paid
+
+    def bill(self, cost):
+        """Add the price of the checks to that of the pool; None without any price."""
+        if self.estimate is not None:
+            cost += self.estimate.cost
+        priced = getattr(self.teacher, "max_cost_per_row", None) is not None
+        return cost if cost or priced else None
+
+
+def is_untried(teacher, ledger, classes):
+    """Tell whether a teacher's first answer is still to be seen.
+
+    A classifier's answers have a known form; those of a function or an API may not be
+    usable, and are paid for all the same.
+    """
+    if isinstance(teacher, EstimatorTeacher):
+        return False
+    return KnownAnswers(teacher, ledger, classes).is_new
+
+
+def needs_checks(components, teacher_error):
+    """Tell whether somebody needs the teacher's answers on labeled rows.
+
+    Parameters
+    ----------
+    components : Components
+        Strategy and objective.
+    teacher_error : "auto", float or None
+        As the user gave it.
+
+    Returns
+    -------
+    needed : bool
+        Whether the objective learns from them, or the strategy needs an error rate
+        that is to be estimated.
+    """
+    if components.objective.needs_teacher_checks:
+        return True
+    needs_error = getattr(components.strategy, "needs_teacher_error", False)
+    return needs_error and teacher_error == "auto"
+
+
+def doubt_teacher(teacher, estimate, labels):
+    """Warn of a teacher that knows nothing, or that names its columns wrongly.
+
+    Parameters
+    ----------
+    teacher : BaseTeacher
+        Named in the warning.
+    estimate : TeacherErrorEstimate
+        Its answers on labeled rows.
+    labels : Labels
+        The labels of those rows.
+
+    Warns
+    -----
+    TeacherWarning
+        If it is no better than an answer that is always the same, in accuracy and in
+        balanced accuracy, or if its columns in another order would be right nearly
+        always. Fewer than 20 rows show neither.
+    """
+    n_samples, n_classes = estimate.n_samples, len(labels.classes)
+    if n_samples < 20:
+        return
+    truth = labels.targets[estimate.rows].argmax(axis=1)
+    counts = confusion_matrix(
+        truth, estimate.proba.argmax(axis=1), labels=np.arange(n_classes)
+    )
+    n_right, n_largest = int(np.trace(counts)), int(counts.sum(axis=1).max())
+    _, columns = linear_sum_assignment(counts, maximize=True)
+    n_reordered = int(counts[np.arange(n_classes), columns].sum())
+    n_present = np.maximum(counts.sum(axis=1), 1)
+    balanced = np.mean(np.diag(counts) / n_present)
+    who = f"{teacher.display_name} is right on {n_right} of {n_samples} labeled rows"
+    order = labels.classes.tolist()
+    if n_reordered >= 0.9 * n_samples > n_right + 0.3 * n_samples:
+        # Column j of the answers holds the class to which it is assigned.
+        meant = labels.classes[np.argsort(columns)].tolist()
+        warnings.warn(
+            f"{who}, and would be on {n_reordered} if its columns were {meant}; they "
+            f"are read as {order}, so name them with as_teacher(teacher, "
+            f"classes={meant}).",
+            TeacherWarning,
+            stacklevel=2,
+        )
+    elif n_right <= n_largest and balanced <= 1 / n_classes + 0.05:
+        warnings.warn(
+            f"{who}, and always answering the largest class would be on {n_largest}; "
+            f"check what the teacher is asked, and that its columns are {order}.",
+            TeacherWarning,
+            stacklevel=2,
+        )
+
+
+def prepare_teacher(
+    components, labels, fit_params, *, teacher_error, ledger, n_checks, batch_size, seed
+):
+    """Check a teacher on labeled rows if needed, and fit it if needed.
+
+    Parameters
+    ----------
+    components : Components
+        Teacher, strategy and objective.
+    labels : Labels
+        The rows, of which only the given ones have a label.
+    fit_params : dict
+        Metadata for the teacher's ``fit``, for all rows of X.
+    teacher_error : "auto", float or None
+        As the user gave it.
+    ledger : BaseLedger
+        Where answers are looked up and recorded.
+    n_checks : int
+        Labeled rows that a called teacher is asked about; 0: it is not checked.
+    batch_size : int or None
+        Rows per call.
+    seed : int
+        Draws these rows, or deals the folds of a teacher that is fitted here.
+
+    Returns
+    -------
+    asked : AskedTeacher
+        The teacher, ready to be asked.
+    embeddings : ndarray of shape (n_given, n_dims) or None
+        Those of the labeled rows, if a teacher that is fitted here has them.
+    """
+    teacher, objective = components.teacher, components.objective
+    X, y = labels.table.take(labels.rows), labels.y
+    fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
+    asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
+    asked.heard = not is_untried(teacher, ledger, labels.classes)
+    if needs_checks(components, teacher_error) and (n_checks or not teacher.is_fitted):
+        estimate = estimate_teacher_error(
+            teacher,
+            X,
+            y,
+            classes=labels.classes,
+            ledger=ledger,
+            n_samples=n_checks,
+            batch_size=batch_size,
+            random_state=seed,
+            fit_params=fit_params,
+            first_size=asked.first_size,
+            row_numbers=labels.rows,
+        )
+        asked.heard = True
+        if teacher_error == "auto":
+            asked.error = estimate.rate
+        if estimate.proba is not None:
+            asked.checks = TeacherChecks(
+                estimate.rows, estimate.proba, independent=teacher.is_fitted
+            )
+            doubt_teacher(teacher, estimate, labels)
+        asked.estimate = replace(estimate, proba=None)
+        logger.info(
+            "the teacher is wrong on %d of %d labeled rows (%s)",
+            estimate.n_wrong,
+            estimate.n_samples,
+            estimate.method,
+        )
+    embeddings = None
+    asked.teacher = teacher
+    if not teacher.is_fitted:
+        asked.teacher = clone(teacher).fit(X, y, **fit_params)
+        if objective.needs_embeddings:
+            # One's own teacher is not paid for each row it looks at.
+            embeddings = asked.teacher.embed(X)
+    # Deriving it reads the whole teacher: once per fit, not once per round.
+    asked.identity = asked.teacher.identity
+    return asked, embeddings

@@ -1,0 +1,1 @@
+"""The games behind the robust sampler: plain functions, arrays in and arrays out."""

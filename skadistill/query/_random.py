@@ -1,0 +1,23 @@
+"""Rows drawn evenly from the pool."""
+
+import numpy as np
+
+from skadistill.query._base import QueryStrategy
+
+__all__ = ["RandomSampler"]
+
+
+class RandomSampler(QueryStrategy):
+    """Choose rows evenly at random from the pool: the baseline to beat.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query import QueryPool, RandomSampler
+    >>> pool = QueryPool.from_proba(np.full((5, 2), 0.5))
+    >>> RandomSampler().query(pool, 2, np.random.default_rng(0)).shape
+    (2,)
+    """
+
+    def query(self, pool, n_queries, random_state):
+        return np.sort(random_state.choice(pool.n_samples, n_queries, replace=False))

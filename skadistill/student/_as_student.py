@@ -1,0 +1,63 @@
+"""Turn what a user passed as `student` into an unfitted estimator."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from skadistill.exceptions import StudentError
+from skadistill.student._net import StudentNet
+
+__all__ = ["as_student"]
+
+
+def as_student(student=None, random_state=None):
+    """Return an unfitted student: a clone of the one passed, or the default.
+
+    Parameters
+    ----------
+    student : classifier, Pipeline or None, default=None
+        Cloned; None stands for a :class:`StudentNet` with default settings.
+    random_state : int, RandomState instance or None, default=None
+        If the clone or one of its parts has a `random_state` that is None, it is
+        set to a number drawn from this one. None leaves all as they are.
+
+    Returns
+    -------
+    student : estimator
+        An unfitted student; the original is not touched.
+
+    Raises
+    ------
+    StudentError
+        If it is not an estimator.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill.student import as_student
+    >>> as_student(LogisticRegression(), random_state=0).random_state is None
+    False
+    """
+    if isinstance(student, type):
+        raise StudentError(
+            f"student must be an instance, got the class {student.__name__}; pass "
+            f"{student.__name__}()."
+        )
+    if student is None:
+        student = StudentNet()
+    elif hasattr(student, "fit") and hasattr(student, "get_params"):
+        student = clone(student)
+    else:
+        raise StudentError(
+            "student must be a classifier with the methods fit and get_params, got "
+            f"{student!r}; pass for example StudentNet() or LogisticRegression()."
+        )
+    if random_state is None:
+        return student
+    random_state = check_random_state(random_state)
+    settings = {
+        key: random_state.randint(np.iinfo(np.int32).max)
+        for key, value in sorted(student.get_params(deep=True).items())
+        if value is None and (key == "random_state" or key.endswith("__random_state"))
+    }
+    return student.set_params(**settings) if settings else student

@@ -1,0 +1,159 @@
+"""Fit any classifier to a teacher's probabilities: nets, pipelines, weighted rows."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from skadistill.exceptions import ObjectiveError, StudentError
+from skadistill.objectives import Lesson
+from skadistill.student._checks import check_soft_targets
+from skadistill.student._reweight import check_new_weights
+from skadistill.student._soft_labels import expand_soft_labels
+
+__all__ = ["fit_student"]
+
+
+def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
+    """Fit a classifier to a teacher's probabilities, or to an objective's lesson.
+
+    Parameters
+    ----------
+    estimator : classifier or Pipeline
+        What to fit, in place. One with a method `fit_lesson` gets the lesson, one
+        with a method `fit_soft` the probabilities as they are; the steps of a
+        `Pipeline` are fitted in turn; any other classifier whose `fit` takes
+        `sample_weight` gets the rows that :func:`expand_soft_labels` makes.
+    X : array-like, sparse matrix, frame or list of length n_samples
+        Training rows.
+    targets : array-like of shape (n_samples, n_classes) or Lesson
+        Probabilities; rows sum to 1. Or what an objective makes of them: a lesson
+        whose weights depend on the student fits other students than nets twice,
+        one that brings a loss of its own needs a net.
+    classes : array-like of shape (n_classes,)
+        Sorted labels of the columns.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows.
+    **fit_params : dict
+        Passed to the estimator's fitting method; for a `Pipeline` with the step's
+        name in front, ``step__parameter``.
+
+    Returns
+    -------
+    estimator : classifier or Pipeline
+        The same object, fitted; its `classes_` are `classes`.
+
+    Raises
+    ------
+    StudentError
+        If the estimator is not a classifier or its `fit` takes no weights.
+    ValueError
+        If the fitted estimator knows other classes than `classes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill.student import fit_student
+    >>> X = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    >>> p = np.array([0.1, 0.3, 0.7, 0.9])
+    >>> student = LogisticRegression()
+    >>> student = fit_student(student, X, np.c_[1 - p, p], classes=[0, 1])
+    >>> student.predict([[-3.0], [3.0]])
+    array([0, 1])
+    """
+    lesson = targets if isinstance(targets, Lesson) else Lesson(np.asarray(targets))
+    _, classes = check_soft_targets(lesson.targets, classes)
+    if hasattr(estimator, "fit_lesson"):
+        estimator.fit_lesson(
+            X, lesson, classes=classes, sample_weight=sample_weight, **fit_params
+        )
+    elif isinstance(estimator, Pipeline):
+        _fit_pipeline(estimator, X, lesson, classes, sample_weight, fit_params)
+    elif hasattr(estimator, "fit_soft") or _is_weighted_classifier(estimator):
+        _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params)
+    else:
+        raise StudentError(
+            "a student must be a classifier whose fit takes sample_weight, or have a "
+            f"method fit_soft, got {estimator!r}; use for example StudentNet or "
+            "LogisticRegression."
+        )
+    fitted = getattr(estimator, "classes_", None)
+    if fitted is None or not np.array_equal(fitted, classes):
+        got = None if fitted is None else np.asarray(fitted).tolist()
+        raise ValueError(
+            f"the fitted student knows the classes {got} instead of "
+            f"{classes.tolist()}; give every class some probability in targets, or "
+            "leave the class out."
+        )
+    return estimator
+
+
+def _is_weighted_classifier(estimator):
+    """Tell whether labeled, weighted rows can be handed to an estimator."""
+    if not hasattr(estimator, "fit"):
+        return False
+    try:
+        classifier = is_classifier(estimator)
+    except AttributeError:
+        # A class outside scikit-learn's, without tags.
+        classifier = hasattr(estimator, "predict_proba")
+    return classifier and has_fit_parameter(estimator, "sample_weight")
+
+
+def _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params):
+    """Fit to targets and weights; once more where the weights need a student."""
+    if lesson.has_own_loss:
+        raise ObjectiveError(
+            "the objective brings a loss of its own, which "
+            f"{type(estimator).__name__} cannot follow; use a StudentNet, or an "
+            "objective made of targets and weights, such as 'soft' or 'debiased'."
+        )
+    weight = _product(sample_weight, lesson.weights)
+    _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
+    if lesson.reweight is None:
+        return
+    new = np.asarray(lesson.reweight(np.asarray(estimator.predict_proba(X))))
+    weight = _product(weight, check_new_weights(new, len(lesson.targets)))
+    _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
+
+
+def _fit_once(estimator, X, targets, classes, weight, fit_params):
+    """Fit to probabilities, or to the rows and weights that stand for them."""
+    if hasattr(estimator, "fit_soft"):
+        estimator.fit_soft(
+            X, targets, classes=classes, sample_weight=weight, **fit_params
+        )
+        return
+    X_rows, y, weight = expand_soft_labels(X, targets, classes, weight)
+    estimator.fit(X_rows, y, sample_weight=weight, **fit_params)
+
+
+def _product(a, b):
+    """Multiply weights, None standing for 1."""
+    if a is None or b is None:
+        return b if a is None else a
+    return np.asarray(a, dtype=np.float64) * b
+
+
+def _fit_pipeline(pipeline, X, lesson, classes, sample_weight, fit_params):
+    """Fit the leading steps on likeliest labels, the last one on the targets."""
+    last_name, last = pipeline.steps[-1]
+    own: dict = {}
+    others: dict = {}
+    for key, value in fit_params.items():
+        step, _, name = key.partition("__")
+        if not name:
+            raise ValueError(
+                f"fit parameters of a Pipeline must name their step, got {key!r}; "
+                f"pass {last_name}__{key}."
+            )
+        (own if step == last_name else others)[name if step == last_name else key] = (
+            value
+        )
+    if len(pipeline.steps) > 1:
+        head = pipeline[:-1]
+        X = head.fit_transform(X, classes[np.argmax(lesson.targets, axis=1)], **others)
+        # With `memory` set the fitted steps are copies that only `head` holds.
+        pipeline.steps[:-1] = head.steps
+    fit_student(last, X, lesson, classes=classes, sample_weight=sample_weight, **own)

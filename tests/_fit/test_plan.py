@@ -1,0 +1,93 @@
+"""Budgets, rounds and plans as tables."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skadistill._fit.plan import Budget, round_size, share_budget, split_rounds
+from skadistill.exceptions import BudgetError, EmptyPoolError
+
+
+def share(budget, n_pool, *, n_labeled=0, n_checks="auto", paid=False):
+    return share_budget(
+        budget, n_pool, n_labeled, n_checks=n_checks, checks_are_paid=paid
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "n_pool", "n_queries"),
+    [
+        (None, 10, 10),
+        (None, 0, 0),
+        (0, 0, 0),
+        (3, 10, 3),
+        (np.int64(3), 10, 3),
+        (1, 10, 1),
+        (1.0, 10, 10),
+        (0.0, 10, 0),
+        (0.25, 10, 2),
+        (0.01, 10, 1),
+        (0.29, 100, 29),
+    ],
+)
+def test_budgets_without_checks(budget, n_pool, n_queries):
+    """Rows, shares and None; a share of a pool is at least one row."""
+    assert share(budget, n_pool) == Budget(0, n_queries)
+
+
+@pytest.mark.parametrize(
+    ("budget", "n_labeled", "n_checks", "shares"),
+    [
+        (400, 1000, "auto", (80, 320)),
+        (400, 30, "auto", (30, 370)),
+        (2000, 1000, "auto", (200, 1800)),
+        (4, 1000, "auto", (0, 4)),
+        (0, 1000, "auto", (0, 0)),
+        (0, 1000, 50, (0, 0)),
+        (None, 1000, "auto", (200, 5000)),
+        (None, 1000, None, (1000, 5000)),
+        (400, 1000, 300, (300, 100)),
+        (400, 30, None, (30, 370)),
+        (0.1, 1000, "auto", (100, 400)),
+        (5030, 30, 30, (30, 5000)),
+    ],
+)
+def test_budgets_with_checks(budget, n_labeled, n_checks, shares):
+    """A fifth by default, or as many as were given; the sum is the budget."""
+    got = share(budget, 5000, n_labeled=n_labeled, n_checks=n_checks, paid=True)
+    assert got == shares
+
+
+def test_budgets_that_cannot_be_spent():
+    """More rows than there are, rows from nowhere, and checks that take all."""
+    with pytest.raises(BudgetError, match="larger than the pool of 10 unlabeled rows;"):
+        share(11, 10)
+    with pytest.raises(BudgetError, match="rows and 5 teacher checks; pass at most 15"):
+        share(16, 10, n_labeled=5, n_checks=5, paid=True)
+    with pytest.raises(BudgetError, match="takes 8 labeled rows"):
+        share(8, 10, n_labeled=20, n_checks=8, paid=True)
+    with pytest.raises(EmptyPoolError):
+        share(1, 0)
+
+
+@given(
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+    st.one_of(st.just("auto"), st.integers(1, 300)),
+    st.integers(2, 500),
+)
+def test_rounds_of_a_larger_budget_continue_those_of_a_smaller_one(a, b, size, labeled):
+    """All rounds but the last are equal, and the rounds add up to the budget."""
+    small, large = (split_rounds(n, size, labeled) for n in sorted([a, b]))
+    assert (sum(small), sum(large)) == tuple(sorted([a, b]))
+    assert 0 not in small + large
+    assert small[:-1] == large[: max(0, len(small) - 1)]
+    assert not small or small[-1] <= large[len(small) - 1]
+
+
+def test_rounds_grow_with_the_labels():
+    """By default the number of rounds is logarithmic in the budget."""
+    assert split_rounds(100_000, "auto", 1000)[:3] == (500, 750, 1125)
+    assert len(split_rounds(100_000, "auto", 1000)) == 12
+    assert round_size("auto", 5) == 10

@@ -1,0 +1,72 @@
+"""What counts as a row without a label."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from skadistill._validation import read_labels, unlabeled_mask
+
+
+@pytest.mark.parametrize(
+    ("y", "marker", "mask"),
+    [
+        ([0, -1], -1, [False, True]),
+        ([0, -1], None, [False, False]),
+        (np.array(["a", -1, "-1"], dtype=object), -1, [False, True, False]),
+        (np.array(["a", "?"], dtype=object), "?", [False, True]),
+        (["a", "?"], "?", [False, True]),
+        ([1.0, -1.0], -1, [False, True]),
+    ],
+)
+def test_unlabeled_mask(y, marker, mask):
+    """A marker is matched by value, never across strings and numbers."""
+    np.testing.assert_array_equal(unlabeled_mask(y, marker), mask)
+
+
+MISSING = {
+    "list of str": ["ant", None, "bee"],
+    "list with NaN": ["ant", float("nan"), "bee"],
+    "object array": np.array(["ant", None, "bee"], dtype=object),
+    "pandas str": pd.Series(["ant", None, "bee"]),
+    "pandas string": pd.Series(["ant", None, "bee"], dtype="string"),
+    "pandas categorical": pd.Series(["ant", None, "bee"], dtype="category"),
+    "pandas Int64": pd.Series([3, None, 4], dtype="Int64"),
+    "pandas boolean": pd.Series([True, None, False], dtype="boolean"),
+    "floats": np.array([0.0, np.nan, 1.0]),
+    "polars str": pl.Series(["ant", None, "bee"]),
+    "polars int": pl.Series([3, None, 4]),
+    "polars categorical": pl.Series(["ant", None, "bee"], dtype=pl.Categorical),
+    "list of int": [3, None, 4],
+    "list with NA": [3, pd.NA, 4],
+}
+
+
+@pytest.mark.parametrize("y", MISSING.values(), ids=MISSING)
+def test_missing_values_mark_rows_without_a_label(y):
+    """Beside the default marker, whatever the library calls them."""
+    labels, mask = read_labels(y, -1)
+    np.testing.assert_array_equal(mask, [False, True, False])
+    assert [labels[0], labels[2]] == [y[0], y[2]]
+
+
+@pytest.mark.parametrize("marker", [None, "?", 7])
+def test_missing_values_are_no_other_marker(marker):
+    """A NaN beside a marker of one's own is an error that names it."""
+    with pytest.raises(ValueError, match=r"y holds 1 missing values .* unlabeled_mark"):
+        read_labels(["ant", None, "bee"], marker)
+
+
+def test_two_ways_to_say_no_label_are_ambiguous():
+    """-1 beside NaN may be a class."""
+    with pytest.raises(ValueError, match="so that -1 could be a class"):
+        read_labels(np.array([1.0, -1.0, np.nan]), -1)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [["ant", -1, "bee"], pd.Series(["ant", -1, "bee"]), [0, -1, 1], ("ant", -1, "bee")],
+)
+def test_the_marker_stays_what_it_is(y):
+    """A number among strings is no string."""
+    np.testing.assert_array_equal(read_labels(y, -1)[1], [False, True, False])
