@@ -5,6 +5,7 @@ from abc import abstractmethod
 
 import numpy as np
 
+from skadistill._interrupts import held_interrupts
 from skadistill._rows._keys import row_keys
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._checks import (
@@ -175,16 +176,12 @@ class BaseLedger(Claiming):
         labels = check_labels(labels, len(keys), len(classes))
         if embeddings is not None:
             embeddings = check_embeddings(embeddings, len(keys))
-        self._store(
-            keys,
-            teacher_id,
-            classes,
-            labels,
-            embeddings,
-            amount_or_zero(cost, "cost"),
-            amount_or_zero(seconds, "seconds"),
-            claim,
-        )
+        cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
+        # Ctrl-C half way would leave a label that is not counted, or the reverse.
+        with held_interrupts():
+            self._store(
+                keys, teacher_id, classes, labels, embeddings, cost, seconds, claim
+            )
 
     def record_embeddings(
         self, keys, teacher_id, embeddings, *, cost=None, seconds=None
@@ -216,13 +213,9 @@ class BaseLedger(Claiming):
         """
         keys = check_keys(keys)
         embeddings = check_embeddings(embeddings, len(keys))
-        self._store_embeddings(
-            keys,
-            teacher_id,
-            embeddings,
-            amount_or_zero(cost, "cost"),
-            amount_or_zero(seconds, "seconds"),
-        )
+        cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
+        with held_interrupts():
+            self._store_embeddings(keys, teacher_id, embeddings, cost, seconds)
 
     def forget_no_label(self, teacher_id=None):
         """Forget answers without a label, so that their rows are asked about again.
@@ -244,7 +237,8 @@ class BaseLedger(Claiming):
         LedgerError
             If this kind of ledger cannot forget.
         """
-        return self._forget(teacher_id)
+        with held_interrupts():
+            return self._forget(teacher_id)
 
     def labels_for(self, X, teacher_id=None, classes=None):
         """Return the labels that are owned for some rows.

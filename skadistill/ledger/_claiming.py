@@ -86,7 +86,9 @@ class Claiming(ABC):
             Which of them the claim still holds. The others were freed meanwhile,
             and somebody else may be paying for them: do not send them.
         """
-        return self._send(claim, check_keys(keys))
+        keys = check_keys(keys)
+        with held_interrupts():
+            return self._send(claim, keys)
 
     def renew(self, claim):
         """Let the lease of a claim begin again.
@@ -120,12 +122,9 @@ class Claiming(ABC):
         seconds : float or None, default=None
             How long it took.
         """
-        self._end(
-            claim,
-            fault,
-            amount_or_zero(cost, "cost"),
-            amount_or_zero(seconds, "seconds"),
-        )
+        cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
+        with held_interrupts():
+            self._end(claim, fault, cost, seconds)
 
     def claims(self):
         """List the open claims: who is paying for rows, since when and until when.
@@ -156,7 +155,8 @@ class Claiming(ABC):
         n_rows : int
             Number of rows that are free again.
         """
-        return self._free(owner)
+        with held_interrupts():
+            return self._free(owner)
 
     def write_off(self, teacher_id=None):
         """Set the cost of lost rows to nothing, once the bill shows that it was.
@@ -172,7 +172,8 @@ class Claiming(ABC):
             ``n_rows`` that no longer count as lost, and the ``cost`` that they had
             counted as.
         """
-        n_rows, cost = self._write_off(teacher_id)
+        with held_interrupts():
+            n_rows, cost = self._write_off(teacher_id)
         return {"n_rows": n_rows, "cost": cost}
 
     def _send(self, claim, keys):
