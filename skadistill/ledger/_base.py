@@ -1,26 +1,26 @@
 """The contract of every ledger."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
 from skadistill._rows._keys import row_keys
-from skadistill.exceptions import BudgetError, LedgerError
-from skadistill.ledger._budget import check_amount
+from skadistill.exceptions import LedgerError
 from skadistill.ledger._checks import (
     check_classes,
     check_embeddings,
     check_keys,
     check_labels,
 )
+from skadistill.ledger._claiming import Claiming, amount_or_zero
 from skadistill.ledger._owned import owned_frame
 
 __all__ = ["BaseLedger"]
 
 
-class BaseLedger(ABC):
+class BaseLedger(Claiming):
     """Remember paid labels by row content and teacher; the contract of every ledger.
 
     A ledger only remembers, and says how much more may be spent. It never asks a
@@ -180,17 +180,20 @@ class BaseLedger(ABC):
         labels = check_labels(labels, len(keys), len(classes))
         if embeddings is not None:
             embeddings = check_embeddings(embeddings, len(keys))
-        self._store(
-            keys,
-            teacher_id,
-            classes,
-            labels,
-            embeddings,
-            _amount(cost, "cost"),
-            _amount(seconds, "seconds"),
-            claim,
-            len(keys) if paid else 0,
-        )
+        cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
+        # Ctrl-C half way would leave a label that is not counted, or the reverse.
+        with held_interrupts():
+            self._store(
+                keys,
+                teacher_id,
+                classes,
+                labels,
+                embeddings,
+                cost,
+                seconds,
+                claim,
+                len(keys) if paid else 0,
+            )
 
     def record_embeddings(
         self, keys, teacher_id, embeddings, *, cost=None, seconds=None
@@ -222,168 +225,9 @@ class BaseLedger(ABC):
         """
         keys = check_keys(keys)
         embeddings = check_embeddings(embeddings, len(keys))
-        self._store_embeddings(
-            keys,
-            teacher_id,
-            embeddings,
-            _amount(cost, "cost"),
-            _amount(seconds, "seconds"),
-        )
-
-    def claim(self, keys, teacher_id, classes, *, max_cost_per_row=None):
-        """Reserve rows before paying for them, as far as the budget goes.
-
-        Nobody else is granted the same rows until they are recorded or the claim
-        ends, and what is reserved counts as spent. Recording rows returns what was
-        reserved for them beyond their cost. Release a claim if some of its rows will
-        not be recorded. A claim also ends when nothing refers to the `Claim` any
-        more, with its thread or process, and when its thread claims a row of it
-        again.
-
-        Parameters
-        ----------
-        keys : ndarray of dtype V16 and shape (n_samples,)
-            Keys made by `row_keys`, all different.
-        teacher_id : str
-            The teacher's identity.
-        classes : array-like of shape (n_classes,)
-            The columns that will be asked for.
-        max_cost_per_row : float, Decimal or None, default=None
-            What one row can cost at most. None: not known, which a ledger with
-            `max_cost` refuses.
-
-        Returns
-        -------
-        claim : Claim
-            ``granted``, ``refused`` and ``waiting``; rows in none of them got a label
-            meanwhile, or somebody else is paying for them: look them up again.
-
-        Raises
-        ------
-        BudgetError
-            If the ledger has a `max_cost` and there is no price, or the price is not
-            an amount.
-        """
-        keys, classes = check_keys(keys), check_classes(classes)
-        if max_cost_per_row is not None:
-            max_cost_per_row = check_amount(
-                max_cost_per_row, "max_cost_per_row", BudgetError
-            )
-        claim = None
-        try:
-            # Ctrl-C after the reservation would leave a claim that nobody knows.
-            with held_interrupts():
-                claim = self._reserve(keys, teacher_id, classes, max_cost_per_row)
-        except BaseException:
-            if claim is not None:
-                self.release(claim)
-            raise
-        return claim
-
-    def sending(self, claim, keys):
-        """Mark rows of a claim as sent, just before a teacher is called about them.
-
-        If the process is killed, or its lease ends, rows that are marked and were
-        not recorded count as lost, with their cost; the others are free again and
-        cost nothing. Until they are recorded or the claim is released, the ledger
-        keeps the claim's lease from ending.
-
-        Parameters
-        ----------
-        claim : Claim
-            As `claim` returned it.
-        keys : ndarray of dtype V16 and shape (n_rows,)
-            Rows granted by it that are about to be sent.
-
-        Returns
-        -------
-        held : ndarray of bool of shape (n_rows,)
-            Which of them the claim still holds. The others were freed meanwhile,
-            and somebody else may be paying for them: do not send them.
-        """
-        return self._send(claim, check_keys(keys))
-
-    def renew(self, claim):
-        """Let the lease of a claim begin again.
-
-        Recording rows of it and `sending` do so, too.
-
-        Parameters
-        ----------
-        claim : Claim
-            As `claim` returned it.
-
-        Returns
-        -------
-        open : bool
-            Whether the claim is still open.
-        """
-        return self._renew(claim)
-
-    def release(self, claim, *, fault=None, cost=None, seconds=None):
-        """End a claim; rows of it that were not recorded are free again.
-
-        Parameters
-        ----------
-        claim : Claim
-            As `claim` returned it. Ending one twice changes nothing.
-        fault : str or None, default=None
-            The name of the error that kept the rows from being answered; they are
-            then counted in ``n_failed``.
-        cost : float, Decimal or None, default=None
-            What the fault cost, in the user's money.
-        seconds : float or None, default=None
-            How long it took.
-        """
-        self._end(claim, fault, _amount(cost, "cost"), _amount(seconds, "seconds"))
-
-    def claims(self):
-        """List the open claims: who is paying for rows, since when and until when.
-
-        Returns
-        -------
-        claims : list of dict
-            For each ``owner`` (a text), ``teacher`` (its identity), ``n_rows`` (not
-            answered yet), ``n_sent`` (of these, sent to the teacher), ``since`` and
-            ``until`` (datetime in UTC; None: as long as the owner runs).
-        """
-        return self._open_claims()
-
-    def free_claims(self, owner=None):
-        """End open claims by hand, whoever holds them.
-
-        For claims whose owner will not come back. Rows that were sent count as lost,
-        since they may be billed. The labels of an owner that does come back are
-        still recorded.
-
-        Parameters
-        ----------
-        owner : str or None, default=None
-            Only claims of this owner, as `claims` names it. None: all claims.
-
-        Returns
-        -------
-        n_rows : int
-            Number of rows that are free again.
-        """
-        return self._free(owner)
-
-    def write_off(self, teacher_id=None):
-        """Set the cost of lost rows to nothing, once the bill shows that it was.
-
-        Parameters
-        ----------
-        teacher_id : str or None, default=None
-            Only what this teacher's claims lost. None: of all teachers.
-
-        Returns
-        -------
-        written_off : dict
-            ``n_rows`` that no longer count as lost, and the ``cost`` that they had
-            counted as.
-        """
-        n_rows, cost = self._write_off(teacher_id)
-        return {"n_rows": n_rows, "cost": cost}
+        cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
+        with held_interrupts():
+            self._store_embeddings(keys, teacher_id, embeddings, cost, seconds)
 
     def forget_no_label(self, teacher_id=None):
         """Forget answers without a label, so that their rows are asked about again.
@@ -405,7 +249,8 @@ class BaseLedger(ABC):
         LedgerError
             If this kind of ledger cannot forget.
         """
-        return self._forget(teacher_id)
+        with held_interrupts():
+            return self._forget(teacher_id)
 
     def labels_for(self, X, teacher_id=None, classes=None):
         """Return the labels that are owned for some rows.
@@ -449,26 +294,6 @@ class BaseLedger(ABC):
     def n_paid(self):
         """Number of rows paid for; a row paid for twice is counted twice."""
         return self.summary()["n_paid"]
-
-    def _send(self, claim, keys):
-        """Mark rows as sent; return which ones the claim holds."""
-        return np.ones(len(keys), dtype=bool)
-
-    def _renew(self, claim):
-        """Let a lease begin again; return whether the claim is open."""
-        return True
-
-    def _open_claims(self):
-        """Return what `claims` returns."""
-        return []
-
-    def _free(self, owner):
-        """End claims; return the number of rows."""
-        return 0
-
-    def _write_off(self, teacher_id):
-        """Return how many lost rows were written off, and their cost."""
-        return 0, 0.0
 
     def _forget(self, teacher_id):
         """Delete answers without a label; return their number."""
@@ -520,14 +345,6 @@ class BaseLedger(ABC):
         """Keep embeddings of new keys, count the call; arguments are checked."""
 
     @abstractmethod
-    def _reserve(self, keys, teacher_id, classes, price):
-        """Return a Claim; arguments are checked."""
-
-    @abstractmethod
-    def _end(self, claim, fault, cost, seconds):
-        """Drop a claim and count its fault, if any."""
-
-    @abstractmethod
     def __len__(self):
         """Return the number of labels, one per teacher, set of classes and row."""
 
@@ -544,8 +361,3 @@ class BaseLedger(ABC):
             under a claim that ended before they were recorded), ``cost``,
             ``seconds``; and ``teachers``, the same eight for each identity.
         """
-
-
-def _amount(value, name):
-    """Return a checked amount; None is 0."""
-    return 0.0 if value is None else check_amount(value, name)

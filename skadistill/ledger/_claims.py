@@ -1,20 +1,17 @@
 """The claims of a SQL ledger: who is paying for which rows, and until when."""
 
 import logging
-import threading
 import time
-import uuid
-import weakref
 
 import numpy as np
 
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._catalog import pay, recount, teacher_with_id
+from skadistill.ledger._claim_token import ClaimToken
 from skadistill.ledger._process import describe_process, has_exited, process_name
 from skadistill.ledger._transaction import chunks, insert, marks
 
 __all__ = [
-    "ClaimToken",
     "ExpiryWatch",
     "drop_claim",
     "end_claim",
@@ -30,70 +27,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-
-class ClaimToken:
-    """Identify an open claim of this process.
-
-    Its name is written beside the claim. As long as a `Claim` refers to the token, and
-    its thread runs, somebody may come back to record labels.
-
-    Parameters
-    ----------
-    label_set : int
-        Number of the label set.
-
-    Attributes
-    ----------
-    number : int or None
-        Number of the claim, once it is inserted.
-    """
-
-    _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
-
-    def __init__(self, label_set):
-        self.label_set = label_set
-        self.number = None
-        self.name = uuid.uuid4().hex
-        self._thread = weakref.ref(threading.current_thread())
-        self._open[self.name] = self
-
-    @classmethod
-    def is_abandoned(cls, name):
-        """Tell whether nobody can come back to a claim of this process.
-
-        Parameters
-        ----------
-        name : str
-            As it was written; "" if it is not known (format 1).
-
-        Returns
-        -------
-        abandoned : bool
-            Whether its `Claim` is no longer referenced, or its thread has ended.
-        """
-        if not name:
-            return False
-        token = cls._open.get(name)
-        thread = None if token is None else token._thread()
-        return thread is None or not thread.is_alive()
-
-    @classmethod
-    def is_of_this_thread(cls, name):
-        """Tell whether a claim was made by the calling thread.
-
-        Parameters
-        ----------
-        name : str
-            As it was written.
-
-        Returns
-        -------
-        own : bool
-            Whether it was.
-        """
-        token = cls._open.get(name)
-        return token is not None and token._thread() is threading.current_thread()
 
 
 class ExpiryWatch:

@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 from urllib.parse import quote
 
+from skadistill._interrupts import held_interrupts
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._catalog import check_catalog, damaged
 from skadistill.ledger._migrate import FORMAT_VERSION, migrate
@@ -75,10 +76,13 @@ class LedgerFile:
             Threads of this process take turns.
         """
         session = self._session()
-        with session.lock, _errors(self.path):
+        # Ctrl-C between two lines would leave a transaction open, and its lock held.
+        with held_interrupts(), session.lock, _errors(self.path):
             connection = session.connect(self.path)
-            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            if connection.in_transaction:  # a second Ctrl-C was not held back
+                connection.execute("ROLLBACK")
             try:
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 yield _FileTransaction(connection)
                 if write:
                     _write_stamp(connection, next_stamp)

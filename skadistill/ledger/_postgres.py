@@ -6,6 +6,7 @@ import re
 import weakref
 from typing import Any
 
+from skadistill._interrupts import held_interrupts
 from skadistill._optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._budget import check_limits
@@ -16,6 +17,8 @@ from skadistill.ledger._tables import POSTGRESQL, create_tables
 from skadistill.ledger._transaction import Transaction
 
 __all__ = ["PostgresLedger"]
+
+_TIMEOUT = 120.0  # seconds
 
 
 class PostgresLedger(SqlLedger):
@@ -153,12 +156,15 @@ class _Database:
         """
         sa = require("sqlalchemy", "postgres")
         try:
-            with self._engine().begin() as connection:
+            # Ctrl-C in a driver's conversation with the server would break it.
+            with held_interrupts(), self._engine().begin() as connection:
                 db = _DatabaseTransaction(connection)
                 if not write:  # all of its statements see one state
                     db.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 db.run(f"SET LOCAL search_path TO {self.schema}")
                 if write:
+                    # A client that hangs must not make all others wait forever.
+                    db.run(f"SET LOCAL lock_timeout = '{_TIMEOUT:g}s'")
                     db.rows(
                         "SELECT pg_advisory_xact_lock(hashtext('skadistill'), "
                         f"hashtext('{self.schema}'))"

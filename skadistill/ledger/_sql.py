@@ -26,8 +26,8 @@ from skadistill.ledger._catalog import (
     stored_order,
     teacher_with_id,
 )
+from skadistill.ledger._claim_token import ClaimToken
 from skadistill.ledger._claims import (
-    ClaimToken,
     ExpiryWatch,
     drop_claim,
     end_claim,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import skadistill.ledger._postgres as ledger_postgres
 from skadistill.exceptions import LedgerError
 from skadistill.ledger import LabelLedger, PostgresLedger, row_keys
 from skadistill.testing import check_ledger
@@ -217,3 +218,19 @@ def test_leases_go_by_the_clock_of_the_database(postgres_url, monkeypatch):
     assert ledger.claim(keys, "t", CLASSES).granted.all()
     assert not ledger.renew(claim)
     ledger.close()
+
+
+def test_a_client_that_hangs_is_an_error(postgres_url, monkeypatch):
+    """A transaction that stays open keeps other writers waiting, but not forever."""
+    monkeypatch.setattr(ledger_postgres, "_TIMEOUT", 0.5)
+    keys, labels = some_rows(2)
+    hung = PostgresLedger(postgres_url, "hung")
+    other = PostgresLedger(postgres_url, "hung")
+    with (
+        hung._transaction(write=True),
+        pytest.raises(LedgerError, match="lock timeout"),
+    ):
+        other.record(keys, "t", CLASSES, labels)
+    other.record(keys, "t", CLASSES, labels)
+    hung.close()
+    other.close()
