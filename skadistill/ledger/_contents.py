@@ -418,16 +418,19 @@ def check_contents(db):
 
 def _compare_counts(db, teacher):
     """Compare what is counted for a teacher with its payments."""
-    counted = db.row(
+    # One statement, so that it sees one moment while others record.
+    *counted, n_paid, n_calls, n_lost, cost = db.row(
         "SELECT "
-        "coalesce(sum(CASE WHEN outcome = 'paid' THEN n_rows ELSE 0 END), 0), "
-        "coalesce(sum(CASE WHEN outcome = 'paid' THEN 1 ELSE 0 END), 0), "
-        "coalesce(sum(CASE WHEN outcome = 'lost' THEN n_rows ELSE 0 END), 0), "
-        "coalesce(sum(cost), 0) FROM payments "
-        f"WHERE teacher = {db.mark}",
+        "coalesce(sum(CASE WHEN payments.outcome = 'paid' THEN n_rows ELSE 0 END), 0), "
+        "coalesce(sum(CASE WHEN payments.outcome = 'paid' THEN 1 ELSE 0 END), 0), "
+        "coalesce(sum(CASE WHEN payments.outcome = 'lost' THEN n_rows ELSE 0 END), 0), "
+        "coalesce(sum(payments.cost), 0), max(teachers.n_paid), max(teachers.n_calls), "
+        "max(teachers.n_lost), max(teachers.cost) "
+        "FROM teachers LEFT JOIN payments ON payments.teacher = teachers.id "
+        f"WHERE teachers.id = {db.mark}",
         (teacher["id"],),
     )
-    kept = [teacher[name] for name in ("n_paid", "n_calls", "n_lost", "cost")]
+    kept = [n_paid, n_calls, n_lost, cost]
     if not np.allclose([float(c) for c in counted], kept, rtol=1e-9, atol=1e-9):
         raise damaged(
             f"the payments of the teacher {teacher['identity']!r} do not add up to "

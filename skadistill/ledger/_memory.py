@@ -201,7 +201,7 @@ class MemoryLedger(BaseLedger):
             self._count(
                 teacher_id,
                 n_paid=n_paid,
-                n_calls=int(n_paid > 0),
+                n_calls=1,
                 cost=cost,
                 seconds=seconds,
             )

@@ -208,6 +208,8 @@ def test_a_budget_is_spent_to_the_last_affordable_row(tmp_path, batch_size):
 # ----------------------------------------------------------------- claims and waiting
 
 
+# Ctrl-C also comes while a weak reference is cleaned up, where it cannot be raised.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_leave_no_claim(tmp_path, ctrl_c):
     """At whatever moment: the same purchase, again, waits for nobody."""
     ledger = LabelLedger(tmp_path / "labels.sqlite")

@@ -38,11 +38,10 @@ class GameSolution:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skadistill.query.game import robust_distribution
-    >>> solution = robust_distribution(np.array([1.0, 0.5, 0.1]), n_mistakes=1)
-    >>> solution.support, round(solution.value, 3)
-    (array([0, 1]), 0.333)
+    >>> game = robust_distribution([1.0, 0.5, 0.25], n_mistakes=1)
+    >>> game.n_support, game.support
+    (2, array([0, 1]))
     """
 
     p: np.ndarray
