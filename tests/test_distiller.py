@@ -225,6 +225,7 @@ def test_both_doors_ask_the_same_rows(problem):
         np.testing.assert_allclose(first.predict_proba(X), other.predict_proba(X))
 
 
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.EmptyPoolWarning")
 def test_no_pool_is_supervised_training(problem):
     """Without a pool the student is trained on the labels; nobody is asked."""
     X, y, _, teacher = problem
@@ -588,7 +589,8 @@ class Fixed:
         ),
         (
             [1, 2],
-            "the query strategy Fixed returned 2 rows where 3 were asked for; return "
+            "the query strategy Fixed returned 2 positions, but 3 were requested; "
+            "return "
             "exactly that many positions.",
         ),
         (

@@ -140,7 +140,7 @@ def assert_solves(solution, game):
     unit += 0 if game.losses is None else float(np.max(game.losses))
     expected = program_value(game.gains, game.n_mistakes, cap, game.losses)
     # The program is solved to a tolerance; where they differed the game was right.
-    assert solution.value == pytest.approx(expected, rel=1e-9, abs=1e-8 * unit)
+    assert solution.value == pytest.approx(expected, rel=1e-9, abs=1e-7 * unit)
     guaranteed = worst_case_value(p, game.gains, game.n_mistakes, losses=game.losses)
     # p itself is rounded to the dtype of the gains.
     assert guaranteed >= solution.value - (1e-9 + 8 * n * eps) * unit
