@@ -127,7 +127,7 @@ class TeacherEvidence:
         Returns
         -------
         trusted : bool
-            See :func:`skadistill.query._game.evidence.is_trusted`; the labeled rows
+            See the notes of :class:`skadistill.query.RobustSampler`; the labeled rows
             stand for the pool.
         """
         asked = self._play(share)[self.rows] > 0
