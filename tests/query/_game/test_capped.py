@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skadistill.query._game.capped import solve_capped, solve_capped_with_losses
@@ -8,7 +8,13 @@ from skadistill.query.game import robust_distribution
 
 
 def n_examples(number):
-    return settings(max_examples=number, deadline=None, derandomize=True, database=None)
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],  # a busy machine is not a fault
+    )
 
 
 @n_examples(130)

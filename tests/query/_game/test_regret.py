@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -10,7 +10,13 @@ from skadistill.query.game import regret_inclusion
 
 
 def n_examples(number):
-    return settings(max_examples=number, deadline=None, derandomize=True, database=None)
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],  # a busy machine is not a fault
+    )
 
 
 @n_examples(90)

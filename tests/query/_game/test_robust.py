@@ -3,7 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skadistill.query.game import robust_distribution, worst_case_value
@@ -13,7 +13,13 @@ from skadistill.query.game import robust_distribution, worst_case_value
 
 
 def n_examples(number):
-    return settings(max_examples=number, deadline=None, derandomize=True, database=None)
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],  # a busy machine is not a fault
+    )
 
 
 def solve(game):
