@@ -1,13 +1,14 @@
-"""What a ledger on disk costs: rows a second, bytes a row, against plain SQLite.
+"""What a ledger on disk costs: rows per second and bytes per row, beside plain SQLite.
 
 A million rows with labels over 10 and over 150 classes, recorded in batches of
 10,000, then all of them looked up in a random order, in a process that has the file
-closed before. Beside `LabelLedger`:
+closed before. `LabelLedger` keeps a checksum with each label and compares it when the
+label is read. Beside it:
 
 * ``sqlite3 executemany``: one table with the key as its primary key and the label as
   a blob, the same journal (WAL) and the same safety (``synchronous=FULL``), one
-  transaction a batch; looked up one key at a time. No checks, no classes, no claims.
-* diskcache: one entry a row, a transaction a batch (with its default safety, which is
+  transaction per batch; looked up one key at a time. No checks, no classes, no claims.
+* diskcache: one entry per row, one transaction per batch (with its default safety,
   ``synchronous=NORMAL``: a power cut may lose the last batches); looked up one by one.
 
 A purchase also claims its rows before it pays; "claim + record" is that.
@@ -92,7 +93,7 @@ class PlainSqlite:
 
 
 class DiskCache:
-    """One entry a row."""
+    """One entry per row."""
 
     def __init__(self, folder, n_classes):
         import diskcache
@@ -172,7 +173,7 @@ def main():
                 entry += [f"{n / wall:,.0f}", f"{wall:.1f}", f"{cpu:.1f}"]
             rows.append(entry)
             print(*entry, sep="  ", flush=True)
-    header = ["store", "classes", "rows", "bytes a row"]
+    header = ["store", "classes", "rows", "bytes per row"]
     for what in ("written", "read"):
         header += [f"{what} / s", "seconds", "of CPU"]
     table = markdown_table(header, rows)
@@ -183,9 +184,9 @@ def main():
             "# The ledger on disk",
             "",
             f"Rows in batches of {BATCH:,}; a store that had not written all after "
-            f"{limit} s was stopped and read as far as it came. A label is 8 bytes a "
-            "class. The machine was shared with other work: seconds of CPU, which do "
-            "not count waiting for the disk, tell more about the code.",
+            f"{limit} s was stopped and read as far as it came. A label is 8 bytes "
+            "per class. The machine was shared with other work: seconds of CPU, which "
+            "do not count waiting for the disk, tell more about the code.",
             "",
             table,
             "",

@@ -273,6 +273,14 @@ def test_what_others_add_to_a_file_does_not_matter(path):
     assert use(path, keys, labels, embeddings) == "no effect"
 
 
+def test_check_compares_embeddings(path):
+    """Also those that no fit asks for."""
+    make_whole(path)
+    edit(path, ("UPDATE embeddings SET embedding = zeroblob(20) WHERE id = 5",))
+    with pytest.raises(LedgerError, match="1 embeddings differ from their checksum"):
+        LabelLedger(path).check()
+
+
 def test_damaged_labels_can_be_given_up(path):
     """The others are read again, and those given up are asked for again."""
     keys, labels, _ = make_whole(path)

@@ -1,15 +1,19 @@
 """Kills, interrupts and crowds: nothing is lost, and nothing is charged unsent."""
 
+import contextlib
 import multiprocessing
 import os
 import random
 import signal
+import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
+from skadistill.ledger._file import LedgerFile
 
 FORK = multiprocessing.get_context("fork")
 CLASSES = ["a", "b"]
@@ -172,3 +176,51 @@ def test_interrupts_leave_no_claim_that_is_not_freed(path, ctrl_c, kind, n_times
     assert counts["n_labels"] == counts["n_paid"] == PER_CALL * counts["n_calls"]
     if kind == "file":
         ledger.check()
+
+
+def press_at(n_events, ctrl_c):
+    """Return a trace function that presses Ctrl-C while a transaction opens."""
+    transaction = LedgerFile.transaction.__wrapped__.__code__
+    left = [n_events]
+
+    def trace(frame, event, arg):
+        own = frame.f_code is transaction or (
+            frame.f_code.co_name == "__enter__"
+            and frame.f_code.co_filename == contextlib.__file__
+        )
+        if own and event in ("line", "return"):
+            left[0] -= 1
+            if left[0] == 0:
+                ctrl_c()
+        return trace
+
+    return trace, left
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="traced for coverage")
+def test_an_interrupt_while_a_transaction_opens_holds_no_lock(path, ctrl_c):
+    """At every event, though a notebook keeps the traceback and its frames."""
+    ledger, keys = LabelLedger(path), keys_of(4)
+    ledger.record(keys, "m", CLASSES, np.full((4, 2), 0.5))
+    kept, n_events = [], 0
+    while True:
+        n_events += 1
+        trace, left = press_at(n_events, ctrl_c)
+        sys.settrace(trace)
+        try:
+            ledger.lookup(keys, "m", CLASSES)
+        except KeyboardInterrupt as error:
+            kept.append(error)
+        finally:
+            sys.settrace(None)
+        if left[0] > 0:
+            break
+        # A daemon: if it waits forever, the interpreter can still exit.
+        other = threading.Thread(
+            target=ledger.lookup, args=(keys, "m", CLASSES), daemon=True
+        )
+        other.start()
+        other.join(10)
+        assert not other.is_alive(), n_events
+        ledger.release(ledger.claim(keys, "other", CLASSES))
+    assert len(kept) == n_events - 1 > 10
