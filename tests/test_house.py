@@ -23,7 +23,7 @@ FLOORS = [
         "_interrupts",
     },
     {"_rows", "stopping", "callbacks"},
-    {"ledger", "objectives", "query", "datasets", "model_selection"},
+    {"_identity", "ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
     {"labeling", "llm"},
     {"_fit", "search"},

@@ -6,12 +6,12 @@ from numbers import Integral
 
 import numpy as np
 
+from skadistill._identity.identity import check_identity
 from skadistill.exceptions import BudgetError, TeacherError
 from skadistill.labeling._buyer import Buyer
 from skadistill.ledger._memory import MemoryLedger
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._embeddings import raise_without_embeddings
-from skadistill.teachers._identity import check_identity
 
 __all__ = ["buy_labels"]
 

@@ -12,12 +12,12 @@ import weakref
 from numbers import Integral, Real
 
 from skadistill._compat import Interval
+from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS
 from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
-from skadistill.teachers._identity import classes_suffix, function_identity
 from skadistill.teachers._request import AsyncRequest
 
 __all__ = ["AsyncTeacher"]

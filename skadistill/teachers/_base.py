@@ -10,13 +10,13 @@ from sklearn.base import BaseEstimator
 
 from skadistill._compat import StrOptions, validate_parameters
 from skadistill._display import HidesContents
+from skadistill._identity.identity import given_identity
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._checks import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
-from skadistill.teachers._identity import given_identity
 
 __all__ = ["TEACHER_CONSTRAINTS", "BaseTeacher"]
 

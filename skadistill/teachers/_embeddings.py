@@ -10,8 +10,8 @@ from sklearn.utils import check_array
 from skorch import NeuralNet
 from torch import nn
 
+from skadistill._identity.identity import function_identity
 from skadistill.exceptions import TeacherError, TeacherShapeError
-from skadistill.teachers._identity import function_identity
 
 __all__ = [
     "check_embeddings",

@@ -8,6 +8,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from skadistill._identity.identity import (
+    classes_suffix,
+    content_identity,
+    training_identity,
+)
 from skadistill.exceptions import (
     TeacherError,
     TeacherProbabilityError,
@@ -20,11 +25,6 @@ from skadistill.teachers._embeddings import (
     estimator_output_weights,
     has_hidden_layer,
     thawed,
-)
-from skadistill.teachers._identity import (
-    classes_suffix,
-    content_identity,
-    training_identity,
 )
 
 __all__ = ["EstimatorTeacher"]

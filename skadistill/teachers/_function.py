@@ -3,11 +3,11 @@
 from typing import Any
 
 from skadistill._display import qualified_name
+from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill.exceptions import TeacherShapeError
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._embeddings import embedding_suffix, named_method
-from skadistill.teachers._identity import classes_suffix, function_identity
 
 __all__ = ["CalledTeacher", "FunctionTeacher"]
 

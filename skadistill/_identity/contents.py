@@ -41,7 +41,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skadistill._display import qualified_name
-from skadistill.teachers._identity_code import (
+from skadistill._identity.code import (
     attributes_written,
     describe_code,
     imported_module,
@@ -49,7 +49,7 @@ from skadistill.teachers._identity_code import (
     used_by,
     version_of,
 )
-from skadistill.teachers._identity_values import (
+from skadistill._identity.values import (
     hashed,
     is_net,
     prefixed,
@@ -93,7 +93,7 @@ def object_token(obj):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_contents import object_token
+    >>> from skadistill._identity.contents import object_token
     >>> f, g = (lambda X: X), (lambda X: X)
     >>> object_token(f) == object_token(f), object_token(f) == object_token(g)
     (True, False)
@@ -129,7 +129,7 @@ class Contents:
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_contents import Contents
+    >>> from skadistill._identity.contents import Contents
     >>> Contents().digest([1, "a"]) == Contents().digest([1, "a"])
     True
     >>> Contents().digest([1, "a"]) == Contents().digest([1.0, "a"])

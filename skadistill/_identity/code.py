@@ -62,7 +62,7 @@ def used_by(code):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_code import used_by
+    >>> from skadistill._identity.code import used_by
     >>> used = used_by((lambda X: model.predict(X)).__code__)
     >>> ("global", "model", "predict") in used.reads
     True
@@ -172,7 +172,7 @@ def attributes_written(cls, methods):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_code import attributes_written
+    >>> from skadistill._identity.code import attributes_written
     >>> class Client:
     ...     __module__ = "__main__"  # the user's
     ...
