@@ -17,13 +17,10 @@ __all__ = [
     "SingleClassError",
     "SkadistillError",
     "StudentError",
+    "TeacherAnswerError",
     "TeacherCallError",
-    "TeacherClassesError",
     "TeacherError",
-    "TeacherProbabilityError",
-    "TeacherShapeError",
     "TeacherWarning",
-    "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
 ]
 
@@ -76,23 +73,14 @@ class TeacherError(SkadistillError, ValueError):
 
 
 class TeacherCallError(TeacherError):
-    """Raised if the teacher raised an error when it was asked; the cause is chained."""
+    """Raised if asking the teacher failed, or a worker that asked it was lost.
+
+    What the teacher raised is chained. A call that a lost worker sent may be billed.
+    """
 
 
-class TeacherWorkerError(TeacherError):
-    """Raised if a worker was lost while asking the teacher; it may be billed."""
-
-
-class TeacherShapeError(TeacherError):
-    """Raised if the teacher's answer has a wrong number of rows or columns."""
-
-
-class TeacherProbabilityError(TeacherError):
-    """Raised if the teacher's answer is not a table of probabilities."""
-
-
-class TeacherClassesError(TeacherError):
-    """Raised if the classes of the teacher and of the labeled rows differ."""
+class TeacherAnswerError(TeacherError):
+    """Raised if an answer has a wrong shape, no probabilities or unknown classes."""
 
 
 class EmptyPoolWarning(UserWarning):

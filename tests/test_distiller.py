@@ -29,10 +29,8 @@ from skadistill.exceptions import (
     NoLabeledRowsError,
     QueryStrategyError,
     SingleClassError,
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
-    TeacherProbabilityError,
-    TeacherShapeError,
     UnlabeledTestRowsWarning,
 )
 from skadistill.query import RADSampler
@@ -723,12 +721,12 @@ def test_error_string_marker(problem):
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (lambda n: np.tile([np.nan, 0.5, 0.5], (n, 1)), TeacherProbabilityError),
-        (lambda n: np.tile([1.2, -0.2, 0.0], (n, 1)), TeacherProbabilityError),
-        (lambda n: np.full((n, 3), 0.5), TeacherProbabilityError),
-        (lambda n: np.full((n, 4), 0.25), TeacherShapeError),
-        (lambda n: np.full((n + 1, 3), 1 / 3), TeacherShapeError),
-        (lambda n: np.full(n, 7), TeacherClassesError),
+        (lambda n: np.tile([np.nan, 0.5, 0.5], (n, 1)), TeacherAnswerError),
+        (lambda n: np.tile([1.2, -0.2, 0.0], (n, 1)), TeacherAnswerError),
+        (lambda n: np.full((n, 3), 0.5), TeacherAnswerError),
+        (lambda n: np.full((n, 4), 0.25), TeacherAnswerError),
+        (lambda n: np.full((n + 1, 3), 1 / 3), TeacherAnswerError),
+        (lambda n: np.full(n, 7), TeacherAnswerError),
     ],
     ids=["nan", "negative", "sum", "columns", "rows", "unknown class"],
 )
@@ -745,7 +743,7 @@ def test_error_teacher_with_other_classes(problem):
     """A teacher that knows a class the labels do not."""
     X, y, partly, _ = problem
     teacher = RandomForestClassifier(3).fit(X, np.where(y == 2, 9, y))
-    with pytest.raises(TeacherClassesError, match="9"):
+    with pytest.raises(TeacherAnswerError, match="9"):
         distiller(teacher).fit(X, partly)
 
 
@@ -756,7 +754,7 @@ def test_error_unfitted_predict(problem):
     for method in (model.predict, model.predict_proba):
         with pytest.raises(NotFittedError):
             method(X)
-    with pytest.raises(TeacherShapeError):
+    with pytest.raises(TeacherAnswerError):
         model.fit(X, partly)
     with pytest.raises(NotFittedError):
         model.predict(X)

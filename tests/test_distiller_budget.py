@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, LabelLedger, MemoryLedger
-from skadistill.exceptions import BudgetError, TeacherShapeError
+from skadistill.exceptions import BudgetError, TeacherAnswerError
 from skadistill.labeling import LabelPurchase
 from skadistill.ledger import LedgerCopyWarning
 from skadistill.model_selection import PartiallyLabeledSplit
@@ -370,7 +370,7 @@ def test_a_new_teacher_is_first_asked_about_two_rows(problem):
 
     for params in ({}, {"teacher_error": 0.1}, {"batch_size": 30}):
         calls.clear()
-        with pytest.raises(TeacherShapeError):
+        with pytest.raises(TeacherAnswerError):
             distiller(broken, **params).fit(X, y)
         assert calls == [2]
 

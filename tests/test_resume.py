@@ -14,10 +14,8 @@ from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, MemoryLedger
 from skadistill.exceptions import (
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
-    TeacherProbabilityError,
-    TeacherShapeError,
 )
 from skadistill.ledger import LabelLedger, row_keys
 from skadistill.model_selection import PartiallyLabeledSplit
@@ -210,10 +208,10 @@ def spoilt(good, how):
     [
         ("exception", TeacherCallError),
         ("timeout", TeacherCallError),
-        ("rows", TeacherShapeError),
-        ("columns", TeacherShapeError),
-        ("empty", TeacherShapeError),
-        ("missing class", TeacherClassesError),
+        ("rows", TeacherAnswerError),
+        ("columns", TeacherAnswerError),
+        ("empty", TeacherAnswerError),
+        ("missing class", TeacherAnswerError),
     ],
 )
 def test_a_fault_costs_its_batch_alone(tmp_path, problem, how, error):
@@ -255,7 +253,7 @@ def test_a_fault_in_a_row_costs_that_row_alone(tmp_path, problem, how):
         answer = server(X)
         return spoilt(answer, how) if n_calls == 4 else answer
 
-    with pytest.raises(TeacherProbabilityError, match=r"class|sum to"):
+    with pytest.raises(TeacherAnswerError, match=r"class|sum to"):
         distiller(teacher, LabelLedger(path)).fit(*problem)
     ledger = LabelLedger(path)
     summary = ledger.summary()

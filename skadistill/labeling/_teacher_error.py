@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._rows._folds import deal_folds
-from skadistill.exceptions import TeacherClassesError
+from skadistill.exceptions import TeacherAnswerError
 from skadistill.labeling._buy import buy_labels
 from skadistill.teachers._as_teacher import as_teacher
 
@@ -153,7 +153,7 @@ def estimate_teacher_error(
 
     Raises
     ------
-    TeacherClassesError
+    TeacherAnswerError
         If a label is not among `classes`.
     TeacherError
         If the teacher fails.
@@ -225,7 +225,7 @@ def _positions(y, classes):
     position = {c: i for i, c in enumerate(classes)}
     for row, label in enumerate(y.tolist()):
         if label not in position:
-            raise TeacherClassesError(
+            raise TeacherAnswerError(
                 f"y holds the label {label!r} in row {row}, which is not one of the "
                 f"classes {', '.join(map(repr, classes))}; pass labeled rows only, "
                 "and all of their classes."

@@ -23,7 +23,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
         What to fit, in place. One with a method `fit_lesson` gets the lesson, one
         with a method `fit_soft` the probabilities as they are; the steps of a
         `Pipeline` are fitted in turn; any other classifier whose `fit` takes
-        `sample_weight` gets the rows that :func:`expand_soft_labels` makes.
+        `sample_weight` gets the rows that `expand_soft_labels` makes.
     X : array-like, sparse matrix, frame or list of length n_samples
         Training rows.
     targets : array-like of shape (n_samples, n_classes) or Lesson

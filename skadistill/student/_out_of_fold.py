@@ -48,7 +48,7 @@ def predict_out_of_fold(
     --------
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.student import predict_out_of_fold
+    >>> from skadistill.student._out_of_fold import predict_out_of_fold
     >>> X, y = np.arange(-6.0, 6.0)[:, None], np.repeat([0, 1], 6)
     >>> y[2] = 1  # wrong, as the other rows tell
     >>> given = np.zeros(12, dtype=bool)

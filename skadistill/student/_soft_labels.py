@@ -42,7 +42,7 @@ def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-
 
     Examples
     --------
-    >>> from skadistill.student import expand_soft_labels
+    >>> from skadistill.student._soft_labels import expand_soft_labels
     >>> expand_soft_labels(
     ...     ["a", "b"], [[0.25, 0.75], [1.0, 0.0]], ["no", "yes"]
     ... )

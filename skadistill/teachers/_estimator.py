@@ -14,9 +14,8 @@ from skadistill._identity.identity import (
     training_identity,
 )
 from skadistill.exceptions import (
+    TeacherAnswerError,
     TeacherError,
-    TeacherProbabilityError,
-    TeacherShapeError,
 )
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._embeddings import (
@@ -236,7 +235,7 @@ class EstimatorTeacher(BaseTeacher):
         scores = np.asarray(scores, dtype=np.float64)
         if not np.isfinite(scores).all():
             row = int(np.argwhere(~np.isfinite(scores))[0][0])
-            raise TeacherProbabilityError(
+            raise TeacherAnswerError(
                 f"{self.display_name} answered the score {scores[row]} for row {row} "
                 "of the batch; return finite scores."
             )
@@ -245,7 +244,7 @@ class EstimatorTeacher(BaseTeacher):
             return np.column_stack([expit(-positive), expit(positive)])
         own = self.classes_
         if scores.ndim == 2 and own is not None and scores.shape[1] != len(own):
-            raise TeacherShapeError(
+            raise TeacherAnswerError(
                 f"{self.display_name} answered {scores.shape[1]} scores per row but "
                 f"has {len(own)} classes; use one score per class "
                 "(decision_function_shape='ovr' in SVC)."

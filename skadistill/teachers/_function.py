@@ -4,7 +4,7 @@ from typing import Any
 
 from skadistill._display import qualified_name
 from skadistill._identity.identity import classes_suffix, function_identity
-from skadistill.exceptions import TeacherShapeError
+from skadistill.exceptions import TeacherAnswerError
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._embeddings import embedding_suffix, named_method
@@ -149,7 +149,7 @@ class FunctionTeacher(CalledTeacher):
             return answer
         if isinstance(answer, tuple) and len(answer) == 2:
             return Answer(answer[0], embeddings=answer[1])
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{self.display_name} answered {type(answer).__name__} although "
             "embedding='pair' promises answers and embeddings; return a tuple of the "
             "two."

@@ -15,9 +15,9 @@ from scipy import sparse
 
 from skadistill.exceptions import (
     BudgetError,
+    TeacherAnswerError,
     TeacherCallError,
     TeacherError,
-    TeacherProbabilityError,
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import MemoryLedger, row_keys
@@ -149,7 +149,7 @@ FAULTS = {
     ),
     "infinite": (
         None,
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'counter' answered inf for row 4 and class 'a'; return "
         "probabilities that are all a finite number; the 4 labels paid for before it "
         "are kept in the ledger.",

@@ -13,10 +13,9 @@ import pytest
 
 from skadistill.exceptions import (
     LedgerError,
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
     TeacherError,
-    TeacherShapeError,
 )
 from skadistill.labeling import _buyer, buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
@@ -25,9 +24,9 @@ from skadistill.teachers import (
     AsyncTeacher,
     BaseTeacher,
     FunctionTeacher,
-    LabeledBatch,
     NoLabel,
 )
+from skadistill.teachers._answers import LabeledBatch
 
 CLASSES = ["a", "b"]
 X = np.arange(6.0)[:, None]
@@ -128,7 +127,7 @@ def test_usable_answers_of_a_batch_are_recorded_before_the_error(ledger):
     def judge(rows):
         return Answer(["b" if row[0] != 4 else "??" for row in rows], cost=0.6)
 
-    with pytest.raises(TeacherClassesError, match="for row 104") as caught:
+    with pytest.raises(TeacherAnswerError, match="for row 104") as caught:
         buy(FunctionTeacher(judge, name="t"), ledger, row_numbers=np.arange(100, 106))
     assert caught.value.n_paid == 5
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
@@ -157,7 +156,7 @@ def test_usable_answers_of_a_batch_are_recorded_before_the_error(ledger):
 )
 def test_parts_that_do_not_fit_are_errors(ledger, parts, message):
     """None of them waits for ever, or is recorded; the claim is released."""
-    with pytest.raises(TeacherShapeError, match=message):
+    with pytest.raises(TeacherAnswerError, match=message):
         buy(Own(lambda n: iter(parts)), ledger, row_numbers=np.arange(10, 16))
     n_left = 6 - len(ledger)
     whole = buy(Own(lambda n: [part(range(n))]), ledger)

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 
-from skadistill.exceptions import TeacherClassesError
+from skadistill.exceptions import TeacherAnswerError
 from skadistill.labeling import TeacherErrorEstimate, estimate_teacher_error
 from skadistill.ledger import MemoryLedger
 from skadistill.teachers import FunctionTeacher
@@ -252,7 +252,7 @@ def test_cross_fitting_in_any_container(wrap):
 
 def test_a_label_that_is_no_class_is_named():
     """Labeled rows must hold the classes given."""
-    with pytest.raises(TeacherClassesError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         estimate_teacher_error(
             DummyClassifier(), [[0.0], [1.0]], ["a", "z"], classes=["a", "b"]
         )

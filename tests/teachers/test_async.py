@@ -24,11 +24,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill import ActiveDistiller
 from skadistill.exceptions import (
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
     TeacherError,
-    TeacherProbabilityError,
-    TeacherShapeError,
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
@@ -231,7 +229,7 @@ def test_passing_faults_are_tried_again(server, fault, asynchronous):
         ("400", TeacherCallError, "raised StatusError: 400 Bad Request"),
         ("401", TeacherCallError, "raised StatusError: 401 Unauthorized"),
         ("no choices", TeacherCallError, "raised KeyError: 'choices'"),
-        ("nonsense", TeacherClassesError, "answered the unknown label 'As a language"),
+        ("nonsense", TeacherAnswerError, "answered the unknown label 'As a language"),
     ],
 )
 def test_lasting_faults_end_the_asking(server, tmp_path, fault, error, said):
@@ -604,15 +602,15 @@ def test_an_active_distiller_with_a_bad_connection(server, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (None, TeacherShapeError),
-        ([], TeacherShapeError),
-        ([[0.5, 0.5], [0.5, 0.5]], TeacherShapeError),
-        ([[0.2, 0.3, 0.5]], TeacherShapeError),
-        ([[np.nan, 1.0]], TeacherProbabilityError),
-        ([[-0.5, 1.5]], TeacherProbabilityError),
-        ([[0.5, 0.6]], TeacherProbabilityError),
-        (["left"], TeacherClassesError),
-        ("up", TeacherShapeError),
+        (None, TeacherAnswerError),
+        ([], TeacherAnswerError),
+        ([[0.5, 0.5], [0.5, 0.5]], TeacherAnswerError),
+        ([[0.2, 0.3, 0.5]], TeacherAnswerError),
+        ([[np.nan, 1.0]], TeacherAnswerError),
+        ([[-0.5, 1.5]], TeacherAnswerError),
+        ([[0.5, 0.6]], TeacherAnswerError),
+        (["left"], TeacherAnswerError),
+        ("up", TeacherAnswerError),
     ],
 )
 def test_broken_answers_are_named_and_never_tried_again(answer, error):
@@ -658,7 +656,7 @@ def test_a_class_mismatch_is_found_before_anything_is_asked():
     """Declared classes that do not fit cost nothing."""
     ledger = MemoryLedger()
     teacher = AsyncTeacher(sign, classes=["up"], name="t", cost_per_row=1.0)
-    with pytest.raises(TeacherClassesError, match="does not know the class 'down'"):
+    with pytest.raises(TeacherAnswerError, match="does not know the class 'down'"):
         buy_labels(teacher, np.zeros((2, 1)), classes=CLASSES, ledger=ledger)
     assert ledger.summary()["cost"] == 0.0
 
@@ -690,7 +688,7 @@ def test_one_unusable_answer_of_a_call_keeps_the_others():
 
     ledger, X = MemoryLedger(), np.arange(6.0)[:, None]
     teacher = AsyncTeacher(ask, name="t", batch_size=3, max_concurrency=1)
-    with pytest.raises(TeacherClassesError, match="for row 4"):
+    with pytest.raises(TeacherAnswerError, match="for row 4"):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
     assert np.flatnonzero(known).tolist() == [0, 1, 2, 3, 5]
@@ -845,7 +843,7 @@ def test_an_answer_in_another_order_is_noticed():
         return pd.Series(["up", "down", "up"], index=X.index).sort_index()
 
     X = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=[2, 0, 1])
-    with pytest.raises(TeacherShapeError, match="another order"):
+    with pytest.raises(TeacherAnswerError, match="another order"):
         AsyncTeacher(ask, name="t", batch_size=3).ask(X, CLASSES)
 
 
