@@ -71,6 +71,7 @@ class Request:
         )
         self.stopped = self.interrupted = False
         self.fault: Any = None
+        self.has_answered = False
         self.fault_cost = 0.0
 
     def finish(self, parts):
@@ -228,7 +229,11 @@ class AsyncRequest(Request):
             if answer is None:
                 return
             part, fault = self.teacher._check_answer(
-                answer, question, self.classes, self.numbers[rows]
+                answer,
+                question,
+                self.classes,
+                self.numbers[rows],
+                has_answered=self.has_answered,
             )
         except BaseException as error:  # an interrupt must not end the loop
             if _is_cancelled(error):
@@ -241,6 +246,7 @@ class AsyncRequest(Request):
         if part.cost is not None or any(spent):
             part = replace(part, cost=(part.cost or 0.0) + sum(spent))
         if len(part.rows):
+            self.has_answered |= fault is None
             also = [replace(other, rows=rows[other.rows]) for other in part.also]
             self.inbox.put(replace(part, rows=rows[part.rows], also=also))
         elif fault is not None:

@@ -378,3 +378,11 @@ def test_a_read_only_file_is_named(path):
         folder.chmod(0o755)  # pytest's own folders are their owner's alone
     assert "cannot be opened for writing" in answer_of_child(record_as_nobody, path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", b"labels.sqlite", "a" * 300])
+def test_impossible_paths_are_named(path, tmp_path, monkeypatch):
+    """Empty, null characters, surrogates, bytes, too long: one kind of error."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LedgerError, match="pass a"):
+        LabelLedger(path)

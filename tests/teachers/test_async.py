@@ -233,7 +233,10 @@ def test_passing_faults_are_tried_again(server, fault, asynchronous):
     ],
 )
 def test_lasting_faults_end_the_asking(server, tmp_path, fault, error, said):
-    """Not tried again; what was answered is kept, and the rest is paid once."""
+    """Not tried again; what was answered is kept, and the rest is paid once.
+
+    An unusable answer counts as one, since others before it were usable.
+    """
     X = rows(30)
     server.faults = {str(X[11, 0]): [fault]}
     ledger = LabelLedger(tmp_path / "labels.sqlite")
@@ -243,20 +246,21 @@ def test_lasting_faults_end_the_asking(server, tmp_path, fault, error, said):
     assert said in str(caught.value)
     assert "row 11" in str(caught.value)
     assert caught.value.__cause__ is not None or fault == "nonsense"
-    n_kept = len(ledger)
+    n_kept, unusable = len(ledger), fault == "nonsense"
     assert sum(server.asked.values()) == n_kept + 1
     assert 8 <= n_kept <= 29
     assert str(caught.value).endswith(
-        f"the {n_kept} labels paid for before it are kept in the ledger."
+        f"the {n_kept + unusable} answers paid for so far are kept in the ledger."
     )
     summary = ledger.summary()
-    assert summary["n_failed"] == 30 - n_kept
+    assert summary["n_failed"] == 30 - n_kept - unusable
     n_billed = n_kept + (not fault.isdigit())
     assert summary["cost"] == pytest.approx(n_billed / 100)
     bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
-    assert (bought.labels == truth(X)).all()
-    assert bought.n_paid == 30 - n_kept
-    assert sum(server.asked.values()) == 31
+    right = (bought.labels == truth(X)).all(axis=1)
+    assert np.flatnonzero(~right).tolist() == ([11] if unusable else [])
+    assert bought.n_paid == 30 - n_kept - unusable
+    assert sum(server.asked.values()) == 31 - unusable
 
 
 def test_a_fault_that_stays_is_named_after_the_last_try(server):
@@ -681,7 +685,7 @@ def test_an_answer_may_be_no_label():
 
 
 def test_one_unusable_answer_of_a_call_keeps_the_others():
-    """The call's other rows are recorded; the cost is that of the call."""
+    """All rows of the call are recorded, one without a label."""
 
     async def ask(X):
         return Answer(["??" if v == 4 else "up" for v in X[:, 0]], cost=0.3)
@@ -691,9 +695,10 @@ def test_one_unusable_answer_of_a_call_keeps_the_others():
     with pytest.raises(TeacherAnswerError, match="for row 4"):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
-    assert np.flatnonzero(known).tolist() == [0, 1, 2, 3, 5]
+    assert known.all()
     assert ledger.summary()["cost"] == pytest.approx(0.6)
-    assert ledger.summary()["n_failed"] == 1
+    assert ledger.summary()["n_failed"] == 0
+    assert ledger.summary()["n_no_label"] == 1
 
 
 def test_rows_are_marked_as_sent_just_before_their_call():

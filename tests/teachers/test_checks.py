@@ -184,6 +184,11 @@ FAULTS = {
 }
 
 
+def without_advice(error):
+    """Return a message without the sentences on what was recorded."""
+    return str(error).partition(" Rows without a usable answer: 1.")[0]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_is_named(fault):
     """Each fault has its class and its whole sentence."""
@@ -191,7 +196,7 @@ def test_fault_is_named(fault):
     with pytest.raises(error) as caught:
         saying(answer).ask(X, ["a", "b"])
     assert type(caught.value) is error
-    assert str(caught.value) == message
+    assert without_advice(caught.value) == message
 
 
 def test_the_cause_of_a_fault_is_chained():
@@ -375,7 +380,7 @@ def test_a_row_wholly_in_an_extra_class_is_refused(answer):
     teacher = saying(answer, classes=["a", "b", "z"], allow_extra_classes=True)
     with pytest.raises(TeacherAnswerError) as caught:
         teacher.ask(X, ["a", "b"])
-    assert str(caught.value) == (
+    assert without_advice(caught.value) == (
         "the teacher 'judge' gave all of row 1 to the class 'z', which no labeled row "
         "has, so that nothing is left of it; label a row of such a class or leave the "
         "row out of the pool."
@@ -520,16 +525,15 @@ def test_ambiguous_label_texts_are_refused(text, classes):
 
 
 def test_usable_answers_of_a_call_are_yielded_before_the_fault():
-    """A batch with one unusable answer keeps the others and their share of the cost."""
+    """An unusable answer among usable ones is kept as no label; the call is paid."""
     teacher = saying(["a", "?", "b"], cost_per_row=0.5)
     parts = teacher.ask_parts(X, ["a", "b"], row_numbers=[7, 8, 9])
     part = next(parts)
-    assert part.rows.tolist() == [0, 2]
-    assert part.labels.tolist() == [[1, 0], [0, 1]]
-    assert part.cost == 1.0
+    np.testing.assert_array_equal(part.labels, [[1, 0], [np.nan, np.nan], [0, 1]])
+    assert part.cost == 1.5
     with pytest.raises(TeacherAnswerError, match="row 8") as caught:
         next(parts)
-    assert caught.value.cost == 0.5
+    assert caught.value.cost == 0.0
 
 
 @pytest.mark.parametrize("cost", ["0.1", np.nan, -0.1, True, [0.1]])

@@ -462,7 +462,7 @@ def test_a_fault_in_an_embedding_keeps_what_was_paid_before(ledger):
     teacher = FunctionTeacher(proba, name="t", embedding=embed)
     X = np.arange(14.0).reshape(7, 2)
     buy = {"classes": [0, 1], "ledger": ledger, "with_embeddings": True}
-    with pytest.raises(TeacherError, match="the 6 labels paid for before it"):
+    with pytest.raises(TeacherError, match="the 6 answers paid for so far"):
         buy_labels(teacher, X, batch_size=2, **buy)
     mended = FunctionTeacher(proba, name="t", embedding=Counted(twice))
     bought = buy_labels(mended, X, **buy)
