@@ -143,10 +143,13 @@ def test_cost_is_unknown_without_prices(problem):
         {"objective": "debiased"},
         {"query_size": "auto", "budget": 170},
         {"use_known": False},
+        {"query_strategy": "robust", "budget": 150},
+        {"query_strategy": "robust", "budget": None},
+        {"query_strategy": "robust", "use_known": False, "query_size": 7},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("owned", [0, 30])
+@pytest.mark.parametrize("owned", [0, 30, 120])
 def test_plans_are_upper_bounds_that_hold(problem, params, owned):
     """No fit pays more than its plan, in rows or in money."""
     X, y, teacher = problem
@@ -160,8 +163,13 @@ def test_plans_are_upper_bounds_that_hold(problem, params, owned):
     model.fit(X, y)
     assert teacher.n_samples - before == model.n_paid_ <= plan.n_rows_to_pay
     assert model.cost_ <= plan.cost == plan.n_rows_to_pay * 0.5
-    assert model.n_queries_ == plan.n_queries
-    if not owned:
+    assert model.n_teacher_checks_ <= plan.n_teacher_checks
+    if plan.stops_checking:
+        assert model.n_queries_ <= plan.n_queries
+        assert "up to" in str(plan)
+    else:
+        assert model.n_queries_ == plan.n_queries
+    if not owned and not (plan.stops_checking and model.budget is None):
         assert model.n_paid_ == plan.n_rows_to_pay
 
 

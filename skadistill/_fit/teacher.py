@@ -22,7 +22,13 @@ from skadistill.query._evidence import TeacherEvidence
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
 
-__all__ = ["AskedTeacher", "needs_checks", "needs_evidence", "prepare_teacher"]
+__all__ = [
+    "AskedTeacher",
+    "needs_checks",
+    "needs_evidence",
+    "prepare_teacher",
+    "stops_checking",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +128,16 @@ def needs_checks(components, teacher_error):
 def needs_evidence(components):
     """Tell whether the strategy looks at single answers on labeled rows."""
     return getattr(components.strategy, "needs_evidence", False)
+
+
+def stops_checking(components, teacher_error):
+    """Tell whether the teacher is checked only as long as the strategy needs it."""
+    return (
+        components.teacher.is_fitted
+        and teacher_error == "auto"
+        and needs_evidence(components)
+        and not components.objective.needs_teacher_checks
+    )
 
 
 def doubt_teacher(teacher, estimate, labels, evidence=None):

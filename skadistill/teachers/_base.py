@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill._compat import StrOptions, validate_parameters
-from skadistill._display import HidesContents
+from skadistill._display import HidesContents, message_of
 from skadistill._identity.identity import given_identity
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
@@ -451,7 +451,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         except Exception as error:
             raise TeacherCallError(
                 f"{self.display_name} raised {type(error).__name__}: "
-                f"{str(error).rstrip('.')}, when asked about {n_samples} rows; fix "
+                f"{message_of(error)}, when asked about {n_samples} rows; fix "
                 "the teacher or its input and retry."
             ) from error
 

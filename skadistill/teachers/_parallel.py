@@ -13,6 +13,7 @@ from joblib.parallel import get_active_backend
 from sklearn.base import clone
 
 from skadistill._compat import Interval
+from skadistill._display import message_of
 from skadistill._optional import require
 from skadistill._rows._containers import take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -241,7 +242,7 @@ class _ParallelRequest(Request):
             return error
         fault = TeacherCallError(
             f"{self.teacher.display_name} was asked about {len(rows)} rows by a worker "
-            f"that was lost ({type(error).__name__}: {str(error).rstrip('.'):.120}); "
+            f"that was lost ({type(error).__name__}: {message_of(error):.120}); "
             "they may have been paid for and were not asked about again; check the "
             "worker and fit again: labels that have arrived are in the ledger."
         )

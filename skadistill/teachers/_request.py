@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from skadistill._display import message_of
 from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows, count_rows, take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -330,7 +331,7 @@ class AsyncRequest(Request):
             )
         fault = TeacherCallError(
             f"{self.teacher.display_name} raised {type(error).__name__}: "
-            f"{str(error).rstrip('.')}, when asked about {self._numbered(rows)} "
+            f"{message_of(error)}, when asked about {self._numbered(rows)} "
             f"(try {n_tries} of at most {self.teacher.max_tries}); {advice}."
         )
         fault.__cause__ = error
