@@ -13,11 +13,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill.exceptions import StudentError
-from skadistill.student import (
-    StudentNet,
-    expand_soft_labels,
-    fit_student,
-)
+from skadistill.student import StudentNet, fit_student
+from skadistill.student._soft_labels import expand_soft_labels
 
 CLASSES = np.array(["a", "b", "c"])
 

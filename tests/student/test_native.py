@@ -11,13 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skadistill.student import expand_soft_labels, fit_student
+from skadistill.student import fit_student
 from skadistill.student._native import (
     fit_logistic,
     fit_xgboost,
     minimize_cross_entropy,
     native_fit,
 )
+from skadistill.student._soft_labels import expand_soft_labels
 
 
 def problem(n_classes, n_samples=120):
