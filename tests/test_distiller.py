@@ -621,9 +621,9 @@ def test_error_no_labeled_row(problem):
     X, _, partly, teacher = problem
     _error(
         NoLabeledRowsError,
-        "none of the 300 rows has a label: every entry of y equals "
-        "unlabeled_marker=-1 or is missing; give some labels, the first student is "
-        "trained on them.",
+        "no row has a label and neither `classes` nor the teacher says which classes "
+        "there are; give some labels, pass classes=[...], or name the classes of the "
+        "teacher with as_teacher(teacher, classes=[...]).",
         distiller(teacher),
         X,
         np.full_like(partly, -1),
@@ -635,8 +635,8 @@ def test_error_one_class(problem):
     X, _, partly, teacher = problem
     _error(
         SingleClassError,
-        "the 60 labeled rows hold one class only, 1; a classifier needs "
-        "labeled rows of at least two classes.",
+        "the 60 labeled rows hold one class only, 1; a classifier needs labeled rows "
+        "of at least two classes, or to know of others by classes=[...].",
         distiller(teacher),
         X,
         np.where(partly >= 0, 1, -1),

@@ -5,6 +5,7 @@ from time import perf_counter
 import numpy as np
 from sklearn import get_config
 
+from skadistill._fit.cold_start import is_cold, spread_rows
 from skadistill._fit.pool import FitPool
 from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
@@ -50,13 +51,16 @@ def choose(state, record):
     view.evidence = state.asked.evidence
     n_queries = min(state.n_left, state.full_size)
     start, seconds = perf_counter(), view.seconds
-    rows = _draw(state, view, state.full_size)
+    cold = is_cold(state)
+    rows = (_spread if cold else _draw)(state, view, state.full_size)
     record.seconds_query = perf_counter() - start - (view.seconds - seconds)
     if n_queries < state.full_size:
         # A random part of the full round, so that a larger budget asks for these
         # rows too.
         part = state.seeds.generator(state.n_draws - 1).spawn(1)[0]
         rows = rows[np.sort(part.permutation(rows.size)[:n_queries])]
+    if cold:
+        return rows
     record.take_report(view.report)
     progress = state.progress
     progress.no_gain = view.report.get("gain_max", 1.0) <= 0
@@ -77,6 +81,15 @@ def _draw(state, view, n_queries):
     positions = check_query(positions, view.n_samples, n_queries, strategy)
     state.labels.kept = view.kept
     return state.labels.pool[positions]
+
+
+def _spread(state, view, n_queries):
+    """Choose rows all over the pool, whatever the student says of them."""
+    labels = state.labels
+    positions = spread_rows(
+        labels.table, labels.pool, labels.rows, n_queries, state.next_generator()
+    )
+    return labels.pool[positions]
 
 
 def ask(state, rows, record):
@@ -116,6 +129,8 @@ def _pay(state, rows, record):
     agreed = (expected == purchase.labels.argmax(axis=1))[got]
     n_no_label = int(no_label.sum())
     record.take_purchase(purchase, n_no_label, int(agreed.sum()))
+    if state.rehearsed:
+        record.student_agreement = None
     progress.n_asked += int(got.sum()) + n_no_label
     progress.n_no_label += n_no_label
     progress.ledger_spent = purchase.n_refused > 0
