@@ -82,6 +82,7 @@ class MemoryLedger(BaseLedger):
         self._labels = {}
         self._embeddings = {}  # teacher_id: table
         self._counts = {}
+        self._answered_by: dict[str, dict[str, int]] = {}  # teacher_id: {model: rows}
         self._claims: dict[int, _OpenClaim] = {}
         self._lost = {}  # claim: (teacher_id, keys, price)
         self._tokens = itertools.count()
@@ -105,6 +106,7 @@ class MemoryLedger(BaseLedger):
                     for teacher_id, table in self._embeddings.items()
                 ],
                 "counts": {k: dict(v) for k, v in self._counts.items()},
+                "models": {k: dict(v) for k, v in self._answered_by.items()},
                 "process": self._process,
                 "warned": self._warned,
             }
@@ -119,6 +121,7 @@ class MemoryLedger(BaseLedger):
         for teacher_id, keys, rows in state["embeddings"]:
             self._embeddings[teacher_id] = KeyedArray.holding(keys, rows)
         self._counts = {k: dict(v) for k, v in state["counts"].items()}
+        self._answered_by = {k: dict(v) for k, v in state.get("models", {}).items()}
         self._process, self._warned = tuple(state["process"]), state["warned"]
 
     def __repr__(self):
@@ -177,6 +180,7 @@ class MemoryLedger(BaseLedger):
         seconds,
         claim,
         n_paid,
+        model=None,
     ):
         self._warn_if_copied()
         with self._lock:
@@ -205,6 +209,9 @@ class MemoryLedger(BaseLedger):
                 cost=cost,
                 seconds=seconds,
             )
+            if model is not None:
+                counts = self._answered_by.setdefault(teacher_id, {})
+                counts[model] = counts.get(model, 0) + n_paid
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
         self._warn_if_copied()
@@ -383,6 +390,15 @@ class MemoryLedger(BaseLedger):
                 (teacher_id, classes)
                 for (teacher_id, _), (classes, _) in self._labels.items()
             ]
+
+    def _models(self, teacher_id):
+        found: dict[str, int] = {}
+        with self._lock:
+            for owner, counts in self._answered_by.items():
+                if teacher_id in (None, owner):
+                    for model, n_rows in counts.items():
+                        found[model] = found.get(model, 0) + n_rows
+        return found
 
     def _costs(self, keys, teacher_id, classes):
         with self._lock:

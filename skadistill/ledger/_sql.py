@@ -55,6 +55,7 @@ from skadistill.ledger._contents import (
 from skadistill.ledger._counts import total_summary
 from skadistill.ledger._frames import calls_in, table_of
 from skadistill.ledger._lease import LeaseKeeper
+from skadistill.ledger._models import count_models, note_model
 from skadistill.ledger._process import describe_process
 from skadistill.ledger._transaction import chunks, marks
 
@@ -171,7 +172,7 @@ class SqlLedger(BaseLedger):
             array of float64, one per class; NaN: answered without a label),
             ``embedding`` (an array of float32 or None), ``call`` (a number for each
             call to the teacher), ``paid_at``, and the row's share of the call's
-            ``cost`` and ``seconds``.
+            ``cost`` and ``seconds``; ``model`` that answered, as its endpoint says.
 
         Raises
         ------
@@ -275,6 +276,7 @@ class SqlLedger(BaseLedger):
         seconds,
         claim,
         n_paid,
+        model=None,
     ):
         with self._transaction(write=True) as db:
             label_set = made_label_set(db, teacher_id, classes)
@@ -283,6 +285,7 @@ class SqlLedger(BaseLedger):
                 insert_embeddings(db, teacher, keys, embeddings)
             counts = {"n_paid": n_paid, "cost": cost, "seconds": seconds}
             payment = pay(db, teacher, "paid", n_calls=1, **counts)
+            note_model(db, payment, model)
             order = stored_order(label_set, classes)
             if order is not None:
                 labels = labels[:, np.argsort(order)]
@@ -415,6 +418,10 @@ class SqlLedger(BaseLedger):
                 for s in all_rows(db, "label_sets")
             ]
 
+    def _models(self, teacher_id):
+        with self._transaction(write=False) as db:
+            return count_models(db, teacher_id)
+
     def _costs(self, keys, teacher_id, classes):
         costs: dict[bytes, float] = {}
         with self._transaction(write=False) as db:
@@ -444,7 +451,7 @@ def _spending(db):
     )
 
 
-def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds):
+def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds, model):
     """Take over what another ledger paid in one call; return how much was new."""
     label_set = made_label_set(db, teacher, classes)
     teacher = teacher_with_id(db, label_set["teacher"])
@@ -462,6 +469,7 @@ def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds)
     if n_new:
         amounts = {"n_paid": n_new, "cost": n_new * cost, "seconds": n_new * seconds}
         payment = pay(db, teacher, "paid", at=at, n_calls=1, **amounts)
+        note_model(db, payment, model)
         order = stored_order(label_set, classes)
         if order is not None:
             labels = labels[:, np.argsort(order)]

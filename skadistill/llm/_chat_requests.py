@@ -75,6 +75,7 @@ class ChatRequests(RowRequests):
             reason = f"the row has {n_input} tokens, more than max_input_tokens"
             return Answer([NoLabel(reason)], cost=0.0)
         choices: list = []
+        models: dict = {}
         cost = 0.0 if self.prices is not None else None
         while len(choices) < self.n_samples:
             reply = yield from self._one(messages, self.n_samples - len(choices))
@@ -85,8 +86,11 @@ class ChatRequests(RowRequests):
             choices += reply["choices"]
             if cost is not None:
                 cost += self._cost(reply.get("usage"), messages, reply["choices"])
-            self.note_model(reply)
-        return Answer([self._label(choices[: self.n_samples])], cost=cost)
+            models[self.note_model(reply)] = None
+        label = self._label(choices[: self.n_samples])
+        return Answer(
+            [label], cost=cost, model=" and ".join(filter(None, models)) or None
+        )
 
     def _one(self, messages, n_wanted):
         """Send one request; without what the endpoint turns out not to have."""

@@ -169,6 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
             chat.bill += (n_in * chat.prices[0] + 5 * n_choices * chat.prices[1]) / 1e6
             chat.answered[prompt] += 1
             model, fingerprint = chat.model, chat.fingerprint
+        if fault == "moved":
+            fingerprint = "fp_2"
         reply = {
             "id": "x",
             "object": "chat.completion",

@@ -1,16 +1,15 @@
 """A chat model as a teacher, against a server with realistic faults."""
 
 import asyncio
-import logging
 import pickle
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 
-from skadistill.exceptions import TeacherError
+from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.labeling import buy_labels
-from skadistill.ledger import MemoryLedger
+from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
 from skadistill.llm import ChatTeacher
 
 pytest.importorskip("httpx")
@@ -202,15 +201,38 @@ def test_identity_is_what_decides_about_the_answers(chat):
         assert make_teacher(chat, **change).identity != base.identity, change
 
 
-def test_a_moved_alias_is_noticed(chat, caplog):
-    """The model that the endpoint reports is counted, and a change is a warning."""
-    teacher = make_teacher(chat, max_concurrency=1)
-    buy_labels(teacher, ["a"], classes=CLASSES)
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_moved_alias_between_fits_is_a_warning(chat, kind, tmp_path):
+    """The ledger knows who answered before, also in another process."""
+    path = tmp_path / "labels.sqlite"
+    ledger = MemoryLedger() if kind == "memory" else LabelLedger(path)
+    buy_labels(make_teacher(chat), ["a", "b"], classes=CLASSES, ledger=ledger)
+    if kind == "file":
+        ledger.close()
+        ledger = LabelLedger(path)
     chat.model = "small-2026-12-01"
-    with caplog.at_level(logging.WARNING):
-        buy_labels(teacher, ["b"], classes=CLASSES)
-    assert "answers as another model" in caplog.text
+    moved = "small-2026-11-01 fp_1: 2, small-2026-12-01 fp_1: 1"
+    teacher = make_teacher(chat)
+    with pytest.warns(TeacherWarning, match=moved):
+        buy_labels(teacher, ["c"], classes=CLASSES, ledger=ledger)
+    buy_labels(teacher, ["a", "d"], classes=CLASSES, ledger=ledger)  # told once
+    assert list(ledger.models(teacher.identity).values()) == [2, 2]
     assert sum(teacher.reported_models_.values()) == 2
+
+
+def test_a_moved_alias_within_a_fit_is_a_warning(chat, tmp_path):
+    """Each label is kept with the fingerprint of the model that gave it."""
+    texts = [f"spam {i}" for i in range(40)]
+    chat.faults = {"spam 9": "moved"}
+    ledger = LabelLedger(tmp_path / "labels.sqlite")
+    teacher = make_teacher(chat, max_concurrency=4)
+    with pytest.warns(TeacherWarning, match="another model"):
+        buy_labels(teacher, texts, classes=CLASSES, ledger=ledger)
+    frame = ledger.to_frame().set_index("key")
+    row = row_keys(["spam 9"])[0].tobytes().hex()
+    assert frame.loc[row, "model"] == "small-2026-11-01 fp_2"
+    assert ledger.models(teacher.identity)["small-2026-11-01 fp_2"] == 1
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
 
 
 def test_calls_are_in_flight_together(chat):
