@@ -1,15 +1,20 @@
 """What is sent to a chat endpoint about a row, and how the reply is read."""
 
 import logging
+import re
 
 import numpy as np
 
+from skadistill.llm._clients import ReplyError
 from skadistill.llm._endpoint import RowRequests
 from skadistill.llm._prompts import Prompt, row_fields
 from skadistill.llm._replies import ClassReader
 from skadistill.teachers._answers import Answer, NoLabel
 
 __all__ = ["ChatRequests", "descriptions_of"]
+
+#: What models that think aloud write before their answer.
+_THOUGHTS = re.compile(r"^\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +86,15 @@ class ChatRequests(RowRequests):
             reply = yield from self._one(messages, self.n_samples - len(choices))
             if isinstance(reply, NoLabel):
                 return Answer([reply], cost=cost)
-            if not reply.get("choices"):
-                break
-            choices += reply["choices"]
+            found = reply.get("choices") or []
+            if not found and reply.get("error"):
+                raise ReplyError(reply["error"])
             if cost is not None:
-                cost += self._cost(reply.get("usage"), messages, reply["choices"])
+                cost += self._cost(reply.get("usage"), messages, found)
             models[self.note_model(reply)] = None
+            if not found:
+                break
+            choices += found
         label = self._label(choices[: self.n_samples])
         return Answer(
             [label], cost=cost, model=" and ".join(filter(None, models)) or None
@@ -145,9 +153,14 @@ class ChatRequests(RowRequests):
         reason = choice.get("finish_reason")
         if reason == "content_filter":
             return NoLabel("filtered")
-        text = message.get("content") or ""
+        said = _text_of(message.get("content"))
+        text = _THOUGHTS.sub("", said)
         tokens = (choice.get("logprobs") or {}).get("content") or []
-        proba = self.reader.distribution(text, tokens) if tokens else None
+        # The first tokens of one that thinks aloud are not those of its answer.
+        if tokens and text == said:
+            proba = self.reader.distribution(text, tokens)
+        else:
+            proba = None
         if proba is not None:
             return proba
         position = self.reader.position(text)
@@ -162,11 +175,19 @@ class ChatRequests(RowRequests):
         assert self.prices is not None
         if not usage:
             n_out = sum(
-                self.tokenizer((c.get("message") or {}).get("content") or "")
+                self.tokenizer(_text_of((c.get("message") or {}).get("content")))
                 for c in choices
             )
             return self.prices.cost(self._count(messages), 0, n_out)
         return self.prices.of_usage(usage)
+
+
+def _text_of(content):
+    """Return the text of a message; some hosts send it in parts."""
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
 
 
 def descriptions_of(classes):
