@@ -54,6 +54,12 @@ from skadistill.ledger._contents import (
 )
 from skadistill.ledger._counts import total_summary
 from skadistill.ledger._frames import calls_in, table_of
+from skadistill.ledger._jobs import (
+    hand_claim_to_job,
+    job_name,
+    open_jobs,
+    rows_held,
+)
 from skadistill.ledger._lease import LeaseKeeper
 from skadistill.ledger._models import count_models, note_model
 from skadistill.ledger._process import describe_process
@@ -279,6 +285,13 @@ class SqlLedger(BaseLedger):
         model=None,
     ):
         with self._transaction(write=True) as db:
+            if claim is not None and claim.job is not None:
+                here = rows_held(db, claim, keys)
+                if not here.any():  # another process has recorded them
+                    return
+                cost, seconds = cost * here.mean(), seconds * here.mean()
+                keys, labels, n_paid = keys[here], labels[here], int(here.sum())
+                embeddings = None if embeddings is None else embeddings[here]
             label_set = made_label_set(db, teacher_id, classes)
             teacher = teacher_with_id(db, label_set["teacher"])
             if embeddings is not None:
@@ -294,7 +307,7 @@ class SqlLedger(BaseLedger):
                 number = claim.token.number
                 if not take_from_claim(db, number, label_set, keys):
                     recover_lost(db, teacher, number, keys)
-                else:
+                elif claim.job is None:
                     renew_claim(db, number, self.lease)
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
@@ -347,6 +360,18 @@ class SqlLedger(BaseLedger):
         with self._transaction(write=True) as db:
             return renew_claim(db, claim.token.number, self.lease)
 
+    def _hand_to_job(self, claim, job):
+        if claim.token is None:
+            return False
+        self._keeper.drop(claim)
+        with self._transaction(write=True) as db:
+            return hand_claim_to_job(db, claim.token.number, job)
+
+    def _jobs(self, teacher_id, classes):
+        with self._transaction(write=False) as db:
+            label_set = find_label_set(db, teacher_id, classes)
+            return [] if label_set is None else open_jobs(db, label_set)
+
     def _end(self, claim, fault, cost, seconds):
         if claim.token is None:
             return
@@ -378,7 +403,9 @@ class SqlLedger(BaseLedger):
                     "n_rows": claim["n_rows"],
                     "n_sent": claim["n_sent"],
                     "since": datetime.fromtimestamp(claim["since"], UTC),
-                    "until": datetime.fromtimestamp(claim["until"], UTC),
+                    "until": None
+                    if job_name(claim["owner"])
+                    else datetime.fromtimestamp(claim["until"], UTC),
                 }
                 for claim in open_claims(db)
             ]
