@@ -56,7 +56,8 @@ from torch import nn
 from skadistill import ActiveDistiller
 from skadistill.datasets import NoisyTeacher
 from skadistill.query import SkactivemlStrategy
-from skadistill.student import StudentNet, fit_student, predict_out_of_fold
+from skadistill.student import StudentNet, fit_student
+from skadistill.student._out_of_fold import predict_out_of_fold
 
 RESULTS = Path(__file__).resolve().parent / "results"
 KINDS = {
