@@ -83,6 +83,10 @@ class ActiveDistiller(
     query_size : "auto" or int, default="auto"
         Rows to ask for in each round. "auto": half as many rows as have a label, at
         least 10.
+    uniform_share : float, default=0.25
+        Share of each round that is drawn evenly from the pool instead of by the
+        strategy. These rows tell, at no price, how often the student agrees with the
+        teacher: see ``pool_agreement`` in ``history_``. 0: no such number.
     objective : str or object, default="soft"
         What the student must match: "soft", "corrected", "slam", "debiased", "lelp",
         or a :class:`skadistill.objectives.Objective`. "soft": the teacher's soft
@@ -167,7 +171,12 @@ class ActiveDistiller(
         ``student_agreement`` (share of the new rows on which the student agreed with
         the teacher before it was trained on them), ``student_score`` (accuracy on
         `X_val`), ``student_stability`` (share of pool rows whose predicted class
-        stayed, if `stopping_criterion` is set). Seconds: ``seconds_teacher``,
+        stayed, if `stopping_criterion` is set). This student on the whole pool, from
+        the rows of the next round, None in the last: ``pool_agreement`` (with the
+        teacher) with its 95 % interval ``pool_agreement_low`` and
+        ``pool_agreement_high``, ``n_effective`` (rows of a simple random sample as
+        good as those used), and, if the teacher was checked on random rows, bounds
+        ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds: ``seconds_teacher``,
         ``seconds_student`` (training), ``seconds_predict`` (scoring the pool),
         ``seconds_query``, ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
@@ -262,6 +271,7 @@ class ActiveDistiller(
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "uniform_share": [Interval(Real, 0, 1, closed="both")],
         "objective": [str, HasMethods(["lesson"])],
         "ledger": [
             HasMethods(["lookup", "record", "claim", "release"]),
@@ -304,6 +314,7 @@ class ActiveDistiller(
         query_strategy="robust",
         budget=0.2,
         query_size="auto",
+        uniform_share=0.25,
         objective="soft",
         ledger=None,
         use_known="auto",
@@ -324,6 +335,7 @@ class ActiveDistiller(
         self.query_strategy = query_strategy
         self.budget = budget
         self.query_size = query_size
+        self.uniform_share = uniform_share
         self.objective = objective
         self.ledger = ledger
         self.use_known = use_known
@@ -502,6 +514,7 @@ class ActiveDistiller(
                 batch_size=self.batch_size,
                 stopping_criterion=self.stopping_criterion,
                 n_jobs=self.n_jobs,
+                uniform_share=self.uniform_share,
             ),
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
             score=make_scorer(self, X_val, y_val),

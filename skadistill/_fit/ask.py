@@ -6,6 +6,7 @@ import numpy as np
 from sklearn import get_config
 
 from skadistill._fit.cold_start import is_cold, spread_rows
+from skadistill._fit.draw import RoundDraw, draw_round
 from skadistill._fit.pool import FitPool
 from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
@@ -46,20 +47,35 @@ def choose(state, record):
     view, state.view = state.view or _view(state), None
     if state.known.size:
         rows, state.known = state.known, state.known[:0]
+        state.draw = None
         return rows
     view.teacher_error = state.asked.error
     view.evidence = state.asked.evidence
     n_queries = min(state.n_left, state.full_size)
     start, seconds = perf_counter(), view.seconds
     cold = is_cold(state)
-    rows = (_spread if cold else _draw)(state, view, state.full_size)
+    generator = state.next_generator()
+    part, uniform = state.seeds.generator(state.n_draws - 1).spawn(2)
+    if cold:
+        draw = _spread(state, generator)
+    else:
+        draw = draw_round(
+            state.components.strategy,
+            view,
+            state.full_size,
+            uniform_share=state.settings.uniform_share,
+            rng=generator,
+            uniform_rng=uniform,
+        )
+        state.labels.kept = view.kept
     record.seconds_query = perf_counter() - start - (view.seconds - seconds)
     if n_queries < state.full_size:
         # A random part of the full round, so that a larger budget asks for these
         # rows too.
-        part = state.seeds.generator(state.n_draws - 1).spawn(1)[0]
-        rows = rows[np.sort(part.permutation(rows.size)[:n_queries])]
+        draw = draw.part(n_queries, part)
+    state.draw, rows = draw, state.labels.pool[draw.positions]
     if cold:
+        state.draw = None  # not drawn with known probabilities
         return rows
     record.take_report(view.report)
     progress = state.progress
@@ -74,8 +90,9 @@ def choose(state, record):
     return rows
 
 
-def _draw(state, view, n_queries):
-    """Let the strategy choose rows of the pool."""
+def _draw_more(state, n_queries):
+    """Let the strategy choose other rows for those that got no label."""
+    view = _view(state)
     strategy, generator = state.components.strategy, state.next_generator()
     positions = strategy.query(view, n_queries, generator)
     positions = check_query(positions, view.n_samples, n_queries, strategy)
@@ -83,13 +100,14 @@ def _draw(state, view, n_queries):
     return state.labels.pool[positions]
 
 
-def _spread(state, view, n_queries):
+def _spread(state, generator):
     """Choose rows all over the pool, whatever the student says of them."""
     labels = state.labels
+    n_pool = labels.pool.size
     positions = spread_rows(
-        labels.table, labels.pool, labels.rows, n_queries, state.next_generator()
+        labels.table, labels.pool, labels.rows, state.full_size, generator
     )
-    return labels.pool[positions]
+    return RoundDraw(positions, np.zeros(len(positions), dtype=bool), None, n_pool)
 
 
 def ask(state, rows, record):
@@ -97,7 +115,7 @@ def ask(state, rows, record):
     n_missing = _pay(state, rows, record)
     while n_missing and not stop_reason(state):
         n_queries = min(n_missing, state.n_left, state.labels.pool.size)
-        rows = _draw(state, _view(state), n_queries)
+        rows, state.draw = _draw_more(state, n_queries), None
         n_missing = _pay(state, rows, record)
 
 
@@ -124,9 +142,11 @@ def _pay(state, rows, record):
     no_label = purchase.no_label
     if embeddings is not None:
         embeddings = embeddings[got]
+    agreed = got & (expected == purchase.labels.argmax(axis=1))
+    if state.draw is not None:
+        judge_student(state, agreed, got)
     labels.add(rows[got], purchase.labels[got], record.round, embeddings)
     labels.drop(rows[no_label])
-    agreed = (expected == purchase.labels.argmax(axis=1))[got]
     n_no_label = int(no_label.sum())
     record.take_purchase(purchase, n_no_label, int(agreed.sum()))
     if state.rehearsed:
@@ -135,6 +155,25 @@ def _pay(state, rows, record):
     progress.n_no_label += n_no_label
     progress.ledger_spent = purchase.n_refused > 0
     return n_no_label
+
+
+def judge_student(state, agreed, answered):
+    """Estimate how good the student is that was there when the round was drawn.
+
+    It was not trained on these rows. On those that the teacher labeled before, what
+    it predicts is compared with what it was taught.
+    """
+    labels, record = state.labels, state.records[-1]
+    paid = ~labels.given
+    n_known_agreed = 0
+    if paid.any():
+        proba = state.student.predict_proba(labels.table.take(labels.rows[paid]))
+        taught = labels.targets[paid].argmax(axis=1)
+        n_known_agreed = int((np.asarray(proba).argmax(axis=1) == taught).sum())
+    record.take_estimate(
+        *state.draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
+        state.asked.estimate,
+    )
 
 
 def _nothing(proba):

@@ -173,6 +173,8 @@ class Settings:
         Ends the loop before the budget is spent.
     n_jobs : int or None
         Blocks of the pool that are scored at once.
+    uniform_share : float
+        Share of each round that is drawn evenly from the pool.
     """
 
     ledger: Any
@@ -181,6 +183,7 @@ class Settings:
     batch_size: int | None
     stopping_criterion: Any
     n_jobs: int | None
+    uniform_share: float = 0.0
 
 
 @dataclass
@@ -218,6 +221,8 @@ class FitState:
         Rows of the pool whose labels are in the ledger and not used yet.
     view : QueryPool or None
         The pool as the present student has scored it, if it has.
+    draw : RoundDraw or None
+        How the rows of the present round were drawn, if they are to show something.
     n_draws : int
         How often a strategy was called, or rows were spread over the pool.
     rehearsed : bool
@@ -239,6 +244,7 @@ class FitState:
         self.records: list[RoundRecord] = []
         self.known = np.empty(0, dtype=np.intp)
         self.view: Any = None
+        self.draw: Any = None
         self.n_draws = 0
         self.rehearsed = False
 
