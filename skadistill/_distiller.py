@@ -4,7 +4,6 @@ import logging
 from functools import partial
 from numbers import Integral, Real
 from os import PathLike
-from time import perf_counter
 
 from sklearn import get_config
 from sklearn.base import MetaEstimatorMixin, clone
@@ -26,6 +25,7 @@ from skadistill._compat import (
 )
 from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
+from skadistill._fit.cold_start import label_space, require_labels
 from skadistill._fit.components import resolve, unwrap_teacher
 from skadistill._fit.inputs import (
     check_inputs,
@@ -38,8 +38,8 @@ from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord, as_history
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
+from skadistill._fit.train import train
 from skadistill.student._as_student import as_student
-from skadistill.student._fit_student import fit_student
 from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
@@ -83,6 +83,10 @@ class ActiveDistiller(
     query_size : "auto" or int, default="auto"
         Rows to ask for in each round. "auto": half as many rows as have a label, at
         least 10.
+    uniform_share : float, default=0.25
+        Share of each round that is drawn evenly from the pool instead of by the
+        strategy. These rows tell, at no price, how often the student agrees with the
+        teacher: see ``pool_agreement`` in ``history_``. 0: no such number.
     objective : str or object, default="soft"
         What the student must match: "soft", "corrected", "slam", "debiased", "lelp",
         or a :class:`skadistill.objectives.Objective`. "soft": the teacher's soft
@@ -100,6 +104,10 @@ class ActiveDistiller(
         that which rows are asked for does not depend on what was paid before. "auto":
         False in clones, so that the candidates of a search are compared on the labels
         they choose themselves; True otherwise.
+    classes : array-like of shape (n_classes,) or None, default=None
+        The classes to learn. None: those of the labeled rows and, if the teacher
+        names its own, those. If one of them has no labeled row, the first batch is
+        spread over the pool (k-means++) instead of chosen by `query_strategy`.
     unlabeled_marker : int, str or None, default=-1
         The value of ``y`` that marks a row without label. With -1, missing values
         (NaN, None, pandas.NA, null) mark one as well. None: every row of ``X`` has a
@@ -142,7 +150,7 @@ class ActiveDistiller(
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Classes of the labeled rows, sorted.
+        Classes learned, sorted.
     n_features_in_ : int
         Features seen in `fit`; missing for texts and lists of dicts.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -163,7 +171,12 @@ class ActiveDistiller(
         ``student_agreement`` (share of the new rows on which the student agreed with
         the teacher before it was trained on them), ``student_score`` (accuracy on
         `X_val`), ``student_stability`` (share of pool rows whose predicted class
-        stayed, if `stopping_criterion` is set). Seconds: ``seconds_teacher``,
+        stayed, if `stopping_criterion` is set). This student on the whole pool, from
+        the rows of the next round, None in the last: ``pool_agreement`` (with the
+        teacher) with its 95 % interval ``pool_agreement_low`` and
+        ``pool_agreement_high``, ``n_effective`` (rows of a simple random sample as
+        good as those used), and, if the teacher was checked on random rows, bounds
+        ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds: ``seconds_teacher``,
         ``seconds_student`` (training), ``seconds_predict`` (scoring the pool),
         ``seconds_query``, ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
@@ -258,6 +271,7 @@ class ActiveDistiller(
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "uniform_share": [Interval(Real, 0, 1, closed="both")],
         "objective": [str, HasMethods(["lesson"])],
         "ledger": [
             HasMethods(["lookup", "record", "claim", "release"]),
@@ -266,6 +280,7 @@ class ActiveDistiller(
             None,
         ],
         "use_known": [StrOptions({"auto"}), "boolean"],
+        "classes": ["array-like", None],
         "unlabeled_marker": [Integral, str, None],
         "teacher_error": [
             StrOptions({"auto"}),
@@ -299,9 +314,11 @@ class ActiveDistiller(
         query_strategy="robust",
         budget=0.2,
         query_size="auto",
+        uniform_share=0.25,
         objective="soft",
         ledger=None,
         use_known="auto",
+        classes=None,
         unlabeled_marker=-1,
         teacher_error="auto",
         n_teacher_checks="auto",
@@ -318,9 +335,11 @@ class ActiveDistiller(
         self.query_strategy = query_strategy
         self.budget = budget
         self.query_size = query_size
+        self.uniform_share = uniform_share
         self.objective = objective
         self.ledger = ledger
         self.use_known = use_known
+        self.classes = classes
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
@@ -334,15 +353,16 @@ class ActiveDistiller(
 
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
-    def fit(self, X, y, *, X_unlabeled=None, X_val=None, y_val=None, **params):
+    def fit(self, X, y=None, *, X_unlabeled=None, X_val=None, y_val=None, **params):
         """Train the student on the labeled rows and on the teacher's answers.
 
         Parameters
         ----------
         X : array-like, sparse matrix, DataFrame, list of texts or of dicts
             The rows, n_x of them; a row whose entry in `y` is the marker has no label.
-        y : array-like of shape (n_x,)
-            Labels. Strings with a numeric marker among them need dtype object.
+        y : array-like of shape (n_x,) or None, default=None
+            Labels. Strings with a numeric marker among them need dtype object. None:
+            no row has one.
         X_unlabeled : like `X` with n_u rows, or None, default=None
             More rows without a label, in the same container; numeric and categorical
             columns of frames are brought to common types. If `X` is an array or a
@@ -365,7 +385,8 @@ class ActiveDistiller(
         Raises
         ------
         NoLabeledRowsError, SingleClassError
-            If the labeled rows cannot train a first student.
+            If the labeled rows cannot train a student and the teacher cannot give
+            what they lack.
         EmptyPoolError, BudgetError
             If the budget cannot be spent.
         TeacherError
@@ -404,7 +425,7 @@ class ActiveDistiller(
         tasks.close()
         return self
 
-    def plan(self, X, y, *, X_unlabeled=None, cost_per_row=None):
+    def plan(self, X, y=None, *, X_unlabeled=None, cost_per_row=None):
         """Return how many rows a fit would ask and pay for, without paying.
 
         Parameters
@@ -432,8 +453,8 @@ class ActiveDistiller(
         16 of 40 pool rows in 2 rounds and 4 teacher checks: at most 20 rows to pay,
         0.4 in all
         """
-        labels = Labels(*check_inputs(clone(self), X, y, X_unlabeled))
         components = self._resolve(seed=None)
+        labels = self._read_rows(clone(self), components, X, y, X_unlabeled)
         ledger = None
         if self.ledger is not None or self._clone_ledger is not None:
             ledger = open_ledger(self.ledger, self._clone_ledger, components.teacher)
@@ -470,9 +491,9 @@ class ActiveDistiller(
     def _start(self, X, y, X_unlabeled, X_val, y_val, params):
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
-        labels = Labels(*check_inputs(self, X, y, X_unlabeled))
         seeds = Seeds.draw(self.random_state)
         components = self._resolve(seeds.student)
+        labels = self._read_rows(self, components, X, y, X_unlabeled)
         shares = shares_of_fit(
             components,
             labels,
@@ -493,11 +514,21 @@ class ActiveDistiller(
                 batch_size=self.batch_size,
                 stopping_criterion=self.stopping_criterion,
                 n_jobs=self.n_jobs,
+                uniform_share=self.uniform_share,
             ),
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
             score=make_scorer(self, X_val, y_val),
         )
         return state, routed.teacher.fit
+
+    def _read_rows(self, estimator, components, X, y, X_unlabeled):
+        """Check the rows and name the classes."""
+        teacher = components.teacher
+        table, rows, given = check_inputs(
+            estimator, X, y, X_unlabeled, needs_y=not teacher.is_fitted
+        )
+        classes = label_space(self.classes, given, teacher)
+        return Labels(table, rows, given, classes)
 
     def _resolve(self, seed):
         """Turn names into objects, once; what is unknown is an error right away."""
@@ -530,8 +561,8 @@ class ActiveDistiller(
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
         # Checks that turn out not to be needed become rows of the pool.
-        n_labeled, n_queries = state.labels.rows.size, sum(state.shares)
-        rounds = split_rounds(n_queries, self.query_size, n_labeled)
+        n_labeled, n_classes = state.labels.targets.shape
+        rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
         may_know = self.ledger is not None and self._uses_known()
         return 1 + len(rounds) + bool(rounds and may_know)
 
@@ -569,21 +600,7 @@ class ActiveDistiller(
 
     def _train(self, state, record):
         """Train the student on every label known; afresh unless warm_start."""
-        start = perf_counter()
-        if not self.warm_start:
-            state.student = clone(state.student)
-        labels = state.labels
-        X = labels.table.take(labels.rows)
-        fit_student(
-            state.student,
-            X,
-            state.lesson(X),
-            classes=labels.classes,
-            **state.cut_metadata(labels.rows),
-        )
-        record.seconds_student = perf_counter() - start
-        record.student_score = state.score(state.student)
-        state.record(record)
+        train(state, record, afresh=not self.warm_start)
         logger.info(record)
         if self.verbose:
             print(f"[ActiveDistiller] {record}")
@@ -615,6 +632,7 @@ class ActiveDistiller(
 
     def _finish(self, state):
         """Leave the fitted attributes."""
+        require_labels(state.labels)
         self.termination_condition_ = stop_reason(state)
         for name, value in self._fitted_attributes(state).items():
             setattr(self, name, value)

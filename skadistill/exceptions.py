@@ -88,7 +88,7 @@ class EmptyPoolWarning(UserWarning):
 
 
 class TeacherWarning(UserWarning):
-    """Warns that the teacher's answers on labeled rows look useless or misordered."""
+    """Warns that the teacher's answers look useless, misordered, or another model's."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):

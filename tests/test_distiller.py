@@ -602,7 +602,13 @@ class Fixed:
 def test_strategies_are_held_to_their_contract(problem, positions, message):
     """A strategy that repeats, leaves the pool or miscounts is a named error."""
     X, _, partly, teacher = problem
-    model = distiller(teacher, query_strategy=Fixed(positions), budget=3, query_size=3)
+    model = distiller(
+        teacher,
+        query_strategy=Fixed(positions),
+        budget=3,
+        query_size=3,
+        uniform_share=0.0,
+    )
     with pytest.raises(QueryStrategyError, match=f"^{re.escape(message)}$"):
         model.fit(X, partly)
     assert teacher.calls == []
@@ -621,9 +627,9 @@ def test_error_no_labeled_row(problem):
     X, _, partly, teacher = problem
     _error(
         NoLabeledRowsError,
-        "none of the 300 rows has a label: every entry of y equals "
-        "unlabeled_marker=-1 or is missing; give some labels, the first student is "
-        "trained on them.",
+        "no row has a label and neither `classes` nor the teacher says which classes "
+        "there are; give some labels, pass classes=[...], or name the classes of the "
+        "teacher with as_teacher(teacher, classes=[...]).",
         distiller(teacher),
         X,
         np.full_like(partly, -1),
@@ -635,8 +641,8 @@ def test_error_one_class(problem):
     X, _, partly, teacher = problem
     _error(
         SingleClassError,
-        "the 60 labeled rows hold one class only, 1; a classifier needs "
-        "labeled rows of at least two classes.",
+        "the 60 labeled rows hold one class only, 1; a classifier needs labeled rows "
+        "of at least two classes, or to know of others by classes=[...].",
         distiller(teacher),
         X,
         np.where(partly >= 0, 1, -1),
@@ -937,7 +943,8 @@ class CountingStudent(LogisticRegression):
 def test_a_student_scores_the_pool_once(problem, stopping):
     """Every student is another one, and none looks at a row of the pool twice.
 
-    What it thinks of the rows asked is read once more, after the choice.
+    What it thinks of the rows asked is read once more, after the choice, and what it
+    thinks of those that were asked before.
     """
     X, _, partly, teacher = problem
     CountingStudent.n_scored = 0
@@ -946,4 +953,5 @@ def test_a_student_scores_the_pool_once(problem, stopping):
         X, partly
     )
     pools = [record["n_pool"] for record in model.history_[:-1]]
-    assert CountingStudent.n_scored == sum(pools) + model.n_queries_
+    before = [record["n_labeled"] - 60 for record in model.history_[:-1]]
+    assert CountingStudent.n_scored == sum(pools) + model.n_queries_ + sum(before)

@@ -20,12 +20,12 @@ from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
 from skadistill._validation import read_labels
-from skadistill.exceptions import NoLabeledRowsError, SingleClassError
+from skadistill.exceptions import NoLabeledRowsError
 
 __all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
 
 
-def check_inputs(estimator, X, y, X_unlabeled):
+def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
     """Check the rows of X and X_unlabeled and find the labeled ones.
 
     Parameters
@@ -35,6 +35,8 @@ def check_inputs(estimator, X, y, X_unlabeled):
         ``unlabeled_marker`` says which entries of `y` are no label.
     X, y, X_unlabeled : as in ``ActiveDistiller.fit``
         The rows and labels.
+    needs_y : bool, default=False
+        Whether labels are needed to fit the teacher.
 
     Returns
     -------
@@ -43,41 +45,38 @@ def check_inputs(estimator, X, y, X_unlabeled):
     labeled : ndarray of int of shape (n_labeled,)
         Positions of the labeled rows, ascending.
     given : ndarray of shape (n_labeled,)
-        Their labels; numbers that shared an object array with a marker have a
-        numeric dtype again.
+        Their labels, perhaps none; numbers that shared an object array with a marker
+        have a numeric dtype again.
 
     Raises
     ------
-    NoLabeledRowsError, SingleClassError, ValueError
-        If the rows cannot train a first student, or X and X_unlabeled differ.
+    NoLabeledRowsError, ValueError
+        If labels are missing that are needed, or are none of a classifier, or X and
+        X_unlabeled differ.
     """
-    if y is None:
-        raise ValueError(
+    if y is None and (needs_y or estimator.unlabeled_marker is None):
+        reason = (
+            "the teacher has to be fitted on labeled rows; pass y, or a fitted teacher"
+            if needs_y
+            else "unlabeled_marker=None says that every row of X has a label; pass y, "
+            "or another marker"
+        )
+        raise NoLabeledRowsError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but "
-            "the target y is None."
+            f"the target y is None: {reason}."
         )
     X = check_container(estimator, X, reset=True)
-    y, unlabeled = read_labels(y, estimator.unlabeled_marker)
-    check_consistent_length(X, y)
-    labeled = np.flatnonzero(~unlabeled)
-    if labeled.size == 0:
-        raise NoLabeledRowsError(
-            f"none of the {len(y)} rows has a label: every entry of y equals "
-            f"unlabeled_marker={estimator.unlabeled_marker!r} or is missing; give some "
-            "labels, the first student is trained on them."
-        )
-    given = y[labeled]
-    if given.dtype == object and not isinstance(given[0], str):
-        given = np.asarray(given.tolist())
-    assert_all_finite(given, input_name="y")
-    check_classification_targets(given)
-    classes = np.unique(given)
-    if classes.shape[0] < 2:
-        raise SingleClassError(
-            f"the {labeled.size} labeled rows hold one class only, "
-            f"{classes.tolist()[0]!r}; a classifier needs labeled rows of at least "
-            "two classes."
-        )
+    labeled, given = np.empty(0, dtype=np.intp), np.empty(0)
+    if y is not None:
+        y, unlabeled = read_labels(y, estimator.unlabeled_marker)
+        check_consistent_length(X, y)
+        labeled = np.flatnonzero(~unlabeled)
+        given = y[labeled]
+    if labeled.size:
+        if given.dtype == object and not isinstance(given[0], str):
+            given = np.asarray(given.tolist())
+        assert_all_finite(given, input_name="y")
+        check_classification_targets(given)
     if X_unlabeled is not None:
         X, X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
     return RowTable(X, X_unlabeled), labeled, given

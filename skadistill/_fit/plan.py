@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import NamedTuple
 
+from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
 from skadistill._fit.teacher import needs_checks, stops_checking
 from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
@@ -213,15 +214,18 @@ def _resolve_budget(budget, n_pool):
     return max(share, 1) if budget > 0 and n_pool > 0 else share
 
 
-def round_size(query_size, n_labeled):
+def round_size(query_size, n_labeled, n_classes=0):
     """Return how many rows a round asks for, whatever the budget.
 
     Parameters
     ----------
     query_size : "auto" or int
-        "auto": half as many rows as have a label, at least 10.
+        "auto": half as many rows as have a label, at least 10; while none has, two
+        per class and at least 10.
     n_labeled : int
         Rows with a label at the beginning of the round.
+    n_classes : int, default=0
+        Classes to learn.
 
     Returns
     -------
@@ -237,11 +241,11 @@ def round_size(query_size, n_labeled):
     # A size that grows with the labels keeps the number of rounds logarithmic in the
     # budget, so that training takes a few times as long as the last round alone.
     if query_size == "auto":
-        return max(10, math.ceil(n_labeled / 2))
+        return max(10, math.ceil(n_labeled / 2) if n_labeled else 2 * n_classes)
     return int(query_size)
 
 
-def split_rounds(n_queries, query_size, n_labeled):
+def split_rounds(n_queries, query_size, n_labeled, n_classes=0):
     """Split rows into rounds; a larger number of rows continues a smaller one.
 
     Parameters
@@ -252,6 +256,8 @@ def split_rounds(n_queries, query_size, n_labeled):
         See `round_size`.
     n_labeled : int
         Rows with a label before the first round.
+    n_classes : int, default=0
+        Classes to learn.
 
     Returns
     -------
@@ -266,7 +272,7 @@ def split_rounds(n_queries, query_size, n_labeled):
     """
     rounds: list[int] = []
     while (left := n_queries - sum(rounds)) > 0:
-        size = round_size(query_size, n_labeled + sum(rounds))
+        size = round_size(query_size, n_labeled + sum(rounds), n_classes)
         rounds.append(min(size, left))
     return tuple(rounds)
 
@@ -293,16 +299,21 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     BudgetError
         As `share_budget`, and if the objective learns from teacher checks and the
         budget is too small for one.
+    NoLabeledRowsError, SingleClassError
+        If labels are missing that the fit cannot do without.
     """
     objective = components.objective
     called = components.teacher.is_fitted
+    n_labeled = labels.rows.size
     shares = share_budget(
         budget,
         labels.pool.size,
-        labels.rows.size,
+        # One row does not tell what students make of rows they were not trained on.
+        n_labeled if n_labeled > 1 else 0,
         n_checks=n_teacher_checks,
         checks_are_paid=called and needs_checks(components, teacher_error),
     )
+    check_learnable(labels, components.teacher, objective, shares.n_queries)
     if (
         called
         and objective.needs_teacher_checks
@@ -373,7 +384,12 @@ def make_plan(
     return Plan(
         n_labeled,
         n_pool,
-        split_rounds(n_new, query_size, n_labeled + n_known * uses_known),
+        split_rounds(
+            n_new,
+            query_size,
+            n_labeled + n_known * uses_known,
+            len(labels.classes),
+        ),
         shares.n_checks,
         limit=sum(shares) - min(n_known, n_queries) * uses_known,
         n_known=n_known,

@@ -14,7 +14,7 @@ from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
 from skadistill.objectives._base import Evidence
 from skadistill.query._evidence import TeacherEvidence
-from skadistill.student._out_of_fold import predict_out_of_fold
+from skadistill.student._out_of_fold import TRACE, predict_out_of_fold
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
 
@@ -50,11 +50,11 @@ class Labels:
         Rows with a given label.
     y : ndarray of shape (n_given,)
         Their labels.
+    classes : ndarray of shape (n_classes,) or None, default=None
+        All classes, sorted. None: those among `y`.
 
     Attributes
     ----------
-    classes : ndarray of shape (n_classes,)
-        The classes among `y`, sorted.
     rows : ndarray of int of shape (n_labeled,)
         Rows with a label, given ones first, then in the order of asking.
     targets : ndarray of shape (n_labeled, n_classes)
@@ -70,10 +70,11 @@ class Labels:
         What the strategy keeps about the rows of the pool.
     """
 
-    def __init__(self, table, rows, y):
+    def __init__(self, table, rows, y, classes=None):
         self.table = table
         self.y = y
-        self.classes, codes = np.unique(y, return_inverse=True)
+        self.classes = np.unique(y) if classes is None else classes
+        codes = np.searchsorted(self.classes, y) if len(y) else np.empty(0, np.intp)
         self.rows = rows
         self.targets = np.eye(len(self.classes))[codes]
         self.pool = np.setdiff1d(np.arange(table.n_samples), rows, assume_unique=True)
@@ -172,6 +173,8 @@ class Settings:
         Ends the loop before the budget is spent.
     n_jobs : int or None
         Blocks of the pool that are scored at once.
+    uniform_share : float
+        Share of each round that is drawn evenly from the pool.
     """
 
     ledger: Any
@@ -180,6 +183,7 @@ class Settings:
     batch_size: int | None
     stopping_criterion: Any
     n_jobs: int | None
+    uniform_share: float = 0.0
 
 
 @dataclass
@@ -217,8 +221,12 @@ class FitState:
         Rows of the pool whose labels are in the ledger and not used yet.
     view : QueryPool or None
         The pool as the present student has scored it, if it has.
+    draw : RoundDraw or None
+        How the rows of the present round were drawn, if they are to show something.
     n_draws : int
-        How often a strategy was called.
+        How often a strategy was called, or rows were spread over the pool.
+    rehearsed : bool
+        Whether the student has learned made-up labels only.
     """
 
     components: Components
@@ -236,7 +244,9 @@ class FitState:
         self.records: list[RoundRecord] = []
         self.known = np.empty(0, dtype=np.intp)
         self.view: Any = None
+        self.draw: Any = None
         self.n_draws = 0
+        self.rehearsed = False
 
     @property
     def n_left(self):
@@ -253,7 +263,8 @@ class FitState:
     @property
     def full_size(self):
         """Rows of the next round, as if the budget had no end."""
-        size = round_size(self.settings.query_size, self.labels.rows.size)
+        n_labeled, n_classes = self.labels.targets.shape
+        size = round_size(self.settings.query_size, n_labeled, n_classes)
         return min(size, self.labels.pool.size)
 
     @property
@@ -282,7 +293,7 @@ class FitState:
             out_of_fold=partial(self._predict_out_of_fold, X),
             random_state=self.seeds.objective,
         )
-        return objective.lesson(evidence)
+        return with_every_class(objective.lesson(evidence))
 
     def start_evidence(self, X):
         """Let students judge the given rows that they were not trained on.
@@ -313,6 +324,19 @@ class FitState:
         record.teacher_error = self.asked.error
         record.seconds_total = perf_counter() - record.start
         self.records.append(record)
+
+
+def with_every_class(lesson):
+    """Give classes that no row has a trace of weight, which some students need."""
+    missing = lesson.targets.sum(axis=0) == 0
+    if not missing.any():
+        return lesson
+    targets = lesson.targets.copy()
+    # In one row only: in all of them it would multiply the rows of students that
+    # learn from one copy of a row per class.
+    targets[0] += TRACE * missing
+    targets[0] /= targets[0].sum()
+    return lesson.replace(targets=targets)
 
 
 def stop_reason(state):

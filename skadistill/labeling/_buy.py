@@ -90,6 +90,12 @@ def buy_labels(
         If the ledger fails. Labels that were paid for and could not be recorded are
         in its attribute ``unrecorded``, as rows of `X` and their labels.
 
+    Warns
+    -----
+    TeacherWarning
+        If another model than before has answered, as the endpoint says; labels are
+        recorded by then.
+
     Examples
     --------
     >>> import numpy as np
@@ -135,6 +141,7 @@ def buy_labels(
         raise
     purchase = buyer.purchase()
     _log_purchase(teacher, purchase)
+    buyer.warn_of_models()
     return purchase
 
 

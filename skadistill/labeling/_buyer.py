@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import logging
 import time
+import warnings
 import weakref
 from dataclasses import dataclass
 
@@ -13,7 +14,12 @@ from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows
 from skadistill._rows._keys import row_keys
 from skadistill._validation import as_cost
-from skadistill.exceptions import LedgerError, TeacherAnswerError, TeacherError
+from skadistill.exceptions import (
+    LedgerError,
+    TeacherAnswerError,
+    TeacherError,
+    TeacherWarning,
+)
 
 __all__ = ["Buyer", "LabelPurchase"]
 
@@ -107,6 +113,7 @@ class Buyer:
         self.n_paid, self.n_calls, self.cost, self.seconds = 0, 0, 0.0, 0.0
         self.n_embedded = 0
         self.with_embeddings = False
+        self.models_before = None
         self.pause, self.waiting_since, self.next_report = _PAUSES[0], None, 0.0
 
     def unknown_rows(self):
@@ -206,6 +213,7 @@ class Buyer:
                 seconds=part.seconds,
                 embeddings=part.embeddings,
                 claim=claim,
+                **self._of_model(part),
             )
         except LedgerError as error:
             _add_labels(error, rows, labels)
@@ -217,6 +225,7 @@ class Buyer:
                 other.classes,
                 other.labels,
                 paid=False,
+                **self._of_model(part),
             )
         self.labels[rows] = labels
         self.paid[rows] = self.known[rows] = True
@@ -225,6 +234,31 @@ class Buyer:
         self.seconds += part.seconds
         if fault is not None:
             raise fault
+
+    def _of_model(self, part):
+        """Return which model answered, for the ledger, if the teacher says so."""
+        model = getattr(part, "model", None)
+        if model is None:
+            return {}  # a ledger of the user's own may do without
+        if self.models_before is None:
+            self.models_before = self.ledger.models(self.identity)
+        return {"model": model}
+
+    def warn_of_models(self):
+        """Warn if another model than before has answered."""
+        if self.models_before is None:
+            return
+        counts = self.ledger.models(self.identity)
+        if len(counts) > max(1, len(self.models_before)):
+            listed = ", ".join(f"{model}: {n}" for model, n in counts.items())
+            warnings.warn(
+                f"{self.teacher.display_name} is answered by another model than "
+                f"before; rows of each, as the endpoint says: {listed}. The labels "
+                "may differ: compare them with teacher_repeatability, and ask for a "
+                "model of a fixed version.",
+                TeacherWarning,
+                stacklevel=3,
+            )
 
     def _give_up(self, claim, rows, error, seconds):
         """Release a claim after a fault, which must not be hidden by another."""

@@ -33,6 +33,8 @@ class Claim:
         What one row can cost at most.
     token : object, default=None
         How the ledger identifies the claim.
+    job : str or None, default=None
+        The asynchronous job that holds the rows, see `BaseLedger.jobs`.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class Claim:
     waiting: np.ndarray
     max_cost_per_row: float | None = None
     token: Any = None
+    job: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,15 @@ class ClaimToken:
     ----------
     label_set : int
         Number of the label set.
-
-    Attributes
-    ----------
-    number : int or None
-        Number of the claim, once it is inserted.
+    number : int or None, default=None
+        Number of the claim; None until it is inserted.
     """
 
     _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
-    def __init__(self, label_set):
+    def __init__(self, label_set, number=None):
         self.label_set = label_set
-        self.number = None
+        self.number = number
         self.name = uuid.uuid4().hex
         self._thread = weakref.ref(threading.current_thread())
         self._open[self.name] = self

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
-from skadistill.exceptions import BudgetError
+from skadistill.exceptions import BudgetError, LedgerError
 from skadistill.ledger._budget import check_amount
 from skadistill.ledger._checks import check_classes, check_keys
 
@@ -126,6 +126,53 @@ class Claiming(ABC):
         with held_interrupts():
             self._end(claim, fault, cost, seconds)
 
+    def hand_to_job(self, claim, job):
+        """Let an asynchronous job hold the rows of a claim from now on.
+
+        The claim then ends neither with its thread nor with its process: any process
+        can find the job with `jobs` and record its answers.
+
+        Parameters
+        ----------
+        claim : Claim
+            As `claim` returned it, its rows marked by `sending`.
+        job : str
+            How the teacher names the job.
+
+        Raises
+        ------
+        LedgerError
+            If the claim has ended meanwhile.
+        """
+        if not isinstance(job, str) or not job:
+            raise LedgerError(f"job is {job!r}; pass the name of the job as a text.")
+        with held_interrupts():
+            if not self._hand_to_job(claim, job):
+                raise LedgerError(
+                    f"the claim on the rows of the job {job!r} has ended; the job may "
+                    "be billed, and its rows can be asked about again."
+                )
+
+    def jobs(self, teacher_id, classes):
+        """List the jobs whose answers are not recorded yet.
+
+        Parameters
+        ----------
+        teacher_id : str
+            The teacher's identity.
+        classes : array-like of shape (n_classes,)
+            The columns that were asked for.
+
+        Returns
+        -------
+        jobs : list of OpenJob
+            ``job``, ``claim``, ``keys`` (the rows it holds, in ascending order) and
+            ``since`` (datetime in UTC). Record answers with this claim: rows that
+            another process has recorded meanwhile are left as they are, and not
+            counted again. Release it if no more answers will come.
+        """
+        return self._jobs(teacher_id, check_classes(classes))
+
     def claims(self):
         """List the open claims: who is paying for rows, since when and until when.
 
@@ -183,6 +230,17 @@ class Claiming(ABC):
     def _renew(self, claim):
         """Let a lease begin again; return whether the claim is open."""
         return True
+
+    def _hand_to_job(self, claim, job):
+        """Let a job hold a claim; return whether the claim is open."""
+        raise LedgerError(
+            f"{type(self).__name__} cannot keep jobs; use a LabelLedger, a "
+            "PostgresLedger or a MemoryLedger."
+        )
+
+    def _jobs(self, teacher_id, classes):
+        """Return what `jobs` returns."""
+        return []
 
     def _open_claims(self):
         """Return what `claims` returns."""

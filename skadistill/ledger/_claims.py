@@ -12,6 +12,7 @@ from skadistill.ledger._process import describe_process, has_exited, process_nam
 from skadistill.ledger._transaction import chunks, insert, marks
 
 __all__ = [
+    "JOB",
     "ExpiryWatch",
     "drop_claim",
     "end_claim",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+#: How the owner of a claim begins that a job holds; names of processes do not.
+JOB = "job "
 
 
 class ExpiryWatch:
@@ -64,6 +68,8 @@ class ExpiryWatch:
         now = db.now()
         found = db.rows("SELECT id, owner, name, expires FROM claims")
         for claim, owner, name, expires in found:
+            if owner.startswith(JOB):
+                continue
             try:
                 exited = has_exited(owner)
             except ValueError:

@@ -23,7 +23,7 @@ from skadistill.ledger._stamp import (
     read_stamp,
     restamped,
 )
-from skadistill.ledger._tables import SQLITE, create_tables
+from skadistill.ledger._tables import SQLITE, add_tables, create_tables
 from skadistill.ledger._transaction import Transaction
 
 __all__ = ["APPLICATION_ID", "LedgerFile"]
@@ -206,7 +206,7 @@ def _create(path):
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             connection.execute("BEGIN")
-            for statement in create_tables(SQLITE):
+            for statement in create_tables(SQLITE) + add_tables(SQLITE):
                 connection.execute(statement)
             _create_stamp(connection)
             connection.execute("COMMIT")
@@ -247,6 +247,7 @@ def _open(path):
             check_pages(connection, path, "quick_check")
         _check_version(connection, path)
         _check_schema(connection)
+        _add_tables(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")  # KiB
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -353,6 +354,24 @@ def _check_schema(connection):
         raise damaged("its stamp cannot be read") from None
     if schema != _schema_checksum(connection):
         raise damaged("its tables are not those that were created")
+
+
+def _add_tables(connection):
+    """Create the tables that came later within the format version."""
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")]
+    wanted = [s for s in add_tables(SQLITE) if s.split("(")[0].split()[-1] not in names]
+    if not wanted:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in wanted:
+            connection.execute(statement)
+        _write_stamp(connection, next_stamp)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _schema_checksum(connection):

@@ -13,7 +13,7 @@ from skadistill.ledger._budget import check_limits
 from skadistill.ledger._catalog import check_catalog
 from skadistill.ledger._migrate import FORMAT_VERSION, migrate
 from skadistill.ledger._sql import SqlLedger
-from skadistill.ledger._tables import POSTGRESQL, create_tables
+from skadistill.ledger._tables import POSTGRESQL, add_tables, create_tables
 from skadistill.ledger._transaction import Transaction
 
 __all__ = ["PostgresLedger"]
@@ -138,6 +138,8 @@ class _Database:
             elif row[0] < FORMAT_VERSION:
                 migrate(db, POSTGRESQL, row[0])
                 db.run(f"UPDATE format SET version = {FORMAT_VERSION}")
+            for statement in add_tables(POSTGRESQL):
+                db.run(statement)
             check_catalog(db)
 
     @contextlib.contextmanager

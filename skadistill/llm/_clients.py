@@ -7,7 +7,7 @@ import weakref
 from skadistill._optional import require
 from skadistill.exceptions import TeacherError
 
-__all__ = ["EndpointError", "open_client"]
+__all__ = ["EndpointError", "ReplyError", "open_client"]
 
 
 class EndpointError(Exception):
@@ -20,6 +20,17 @@ class EndpointError(Exception):
         # Not the server's own text, which may quote the row.
         code = self.body.get("code") or self.body.get("type") or response.reason_phrase
         super().__init__(f"HTTP {self.status_code} {code}")
+
+
+class ReplyError(Exception):
+    """A reply with the status 200 that holds an error, as some gateways send it."""
+
+    def __init__(self, error):
+        self.body = error if isinstance(error, dict) else {"message": str(error)}
+        status = self.body.get("code")
+        known = isinstance(status, int) and 400 <= status < 600
+        self.status_code = status if known else 502
+        super().__init__(f"the reply holds an error ({self.status_code})")
 
 
 def open_client(client, api_key_env, timeout):

@@ -182,7 +182,7 @@ class _DecisionRequests(RowRequests):
         ]
         body = self.write(self.model, row_fields(rows)["text"], asked)
         reply = yield body, self.path
-        self.note_model(reply)
+        model = self.note_model(reply)
         decisions = _decisions(reply, len(asked))
         labels, *others = (
             _read(decision, classes)
@@ -197,7 +197,7 @@ class _DecisionRequests(RowRequests):
         ]
         usage = reply.get("usage")
         cost = self.prices.of_usage(usage) if self.prices and usage else None
-        return Answer([labels], cost=cost, also=also)
+        return Answer([labels], cost=cost, also=also, model=model)
 
 
 def _write_request(model, text, questions):

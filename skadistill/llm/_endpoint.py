@@ -1,6 +1,5 @@
 """What the teachers behind an endpoint share: drivers, prices, cached requests."""
 
-import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,8 +10,6 @@ from skadistill.llm._clients import open_client
 from skadistill.teachers._async import AsyncTeacher
 
 __all__ = ["EndpointTeacher", "Prices", "RowRequests"]
-
-logger = logging.getLogger(__name__)
 
 
 class EndpointTeacher(AsyncTeacher):
@@ -113,19 +110,12 @@ class RowRequests(ABC):
         """
 
     def note_model(self, reply):
-        """Count which model answered; warn when another one does."""
-        who = (reply.get("model"), reply.get("system_fingerprint"))
+        """Count which model answered, as the reply says; return it as a text."""
+        model, fingerprint = reply.get("model"), reply.get("system_fingerprint")
         with self.lock:
-            is_new = who not in self.reported and len(self.reported) > 0
-            self.reported[who] += 1
-            counts = dict(self.reported)
-        if is_new:
-            logger.warning(
-                "the endpoint of %r now answers as another model; answers so far by "
-                "(model, fingerprint): %s",
-                self.model,
-                counts,
-            )
+            self.reported[model, fingerprint] += 1
+        said = [str(part) for part in (model, fingerprint) if part]
+        return " ".join(said) or None
 
 
 class _Awaited:

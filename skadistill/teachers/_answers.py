@@ -23,6 +23,9 @@ class Answer:
         Embeddings of the rows, when the same call brings them.
     also : sequence of OtherAnswer, default=()
         Answers to further questions that the same call brought.
+    model : str or None, default=None
+        Which model answered, as its endpoint says; kept beside the labels. If it is
+        another one than before, a `TeacherWarning` tells.
 
     Examples
     --------
@@ -35,6 +38,7 @@ class Answer:
     cost: float | None = None
     embeddings: Any = None
     also: Any = ()
+    model: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,8 @@ class LabeledBatch:
         Their embeddings, if they were asked for.
     also : sequence of OtherAnswer, default=()
         Answers to other questions about them, which a ledger keeps as well.
+    model : str or None, default=None
+        Which model answered, as its endpoint says.
 
     Examples
     --------
@@ -92,6 +98,7 @@ class LabeledBatch:
     seconds: float = 0.0
     embeddings: np.ndarray | None = None
     also: Any = ()
+    model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -429,7 +429,9 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
             fault.cost = cost * float(invalid.mean())
             cost -= fault.cost
         also = [replace(other, rows=np.arange(n_samples)) for other in answer.also]
-        return LabeledBatch(rows, labels[rows], cost, also=also), fault or fault_of_cost
+        model = None if answer.model is None else str(answer.model)
+        batch = LabeledBatch(rows, labels[rows], cost, also=also, model=model)
+        return batch, fault or fault_of_cost
 
     def _cost_of(self, answer, n_samples):
         """Return what a call cost, None if unknown, and a fault if it is no amount."""

@@ -2,7 +2,7 @@
 
 import time
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,6 @@ from skadistill._display import message_of
 from skadistill._optional import require
 from skadistill._rows._containers import take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._answers import LabeledBatch
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._request import Request
@@ -203,9 +202,7 @@ class _ParallelRequest(Request):
             for future in done:
                 for part in self._received(future, in_flight.pop(future)):
                     now = time.perf_counter()
-                    yield LabeledBatch(
-                        part.rows, part.labels, part.cost, now - clock, part.embeddings
-                    )
+                    yield replace(part, seconds=now - clock)
                     clock = now
 
     def _send(self, workers, in_flight, with_embeddings):
@@ -230,8 +227,10 @@ class _ParallelRequest(Request):
             cost = n_left * (self.teacher.max_cost_per_row or 0.0)
             self.fail(fault, cost if fault.cost is None else fault.cost)
         return [
-            LabeledBatch(
-                rows[p.rows], p.labels, p.cost, p.seconds, embeddings=p.embeddings
+            replace(
+                p,
+                rows=rows[p.rows],
+                also=[replace(other, rows=rows[other.rows]) for other in p.also],
             )
             for p in parts
         ]

@@ -157,9 +157,8 @@ class AsyncRequest(Request):
                     loop.call_soon_threadsafe(_allow, sending)
                 parts = [i for i in items if isinstance(i, LabeledBatch)]
                 if parts:
-                    now = time.perf_counter()
-                    yield _joined(parts, seconds=now - clock)
-                    clock = now
+                    yield from _joined(parts, seconds=time.perf_counter() - clock)
+                    clock = time.perf_counter()
             work.result()
         finally:
             self.stopped = True
@@ -402,12 +401,17 @@ def _allow(sending):
 
 
 def _joined(parts, seconds):
-    """Return one part made of several."""
-    costs = [part.cost for part in parts if part.cost is not None]
-    return LabeledBatch(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        sum(costs) if costs else None,
-        seconds,
-        also=[other for part in parts for other in part.also],
-    )
+    """Join parts to one for each model that answered."""
+    by_model: dict[str | None, list] = {}
+    for part in parts:
+        by_model.setdefault(part.model, []).append(part)
+    for model, some in by_model.items():
+        costs = [part.cost for part in some if part.cost is not None]
+        yield LabeledBatch(
+            np.concatenate([part.rows for part in some]),
+            np.concatenate([part.labels for part in some]),
+            sum(costs) if costs else None,
+            seconds * len(some) / len(parts),
+            also=[other for part in some for other in part.also],
+            model=model,
+        )

@@ -38,7 +38,8 @@ class ChatServer:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        serve = self.http.serve_forever
+        threading.Thread(target=serve, args=(0.01,), daemon=True).start()
 
     def close(self):
         self.http.shutdown()
@@ -144,6 +145,26 @@ class _Handler(BaseHTTPRequestHandler):
             }.get(fault, {})
             self.reply(int(fault.split()[0]), {"error": {"code": "busy"}}, headers)
             return
+        if fault == "429 reset":
+            headers = {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "50ms",
+            }
+            self.reply(429, {"error": {"code": "rate_limit_exceeded"}}, headers)
+            return
+        if fault == "402":
+            self.reply(402, {"error": {"message": "Payment required"}})
+            return
+        if fault == "401":
+            said = f"Incorrect API key: {self.headers['Authorization'][-4:]:*>20}"
+            self.reply(401, {"error": {"code": "invalid_api_key", "message": said}})
+            return
+        if fault == "error in 200":
+            self.reply(200, {"error": {"code": 502, "message": "upstream failed"}})
+            return
+        if fault == "html":
+            self.reply(200, "<html>busy</html>")
+            return
         if fault == "empty account":
             error = {"code": "insufficient_quota", "message": "You exceeded your quota"}
             self.reply(429, {"error": error})
@@ -169,6 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
             chat.bill += (n_in * chat.prices[0] + 5 * n_choices * chat.prices[1]) / 1e6
             chat.answered[prompt] += 1
             model, fingerprint = chat.model, chat.fingerprint
+        if fault == "moved":
+            fingerprint = "fp_2"
         reply = {
             "id": "x",
             "object": "chat.completion",
@@ -210,7 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.reply(200, {"model": "judge-1", "answers": answers[::-1]})
 
     def reply(self, status, content, headers=()):
-        payload = json.dumps(content).encode()
+        text = content if isinstance(content, str) else json.dumps(content)
+        payload = text.encode()
         self.send_response(status)
         for name, value in dict(headers).items():
             self.send_header(name, value)
