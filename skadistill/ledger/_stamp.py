@@ -171,7 +171,7 @@ def _fits(in_log, in_file):
 
 
 def _state_of_log(path):
-    """Return what changes when a log is written; None if there is none."""
+    """Return what changes when a log is written; None without a log."""
     try:
         with open(f"{path}-wal", "rb") as stream:
             header = stream.read(_LOG_HEADER)
@@ -184,7 +184,7 @@ def _state_of_log(path):
 
 
 def _stamps_in_log(path):
-    """List the stamps of a log in order; None if it holds no frame of its own."""
+    """List the stamps of a log in order; None if it holds no frame of this file."""
     stamps, n_frames = [], 0
     with contextlib.suppress(FileNotFoundError), open(f"{path}-wal", "rb") as stream:
         header = stream.read(_LOG_HEADER)
