@@ -16,7 +16,7 @@ right on 42 % of the rows instead of 97 %.
 
     graph = to_onnx(distiller, X[:1])
     Path("student.onnx").write_bytes(graph.SerializeToString())
-    model_card(distiller).save("README.md")
+    model_card(distiller).save("card.md")
 """
 
 # %%
