@@ -100,7 +100,7 @@ class EmptyPoolWarning(UserWarning):
 
 
 class TeacherWarning(UserWarning):
-    """Warns that the teacher's answers on labeled rows look useless or misordered."""
+    """Warns that a teacher looks useless or misordered, or could not be checked."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):
