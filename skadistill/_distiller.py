@@ -260,7 +260,7 @@ class ActiveDistiller(
     _parameter_constraints: dict = {
         # By `as_teacher`, which does not print what a client holds.
         "teacher": "no_validation",
-        "student": [HasMethods(["fit", "predict"]), None],
+        "student": [HasMethods(["fit"]), None],
         "query_strategy": [str, callable, HasMethods(["query"])],
         "budget": [
             Interval(Integral, 0, None, closed="left"),

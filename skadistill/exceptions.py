@@ -88,7 +88,7 @@ class EmptyPoolWarning(UserWarning):
 
 
 class TeacherWarning(UserWarning):
-    """Warns that the teacher's answers look useless, misordered, or another model's."""
+    """Warns that a teacher looks useless, misordered, another one, or unchecked."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):

@@ -12,6 +12,7 @@ from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
 from skadistill.labeling._buy import buy_labels
 from skadistill.query._base import check_query
+from skadistill.student._predictions import student_proba
 
 __all__ = ["ask", "choose", "look_at_pool"]
 
@@ -124,7 +125,7 @@ def _pay(state, rows, record):
     labels, asked, progress = state.labels, state.asked, state.progress
     X = labels.table.take(rows)
     start = perf_counter()
-    expected = np.asarray(state.student.predict_proba(X)).argmax(axis=1)
+    expected = student_proba(state.student, X, len(labels.classes)).argmax(axis=1)
     record.seconds_predict += perf_counter() - start
     purchase = buy_labels(
         asked.teacher,

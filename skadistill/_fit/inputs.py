@@ -21,6 +21,7 @@ from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_feature
 from skadistill._rows._table import RowTable
 from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError
+from skadistill.student._predictions import student_classes
 
 __all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
 
@@ -230,4 +231,9 @@ def make_scorer(estimator, X_val, y_val):
             "neither."
         )
     X_val = check_container(estimator, X_val, reset=False)
-    return lambda student: float(accuracy_score(y_val, student.predict(X_val)))
+
+    def score(student):
+        y_pred = student_classes(student, X_val, np.asarray(student.classes_))
+        return float(accuracy_score(y_val, y_pred))
+
+    return score

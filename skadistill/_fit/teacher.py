@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 #: Rows of the first call to a teacher that has not answered yet.
 FIRST_SIZE = 2
 
+#: Rows that are looked up in the ledger to learn whether a teacher has answered.
+N_LOOKED_UP = 10_000
+
 
 @dataclass
 class AskedTeacher:
@@ -92,15 +95,19 @@ class AskedTeacher:
         return cost if cost or priced else None
 
 
-def is_untried(teacher, ledger, classes):
-    """Tell whether a teacher's first answer is still to be seen.
+def is_untried(teacher, ledger, labels):
+    """Tell whether a teacher's first answer about these classes is still to be seen.
 
     A classifier's answers have a known form; those of a function or an API may not be
-    usable, and are paid for all the same.
+    usable, and are paid for all the same. A fold that lacks a class asks another
+    question than the folds before it. Only some rows are looked up: one small call
+    too many costs nothing.
     """
     if isinstance(teacher, EstimatorTeacher):
         return False
-    return KnownAnswers(teacher, ledger, classes).is_new
+    known = KnownAnswers(teacher, ledger, labels.classes)
+    rows = np.concatenate([labels.rows, labels.pool])[:N_LOOKED_UP]
+    return known.is_new or not any(part.size for part in known.find(labels.table, rows))
 
 
 def needs_checks(components, teacher_error):
@@ -247,7 +254,7 @@ def prepare_teacher(
     X, y = labels.table.take(labels.rows), labels.y
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
-    asked.heard = not is_untried(teacher, ledger, labels.classes)
+    asked.heard = not is_untried(teacher, ledger, labels)
     if needs_checks(components, teacher_error) and (n_checks or not teacher.is_fitted):
         evidence = None
         if needs_evidence(components) and teacher_error == "auto":

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -12,6 +13,7 @@ from skadistill.objectives import Lesson
 from skadistill.student._checks import check_soft_targets
 from skadistill.student._native import native_fit
 from skadistill.student._out_of_bag import can_score_out_of_bag, score_out_of_bag
+from skadistill.student._predictions import student_proba
 from skadistill.student._reweight import check_new_weights
 from skadistill.student._settings import (
     balance_of,
@@ -105,8 +107,8 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     else:
         raise StudentError(
             "a student must be a classifier whose fit takes sample_weight, or have a "
-            f"method fit_soft, got {estimator!r}; use for example StudentNet or "
-            "LogisticRegression."
+            f"method fit_soft, got {type(estimator).__name__}; use for example "
+            "StudentNet or LogisticRegression."
         )
     fitted = getattr(estimator, "classes_", None)
     if fitted is None or not np.array_equal(fitted, classes):
@@ -128,7 +130,11 @@ def _is_weighted_classifier(estimator):
     except AttributeError:
         # A class outside scikit-learn's, without tags.
         classifier = hasattr(estimator, "predict_proba")
-    return classifier and has_fit_parameter(estimator, "sample_weight")
+    # The latter hand on what their `fit` gets, under the name **fit_params.
+    return classifier and (
+        has_fit_parameter(estimator, "sample_weight")
+        or isinstance(estimator, StackingClassifier | VotingClassifier)
+    )
 
 
 def _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params):
@@ -143,7 +149,7 @@ def _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params):
     _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
     if lesson.reweight is None:
         return
-    new = np.asarray(lesson.reweight(np.asarray(estimator.predict_proba(X))))
+    new = np.asarray(lesson.reweight(student_proba(estimator, X, len(classes))))
     weight = _product(weight, check_new_weights(new, len(lesson.targets)))
     _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
 

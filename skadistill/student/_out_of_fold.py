@@ -6,6 +6,7 @@ from sklearn.base import clone
 from skadistill._compat import safe_indexing
 from skadistill._rows._folds import deal_folds
 from skadistill.student._fit_student import fit_student
+from skadistill.student._predictions import student_proba
 
 __all__ = ["predict_out_of_fold"]
 
@@ -75,5 +76,5 @@ def predict_out_of_fold(
             classes=classes,
             **own,
         )
-        proba[test] = learner.predict_proba(safe_indexing(X, test))
+        proba[test] = student_proba(learner, safe_indexing(X, test), n_classes)
     return proba

@@ -365,7 +365,9 @@ def _check_width(n_columns, own, who):
     if n_columns != len(own):
         raise TeacherAnswerError(
             f"{who} answered {n_columns} columns but has {len(own)} classes "
-            f"({_names(own)}); return one column per class, in that order."
+            f"({_names(own)}); return one column per class, in that order, or say what "
+            "the columns mean with as_teacher(teacher, classes=[...], "
+            "allow_extra_classes=True)."
         )
 
 

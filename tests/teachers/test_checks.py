@@ -103,7 +103,8 @@ FAULTS = {
         np.full((3, 3), 1 / 3),
         TeacherAnswerError,
         "the teacher 'judge' answered 3 columns but has 2 classes ('a', 'b'); "
-        "return one column per class, in that order.",
+        "return one column per class, in that order, or say what the columns mean "
+        "with as_teacher(teacher, classes=[...], allow_extra_classes=True).",
     ),
     "three dimensions": (
         np.full((3, 2, 1), 0.5),
