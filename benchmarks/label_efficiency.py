@@ -515,11 +515,11 @@ def report(records, tasks):
     out += [markdown_table(header, rows), ""]
     out += [
         "A: soft vote of extra trees and an MLP, with a logistic regression for "
-        "embeddings; three wider CNNs for cifar10. B to D, F, G: NoisyTeacher, wrong on "
-        "an exact share of the rows, in B to D and F mostly where the truth has a small "
-        "margin in an out-of-fold model with all labels. D: junk rows mix the "
-        "columns of two rows, and get an arbitrary confident answer. E: the quarter of "
-        "rows with the smallest margins of a student of another seed.",
+        "embeddings; three wider CNNs for cifar10. B to D, F, G: NoisyTeacher, wrong "
+        "on an exact share of the rows, in B to D and F mostly where the truth has a "
+        "small margin in an out-of-fold model with all labels. D: junk rows mix the "
+        "columns of two rows, and get an arbitrary confident answer. E: the quarter "
+        "of rows with the smallest margins of a student of another seed.",
         "",
     ]
     seconds = [r["seconds"] for runs in records.values() for r in runs.values()]

@@ -195,7 +195,7 @@ def evidence(name, seed):
         np.zeros(len(ours), dtype=bool),
         embeddings=bought.embeddings,
         output_weights=teacher.output_weights,
-        seed=seed,
+        random_state=seed,
     )
     return found, accuracy
 
