@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import machine_lines, markdown_table, mean_interval, save_result
-from label_efficiency import TASKS, append, data, make_ensemble, out_of_fold, split
+from _teachers import TASKS, Told, data, make_ensemble, out_of_fold, split
+from label_efficiency import append
 from sklearn.exceptions import ConvergenceWarning
 
 from skadistill import ActiveDistiller
@@ -74,16 +75,6 @@ def make_answers(name, kind, seed, labeled, pool):
         strata=np.arange(len(rows)) < len(labeled),
         random_state=seed,
     )(X[rows])
-
-
-class Told:
-    """A function that knows its answers, one per row of a table."""
-
-    def __init__(self, X, answers):
-        self.answers = dict(zip(map(bytes, X), answers, strict=True))
-
-    def __call__(self, X):
-        return np.array([self.answers[bytes(row)] for row in X])
 
 
 def run_job(name, kind, is_soft, seed, objectives):
