@@ -5,7 +5,6 @@ from functools import partial
 from numbers import Integral, Real
 from os import PathLike
 
-from sklearn import get_config
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -31,8 +30,9 @@ from skadistill._fit.inputs import (
     check_inputs,
     extend_metadata,
     make_scorer,
+    refuse_unrouted,
 )
-from skadistill._fit.known import CloneLedger, KnownAnswers, open_ledger
+from skadistill._fit.known import CloneLedger, open_ledger
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord, as_history
@@ -87,12 +87,13 @@ class ActiveDistiller(
         Share of each round that is drawn evenly from the pool instead of by the
         strategy. These rows tell, at no price, how often the student agrees with the
         teacher: see ``pool_agreement`` in ``history_``. 0: no such number.
-    objective : str or object, default="soft"
-        What the student must match: "soft", "corrected", "slam", "debiased", "lelp",
-        or a :class:`skadistill.objectives.Objective`. "soft": the teacher's soft
-        labels, by cross-entropy. "corrected", "slam" and "debiased" correct for the
-        teacher's mistakes, which teacher checks reveal. "lelp" needs a teacher with
-        embeddings.
+    objective : str or object, default="auto"
+        What the student must match. "auto": the teacher's soft labels, or corrections
+        of them if teacher checks show that it is often wrong (see the guide);
+        "soft", "corrected", "slam", "debiased", "lelp", or a
+        :class:`skadistill.objectives.Objective`. "soft" is the cross-entropy,
+        "corrected", "slam" and "debiased" correct for the teacher's mistakes, "lelp"
+        needs a teacher with embeddings.
     ledger : object, str, path-like or None, default=None
         Remembers every paid label, and may limit what is spent. A path opens a
         :class:`skadistill.ledger.LabelLedger`, which survives the process. None: a
@@ -159,6 +160,8 @@ class ActiveDistiller(
         The fitted student: what you deploy.
     teacher_ : object
         The teacher that was asked; None if it was not needed.
+    objective_ : Objective
+        What the student matched in the end.
     ledger_ : object
         The ledger with the paid labels, also after a failed fit.
     history_ : list of dict
@@ -315,7 +318,7 @@ class ActiveDistiller(
         budget=0.2,
         query_size="auto",
         uniform_share=0.25,
-        objective="soft",
+        objective="auto",
         ledger=None,
         use_known="auto",
         classes=None,
@@ -543,13 +546,7 @@ class ActiveDistiller(
 
     def _route(self, params):
         """Split metadata among student and teacher."""
-        if params and not get_config()["enable_metadata_routing"]:
-            raise ValueError(
-                f"fit got {sorted(params)}, which goes nowhere while metadata routing "
-                "is off; call sklearn.set_config(enable_metadata_routing=True) and "
-                "request it on the student or the teacher, for example with "
-                "student.set_fit_request(sample_weight=True)."
-            )
+        refuse_unrouted(params)
         return process_routing(self, "fit", **params)
 
     def _uses_known(self):
@@ -582,21 +579,12 @@ class ActiveDistiller(
             share=state.full_size / max(labels.pool.size, 1),
         )
         state.asked = asked
-        if asked.evidence is not None and asked.teacher.is_fitted:
+        state.settle_objective()
+        if asked.estimate is not None and components.teacher.is_fitted:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
         if self._uses_known():
-            known = KnownAnswers(
-                asked.teacher, self.ledger_, labels.classes, asked.identity
-            )
-            state.known, refused = known.find(
-                labels.table,
-                labels.pool,
-                with_embeddings=components.objective.needs_embeddings,
-            )
-            # Paid once, answered without a label: they fill the budget all the same.
-            labels.drop(refused)
-            state.progress.n_asked += refused.size
+            state.look_up_known()
 
     def _train(self, state, record):
         """Train the student on every label known; afresh unless warm_start."""
@@ -615,6 +603,7 @@ class ActiveDistiller(
         return {
             "classes_": labels.classes,
             "student_": state.student,
+            "objective_": state.components.objective,
             "teacher_": unwrap_teacher(asked.teacher, self.teacher),
             "teacher_error_": asked.error,
             "teacher_error_estimate_": asked.estimate,
@@ -633,6 +622,7 @@ class ActiveDistiller(
     def _finish(self, state):
         """Leave the fitted attributes."""
         require_labels(state.labels)
+        state.settle_objective()
         self.termination_condition_ = stop_reason(state)
         for name, value in self._fitted_attributes(state).items():
             setattr(self, name, value)
