@@ -38,6 +38,7 @@ from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord, as_history
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
+from skadistill._rows._keys import row_keys
 from skadistill.student._as_student import as_student
 from skadistill.student._fit_student import fit_student
 from skadistill.teachers._as_teacher import as_teacher
@@ -545,7 +546,8 @@ class ActiveDistiller(
         # Checks that turn out not to be needed become rows of the pool.
         n_labeled, n_queries = state.labels.rows.size, sum(state.shares)
         rounds = split_rounds(n_queries, self.query_size, n_labeled)
-        may_know = self.ledger is not None and self._uses_known()
+        # A row that the teacher is checked on may be in the pool as well.
+        may_know = self._uses_known() and bool(self.ledger or state.shares.n_checks)
         return 1 + len(rounds) + bool(rounds and may_know)
 
     def _prepare_teacher(self, state, params):
@@ -631,6 +633,8 @@ class ActiveDistiller(
         self.termination_condition_ = stop_reason(state)
         for name, value in self._fitted_attributes(state).items():
             setattr(self, name, value)
+        # So that an audit can tell the rows that the student has seen.
+        self._trained_keys = row_keys(state.labels.table.take(state.labels.rows))
         logger.info(
             "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
             "checks",
