@@ -19,6 +19,7 @@ FLOORS = [
         "_callbacks",
         "_compat",
         "_display",
+        "_forecast",
         "_intervals",
         "_optional",
         "_interrupts",

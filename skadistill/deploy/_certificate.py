@@ -46,6 +46,13 @@ class Certificate:
         Audit rows that the ledger's budget did not allow to ask about.
     cost : float
         What the rows paid for cost, as far as the teacher names prices.
+
+    Examples
+    --------
+    >>> from skadistill.deploy import Certificate
+    >>> Certificate(False, "accuracy of at least 0.9", 0.95, 0.92, 0.87, 100, 250)
+    not certified: accuracy of at least 0.9, confidence 0.95; seen 0.92 on 100 rows,
+    bound 0.87; 250 more rows would do if the estimate held
     """
 
     certified: bool
