@@ -137,6 +137,8 @@ class Progress:
         Predicted classes of the round before, -1 outside the pool.
     n_asked, n_no_label : int
         Rows asked for so far, and those of them without a label as answer.
+    reason : str
+        What ``termination_condition_`` is if the stopping criterion is met.
     no_gain, stable, ledger_spent, callback : bool
         Whether the strategy sees nothing to gain, the stopping criterion is met, the
         ledger refused to pay, and a callback asked to stop.
@@ -146,6 +148,7 @@ class Progress:
     classes_before: np.ndarray | None = None
     n_asked: int = 0
     n_no_label: int = 0
+    reason: str = "stable_predictions"
     no_gain: bool = False
     stable: bool = False
     ledger_spent: bool = False
@@ -212,6 +215,8 @@ class FitState:
         Gives the student's fit parameters for some rows.
     score : callable
         Scores a student on rows kept aside, None when there are none.
+    n_val : int or None, default=None
+        Number of those rows.
 
     Attributes
     ----------
@@ -242,6 +247,7 @@ class FitState:
     settings: Settings
     cut_metadata: Any
     score: Any
+    n_val: int | None = None
 
     def __post_init__(self):
         self.student = self.components.student
@@ -359,6 +365,7 @@ class FitState:
         record.n_labeled = self.labels.rows.size
         record.n_pool = self.labels.pool.size
         record.teacher_error = self.asked.error
+        record.n_val = self.n_val
         record.seconds_total = perf_counter() - record.start
         self.records.append(record)
 
@@ -396,7 +403,7 @@ def stop_reason(state):
     if progress.ledger_spent:
         return "ledger_budget"
     if progress.stable:
-        return "stable_predictions"
+        return progress.reason
     if progress.no_gain:
         return "no_gain"
     if state.labels.pool.size == 0:
