@@ -91,7 +91,7 @@ class RoundTasks:
 
     @contextmanager
     def round(self, number):
-        """Report one round; one that fails has no end."""
+        """Report the start of a round, and its end unless it fails."""
         task = self.context.subcontext(task_name=f"round {number}")
         task.call_on_fit_task_begin(estimator=self.estimator)
         yield

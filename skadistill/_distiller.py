@@ -136,7 +136,7 @@ class ActiveDistiller(
         Ends the fit before the budget is spent, for example
         :class:`skadistill.stopping.StablePredictions`.
     warm_start : bool, default=False
-        Whether the student continues from the last round instead of starting afresh;
+        Whether the student continues from the last round instead of from scratch;
         it must have a ``warm_start`` parameter. This is faster, and cost up to two
         points of accuracy in our benchmark.
     n_jobs : int or None, default=None
@@ -434,7 +434,7 @@ class ActiveDistiller(
         return self
 
     def plan(self, X, y=None, *, X_unlabeled=None, cost_per_row=None):
-        """Return how many rows a fit would ask and pay for, without paying.
+        """Return how many rows one fit would ask and pay for, without paying.
 
         Parameters
         ----------
@@ -594,7 +594,7 @@ class ActiveDistiller(
             state.look_up_known()
 
     def _train(self, state, record):
-        """Train the student on every label known; afresh unless warm_start."""
+        """Train the student on all known labels, from scratch unless warm_start."""
         train(state, record, afresh=not self.warm_start)
         logger.info(record)
         if self.verbose:

@@ -40,7 +40,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
     ----------
     estimator : estimator
         Named in errors; learns ``n_features_in_`` and ``feature_names_in_``. Its
-        ``unlabeled_marker`` says which entries of `y` are no label.
+        ``unlabeled_marker`` says which entries of `y` are not labels.
     X, y, X_unlabeled : as in ``ActiveDistiller.fit``
         The rows and labels.
     needs_y : bool, default=False
@@ -106,12 +106,12 @@ def check_container(estimator, X, *, reset):
     Returns
     -------
     X : ndarray, CSR matrix, DataFrame, texts or list of dict
-        The rows. Arrays are numeric, unless they hold objects that are no numbers.
+        The rows. Arrays are numeric, unless they hold objects that are not numbers.
 
     Raises
     ------
     TypeError
-        If the container is none of those.
+        If the container is of another type.
     """
     if isinstance(X, Mapping) or type(X).__module__.split(".")[0] == "dask":
         raise TypeError(
@@ -221,7 +221,7 @@ def extend_metadata(params, table):
 
 
 def make_scorer(estimator, X_val, y_val):
-    """Return a function that scores a student on rows kept aside.
+    """Return a function that scores any student on held-out rows.
 
     Parameters
     ----------

@@ -171,7 +171,7 @@ class Settings:
     Parameters
     ----------
     ledger : BaseLedger
-        Where labels are looked up and recorded.
+        The ledger in which labels are looked up and recorded.
     query_size : "auto" or int
         Rows of a full round.
     max_no_label : float
@@ -214,9 +214,7 @@ class FitState:
     cut_metadata : callable
         Gives the student's fit parameters for some rows.
     score : callable
-        Scores a student on rows kept aside, None when there are none.
-    n_val : int or None, default=None
-        Number of those rows.
+        Scores a student on held-out rows, None without such rows.
 
     Attributes
     ----------
@@ -322,7 +320,7 @@ class FitState:
         return self.seeds.generator(self.n_draws - 1)
 
     def lesson(self, X):
-        """Ask the objective what the student is to learn from what is known.
+        """Return the lesson that the objective makes from the known labels.
 
         X are the labeled rows, gathered.
         """

@@ -43,7 +43,7 @@ N_LOOKED_UP = 10_000
 
 @dataclass
 class AskedTeacher:
-    """Hold a teacher that is ready to be asked, and what is known of it.
+    """Hold a teacher that is ready to be asked, with its error estimate.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class AskedTeacher:
     identity : str or None, default=None
         Under which the ledger files its answers.
     error : float or None, default=None
-        Its error rate; None: unknown, or needed by nobody.
+        Its error rate; None: unknown, or not needed.
     checks : TeacherChecks or None, default=None
         Its answers on labeled rows.
     estimate : TeacherErrorEstimate or None, default=None
@@ -116,7 +116,7 @@ def is_untried(teacher, ledger, labels):
 
 
 def needs_checks(components, teacher_error):
-    """Tell whether somebody needs the teacher's answers on labeled rows.
+    """Tell whether strategy or objective need the teacher's answers on labeled rows.
 
     Parameters
     ----------

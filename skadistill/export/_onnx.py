@@ -103,11 +103,11 @@ def to_onnx(model, X, *, opset=18):
 
 
 def _check_classes(classifier):
-    """Raise for labels that ONNX has no type for."""
+    """Raise for labels of a type that ONNX lacks."""
     classes = getattr(classifier, "classes_", None)
     if classes is None:
         raise ExportError(
-            f"{classifier!r} has no classes_; to_onnx writes classifiers only."
+            f"{classifier!r} has no classes_; to_onnx exports classifiers only."
         )
     texts = all(isinstance(label, str) for label in classes.tolist())
     if not texts and classes.dtype.kind not in "iub":

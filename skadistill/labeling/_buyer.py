@@ -95,7 +95,7 @@ class LabelPurchase:
 
 
 class Buyer:
-    """One purchase: what is known so far and what it cost."""
+    """One purchase: the answers so far, and their cost."""
 
     def __init__(self, teacher, X, classes, ledger, identity):
         self.teacher = teacher
@@ -157,7 +157,7 @@ class Buyer:
             if not np.all(held):
                 raise LedgerError(
                     f"the claim on row {self.row_numbers[sending[0]]} and others was "
-                    "ended by hand before they were sent; buy the rest again."
+                    "ended by free_claims() before they were sent; buy the rest again."
                 )
             self.sent[sending] = True
 
@@ -440,7 +440,7 @@ def _claims_shown(ledger):
     ]
     if not shown:
         return ""
-    return f" ({'; '.join(shown)}, in UTC); ledger.free_claims() ends claims by hand"
+    return f" ({'; '.join(shown)}, in UTC); ledger.free_claims() ends claims"
 
 
 def _fault_cost(error, who, n_sent, price):

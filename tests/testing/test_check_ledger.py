@@ -76,7 +76,7 @@ class KeepsReservations(MemoryLedger):
         (ForgetsAnswersWithoutLabel, "an answer without a label is not known"),
         (CountsNoCost, "cost is 0.0 instead of 3.0"),
         (LosesEmbeddings, "embeddings do not come back"),
-        (GrantsEverything, "rows that somebody else is paying for are granted"),
+        (GrantsEverything, "rows that another buyer is paying for are granted"),
         (CountsFaultsTwice, "a fault is not counted once"),
         (HasNoBudget, "max_rows is not what is granted"),
         (KeepsReservations, "a fault is not counted once"),
