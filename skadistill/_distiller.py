@@ -5,7 +5,6 @@ from functools import partial
 from numbers import Integral, Real
 from os import PathLike
 
-from sklearn import get_config
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -26,16 +25,18 @@ from skadistill._compat import (
 from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
 from skadistill._fit.cold_start import label_space, require_labels
-from skadistill._fit.components import resolve, unwrap_teacher
+from skadistill._fit.components import resolve
 from skadistill._fit.inputs import (
     check_inputs,
     extend_metadata,
     make_scorer,
+    refuse_unrouted,
 )
-from skadistill._fit.known import CloneLedger, KnownAnswers, open_ledger
+from skadistill._fit.known import CloneLedger, open_ledger
+from skadistill._fit.outcome import fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
-from skadistill._fit.record import RoundRecord, as_history
+from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
@@ -87,12 +88,13 @@ class ActiveDistiller(
         Share of each round that is drawn evenly from the pool instead of by the
         strategy. These rows tell, at no price, how often the student agrees with the
         teacher: see ``pool_agreement`` in ``history_``. 0: no such number.
-    objective : str or object, default="soft"
-        What the student must match: "soft", "corrected", "slam", "debiased", "lelp",
-        or a :class:`skadistill.objectives.Objective`. "soft": the teacher's soft
-        labels, by cross-entropy. "corrected", "slam" and "debiased" correct for the
-        teacher's mistakes, which teacher checks reveal. "lelp" needs a teacher with
-        embeddings.
+    objective : str or object, default="auto"
+        What the student must match. "auto": the teacher's soft labels, or corrections
+        of them if teacher checks show that it is often wrong (see the guide);
+        "soft", "corrected", "slam", "debiased", "lelp", or a
+        :class:`skadistill.objectives.Objective`. "soft" is the cross-entropy,
+        "corrected", "slam" and "debiased" correct for the teacher's mistakes, "lelp"
+        needs a teacher with embeddings.
     ledger : object, str, path-like or None, default=None
         Remembers every paid label, and may limit what is spent. A path opens a
         :class:`skadistill.ledger.LabelLedger`, which survives the process. None: a
@@ -159,6 +161,8 @@ class ActiveDistiller(
         The fitted student: what you deploy.
     teacher_ : object
         The teacher that was asked; None if it was not needed.
+    objective_ : Objective
+        What the student matched in the end.
     ledger_ : object
         The ledger with the paid labels, also after a failed fit.
     history_ : list of dict
@@ -171,14 +175,14 @@ class ActiveDistiller(
         ``student_agreement`` (share of the new rows on which the student agreed with
         the teacher before it was trained on them), ``student_score`` (accuracy on
         `X_val`), ``student_stability`` (share of pool rows whose predicted class
-        stayed, if `stopping_criterion` is set). This student on the whole pool, from
-        the rows of the next round, None in the last: ``pool_agreement`` (with the
-        teacher) with its 95 % interval ``pool_agreement_low`` and
-        ``pool_agreement_high``, ``n_effective`` (rows of a simple random sample as
-        good as those used), and, if the teacher was checked on random rows, bounds
-        ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds: ``seconds_teacher``,
-        ``seconds_student`` (training), ``seconds_predict`` (scoring the pool),
-        ``seconds_query``, ``seconds_total``.
+        stayed, if `stopping_criterion` compares them), ``n_val`` (rows of `X_val`).
+        This student on the whole pool, from the rows of the next round and None in
+        the last: ``pool_agreement`` (with the teacher), its 95 % interval from
+        ``pool_agreement_low`` to ``pool_agreement_high``, ``n_effective`` (rows of a
+        simple random sample as good as those used), and, if the teacher was checked
+        on random rows, ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds:
+        ``seconds_teacher``, ``seconds_student`` (training), ``seconds_predict``
+        (scoring the pool), ``seconds_query``, ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
         Labels used in the last training, for the rows of `X`, then those of
         `X_unlabeled`: given ones, the teacher's most likely class, the marker (or -1)
@@ -203,12 +207,16 @@ class ActiveDistiller(
     teacher_error_estimate_ : TeacherErrorEstimate or None
         The estimate with an interval, see
         :class:`skadistill.labeling.TeacherErrorEstimate`, without the answers.
+    forecast_ : Forecast or None
+        What more labels would bring: ``after(n_more)`` returns the score with an 80 %
+        band. None with fewer than two scored rounds.
     n_rounds_ : int
         Rounds after round 0.
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
-        "stable_predictions" (`stopping_criterion`), "no_label" (`max_no_label`),
+        "stable_predictions", "target_agreement", "target_accuracy" or "gain_per_cost"
+        (`stopping_criterion`), "no_label" (`max_no_label`),
         "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
         "callback" (one asked to stop).
 
@@ -315,7 +323,7 @@ class ActiveDistiller(
         budget=0.2,
         query_size="auto",
         uniform_share=0.25,
-        objective="soft",
+        objective="auto",
         ledger=None,
         use_known="auto",
         classes=None,
@@ -403,7 +411,7 @@ class ActiveDistiller(
             If the teacher's answers on labeled rows look useless or misordered.
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
-        snapshot = partial(self._fitted_attributes, state)
+        snapshot = partial(fitted_attributes, self, state)
         tasks = RoundTasks(self, self._count_tasks(state), snapshot, state.progress)
         with tasks.round(0):
             self._train(state, RoundRecord(0))
@@ -518,6 +526,7 @@ class ActiveDistiller(
             ),
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
             score=make_scorer(self, X_val, y_val),
+            n_val=None if y_val is None else len(y_val),
         )
         return state, routed.teacher.fit
 
@@ -543,13 +552,7 @@ class ActiveDistiller(
 
     def _route(self, params):
         """Split metadata among student and teacher."""
-        if params and not get_config()["enable_metadata_routing"]:
-            raise ValueError(
-                f"fit got {sorted(params)}, which goes nowhere while metadata routing "
-                "is off; call sklearn.set_config(enable_metadata_routing=True) and "
-                "request it on the student or the teacher, for example with "
-                "student.set_fit_request(sample_weight=True)."
-            )
+        refuse_unrouted(params)
         return process_routing(self, "fit", **params)
 
     def _uses_known(self):
@@ -563,7 +566,8 @@ class ActiveDistiller(
         # Checks that turn out not to be needed become rows of the pool.
         n_labeled, n_classes = state.labels.targets.shape
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
-        may_know = self.ledger is not None and self._uses_known()
+        # A row that the teacher is checked on may be in the pool as well.
+        may_know = self._uses_known() and bool(self.ledger or state.shares.n_checks)
         return 1 + len(rounds) + bool(rounds and may_know)
 
     def _prepare_teacher(self, state, params):
@@ -582,21 +586,12 @@ class ActiveDistiller(
             share=state.full_size / max(labels.pool.size, 1),
         )
         state.asked = asked
-        if asked.evidence is not None and asked.teacher.is_fitted:
+        state.settle_objective()
+        if asked.estimate is not None and components.teacher.is_fitted:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
         if self._uses_known():
-            known = KnownAnswers(
-                asked.teacher, self.ledger_, labels.classes, asked.identity
-            )
-            state.known, refused = known.find(
-                labels.table,
-                labels.pool,
-                with_embeddings=components.objective.needs_embeddings,
-            )
-            # Paid once, answered without a label: they fill the budget all the same.
-            labels.drop(refused)
-            state.progress.n_asked += refused.size
+            state.look_up_known()
 
     def _train(self, state, record):
         """Train the student on all known labels, from scratch unless warm_start."""
@@ -605,37 +600,14 @@ class ActiveDistiller(
         if self.verbose:
             print(f"[ActiveDistiller] {record}")
 
-    def _fitted_attributes(self, state):
-        """Return what a fit that ended now would leave."""
-        history, asked, labels = as_history(state.records), state.asked, state.labels
-
-        def total(name):
-            return sum(record[name] for record in history)
-
-        return {
-            "classes_": labels.classes,
-            "student_": state.student,
-            "teacher_": unwrap_teacher(asked.teacher, self.teacher),
-            "teacher_error_": asked.error,
-            "teacher_error_estimate_": asked.estimate,
-            "n_teacher_checks_": asked.n_checks_paid,
-            "history_": history,
-            "labeled_round_": labels.round.copy(),
-            "transduction_": labels.transduction(self.unlabeled_marker),
-            "n_rounds_": history[-1]["round"],
-            "n_queries_": total("n_asked"),
-            "n_paid_": total("n_paid") + asked.n_checks_paid,
-            "n_free_": total("n_free") + asked.n_checks_free,
-            "n_no_label_": total("n_no_label"),
-            "cost_": asked.bill(total("cost")),
-        }
-
     def _finish(self, state):
         """Leave the fitted attributes."""
         require_labels(state.labels)
+        state.settle_objective()
         self.termination_condition_ = stop_reason(state)
-        for name, value in self._fitted_attributes(state).items():
+        for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
+        self._trained_keys = trained_keys(state)
         logger.info(
             "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
             "checks",

@@ -7,6 +7,8 @@ received, and what to do. Classes that scikit-learn's own checks expect to be a
 
 __all__ = [
     "BudgetError",
+    "BudgetWarning",
+    "CascadeError",
     "EmptyPoolError",
     "EmptyPoolWarning",
     "ExportError",
@@ -57,6 +59,10 @@ class StudentError(SkadistillError, ValueError, TypeError):
     """Raised if a student is unknown or cannot learn from soft labels."""
 
 
+class CascadeError(SkadistillError, ValueError):
+    """Raised if no threshold of a cascade can keep its promise."""
+
+
 class ExportError(SkadistillError, ValueError):
     """Raised if a model, or a part of it, cannot be exported."""
 
@@ -81,6 +87,10 @@ class TeacherCallError(TeacherError):
 
 class TeacherAnswerError(TeacherError):
     """Raised if an answer has a wrong shape, no probabilities or unknown classes."""
+
+
+class BudgetWarning(UserWarning):
+    """Warns that rows were not put to the teacher because the budget is spent."""
 
 
 class EmptyPoolWarning(UserWarning):

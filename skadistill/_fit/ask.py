@@ -8,6 +8,7 @@ from sklearn import get_config
 from skadistill._fit.cold_start import is_cold, spread_rows
 from skadistill._fit.draw import RoundDraw, draw_round
 from skadistill._fit.pool import FitPool
+from skadistill._fit.record import as_history
 from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
 from skadistill.labeling._buy import buy_labels
@@ -39,7 +40,8 @@ def look_at_pool(state):
 
 def _view(state):
     """Return the pool as the present student sees it."""
-    keep_classes = state.settings.stopping_criterion is not None
+    criterion = state.settings.stopping_criterion
+    keep_classes = not getattr(criterion, "reads_history", criterion is None)
     return FitPool(state, keep_classes=keep_classes, n_jobs=state.settings.n_jobs)
 
 
@@ -81,12 +83,15 @@ def choose(state, record):
     record.take_report(view.report)
     progress = state.progress
     progress.no_gain = view.report.get("gain_max", 1.0) <= 0
-    if state.settings.stopping_criterion is not None:
-        progress.compare(state.labels.pool, view.predicted_classes())
-        progress.stable = state.settings.stopping_criterion.should_stop(
-            progress.agreements
-        )
-        record.student_stability = next(reversed(progress.agreements), None)
+    criterion = state.settings.stopping_criterion
+    if criterion is not None:
+        if getattr(criterion, "reads_history", False):
+            progress.stable = criterion.should_stop(as_history(state.records))
+        else:
+            progress.compare(state.labels.pool, view.predicted_classes())
+            progress.stable = criterion.should_stop(progress.agreements)
+            record.student_stability = next(reversed(progress.agreements), None)
+        progress.reason = getattr(criterion, "reason", progress.reason)
     record.seconds_predict = view.seconds
     return rows
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
@@ -23,7 +24,13 @@ from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError
 from skadistill.student._predictions import student_classes
 
-__all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
+__all__ = [
+    "check_container",
+    "check_inputs",
+    "extend_metadata",
+    "make_scorer",
+    "refuse_unrouted",
+]
 
 
 def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
@@ -160,6 +167,17 @@ def _check_unlabeled(estimator, X, X_unlabeled):
         return X, X[:0]
     refuse_other_features(tuple(shape[1:]), X)
     return X, check_container(estimator, X_unlabeled, reset=False)
+
+
+def refuse_unrouted(params):
+    """Raise if fit parameters are given that go nowhere."""
+    if params and not get_config()["enable_metadata_routing"]:
+        raise ValueError(
+            f"fit got {sorted(params)}, which goes nowhere while metadata routing "
+            "is off; call sklearn.set_config(enable_metadata_routing=True) and "
+            "request it on the student or the teacher, for example with "
+            "student.set_fit_request(sample_weight=True)."
+        )
 
 
 def extend_metadata(params, table):

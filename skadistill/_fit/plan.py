@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
-from skadistill._fit.teacher import needs_checks, stops_checking
+from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
 
 __all__ = [
@@ -305,14 +305,18 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     objective = components.objective
     called = components.teacher.is_fitted
     n_labeled = labels.rows.size
-    shares = share_budget(
-        budget,
+    needed = called and needs_checks(components, teacher_error)
+    wanted = wants_checks(components, teacher_error)
+    sizes = (
         labels.pool.size,
         # One row does not tell what students make of rows they were not trained on.
         n_labeled if n_labeled > 1 else 0,
-        n_checks=n_teacher_checks,
-        checks_are_paid=called and needs_checks(components, teacher_error),
     )
+    shares = share_budget(
+        budget, *sizes, n_checks=n_teacher_checks, checks_are_paid=needed or wanted
+    )
+    if wanted and not needed and not objective.is_enough(shares.n_checks):
+        shares = share_budget(budget, *sizes, n_checks=0, checks_are_paid=False)
     check_learnable(labels, components.teacher, objective, shares.n_queries)
     if (
         called

@@ -36,6 +36,8 @@ class RoundRecord:
     student_agreement, student_score, student_stability : float or None
         How the student compares with the teacher, with `X_val`, and with the student
         of the round before.
+    n_val : int or None
+        Rows of `X_val`.
     pool_agreement : float or None
         Share of the pool on which this round's student agrees with the teacher, known
         once the rows of the next round are labeled.
@@ -76,6 +78,7 @@ class RoundRecord:
     student_agreement: float | None = None
     student_score: float | None = None
     student_stability: float | None = None
+    n_val: int | None = None
     pool_agreement: float | None = None
     pool_agreement_low: float | None = None
     pool_agreement_high: float | None = None

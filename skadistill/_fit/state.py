@@ -1,22 +1,28 @@
 """What one fit carries from round to round."""
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skadistill._fit.components import Components
+from skadistill._fit.known import KnownAnswers
 from skadistill._fit.plan import Budget, round_size
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
+from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
 from skadistill.query._evidence import TeacherEvidence
 from skadistill.student._out_of_fold import TRACE, predict_out_of_fold
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
+
+logger = logging.getLogger(__name__)
 
 
 class Seeds(NamedTuple):
@@ -131,6 +137,8 @@ class Progress:
         Predicted classes of the round before, -1 outside the pool.
     n_asked, n_no_label : int
         Rows asked for so far, and those of them without a label as answer.
+    reason : str
+        What ``termination_condition_`` is if the stopping criterion is met.
     no_gain, stable, ledger_spent, callback : bool
         Whether the strategy sees nothing to gain, the stopping criterion is met, the
         ledger refused to pay, and a callback asked to stop.
@@ -140,6 +148,7 @@ class Progress:
     classes_before: np.ndarray | None = None
     n_asked: int = 0
     n_no_label: int = 0
+    reason: str = "stable_predictions"
     no_gain: bool = False
     stable: bool = False
     ledger_spent: bool = False
@@ -236,6 +245,7 @@ class FitState:
     settings: Settings
     cut_metadata: Any
     score: Any
+    n_val: int | None = None
 
     def __post_init__(self):
         self.student = self.components.student
@@ -252,6 +262,37 @@ class FitState:
     def n_left(self):
         """Rows that the budget still allows to ask for."""
         return max(0, self.shares.n_queries - self.progress.n_asked)
+
+    def settle_objective(self):
+        """Choose the objective, once for all rounds, if that is left to the fit."""
+        objective = self.components.objective
+        if isinstance(objective, AutoObjective):
+            student = self.components.student
+            if isinstance(student, Pipeline):
+                student = student.steps[-1][1]
+            wrong = self.asked.wrong
+            objective = objective.settle(
+                self.asked.checks,
+                np.empty(0, dtype=bool) if wrong is None else wrong,
+                any_loss=hasattr(student, "fit_lesson"),
+            )
+            self.components = replace(self.components, objective=objective)
+            logger.info("the student matches %r", objective)
+
+    def look_up_known(self):
+        """Find the rows of the pool whose answers the ledger holds."""
+        asked, labels = self.asked, self.labels
+        known = KnownAnswers(
+            asked.teacher, self.settings.ledger, labels.classes, asked.identity
+        )
+        self.known, refused = known.find(
+            labels.table,
+            labels.pool,
+            with_embeddings=self.components.objective.needs_embeddings,
+        )
+        # Paid once, answered without a label: they fill the budget all the same.
+        labels.drop(refused)
+        self.progress.n_asked += refused.size
 
     def return_checks(self, n_checked):
         """Ask for rows of the pool instead of the checks that were not needed."""
@@ -322,6 +363,7 @@ class FitState:
         record.n_labeled = self.labels.rows.size
         record.n_pool = self.labels.pool.size
         record.teacher_error = self.asked.error
+        record.n_val = self.n_val
         record.seconds_total = perf_counter() - record.start
         self.records.append(record)
 
@@ -359,7 +401,7 @@ def stop_reason(state):
     if progress.ledger_spent:
         return "ledger_budget"
     if progress.stable:
-        return "stable_predictions"
+        return progress.reason
     if progress.no_gain:
         return "no_gain"
     if state.labels.pool.size == 0:

@@ -191,7 +191,9 @@ def _stamps_in_log(path, *, checked=False):
     SQLite ignores frames behind the last commit, and those from the first one on whose
     checksum is wrong, which is tested only if `checked`: it takes long.
     """
-    stamps, written, committed = [], [], False
+    stamps: list = []
+    written: list = []
+    committed = False
     with contextlib.suppress(FileNotFoundError), open(f"{path}-wal", "rb") as stream:
         header = stream.read(_LOG_HEADER)
         if len(header) < _LOG_HEADER:
