@@ -40,6 +40,7 @@ from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
+from skadistill._progress import announce, with_progress
 from skadistill.student._as_student import as_student
 from skadistill.teachers._as_teacher import as_teacher
 
@@ -146,8 +147,9 @@ class ActiveDistiller(
     random_state : int, RandomState or None, default=None
         Seeds the choice of rows, cross-fitting and, if it has no seed of its own, the
         student.
-    verbose : int, default=0
-        1 prints one line per round, which also goes to :mod:`logging` at level INFO.
+    verbose : "auto" or int, default="auto"
+        "auto" shows the rows and money paid so far, in terminals and notebooks only.
+        0: nothing. 1: one line per round, which always goes to :mod:`logging`.
 
     Attributes
     ----------
@@ -306,7 +308,7 @@ class ActiveDistiller(
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "verbose": [StrOptions({"auto"}), "verbose"],
     }
 
     #: What a clone shares with the other clones of its original; None: no clone.
@@ -336,7 +338,7 @@ class ActiveDistiller(
         warm_start=False,
         n_jobs=None,
         random_state=None,
-        verbose=0,
+        verbose="auto",
     ):
         self.teacher = teacher
         self.student = student
@@ -361,6 +363,7 @@ class ActiveDistiller(
 
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
+    @with_progress
     def fit(self, X, y=None, *, X_unlabeled=None, X_val=None, y_val=None, **params):
         """Train the student on the labeled rows and on the teacher's answers.
 
@@ -419,6 +422,7 @@ class ActiveDistiller(
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
             look_at_pool(state)
+            announce(sum(state.shares))
             self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
@@ -597,7 +601,7 @@ class ActiveDistiller(
         """Train the student on all known labels, from scratch unless warm_start."""
         train(state, record, afresh=not self.warm_start)
         logger.info(record)
-        if self.verbose:
+        if self.verbose not in ("auto", 0):
             print(f"[ActiveDistiller] {record}")
 
     def _finish(self, state):
