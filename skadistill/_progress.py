@@ -117,11 +117,12 @@ def with_progress(fit):
 
     @functools.wraps(fit)
     def shown(self, *args, **kwargs):
+        # Only the outermost fit draws.
         stream, is_inner = None, _LINE.get() is not None
         if self.verbose == "auto" and self._clone_ledger is None and not is_inner:
             stream = interactive_stream()
-        line = False if stream is None else ProgressLine(stream)
-        token = _LINE.set(line)
+        line = None if stream is None else ProgressLine(stream)
+        token = _LINE.set(line or False)
         try:
             return fit(self, *args, **kwargs)
         finally:
