@@ -462,8 +462,8 @@ class ActiveDistiller(
         >>> X = np.random.default_rng(0).random((60, 2))
         >>> y = np.array([0, 1] * 10 + [-1] * 40)
         >>> distiller.plan(X, y, cost_per_row=0.02)
-        16 of 40 pool rows in 2 rounds and 4 teacher checks: at most 20 rows to pay,
-        0.4 in all
+        up to 20 of 40 pool rows in 2 rounds and up to 4 teacher checks: at most
+        20 rows to pay, 0.4 in all
         """
         components = self._resolve(seed=None)
         labels = self._read_rows(clone(self), components, X, y, X_unlabeled)

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 FIRST_SIZE = 2
 
 #: Rows that are looked up in the ledger to learn whether a teacher has answered.
-N_LOOKED_UP = 10_000
+N_LOOKED_UP = 1_000
 
 
 @dataclass

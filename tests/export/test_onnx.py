@@ -234,7 +234,7 @@ def test_labels_without_a_type_in_onnx():
     """Float labels, and classifiers without classes, are refused before any work."""
     with pytest.raises(ExportError, match=r"\[0.0, 1.0, 2.0\] of type float64"):
         to_onnx(net().fit(X32, Y.astype(float)), X32)
-    with pytest.raises(ExportError, match="writes classifiers only"):
+    with pytest.raises(ExportError, match="exports classifiers only"):
         to_onnx(StandardScaler().fit(X32), X32)
 
 
