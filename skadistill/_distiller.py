@@ -25,19 +25,21 @@ from skadistill._compat import (
     with_callbacks,
 )
 from skadistill._display import HidesContents
-from skadistill._fit.ask import ask, choose, look_at_pool
+from skadistill._fit.ask import ask, choose, find_known, look_at_pool, wait_for_jobs
 from skadistill._fit.components import resolve, unwrap_teacher
 from skadistill._fit.inputs import (
     check_inputs,
     extend_metadata,
     make_scorer,
 )
-from skadistill._fit.known import CloneLedger, KnownAnswers, open_ledger
+from skadistill._fit.known import CloneLedger, open_ledger
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord, as_history
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
+from skadistill.exceptions import JobPendingError
+from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
 from skadistill.student._fit_student import fit_student
 from skadistill.teachers._as_teacher import as_teacher
@@ -197,7 +199,8 @@ class ActiveDistiller(
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
         "stable_predictions" (`stopping_criterion`), "no_label" (`max_no_label`),
         "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
-        "callback" (one asked to stop).
+        "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher` have not
+        ended; fit again to go on).
 
     See Also
     --------
@@ -533,39 +536,34 @@ class ActiveDistiller(
         n_labeled, n_queries = state.labels.rows.size, sum(state.shares)
         rounds = split_rounds(n_queries, self.query_size, n_labeled)
         may_know = self.ledger is not None and self._uses_known()
-        return 1 + len(rounds) + bool(rounds and may_know)
+        n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
+        return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
         labels, components = state.labels, state.components
-        asked, labels.embeddings = prepare_teacher(
-            components,
-            labels,
-            params,
-            teacher_error=self.teacher_error,
-            ledger=self.ledger_,
-            n_checks=state.shares.n_checks,
-            batch_size=self.batch_size,
-            seed=state.seeds.teacher,
-            start_evidence=state.start_evidence,
-            share=state.full_size / max(labels.pool.size, 1),
-        )
+        try:
+            asked, labels.embeddings = prepare_teacher(
+                components,
+                labels,
+                params,
+                teacher_error=self.teacher_error,
+                ledger=self.ledger_,
+                n_checks=state.shares.n_checks,
+                batch_size=self.batch_size,
+                seed=state.seeds.teacher,
+                start_evidence=state.start_evidence,
+                share=state.full_size / max(labels.pool.size, 1),
+            )
+        except JobPendingError as error:
+            wait_for_jobs(state, error)
+            return
         state.asked = asked
         if asked.evidence is not None and asked.teacher.is_fitted:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
         if self._uses_known():
-            known = KnownAnswers(
-                asked.teacher, self.ledger_, labels.classes, asked.identity
-            )
-            state.known, refused = known.find(
-                labels.table,
-                labels.pool,
-                with_embeddings=components.objective.needs_embeddings,
-            )
-            # Paid once, answered without a label: they fill the budget all the same.
-            labels.drop(refused)
-            state.progress.n_asked += refused.size
+            find_known(state)
 
     def _train(self, state, record):
         """Train the student on every label known; afresh unless warm_start."""

@@ -10,6 +10,7 @@ __all__ = [
     "EmptyPoolError",
     "EmptyPoolWarning",
     "ExportError",
+    "JobPendingError",
     "LedgerError",
     "NoLabeledRowsError",
     "ObjectiveError",
@@ -77,6 +78,18 @@ class TeacherError(SkadistillError, ValueError):
 
 class TeacherCallError(TeacherError):
     """Raised if the teacher raised an error when it was asked; the cause is chained."""
+
+
+class JobPendingError(TeacherError):
+    """Raised if a job that was submitted to the teacher has not ended yet.
+
+    Its rows are not lost: the ledger knows the job, and asking again collects the
+    answers.
+    """
+
+    #: Names of the jobs, and how many rows they hold.
+    jobs: tuple = ()
+    n_rows: int = 0
 
 
 class TeacherWorkerError(TeacherError):

@@ -1,17 +1,22 @@
 """The steps of a round: score the pool, choose rows, buy their labels."""
 
+import logging
 from time import perf_counter
 
 import numpy as np
 from sklearn import get_config
 
+from skadistill._fit.known import KnownAnswers
 from skadistill._fit.pool import FitPool
 from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
+from skadistill.exceptions import JobPendingError
 from skadistill.labeling._buy import buy_labels
 from skadistill.query._base import check_query
 
-__all__ = ["ask", "choose", "look_at_pool"]
+__all__ = ["ask", "choose", "find_known", "look_at_pool", "wait_for_jobs"]
+
+logger = logging.getLogger(__name__)
 
 
 def look_at_pool(state):
@@ -45,6 +50,9 @@ def choose(state, record):
     view, state.view = state.view or _view(state), None
     if state.known.size:
         rows, state.known = state.known, state.known[:0]
+        return rows
+    if state.in_flight.size:
+        rows, state.in_flight = state.in_flight, state.in_flight[:0]
         return rows
     view.teacher_error = state.asked.error
     view.evidence = state.asked.evidence
@@ -81,11 +89,52 @@ def _draw(state, view, n_queries):
 
 def ask(state, rows, record):
     """Buy labels of the chosen rows, and of others if some get none."""
-    n_missing = _pay(state, rows, record)
-    while n_missing and not stop_reason(state):
-        n_queries = min(n_missing, state.n_left, state.labels.pool.size)
-        rows = _draw(state, _view(state), n_queries)
+    try:
         n_missing = _pay(state, rows, record)
+        while n_missing and not stop_reason(state):
+            n_queries = min(n_missing, state.n_left, state.labels.pool.size)
+            rows = _draw(state, _view(state), n_queries)
+            n_missing = _pay(state, rows, record)
+    except JobPendingError as error:
+        wait_for_jobs(state, error)
+
+
+def find_known(state):
+    """Find the rows of the pool whose labels were paid for by earlier fits.
+
+    Parameters
+    ----------
+    state : FitState
+        The fit; its teacher is ready to be asked.
+    """
+    labels, asked = state.labels, state.asked
+    known = KnownAnswers(
+        asked.teacher, state.settings.ledger, labels.classes, asked.identity
+    )
+    state.known, refused = known.find(
+        labels.table,
+        labels.pool,
+        with_embeddings=state.components.objective.needs_embeddings,
+    )
+    # Paid once, answered without a label: they fill the budget all the same.
+    labels.drop(refused)
+    state.progress.n_asked += refused.size
+    state.in_flight = known.in_flight(labels.table, labels.pool)
+
+
+def wait_for_jobs(state, error):
+    """Let the fit end here: it goes on when it is run again.
+
+    Parameters
+    ----------
+    state : FitState
+        The fit.
+    error : JobPendingError
+        Names the jobs.
+    """
+    state.progress.waiting = True
+    state.asked.teacher = state.asked.teacher or state.components.teacher
+    logger.warning("the fit ends before its budget is spent: %s", error)
 
 
 def _pay(state, rows, record):

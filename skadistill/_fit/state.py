@@ -130,9 +130,9 @@ class Progress:
         Predicted classes of the round before, -1 outside the pool.
     n_asked, n_no_label : int
         Rows asked for so far, and those of them without a label as answer.
-    no_gain, stable, ledger_spent, callback : bool
+    no_gain, stable, ledger_spent, callback, waiting : bool
         Whether the strategy sees nothing to gain, the stopping criterion is met, the
-        ledger refused to pay, and a callback asked to stop.
+        ledger refused to pay, a callback asked to stop, and jobs have not ended.
     """
 
     agreements: list = field(default_factory=list)
@@ -143,6 +143,7 @@ class Progress:
     stable: bool = False
     ledger_spent: bool = False
     callback: bool = False
+    waiting: bool = False
 
     def compare(self, pool, classes):
         """Compare the predicted classes of the pool with those of the round before."""
@@ -215,6 +216,8 @@ class FitState:
         One per round.
     known : ndarray of int of shape (n_known,)
         Rows of the pool whose labels are in the ledger and not used yet.
+    in_flight : ndarray of int of shape (n_held,)
+        Rows of the pool that jobs of an earlier fit hold.
     view : QueryPool or None
         The pool as the present student has scored it, if it has.
     n_draws : int
@@ -234,7 +237,7 @@ class FitState:
         self.asked = AskedTeacher()
         self.progress = Progress()
         self.records: list[RoundRecord] = []
-        self.known = np.empty(0, dtype=np.intp)
+        self.known = self.in_flight = np.empty(0, dtype=np.intp)
         self.view: Any = None
         self.n_draws = 0
 
@@ -332,6 +335,8 @@ def stop_reason(state):
     progress = state.progress
     if progress.callback:
         return "callback"
+    if progress.waiting:
+        return "waiting"
     if progress.ledger_spent:
         return "ledger_budget"
     if progress.stable:

@@ -13,6 +13,7 @@ from skadistill._fit.checks import check_in_steps
 from skadistill._fit.known import KnownAnswers
 from skadistill._rows._containers import take_metadata
 from skadistill.exceptions import TeacherWarning
+from skadistill.labeling._job_buyer import answers_later
 from skadistill.labeling._teacher_error import (
     TeacherErrorEstimate,
     estimate_teacher_error,
@@ -242,7 +243,10 @@ def prepare_teacher(
             "batch_size": batch_size,
             "first_size": asked.first_size,
         }
-        if evidence is None or not teacher.is_fitted or objective.needs_teacher_checks:
+        in_steps = evidence is not None and teacher.is_fitted
+        # Each step of one that answers later would take up to a day.
+        in_steps &= not (objective.needs_teacher_checks or answers_later(teacher))
+        if not in_steps:
             estimate = estimate_teacher_error(
                 teacher,
                 X,

@@ -24,6 +24,7 @@ ENDINGS = {
     "pool_empty": "all rows were asked about",
     "no_gain": "no row had a gain for the strategy",
     "stable_predictions": "the student no longer changed",
+    "waiting": "jobs of the teacher had not ended; the fit goes on when run again",
     "no_label": "the teacher left too many rows without a label",
     "ledger_budget": "the ledger's limit was reached",
     "callback": "a callback asked to stop",

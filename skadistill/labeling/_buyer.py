@@ -307,10 +307,26 @@ class Buyer:
         self.labels[rows[known]] = labels[known]
         self.known[rows[known]] = True
         if not known.any():
+            self._raise_if_in_jobs(rows)
             self._wait(len(rows))
         else:
             self.pause, self.waiting_since = _PAUSES[0], None
         return rows[~known]
+
+    def _raise_if_in_jobs(self, rows):
+        """Raise if rows are in jobs, which nobody here would ever collect."""
+        try:
+            jobs = self.ledger.jobs(self.identity, self.classes)
+        except AttributeError:  # a ledger of the user's own
+            return
+        names = [j.job for j in jobs if np.isin(self.keys[rows], j.keys).any()]
+        if names:
+            raise TeacherError(
+                f"rows of {self.teacher.display_name} are in jobs whose answers are "
+                f"not recorded yet: {', '.join(names):.200}; buy them with the "
+                f"BatchTeacher that submitted them, or give one up with "
+                f"ledger.free_claims(owner='job {names[0]}')."
+            )
 
     def _wait(self, n_samples):
         """Wait for others that pay for rows; say so if it takes long."""

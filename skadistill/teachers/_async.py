@@ -20,7 +20,7 @@ from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._request import AsyncRequest
 
-__all__ = ["AsyncTeacher"]
+__all__ = ["AsyncTeacher", "running_loop"]
 
 #: Seconds of a limit's minute: a little more, as the way to the server varies.
 _MINUTE = 61.0
@@ -260,7 +260,7 @@ class AsyncTeacher(CalledTeacher):
         request = AsyncRequest(
             self, X, classes, row_numbers, self.batch_size, before_call
         )
-        yield from request.run(_running_loop(), _limits_of(self))
+        yield from request.run(running_loop(), _limits_of(self))
 
     @property
     def calls_are_async(self):
@@ -386,7 +386,7 @@ _LIMITS = weakref.WeakKeyDictionary()
 _LOOP: asyncio.AbstractEventLoop | None = None
 
 
-def _running_loop():
+def running_loop():
     """Return the event loop in which all calls of this process are made.
 
     One for all: a client that belongs to it can be used by several teachers, and
