@@ -421,7 +421,7 @@ class ActiveDistiller(
         -------
         plan : Plan
             ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
-            ``n_rows_to_pay`` and ``cost``; ``n_known`` and ``n_known_checks`` are the
+            ``n_rows_to_pay`` and ``cost``; ``expected_cost`` by tokens; ``n_known`` and ``n_known_checks`` are the
             rows of the pool and the labeled rows whose answers the ledger holds.
 
         Examples
