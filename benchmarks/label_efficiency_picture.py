@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 HERE = Path(__file__).parent
-RUNS = HERE / "results" / "label_efficiency.jsonl"
+RUNS = HERE / "results" / "label_efficiency_rad.jsonl"
 PICTURE = HERE.parent / "docs" / "_static" / "label_efficiency.svg"
 
 TEACHERS = {

@@ -33,16 +33,15 @@ import joblib
 import numpy as np
 import torch
 from _common import machine_lines, markdown_table, paired_difference, save_result
-from label_efficiency import (
+from _teachers import (
     ConvEnsemble,
     SmallConvNet,
-    append,
     data,
-    interval,
     make_ensemble,
     out_of_fold,
     split,
 )
+from label_efficiency import append, interval
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.semi_supervised import SelfTrainingClassifier

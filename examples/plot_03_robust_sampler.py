@@ -52,6 +52,7 @@ def fit(problem, strategy, seed):
         budget=100,
         query_size=25,
         teacher_error=0.2,
+        objective="soft",
         random_state=seed,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
 

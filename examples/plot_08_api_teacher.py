@@ -184,6 +184,7 @@ distiller = ActiveDistiller(
     teacher,
     make_pipeline(TfidfVectorizer(), LogisticRegression(C=10.0)),
     query_strategy="margin",
+    objective="soft",
     budget=200,
     query_size=50,
     ledger=ledger,

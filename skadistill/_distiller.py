@@ -4,9 +4,7 @@ import logging
 from functools import partial
 from numbers import Integral, Real
 from os import PathLike
-from time import perf_counter
 
-from sklearn import get_config
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -25,23 +23,26 @@ from skadistill._compat import (
     with_callbacks,
 )
 from skadistill._display import HidesContents
-from skadistill._fit.ask import ask, choose, find_known, look_at_pool, wait_for_jobs
-from skadistill._fit.components import resolve, unwrap_teacher
+from skadistill._fit.ask import ask, choose, look_at_pool
+from skadistill._fit.cold_start import label_space, require_labels
+from skadistill._fit.components import resolve
 from skadistill._fit.inputs import (
     check_inputs,
     extend_metadata,
     make_scorer,
+    refuse_unrouted,
 )
 from skadistill._fit.known import CloneLedger, open_ledger
+from skadistill._fit.outcome import fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
-from skadistill._fit.record import RoundRecord, as_history
+from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
+from skadistill._fit.train import train
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
-from skadistill.student._fit_student import fit_student
 from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
@@ -85,12 +86,17 @@ class ActiveDistiller(
     query_size : "auto" or int, default="auto"
         Rows to ask for in each round. "auto": half as many rows as have a label, at
         least 10.
-    objective : str or object, default="soft"
-        What the student must match: "soft", "corrected", "slam", "debiased", "lelp",
-        or a :class:`skadistill.objectives.Objective`. "soft": the teacher's soft
-        labels, by cross-entropy. "corrected", "slam" and "debiased" correct for the
-        teacher's mistakes, which teacher checks reveal. "lelp" needs a teacher with
-        embeddings.
+    uniform_share : float, default=0.25
+        Share of each round that is drawn evenly from the pool instead of by the
+        strategy. These rows tell, at no price, how often the student agrees with the
+        teacher: see ``pool_agreement`` in ``history_``. 0: no such number.
+    objective : str or object, default="auto"
+        What the student must match. "auto": the teacher's soft labels, or corrections
+        of them if teacher checks show that it is often wrong (see the guide);
+        "soft", "corrected", "slam", "debiased", "lelp", or a
+        :class:`skadistill.objectives.Objective`. "soft" is the cross-entropy,
+        "corrected", "slam" and "debiased" correct for the teacher's mistakes, "lelp"
+        needs a teacher with embeddings.
     ledger : object, str, path-like or None, default=None
         Remembers every paid label, and may limit what is spent. A path opens a
         :class:`skadistill.ledger.LabelLedger`, which survives the process. None: a
@@ -102,6 +108,10 @@ class ActiveDistiller(
         that which rows are asked for does not depend on what was paid before. "auto":
         False in clones, so that the candidates of a search are compared on the labels
         they choose themselves; True otherwise.
+    classes : array-like of shape (n_classes,) or None, default=None
+        The classes to learn. None: those of the labeled rows and, if the teacher
+        names its own, those. If one of them has no labeled row, the first batch is
+        spread over the pool (k-means++) instead of chosen by `query_strategy`.
     unlabeled_marker : int, str or None, default=-1
         The value of ``y`` that marks a row without label. With -1, missing values
         (NaN, None, pandas.NA, null) mark one as well. None: every row of ``X`` has a
@@ -144,7 +154,7 @@ class ActiveDistiller(
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Classes of the labeled rows, sorted.
+        Classes learned, sorted.
     n_features_in_ : int
         Features seen in `fit`; missing for texts and lists of dicts.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -153,6 +163,8 @@ class ActiveDistiller(
         The fitted student: what you deploy.
     teacher_ : object
         The teacher that was asked; None if it was not needed.
+    objective_ : Objective
+        What the student matched in the end.
     ledger_ : object
         The ledger with the paid labels, also after a failed fit.
     history_ : list of dict
@@ -165,9 +177,14 @@ class ActiveDistiller(
         ``student_agreement`` (share of the new rows on which the student agreed with
         the teacher before it was trained on them), ``student_score`` (accuracy on
         `X_val`), ``student_stability`` (share of pool rows whose predicted class
-        stayed, if `stopping_criterion` is set). Seconds: ``seconds_teacher``,
-        ``seconds_student`` (training), ``seconds_predict`` (scoring the pool),
-        ``seconds_query``, ``seconds_total``.
+        stayed, if `stopping_criterion` compares them), ``n_val`` (rows of `X_val`).
+        This student on the whole pool, from the rows of the next round and None in
+        the last: ``pool_agreement`` (with the teacher), its 95 % interval from
+        ``pool_agreement_low`` to ``pool_agreement_high``, ``n_effective`` (rows of a
+        simple random sample as good as those used), and, if the teacher was checked
+        on random rows, ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds:
+        ``seconds_teacher``, ``seconds_student`` (training), ``seconds_predict``
+        (scoring the pool), ``seconds_query``, ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
         Labels used in the last training, for the rows of `X`, then those of
         `X_unlabeled`: given ones, the teacher's most likely class, the marker (or -1)
@@ -192,12 +209,16 @@ class ActiveDistiller(
     teacher_error_estimate_ : TeacherErrorEstimate or None
         The estimate with an interval, see
         :class:`skadistill.labeling.TeacherErrorEstimate`, without the answers.
+    forecast_ : Forecast or None
+        What more labels would bring: ``after(n_more)`` returns the score with an 80 %
+        band. None with fewer than two scored rounds.
     n_rounds_ : int
         Rounds after round 0.
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
-        "stable_predictions" (`stopping_criterion`), "no_label" (`max_no_label`),
+        "stable_predictions", "target_agreement", "target_accuracy" or "gain_per_cost"
+        (`stopping_criterion`), "no_label" (`max_no_label`),
         "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
         "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher` have not
         ended; fit again to go on).
@@ -250,7 +271,7 @@ class ActiveDistiller(
     _parameter_constraints: dict = {
         # By `as_teacher`, which does not print what a client holds.
         "teacher": "no_validation",
-        "student": [HasMethods(["fit", "predict"]), None],
+        "student": [HasMethods(["fit"]), None],
         "query_strategy": [str, callable, HasMethods(["query"])],
         "budget": [
             Interval(Integral, 0, None, closed="left"),
@@ -261,6 +282,7 @@ class ActiveDistiller(
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "uniform_share": [Interval(Real, 0, 1, closed="both")],
         "objective": [str, HasMethods(["lesson"])],
         "ledger": [
             HasMethods(["lookup", "record", "claim", "release"]),
@@ -269,6 +291,7 @@ class ActiveDistiller(
             None,
         ],
         "use_known": [StrOptions({"auto"}), "boolean"],
+        "classes": ["array-like", None],
         "unlabeled_marker": [Integral, str, None],
         "teacher_error": [
             StrOptions({"auto"}),
@@ -302,9 +325,11 @@ class ActiveDistiller(
         query_strategy="robust",
         budget=0.2,
         query_size="auto",
-        objective="soft",
+        uniform_share=0.25,
+        objective="auto",
         ledger=None,
         use_known="auto",
+        classes=None,
         unlabeled_marker=-1,
         teacher_error="auto",
         n_teacher_checks="auto",
@@ -321,9 +346,11 @@ class ActiveDistiller(
         self.query_strategy = query_strategy
         self.budget = budget
         self.query_size = query_size
+        self.uniform_share = uniform_share
         self.objective = objective
         self.ledger = ledger
         self.use_known = use_known
+        self.classes = classes
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
@@ -337,15 +364,16 @@ class ActiveDistiller(
 
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
-    def fit(self, X, y, *, X_unlabeled=None, X_val=None, y_val=None, **params):
+    def fit(self, X, y=None, *, X_unlabeled=None, X_val=None, y_val=None, **params):
         """Train the student on the labeled rows and on the teacher's answers.
 
         Parameters
         ----------
         X : array-like, sparse matrix, DataFrame, list of texts or of dicts
             The rows, n_x of them; a row whose entry in `y` is the marker has no label.
-        y : array-like of shape (n_x,)
-            Labels. Strings with a numeric marker among them need dtype object.
+        y : array-like of shape (n_x,) or None, default=None
+            Labels. Strings with a numeric marker among them need dtype object. None:
+            no row has one.
         X_unlabeled : like `X` with n_u rows, or None, default=None
             More rows without a label, in the same container; numeric and categorical
             columns of frames are brought to common types. If `X` is an array or a
@@ -368,7 +396,8 @@ class ActiveDistiller(
         Raises
         ------
         NoLabeledRowsError, SingleClassError
-            If the labeled rows cannot train a first student.
+            If the labeled rows cannot train a student and the teacher cannot give
+            what they lack.
         EmptyPoolError, BudgetError
             If the budget cannot be spent.
         TeacherError
@@ -385,7 +414,7 @@ class ActiveDistiller(
             If the teacher's answers on labeled rows look useless or misordered.
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
-        snapshot = partial(self._fitted_attributes, state)
+        snapshot = partial(fitted_attributes, self, state)
         tasks = RoundTasks(self, self._count_tasks(state), snapshot, state.progress)
         with tasks.round(0):
             self._train(state, RoundRecord(0))
@@ -407,7 +436,7 @@ class ActiveDistiller(
         tasks.close()
         return self
 
-    def plan(self, X, y, *, X_unlabeled=None, cost_per_row=None):
+    def plan(self, X, y=None, *, X_unlabeled=None, cost_per_row=None):
         """Return how many rows a fit would ask and pay for, without paying.
 
         Parameters
@@ -420,9 +449,9 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
-            ``n_rows_to_pay`` and ``cost``; ``expected_cost`` by tokens; ``n_known`` and ``n_known_checks`` are the
-            rows of the pool and the labeled rows whose answers the ledger holds.
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
+            upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
+            are the rows of the pool and the labeled rows that the ledger knows.
 
         Examples
         --------
@@ -435,8 +464,8 @@ class ActiveDistiller(
         16 of 40 pool rows in 2 rounds and 4 teacher checks: at most 20 rows to pay,
         0.4 in all
         """
-        labels = Labels(*check_inputs(clone(self), X, y, X_unlabeled))
         components = self._resolve(seed=None)
+        labels = self._read_rows(clone(self), components, X, y, X_unlabeled)
         ledger = None
         if self.ledger is not None or self._clone_ledger is not None:
             ledger = open_ledger(self.ledger, self._clone_ledger, components.teacher)
@@ -473,9 +502,9 @@ class ActiveDistiller(
     def _start(self, X, y, X_unlabeled, X_val, y_val, params):
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
-        labels = Labels(*check_inputs(self, X, y, X_unlabeled))
         seeds = Seeds.draw(self.random_state)
         components = self._resolve(seeds.student)
+        labels = self._read_rows(self, components, X, y, X_unlabeled)
         shares = shares_of_fit(
             components,
             labels,
@@ -496,11 +525,22 @@ class ActiveDistiller(
                 batch_size=self.batch_size,
                 stopping_criterion=self.stopping_criterion,
                 n_jobs=self.n_jobs,
+                uniform_share=self.uniform_share,
             ),
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
             score=make_scorer(self, X_val, y_val),
+            n_val=None if y_val is None else len(y_val),
         )
         return state, routed.teacher.fit
+
+    def _read_rows(self, estimator, components, X, y, X_unlabeled):
+        """Check the rows and name the classes."""
+        teacher = components.teacher
+        table, rows, given = check_inputs(
+            estimator, X, y, X_unlabeled, needs_y=not teacher.is_fitted
+        )
+        classes = label_space(self.classes, given, teacher)
+        return Labels(table, rows, given, classes)
 
     def _resolve(self, seed):
         """Turn names into objects, once; what is unknown is an error right away."""
@@ -515,13 +555,7 @@ class ActiveDistiller(
 
     def _route(self, params):
         """Split metadata among student and teacher."""
-        if params and not get_config()["enable_metadata_routing"]:
-            raise ValueError(
-                f"fit got {sorted(params)}, which goes nowhere while metadata routing "
-                "is off; call sklearn.set_config(enable_metadata_routing=True) and "
-                "request it on the student or the teacher, for example with "
-                "student.set_fit_request(sample_weight=True)."
-            )
+        refuse_unrouted(params)
         return process_routing(self, "fit", **params)
 
     def _uses_known(self):
@@ -533,9 +567,10 @@ class ActiveDistiller(
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
         # Checks that turn out not to be needed become rows of the pool.
-        n_labeled, n_queries = state.labels.rows.size, sum(state.shares)
-        rounds = split_rounds(n_queries, self.query_size, n_labeled)
-        may_know = self.ledger is not None and self._uses_known()
+        n_labeled, n_classes = state.labels.targets.shape
+        rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
+        # A row that the teacher is checked on may be in the pool as well.
+        may_know = self._uses_known() and bool(self.ledger or state.shares.n_checks)
         n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
         return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
@@ -556,66 +591,31 @@ class ActiveDistiller(
                 share=state.full_size / max(labels.pool.size, 1),
             )
         except JobPendingError as error:
-            wait_for_jobs(state, error)
+            state.wait_for_jobs(error)
             return
         state.asked = asked
-        if asked.evidence is not None and asked.teacher.is_fitted:
+        state.settle_objective()
+        if asked.estimate is not None and components.teacher.is_fitted:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
         if self._uses_known():
-            find_known(state)
+            state.look_up_known()
 
     def _train(self, state, record):
         """Train the student on every label known; afresh unless warm_start."""
-        start = perf_counter()
-        if not self.warm_start:
-            state.student = clone(state.student)
-        labels = state.labels
-        X = labels.table.take(labels.rows)
-        fit_student(
-            state.student,
-            X,
-            state.lesson(X),
-            classes=labels.classes,
-            **state.cut_metadata(labels.rows),
-        )
-        record.seconds_student = perf_counter() - start
-        record.student_score = state.score(state.student)
-        state.record(record)
+        train(state, record, afresh=not self.warm_start)
         logger.info(record)
         if self.verbose:
             print(f"[ActiveDistiller] {record}")
 
-    def _fitted_attributes(self, state):
-        """Return what a fit that ended now would leave."""
-        history, asked, labels = as_history(state.records), state.asked, state.labels
-
-        def total(name):
-            return sum(record[name] for record in history)
-
-        return {
-            "classes_": labels.classes,
-            "student_": state.student,
-            "teacher_": unwrap_teacher(asked.teacher, self.teacher),
-            "teacher_error_": asked.error,
-            "teacher_error_estimate_": asked.estimate,
-            "n_teacher_checks_": asked.n_checks_paid,
-            "history_": history,
-            "labeled_round_": labels.round.copy(),
-            "transduction_": labels.transduction(self.unlabeled_marker),
-            "n_rounds_": history[-1]["round"],
-            "n_queries_": total("n_asked"),
-            "n_paid_": total("n_paid") + asked.n_checks_paid,
-            "n_free_": total("n_free") + asked.n_checks_free,
-            "n_no_label_": total("n_no_label"),
-            "cost_": asked.bill(total("cost")),
-        }
-
     def _finish(self, state):
         """Leave the fitted attributes."""
+        require_labels(state.labels)
+        state.settle_objective()
         self.termination_condition_ = stop_reason(state)
-        for name, value in self._fitted_attributes(state).items():
+        for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
+        self._trained_keys = trained_keys(state)
         logger.info(
             "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
             "checks",

@@ -121,13 +121,16 @@ def test_plan_counts_the_rows_an_objective_is_validated_on(problem, witness):
     X, _, partly, teacher = problem
     plan = distiller(teacher, objective=witness, n_teacher_checks=30).plan(X, partly)
     assert plan.n_teacher_checks == 30
-    plain = distiller(teacher, n_teacher_checks=30).plan(X, partly)
+    plain = distiller(teacher, objective="soft", n_teacher_checks=30).plan(X, partly)
     assert plain.n_teacher_checks == 0
 
 
 @pytest.mark.parametrize(
     ("objective", "message"),
-    [("hard", "objective must be one of 'soft'"), (SoftTargets(-1.0), "temperature")],
+    [
+        ("hard", "objective must be one of 'auto', 'soft'"),
+        (SoftTargets(-1.0), "temperature"),
+    ],
 )
 def test_an_objective_that_cannot_be_is_an_error_that_costs_nothing(
     problem, objective, message

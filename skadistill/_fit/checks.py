@@ -6,79 +6,156 @@ from skadistill._rows._containers import take_rows
 from skadistill.labeling._buy import buy_labels
 from skadistill.labeling._teacher_error import TeacherErrorEstimate
 
-__all__ = ["check_in_steps"]
+__all__ = ["StepwiseChecks", "aimed_checks", "even_checks"]
 
 
-def check_in_steps(
-    strategy, evidence, X, *, share, limit, rng, row_numbers, teacher, first_size, **how
-):
-    """Ask the teacher about labeled rows until the strategy knows enough.
+class StepwiseChecks:
+    """Ask a teacher about labeled rows, a few at a time, and keep its answers.
 
     Parameters
     ----------
-    strategy : RobustSampler
-        Says when to stop.
-    evidence : TeacherEvidence
-        Nothing checked yet.
-    X : container of n_labeled rows
-        Labeled rows.
-    share : float
-        Share of the pool that is asked in a round.
-    limit : int
-        Rows to pay for at most.
-    rng : numpy.random.Generator
-        Draws the rows.
-    row_numbers : ndarray of int of shape (n_labeled,)
-        The numbers of the rows in messages.
     teacher : BaseTeacher
         Asked.
+    X : container of n_labeled rows
+        Labeled rows.
+    truth : ndarray of int of shape (n_labeled,)
+        Positions of their classes.
+    limit : int
+        Rows to ask about at most.
+    row_numbers : ndarray of int of shape (n_labeled,)
+        The numbers of the rows in messages.
     first_size : int or None
         Rows of the first call, if it is to be smaller than others.
     **how : dict
         Passed to :func:`skadistill.labeling.buy_labels`.
 
+    Attributes
+    ----------
+    rows : ndarray of int of shape (n_answered,)
+        Labeled rows with an answer, in the order of asking.
+    answers : ndarray of shape (n_answered, n_classes)
+        The answers.
+    n_asked, n_paid, cost : int, int, float
+        Rows asked about, those paid for, and what they cost.
+    is_spent : bool
+        Whether the ledger refused to pay for more.
+    """
+
+    def __init__(self, teacher, X, truth, *, limit, row_numbers, first_size, **how):
+        self.teacher, self.X, self.truth = teacher, X, truth
+        self.limit, self.row_numbers = min(limit, len(truth)), row_numbers
+        self.first_size, self.how = first_size, how
+        self.rows = np.empty(0, dtype=np.intp)
+        self.answers = np.empty((0, len(how["classes"])))
+        self.n_asked, self.n_paid, self.cost = 0, 0, 0.0
+        self.is_spent = False
+
+    @property
+    def n_left(self):
+        """Rows that may still be asked about."""
+        return 0 if self.is_spent else self.limit - self.n_asked
+
+    @property
+    def wrong(self):
+        """Whether the teacher's first choice is wrong, row by row."""
+        return self.answers.argmax(axis=1) != self.truth[self.rows]
+
+    def ask(self, rows):
+        """Ask about some rows and return those answered, with the answers."""
+        self.n_asked += len(rows)
+        purchase = buy_labels(
+            self.teacher,
+            take_rows(self.X, rows),
+            row_numbers=self.row_numbers[rows],
+            first_size=self.first_size,
+            **self.how,
+        )
+        self.first_size = None
+        self.n_paid += purchase.n_paid
+        self.cost += purchase.cost
+        self.is_spent = purchase.n_refused > 0
+        got = rows[purchase.labeled], purchase.labels[purchase.labeled]
+        self.rows = np.concatenate([self.rows, got[0]])
+        self.answers = np.concatenate([self.answers, got[1]])
+        return got
+
+    def estimate(self, method):
+        """Return what was found out about the teacher, in the order of the rows."""
+        n_rows, n_wrong = len(self.rows), int(self.wrong.sum())
+        by_row = np.argsort(self.rows)
+        return TeacherErrorEstimate(
+            rate=(n_wrong + 1) / (n_rows + 2),
+            n_wrong=n_wrong,
+            n_samples=n_rows,
+            method=method,
+            n_paid=self.n_paid,
+            cost=self.cost,
+            proba=self.answers[by_row] if n_rows else None,
+            rows=self.rows[by_row],
+        )
+
+
+def aimed_checks(checks, strategy, evidence, *, share, rng):
+    """Ask about labeled rows until the strategy knows enough.
+
+    Parameters
+    ----------
+    checks : StepwiseChecks
+        Asks.
+    strategy : RobustSampler
+        Says when to stop.
+    evidence : TeacherEvidence
+        Nothing checked yet.
+    share : float
+        Share of the pool that is asked in a round.
+    rng : numpy.random.Generator
+        Draws the rows.
+
     Returns
     -------
     evidence : TeacherEvidence
-        What was learned.
-    estimate : TeacherErrorEstimate
-        The error rate on these rows: most of them are hard for the student, so it
-        tends to be higher than that on all rows.
+        What was learned. Most of the rows are hard for the student, so that the error
+        rate on them tends to be higher than that on all rows.
     """
-    order = evidence.order(share, rng)
-    limit, n_paid, cost = min(limit, len(order)), 0, 0.0
-    n_done = 0
+    order, n_done = evidence.order(share, rng), 0
     while True:
-        n_more = min(strategy.wants_checks(evidence, share), limit - n_done)
+        n_more = min(strategy.wants_checks(evidence, share), checks.n_left)
+        if n_more <= 0:
+            return evidence
+        rows, answers = checks.ask(order[n_done : n_done + n_more])
+        n_done += n_more
+        if len(rows):
+            evidence = evidence.add(rows, answers)
+
+
+def even_checks(checks, objective, *, rng):
+    """Ask about evenly drawn labeled rows until the objective can be chosen.
+
+    Parameters
+    ----------
+    checks : StepwiseChecks
+        Asks; what it asked about before are aimed checks.
+    objective : AutoObjective
+        Says when to stop.
+    rng : numpy.random.Generator
+        Draws the rows.
+
+    Returns
+    -------
+    wrong : ndarray of bool of shape (n_checks,)
+        Whether the teacher is wrong: on the evenly drawn rows if they are as many as
+        the first check of the objective, else on all rows.
+    """
+    n_aimed = len(checks.rows)
+    order, n_done = rng.permutation(len(checks.truth)), 0
+    order = order[~np.isin(order, checks.rows)]
+    while True:
+        wrong = checks.wrong
+        n_more = objective.n_more_checks(wrong[:n_aimed], wrong[n_aimed:])
+        n_more = min(n_more, checks.n_left, len(order) - n_done)
         if n_more <= 0:
             break
-        rows = order[n_done : n_done + n_more]
+        checks.ask(order[n_done : n_done + n_more])
         n_done += n_more
-        purchase = buy_labels(
-            teacher,
-            take_rows(X, rows),
-            row_numbers=row_numbers[rows],
-            first_size=first_size,
-            **how,
-        )
-        first_size = None
-        n_paid += purchase.n_paid
-        cost += purchase.cost
-        got = purchase.labeled
-        if got.any():
-            evidence = evidence.add(rows[got], purchase.labels[got])
-        if purchase.n_refused:
-            break
-    n_rows, n_wrong = len(evidence.rows), int(evidence.wrong.sum())
-    by_row = np.argsort(evidence.rows)
-    estimate = TeacherErrorEstimate(
-        rate=(n_wrong + 1) / (n_rows + 2),
-        n_wrong=n_wrong,
-        n_samples=n_rows,
-        method="aimed",
-        n_paid=n_paid,
-        cost=cost,
-        proba=evidence.answers[by_row] if n_rows else None,
-        rows=evidence.rows[by_row],
-    )
-    return evidence, estimate
+    even = wrong[n_aimed:]
+    return even if objective.is_enough(len(even)) else wrong

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
@@ -20,12 +21,19 @@ from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
 from skadistill._validation import read_labels
-from skadistill.exceptions import NoLabeledRowsError, SingleClassError
+from skadistill.exceptions import NoLabeledRowsError
+from skadistill.student._predictions import student_classes
 
-__all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
+__all__ = [
+    "check_container",
+    "check_inputs",
+    "extend_metadata",
+    "make_scorer",
+    "refuse_unrouted",
+]
 
 
-def check_inputs(estimator, X, y, X_unlabeled):
+def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
     """Check the rows of X and X_unlabeled and find the labeled ones.
 
     Parameters
@@ -35,6 +43,8 @@ def check_inputs(estimator, X, y, X_unlabeled):
         ``unlabeled_marker`` says which entries of `y` are no label.
     X, y, X_unlabeled : as in ``ActiveDistiller.fit``
         The rows and labels.
+    needs_y : bool, default=False
+        Whether labels are needed to fit the teacher.
 
     Returns
     -------
@@ -43,41 +53,38 @@ def check_inputs(estimator, X, y, X_unlabeled):
     labeled : ndarray of int of shape (n_labeled,)
         Positions of the labeled rows, ascending.
     given : ndarray of shape (n_labeled,)
-        Their labels; numbers that shared an object array with a marker have a
-        numeric dtype again.
+        Their labels, perhaps none; numbers that shared an object array with a marker
+        have a numeric dtype again.
 
     Raises
     ------
-    NoLabeledRowsError, SingleClassError, ValueError
-        If the rows cannot train a first student, or X and X_unlabeled differ.
+    NoLabeledRowsError, ValueError
+        If labels are missing that are needed, or are none of a classifier, or X and
+        X_unlabeled differ.
     """
-    if y is None:
-        raise ValueError(
+    if y is None and (needs_y or estimator.unlabeled_marker is None):
+        reason = (
+            "the teacher has to be fitted on labeled rows; pass y, or a fitted teacher"
+            if needs_y
+            else "unlabeled_marker=None says that every row of X has a label; pass y, "
+            "or another marker"
+        )
+        raise NoLabeledRowsError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but "
-            "the target y is None."
+            f"the target y is None: {reason}."
         )
     X = check_container(estimator, X, reset=True)
-    y, unlabeled = read_labels(y, estimator.unlabeled_marker)
-    check_consistent_length(X, y)
-    labeled = np.flatnonzero(~unlabeled)
-    if labeled.size == 0:
-        raise NoLabeledRowsError(
-            f"none of the {len(y)} rows has a label: every entry of y equals "
-            f"unlabeled_marker={estimator.unlabeled_marker!r} or is missing; give some "
-            "labels, the first student is trained on them."
-        )
-    given = y[labeled]
-    if given.dtype == object and not isinstance(given[0], str):
-        given = np.asarray(given.tolist())
-    assert_all_finite(given, input_name="y")
-    check_classification_targets(given)
-    classes = np.unique(given)
-    if classes.shape[0] < 2:
-        raise SingleClassError(
-            f"the {labeled.size} labeled rows hold one class only, "
-            f"{classes.tolist()[0]!r}; a classifier needs labeled rows of at least "
-            "two classes."
-        )
+    labeled, given = np.empty(0, dtype=np.intp), np.empty(0)
+    if y is not None:
+        y, unlabeled = read_labels(y, estimator.unlabeled_marker)
+        check_consistent_length(X, y)
+        labeled = np.flatnonzero(~unlabeled)
+        given = y[labeled]
+    if labeled.size:
+        if given.dtype == object and not isinstance(given[0], str):
+            given = np.asarray(given.tolist())
+        assert_all_finite(given, input_name="y")
+        check_classification_targets(given)
     if X_unlabeled is not None:
         X, X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
     return RowTable(X, X_unlabeled), labeled, given
@@ -162,6 +169,17 @@ def _check_unlabeled(estimator, X, X_unlabeled):
     return X, check_container(estimator, X_unlabeled, reset=False)
 
 
+def refuse_unrouted(params):
+    """Raise if fit parameters are given that go nowhere."""
+    if params and not get_config()["enable_metadata_routing"]:
+        raise ValueError(
+            f"fit got {sorted(params)}, which goes nowhere while metadata routing "
+            "is off; call sklearn.set_config(enable_metadata_routing=True) and "
+            "request it on the student or the teacher, for example with "
+            "student.set_fit_request(sample_weight=True)."
+        )
+
+
 def extend_metadata(params, table):
     """Give the rows of X_unlabeled their share of the student's metadata.
 
@@ -231,4 +249,9 @@ def make_scorer(estimator, X_val, y_val):
             "neither."
         )
     X_val = check_container(estimator, X_val, reset=False)
-    return lambda student: float(accuracy_score(y_val, student.predict(X_val)))
+
+    def score(student):
+        y_pred = student_classes(student, X_val, np.asarray(student.classes_))
+        return float(accuracy_score(y_val, y_pred))
+
+    return score

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import NamedTuple
 
+from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
-from skadistill._fit.teacher import needs_checks
+from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
 
 __all__ = [
@@ -38,10 +39,12 @@ class Plan:
     n_pool : int
         Unlabeled rows.
     rounds : tuple of int
-        Rows to ask for in each round.
+        Rows to ask for in each round, at most.
     n_teacher_checks : int
-        Labeled rows on which the teacher would be checked; 0 if it is cross-fitted,
-        or if nobody needs its error rate.
+        Labeled rows on which the teacher would be checked, at most; 0 if it is
+        cross-fitted, or if nobody needs its error rate.
+    limit : int
+        Rows of the budget that are still to be paid for, of both kinds.
     n_known : int, default=0
         Rows of the pool whose answers the ledger holds.
     n_known_checks : int, default=0
@@ -55,22 +58,27 @@ class Plan:
     expected_cost_per_row : float or None, default=None
         Price of one answer that the teacher expects of such rows, for example by
         their number of tokens; None: it expects nothing.
+    stops_checking : bool, default=False
+        Whether checks that turn out not to be needed become rows of the pool, which
+        then count in `rounds` too.
     """
 
     n_labeled: int
     n_pool: int
     rounds: tuple
     n_teacher_checks: int
+    limit: int
     n_known: int = 0
     n_known_checks: int = 0
     uses_known: bool = False
     cost_per_row: float | None = None
     seconds_per_row: float | None = None
     expected_cost_per_row: float | None = None
+    stops_checking: bool = False
 
     @property
     def n_queries(self):
-        """Rows of the pool that get a label of the teacher, known ones included."""
+        """Rows of the pool with a label of the teacher at most, known ones included."""
         return sum(self.rounds) + self.n_known * self.uses_known
 
     @property
@@ -78,7 +86,9 @@ class Plan:
         """Rows to pay for at most: those of the pool and the teacher checks."""
         new_in_pool = min(sum(self.rounds), self.n_pool - self.n_known)
         new_checks = min(self.n_teacher_checks, self.n_labeled - self.n_known_checks)
-        return new_in_pool + new_checks
+        # A check that is not needed becomes a row of the pool: paid as the one or as
+        # the other, not as both.
+        return min(self.limit, new_in_pool + new_checks)
 
     @property
     def cost(self):
@@ -102,10 +112,11 @@ class Plan:
         return self.n_rows_to_pay * self.seconds_per_row
 
     def __repr__(self):
+        up_to = "up to " * self.stops_checking
         text = (
-            f"{self.n_queries} of {self.n_pool} pool rows in {len(self.rounds)} rounds "
-            f"and {self.n_teacher_checks} teacher checks: at most "
-            f"{self.n_rows_to_pay} rows to pay"
+            f"{up_to}{self.n_queries} of {self.n_pool} pool rows in "
+            f"{len(self.rounds)} rounds and {up_to}{self.n_teacher_checks} teacher "
+            f"checks: at most {self.n_rows_to_pay} rows to pay"
         )
         if self.n_known or self.n_known_checks:
             text += f", {self.n_known + self.n_known_checks} being known to the ledger"
@@ -219,15 +230,18 @@ def _resolve_budget(budget, n_pool):
     return max(share, 1) if budget > 0 and n_pool > 0 else share
 
 
-def round_size(query_size, n_labeled):
+def round_size(query_size, n_labeled, n_classes=0):
     """Return how many rows a round asks for, whatever the budget.
 
     Parameters
     ----------
     query_size : "auto" or int
-        "auto": half as many rows as have a label, at least 10.
+        "auto": half as many rows as have a label, at least 10; while none has, two
+        per class and at least 10.
     n_labeled : int
         Rows with a label at the beginning of the round.
+    n_classes : int, default=0
+        Classes to learn.
 
     Returns
     -------
@@ -243,11 +257,11 @@ def round_size(query_size, n_labeled):
     # A size that grows with the labels keeps the number of rounds logarithmic in the
     # budget, so that training takes a few times as long as the last round alone.
     if query_size == "auto":
-        return max(10, math.ceil(n_labeled / 2))
+        return max(10, math.ceil(n_labeled / 2) if n_labeled else 2 * n_classes)
     return int(query_size)
 
 
-def split_rounds(n_queries, query_size, n_labeled):
+def split_rounds(n_queries, query_size, n_labeled, n_classes=0):
     """Split rows into rounds; a larger number of rows continues a smaller one.
 
     Parameters
@@ -258,6 +272,8 @@ def split_rounds(n_queries, query_size, n_labeled):
         See `round_size`.
     n_labeled : int
         Rows with a label before the first round.
+    n_classes : int, default=0
+        Classes to learn.
 
     Returns
     -------
@@ -272,7 +288,7 @@ def split_rounds(n_queries, query_size, n_labeled):
     """
     rounds: list[int] = []
     while (left := n_queries - sum(rounds)) > 0:
-        size = round_size(query_size, n_labeled + sum(rounds))
+        size = round_size(query_size, n_labeled + sum(rounds), n_classes)
         rounds.append(min(size, left))
     return tuple(rounds)
 
@@ -299,16 +315,25 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     BudgetError
         As `share_budget`, and if the objective learns from teacher checks and the
         budget is too small for one.
+    NoLabeledRowsError, SingleClassError
+        If labels are missing that the fit cannot do without.
     """
     objective = components.objective
     called = components.teacher.is_fitted
-    shares = share_budget(
-        budget,
+    n_labeled = labels.rows.size
+    needed = called and needs_checks(components, teacher_error)
+    wanted = wants_checks(components, teacher_error)
+    sizes = (
         labels.pool.size,
-        labels.rows.size,
-        n_checks=n_teacher_checks,
-        checks_are_paid=called and needs_checks(components, teacher_error),
+        # One row does not tell what students make of rows they were not trained on.
+        n_labeled if n_labeled > 1 else 0,
     )
+    shares = share_budget(
+        budget, *sizes, n_checks=n_teacher_checks, checks_are_paid=needed or wanted
+    )
+    if wanted and not needed and not objective.is_enough(shares.n_checks):
+        shares = share_budget(budget, *sizes, n_checks=0, checks_are_paid=False)
+    check_learnable(labels, components.teacher, objective, shares.n_queries)
     if (
         called
         and objective.needs_teacher_checks
@@ -373,17 +398,26 @@ def make_plan(
         pool = known.find(labels.table, labels.pool, with_embeddings=embeddings)
         checks = known.find(labels.table, labels.rows)
         n_known, n_known_checks = (sum(map(len, rows)) for rows in (pool, checks))
-    n_new = max(0, shares.n_queries - n_known) if uses_known else shares.n_queries
+    stops = bool(shares.n_checks) and stops_checking(components, teacher_error)
+    n_queries = min(sum(shares), n_pool) if stops else shares.n_queries
+    n_new = max(0, n_queries - n_known) if uses_known else n_queries
     return Plan(
         n_labeled,
         n_pool,
-        split_rounds(n_new, query_size, n_labeled + n_known * uses_known),
+        split_rounds(
+            n_new,
+            query_size,
+            n_labeled + n_known * uses_known,
+            len(labels.classes),
+        ),
         shares.n_checks,
+        limit=sum(shares) - min(n_known, n_queries) * uses_known,
         n_known=n_known,
         n_known_checks=n_known_checks if shares.n_checks else 0,
         uses_known=uses_known,
         cost_per_row=teacher.max_cost_per_row if cost_per_row is None else cost_per_row,
         seconds_per_row=known.seconds_per_row(),
+        stops_checking=stops,
         expected_cost_per_row=_expected_cost(teacher, labels, cost_per_row),
     )
 

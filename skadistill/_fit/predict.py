@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from skadistill._fit.inputs import check_container
 from skadistill.model_selection._scorer import warn_if_unlabeled
 from skadistill.student._as_student import as_student
+from skadistill.student._predictions import student_classes, student_proba
 
 __all__ = ["StudentPredictions"]
 
@@ -30,7 +31,7 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
             Classes.
         """
         X = self._check_new_rows(X)
-        return self.student_.predict(X)
+        return student_classes(self.student_, X, self.classes_)
 
     @available_if(lambda self: _student_has(self, "predict_proba"))
     def predict_proba(self, X):
@@ -47,7 +48,7 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
             Rows summing to 1, columns in the order of ``classes_``.
         """
         X = self._check_new_rows(X)
-        return self.student_.predict_proba(X)
+        return student_proba(self.student_, X, len(self.classes_))
 
     @available_if(lambda self: _student_has(self, "decision_function"))
     def decision_function(self, X):

@@ -1,22 +1,28 @@
 """What one fit carries from round to round."""
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skadistill._fit.components import Components
+from skadistill._fit.known import KnownAnswers
 from skadistill._fit.plan import Budget, round_size
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
+from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
 from skadistill.query._evidence import TeacherEvidence
-from skadistill.student._out_of_fold import predict_out_of_fold
+from skadistill.student._out_of_fold import TRACE, predict_out_of_fold
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
+
+logger = logging.getLogger(__name__)
 
 
 class Seeds(NamedTuple):
@@ -50,11 +56,11 @@ class Labels:
         Rows with a given label.
     y : ndarray of shape (n_given,)
         Their labels.
+    classes : ndarray of shape (n_classes,) or None, default=None
+        All classes, sorted. None: those among `y`.
 
     Attributes
     ----------
-    classes : ndarray of shape (n_classes,)
-        The classes among `y`, sorted.
     rows : ndarray of int of shape (n_labeled,)
         Rows with a label, given ones first, then in the order of asking.
     targets : ndarray of shape (n_labeled, n_classes)
@@ -70,10 +76,11 @@ class Labels:
         What the strategy keeps about the rows of the pool.
     """
 
-    def __init__(self, table, rows, y):
+    def __init__(self, table, rows, y, classes=None):
         self.table = table
         self.y = y
-        self.classes, codes = np.unique(y, return_inverse=True)
+        self.classes = np.unique(y) if classes is None else classes
+        codes = np.searchsorted(self.classes, y) if len(y) else np.empty(0, np.intp)
         self.rows = rows
         self.targets = np.eye(len(self.classes))[codes]
         self.pool = np.setdiff1d(np.arange(table.n_samples), rows, assume_unique=True)
@@ -130,6 +137,8 @@ class Progress:
         Predicted classes of the round before, -1 outside the pool.
     n_asked, n_no_label : int
         Rows asked for so far, and those of them without a label as answer.
+    reason : str
+        What ``termination_condition_`` is if the stopping criterion is met.
     no_gain, stable, ledger_spent, callback, waiting : bool
         Whether the strategy sees nothing to gain, the stopping criterion is met, the
         ledger refused to pay, a callback asked to stop, and jobs have not ended.
@@ -139,6 +148,7 @@ class Progress:
     classes_before: np.ndarray | None = None
     n_asked: int = 0
     n_no_label: int = 0
+    reason: str = "stable_predictions"
     no_gain: bool = False
     stable: bool = False
     ledger_spent: bool = False
@@ -173,6 +183,8 @@ class Settings:
         Ends the loop before the budget is spent.
     n_jobs : int or None
         Blocks of the pool that are scored at once.
+    uniform_share : float
+        Share of each round that is drawn evenly from the pool.
     """
 
     ledger: Any
@@ -181,6 +193,7 @@ class Settings:
     batch_size: int | None
     stopping_criterion: Any
     n_jobs: int | None
+    uniform_share: float = 0.0
 
 
 @dataclass
@@ -203,6 +216,8 @@ class FitState:
         Gives the student's fit parameters for some rows.
     score : callable
         Scores a student on rows kept aside, None when there are none.
+    n_val : int or None, default=None
+        Number of those rows.
 
     Attributes
     ----------
@@ -220,8 +235,12 @@ class FitState:
         Rows of the pool that jobs of an earlier fit hold.
     view : QueryPool or None
         The pool as the present student has scored it, if it has.
+    draw : RoundDraw or None
+        How the rows of the present round were drawn, if they are to show something.
     n_draws : int
-        How often a strategy was called.
+        How often a strategy was called, or rows were spread over the pool.
+    rehearsed : bool
+        Whether the student has learned made-up labels only.
     """
 
     components: Components
@@ -231,6 +250,7 @@ class FitState:
     settings: Settings
     cut_metadata: Any
     score: Any
+    n_val: int | None = None
 
     def __post_init__(self):
         self.student = self.components.student
@@ -239,12 +259,52 @@ class FitState:
         self.records: list[RoundRecord] = []
         self.known = self.in_flight = np.empty(0, dtype=np.intp)
         self.view: Any = None
+        self.draw: Any = None
         self.n_draws = 0
+        self.rehearsed = False
 
     @property
     def n_left(self):
         """Rows that the budget still allows to ask for."""
         return max(0, self.shares.n_queries - self.progress.n_asked)
+
+    def settle_objective(self):
+        """Choose the objective, once for all rounds, if that is left to the fit."""
+        objective = self.components.objective
+        if isinstance(objective, AutoObjective):
+            student = self.components.student
+            if isinstance(student, Pipeline):
+                student = student.steps[-1][1]
+            wrong = self.asked.wrong
+            objective = objective.settle(
+                self.asked.checks,
+                np.empty(0, dtype=bool) if wrong is None else wrong,
+                any_loss=hasattr(student, "fit_lesson"),
+            )
+            self.components = replace(self.components, objective=objective)
+            logger.info("the student matches %r", objective)
+
+    def look_up_known(self):
+        """Find the rows of the pool whose answers the ledger holds."""
+        asked, labels = self.asked, self.labels
+        known = KnownAnswers(
+            asked.teacher, self.settings.ledger, labels.classes, asked.identity
+        )
+        self.known, refused = known.find(
+            labels.table,
+            labels.pool,
+            with_embeddings=self.components.objective.needs_embeddings,
+        )
+        # Paid once, answered without a label: they fill the budget all the same.
+        labels.drop(refused)
+        self.progress.n_asked += refused.size
+        self.in_flight = known.in_flight(labels.table, labels.pool)
+
+    def wait_for_jobs(self, error):
+        """Let the fit end here: it goes on when it is run again."""
+        self.progress.waiting = True
+        self.asked.teacher = self.asked.teacher or self.components.teacher
+        logger.warning("the fit ends before its budget is spent: %s", error)
 
     def return_checks(self, n_checked):
         """Ask for rows of the pool instead of the checks that were not needed."""
@@ -256,7 +316,8 @@ class FitState:
     @property
     def full_size(self):
         """Rows of the next round, as if the budget had no end."""
-        size = round_size(self.settings.query_size, self.labels.rows.size)
+        n_labeled, n_classes = self.labels.targets.shape
+        size = round_size(self.settings.query_size, n_labeled, n_classes)
         return min(size, self.labels.pool.size)
 
     @property
@@ -285,7 +346,7 @@ class FitState:
             out_of_fold=partial(self._predict_out_of_fold, X),
             random_state=self.seeds.objective,
         )
-        return objective.lesson(evidence)
+        return with_every_class(objective.lesson(evidence))
 
     def start_evidence(self, X):
         """Let students judge the given rows that they were not trained on.
@@ -314,8 +375,22 @@ class FitState:
         record.n_labeled = self.labels.rows.size
         record.n_pool = self.labels.pool.size
         record.teacher_error = self.asked.error
+        record.n_val = self.n_val
         record.seconds_total = perf_counter() - record.start
         self.records.append(record)
+
+
+def with_every_class(lesson):
+    """Give classes that no row has a trace of weight, which some students need."""
+    missing = lesson.targets.sum(axis=0) == 0
+    if not missing.any():
+        return lesson
+    targets = lesson.targets.copy()
+    # In one row only: in all of them it would multiply the rows of students that
+    # learn from one copy of a row per class.
+    targets[0] += TRACE * missing
+    targets[0] /= targets[0].sum()
+    return lesson.replace(targets=targets)
 
 
 def stop_reason(state):
@@ -340,7 +415,7 @@ def stop_reason(state):
     if progress.ledger_spent:
         return "ledger_budget"
     if progress.stable:
-        return "stable_predictions"
+        return progress.reason
     if progress.no_gain:
         return "no_gain"
     if state.labels.pool.size == 0:

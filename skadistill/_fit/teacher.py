@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 from sklearn.metrics import confusion_matrix
 
-from skadistill._fit.checks import check_in_steps
+from skadistill._fit.checks import StepwiseChecks, aimed_checks, even_checks
 from skadistill._fit.known import KnownAnswers
 from skadistill._rows._containers import take_metadata
 from skadistill.exceptions import TeacherWarning
@@ -18,17 +18,28 @@ from skadistill.labeling._teacher_error import (
     TeacherErrorEstimate,
     estimate_teacher_error,
 )
+from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import TeacherChecks
 from skadistill.query._evidence import TeacherEvidence
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
 
-__all__ = ["AskedTeacher", "needs_checks", "needs_evidence", "prepare_teacher"]
+__all__ = [
+    "AskedTeacher",
+    "needs_checks",
+    "needs_evidence",
+    "prepare_teacher",
+    "stops_checking",
+    "wants_checks",
+]
 
 logger = logging.getLogger(__name__)
 
 #: Rows of the first call to a teacher that has not answered yet.
 FIRST_SIZE = 2
+
+#: Rows that are looked up in the ledger to learn whether a teacher has answered.
+N_LOOKED_UP = 10_000
 
 
 @dataclass
@@ -49,6 +60,8 @@ class AskedTeacher:
         How often it was wrong on those.
     evidence : TeacherEvidence or None, default=None
         The same answers beside what students say of those rows, for the strategy.
+    wrong : ndarray of bool of shape (n_checks,) or None, default=None
+        Whether it was wrong on those labeled rows that stand for all.
     heard : bool, default=True
         Whether it has answered before; one that has not is first asked about a few
         rows.
@@ -60,6 +73,7 @@ class AskedTeacher:
     checks: TeacherChecks | None = None
     estimate: TeacherErrorEstimate | None = None
     evidence: TeacherEvidence | None = None
+    wrong: np.ndarray | None = None
     heard: bool = True
 
     @property
@@ -87,15 +101,19 @@ class AskedTeacher:
         return cost if cost or priced else None
 
 
-def is_untried(teacher, ledger, classes):
-    """Tell whether a teacher's first answer is still to be seen.
+def is_untried(teacher, ledger, labels):
+    """Tell whether a teacher's first answer about these classes is still to be seen.
 
     A classifier's answers have a known form; those of a function or an API may not be
-    usable, and are paid for all the same.
+    usable, and are paid for all the same. A fold that lacks a class asks another
+    question than the folds before it. Only some rows are looked up: one small call
+    too many costs nothing.
     """
     if isinstance(teacher, EstimatorTeacher):
         return False
-    return KnownAnswers(teacher, ledger, classes).is_new
+    known = KnownAnswers(teacher, ledger, labels.classes)
+    rows = np.concatenate([labels.rows, labels.pool])[:N_LOOKED_UP]
+    return known.is_new or not any(part.size for part in known.find(labels.table, rows))
 
 
 def needs_checks(components, teacher_error):
@@ -123,6 +141,26 @@ def needs_checks(components, teacher_error):
 def needs_evidence(components):
     """Tell whether the strategy looks at single answers on labeled rows."""
     return getattr(components.strategy, "needs_evidence", False)
+
+
+def stops_checking(components, teacher_error):
+    """Tell whether the teacher is checked only as long as the strategy needs it."""
+    return (
+        components.teacher.is_fitted
+        and teacher_error == "auto"
+        and needs_evidence(components)
+        and not components.objective.needs_teacher_checks
+    )
+
+
+def wants_checks(components, teacher_error):
+    """Tell whether the objective is to be chosen by what a ready teacher answers."""
+    objective = components.objective
+    return (
+        isinstance(objective, AutoObjective)
+        and components.teacher.is_fitted
+        and objective.wants_checks(teacher_error)
+    )
 
 
 def doubt_teacher(teacher, estimate, labels, evidence=None):
@@ -232,8 +270,10 @@ def prepare_teacher(
     X, y = labels.table.take(labels.rows), labels.y
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
-    asked.heard = not is_untried(teacher, ledger, labels.classes)
-    if needs_checks(components, teacher_error) and (n_checks or not teacher.is_fitted):
+    asked.heard = not is_untried(teacher, ledger, labels)
+    needed = needs_checks(components, teacher_error)
+    wanted = wants_checks(components, teacher_error)
+    if (needed and not teacher.is_fitted) or ((needed or wanted) and n_checks):
         evidence = None
         if needs_evidence(components) and teacher_error == "auto":
             evidence = start_evidence(X)
@@ -242,11 +282,14 @@ def prepare_teacher(
             "ledger": ledger,
             "batch_size": batch_size,
             "first_size": asked.first_size,
+            "row_numbers": labels.rows,
         }
-        in_steps = evidence is not None and teacher.is_fitted
-        # Each step of one that answers later would take up to a day.
-        in_steps &= not (objective.needs_teacher_checks or answers_later(teacher))
-        if not in_steps:
+        if (needed and evidence is None) or (
+            not teacher.is_fitted
+            or objective.needs_teacher_checks
+            # Each step of one that answers later would take up to a day.
+            or answers_later(teacher)
+        ):
             estimate = estimate_teacher_error(
                 teacher,
                 X,
@@ -254,23 +297,25 @@ def prepare_teacher(
                 n_samples=n_checks,
                 random_state=seed,
                 fit_params=fit_params,
-                row_numbers=labels.rows,
                 **how,
             )
-            if evidence is not None and estimate.proba is not None:
-                evidence = evidence.add(estimate.rows, estimate.proba)
+            if estimate.proba is not None:
+                truth = labels.targets[estimate.rows].argmax(axis=1)
+                asked.wrong = estimate.proba.argmax(axis=1) != truth
+                if evidence is not None:
+                    evidence = evidence.add(estimate.rows, estimate.proba)
         else:
-            evidence, estimate = check_in_steps(
-                components.strategy,
-                evidence,
-                X,
-                share=share,
-                limit=n_checks,
-                rng=np.random.default_rng(seed),
-                row_numbers=labels.rows,
-                teacher=teacher,
-                **how,
-            )
+            truth, rng = labels.targets.argmax(axis=1), np.random.default_rng(seed)
+            checks = StepwiseChecks(teacher, X, truth, limit=n_checks, **how)
+            method = "asked"
+            if evidence is not None:
+                method, strategy = "aimed", components.strategy
+                evidence = aimed_checks(
+                    checks, strategy, evidence, share=share, rng=rng
+                )
+            if wanted:
+                asked.wrong = even_checks(checks, objective, rng=rng)
+            estimate = checks.estimate(method)
         if evidence is not None:
             asked.evidence = evidence.settle(share)
         asked.heard = True

@@ -185,15 +185,15 @@ def _log_purchase(teacher, purchase):
 
 
 def _add_receipt(error, n_paid, keep):
-    """Add to a fault how many labels were paid for before it, and where they are."""
+    """Add to a fault how many answers were paid for so far, and where they are."""
     error.n_paid = n_paid
     if n_paid == 0:
-        receipt = "no label had been paid for in this purchase"
+        receipt = "nothing had been paid for in this purchase"
     else:
-        labels = "the label" if n_paid == 1 else f"the {n_paid} labels"
+        labels = "the answer" if n_paid == 1 else f"the {n_paid} answers"
         verb = "is" if n_paid == 1 else "are"
         fate = "kept in the ledger" if keep else "lost, as there is no ledger"
-        receipt = f"{labels} paid for before it {verb} {fate}"
+        receipt = f"{labels} paid for so far {verb} {fate}"
     error.args = (f"{str(error).removesuffix('.')}; {receipt}.",)
 
 

@@ -16,8 +16,8 @@ from skadistill._rows._keys import row_keys
 from skadistill._validation import as_cost
 from skadistill.exceptions import (
     LedgerError,
+    TeacherAnswerError,
     TeacherError,
-    TeacherShapeError,
     TeacherWarning,
 )
 
@@ -182,7 +182,7 @@ class Buyer:
         left_out = rows[~self.known[rows]]
         if len(left_out):
             numbers = self.row_numbers[left_out].tolist()
-            raise TeacherShapeError(
+            raise TeacherAnswerError(
                 f"{self.teacher.display_name} left out {len(left_out)} of {len(rows)} "
                 f"rows, {_listed(numbers)}; yield every row once, with a row of NaN "
                 "if it has no label."
@@ -194,7 +194,7 @@ class Buyer:
         positions, labels = _checked_part(part, len(rows), len(self.classes), who)
         all_rows, rows = rows, rows[positions]
         if self.known[rows].any():
-            raise TeacherShapeError(
+            raise TeacherAnswerError(
                 f"{who} answered row {self.row_numbers[rows[self.known[rows]][0]]} "
                 "twice; yield every row once."
             )
@@ -417,19 +417,19 @@ def _checked_part(part, n_samples, n_classes, who):
         or len(set(positions.tolist())) != len(positions)
         or (positions.size and not 0 <= positions.min() <= positions.max() < n_samples)
     ):
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} yielded a LabeledBatch whose rows are {_listed(positions)}; pass "
             f"distinct positions from 0 to {n_samples - 1}."
         )
     if labels.shape != (len(positions), n_classes):
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} yielded a LabeledBatch whose labels have shape {labels.shape}; "
             f"pass one row per position and one column per class, here "
             f"{(len(positions), n_classes)}."
         )
     missing = np.isnan(labels).all(axis=1)
     if not np.isfinite(labels[~missing]).all():
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} yielded a LabeledBatch whose labels are not all finite; pass "
             "probabilities, or a row of NaN if a row has no label."
         )

@@ -1,5 +1,6 @@
 """How often is the teacher wrong? An estimate on the rows whose labels are known."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._rows._folds import deal_folds
-from skadistill.exceptions import TeacherClassesError
+from skadistill.exceptions import TeacherAnswerError, TeacherWarning
 from skadistill.labeling._buy import buy_labels
 from skadistill.teachers._as_teacher import as_teacher
 
@@ -153,20 +154,26 @@ def estimate_teacher_error(
 
     Raises
     ------
-    TeacherClassesError
+    TeacherAnswerError
         If a label is not among `classes`.
     TeacherError
         If the teacher fails.
     ValueError
         If `cv` is an int below 2.
 
+    Warns
+    -----
+    TeacherWarning
+        If the teacher could not be fitted without the rows of some fold.
+
     Notes
     -----
     A class absent from a training fold cannot be answered there: its rows count as
-    wrong. Cross-fitting judges teachers fitted on fewer rows than the final one,
-    so it errs on the high side, which costs less than the low one. A ready teacher
-    that was trained on these very rows is judged too kindly: hand it over unfitted
-    or keep rows aside.
+    wrong. The rows of a fold without which the teacher cannot be fitted are left out,
+    with a warning. Cross-fitting judges teachers fitted on fewer rows than the final
+    one, so it errs on the high side, which costs less than the low one. A ready
+    teacher that was trained on these very rows is judged too kindly: hand it over
+    unfitted or keep rows aside.
 
     Examples
     --------
@@ -225,7 +232,7 @@ def _positions(y, classes):
     position = {c: i for i, c in enumerate(classes)}
     for row, label in enumerate(y.tolist()):
         if label not in position:
-            raise TeacherClassesError(
+            raise TeacherAnswerError(
                 f"y holds the label {label!r} in row {row}, which is not one of the "
                 f"classes {', '.join(map(repr, classes))}; pass labeled rows only, "
                 "and all of their classes."
@@ -236,6 +243,7 @@ def _positions(y, classes):
 def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
     """Let teachers fitted on the other folds judge each row."""
     proba = np.full((len(y), len(classes)), np.nan)
+    failures: list[tuple[int, Exception]] = []
     for train, test in _folds(X, y, truth, cv, rng):
         present = np.unique(truth[train])
         if len(present) < 2:
@@ -246,7 +254,12 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
             proba[test] = share / share.sum()
             continue
         params = take_metadata(fit_params, train, len(y))
-        fold_teacher = clone(teacher).fit(take_rows(X, train), y[train], **params)
+        try:
+            fold_teacher = clone(teacher).fit(take_rows(X, train), y[train], **params)
+        except Exception as error:
+            # Perhaps a class is missing or too small there, which all rows may allow.
+            failures.append((len(test), error))
+            continue
         # This teacher is ours alone. It has not seen the classes that its fold
         # lacks, whatever the user allows the final one.
         fold_teacher.allow_missing_classes = True
@@ -254,6 +267,17 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
             take_rows(X, test), classes, row_numbers=numbers[test]
         )
     rows = np.flatnonzero(~np.isnan(proba[:, 0]))
+    if failures:
+        n_lost, first = sum(n for n, _ in failures), failures[0][1]
+        reason = str(first).partition("\n")[0]
+        warnings.warn(
+            f"{teacher.display_name} could not be fitted without {n_lost} of the "
+            f"{len(y)} labeled rows, in {len(failures)} folds of the cross-fitting; "
+            f"its error rate is estimated on the other {len(rows)} rows. The first "
+            f"error was {type(first).__name__}: {reason:.200}",
+            TeacherWarning,
+            stacklevel=2,
+        )
     return rows, proba[rows]
 
 

@@ -54,7 +54,7 @@ class LedgerFile:
     """
 
     def __init__(self, path):
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = _checked_path(path)
         self._sessions: dict[int, _Session] = {}
         weakref.finalize(self, _close_own, self._sessions)
 
@@ -173,6 +173,19 @@ def _close_own(sessions):
     _LEFT_BEHIND.extend(sessions.values())
 
 
+def _checked_path(path):
+    """Return an absolute path, or raise if no file can have this name."""
+    path = os.fspath(path)
+    if isinstance(path, str) and path and "\0" not in path:
+        with contextlib.suppress(UnicodeEncodeError):
+            os.fsencode(path)
+            return os.path.abspath(path)
+    raise LedgerError(
+        f"the path of the ledger is {path!r:.200}, which no file can have; pass a "
+        "non-empty text of valid characters."
+    )
+
+
 def _create(path):
     """Create an empty ledger, whole or not at all; never replace a file."""
     _delete_old_drafts(path)
@@ -248,7 +261,7 @@ def _open(path):
 def _connect(path, mode):
     """Connect without Python's own transactions."""
     return sqlite3.connect(
-        f"file:{quote(path)}?mode={mode}",
+        f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
         timeout=_TIMEOUT,
         isolation_level=None,
@@ -449,6 +462,12 @@ def _errors(path):
         raise LedgerError(_sentence(path, error)) from error
     except UnicodeDecodeError as error:  # in what SQLite says of damaged tables
         raise LedgerError(_damaged(path)) from error
+    except OSError as error:  # a name too long, a folder that may not be read
+        reason = error.strerror or type(error).__name__
+        raise LedgerError(
+            f"the ledger {path!r:.200} cannot be opened ({reason}); pass a path that "
+            "can be written to."
+        ) from error
 
 
 def _damaged(path):

@@ -5,7 +5,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from skadistill.exceptions import TeacherError, TeacherShapeError
+from skadistill.exceptions import TeacherAnswerError, TeacherError
 from skadistill.llm._endpoint import EndpointTeacher, RowRequests
 from skadistill.llm._prompts import row_fields
 from skadistill.llm._replies import clean
@@ -229,7 +229,7 @@ def _decisions(reply, n_questions):
     if found is None and n_questions == 1:
         found = [reply]
     if found is None or len(found) != n_questions:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"the endpoint sent {0 if found is None else len(found)} answers to "
             f"{n_questions} questions, in a reply with the fields "
             f"{sorted(reply)!r:.200}; check `path` and `write_request`."

@@ -1,6 +1,7 @@
 """Resolve a name or an object to an objective."""
 
 from skadistill.exceptions import ObjectiveError
+from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Objective
 from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
@@ -11,6 +12,7 @@ from skadistill.objectives._soft import SoftTargets
 __all__ = ["OBJECTIVES", "as_objective"]
 
 OBJECTIVES = {
+    "auto": AutoObjective,
     "soft": SoftTargets,
     "corrected": Corrected,
     "slam": SLaM,
@@ -24,7 +26,7 @@ def as_objective(objective):
 
     Parameters
     ----------
-    objective : {"soft", "corrected", "slam", "debiased", "lelp"} or Objective
+    objective : {"auto", "soft", "corrected", "slam", "debiased", "lelp"} or Objective
         A name stands for the class with its default parameters.
 
     Returns

@@ -1,14 +1,17 @@
 """LELP: pseudo-subclasses from the teacher's embeddings."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import svd
 from scipy.stats import ortho_group
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, gen_batches
 
-from skadistill._compat import Interval
+from skadistill._compat import Interval, StrOptions
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective
 
@@ -17,6 +20,11 @@ __all__ = ["LELP"]
 # Standard deviations below this share of the embeddings' size are rounding.
 ROUNDING = 1e-6
 BLOCK_ROWS = 4096
+#: Subclasses of a class that hides kinds, and outputs of the student per class.
+MOST_SUBCLASSES = 10
+# For the evidence that it does: rows looked at, Gaussian samples, least difference.
+FEWEST_ROWS, MOST_ROWS = 30, 2000
+N_PLAIN, LEAST_GAP = 5, 0.05
 
 
 class LELP(Objective):
@@ -43,8 +51,10 @@ class LELP(Objective):
 
     Parameters
     ----------
-    n_subclasses : int, default=10
-        :math:`S`. With 1, this is plain distillation.
+    n_subclasses : {"auto"} or int, default="auto"
+        :math:`S`. "auto": 10 for a class whose embeddings show that it hides several
+        kinds of rows, see the notes, and one for any other. With 1, this is plain
+        distillation.
     temperature : float, default=0.3
         :math:`\beta`, in standard deviations of a projection. Smaller values give
         harder subclasses; for :math:`\beta \to \infty` all are equally likely and only
@@ -79,8 +89,15 @@ class LELP(Objective):
     rotation the surplus ones are 0). A class with fewer than two distinct rows gets
     equal subclasses.
 
-    The defaults of `n_subclasses` and `temperature` were the best on average, of 5,
-    10 and 20 by 0.3 and 1, on validation rows of six tasks
+    With ``n_subclasses="auto"``, a class hides kinds if ten clusters (k-means on its
+    first ten principal directions, scaled to unit variance) leave at least 5 % less
+    variance within than ten clusters of Gaussian rows do, and less than those of each
+    of five Gaussian samples. Other classes get equal subclasses, from which the
+    student learns the class alone. Fewer than 30 rows show nothing, and two or three
+    kinds may go unseen.
+
+    The numbers 10 and 0.3 were the best on average, of 5, 10 and 20 subclasses by
+    temperatures of 0.3 and 1, on validation rows of six tasks
     (``benchmarks/results/lelp.md``).
 
     The directions cost :math:`O(n_c D^2 + D^3)` once per class, for :math:`n_c` rows
@@ -90,9 +107,10 @@ class LELP(Objective):
     It assumes that the teacher's embedding separates kinds of rows within a class. On
     such tasks it gained about two points over soft targets with few rows, on average
     over six tasks 0.8 (see the benchmark).
-    When not to use it: with classes without such kinds (a sentiment task lost 1.2
-    points; a higher `temperature` loses less), with many classes, whose soft labels
-    already hold as much information, or with students that are not neural networks.
+    When not to use it: with many classes, whose soft labels already hold as much
+    information, or with students that are not neural networks. A number of
+    `n_subclasses` splits classes without kinds as well, which costs (a sentiment task
+    lost 1.2 points; a higher `temperature` loses less).
 
     References
     ----------
@@ -120,7 +138,10 @@ class LELP(Objective):
     uses_embeddings = True
 
     _parameter_constraints: dict = {
-        "n_subclasses": [Interval(Integral, 1, None, closed="left")],
+        "n_subclasses": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "null_space": ["boolean"],
         "rotate": ["boolean"],
@@ -130,7 +151,7 @@ class LELP(Objective):
 
     def __init__(
         self,
-        n_subclasses=10,
+        n_subclasses="auto",
         temperature=0.3,
         *,
         null_space=True,
@@ -155,7 +176,7 @@ class LELP(Objective):
         ObjectiveError
             If the teacher's output weights do not fit its embeddings.
         """
-        shape = (*lesson.targets.shape, self.n_subclasses)
+        shape = (*lesson.targets.shape, self._n_outputs)
         subclasses = np.full(shape, np.nan, dtype=np.float32)
         if not evidence.given.all() and evidence.embeddings.shape[1]:
             known = np.isfinite(evidence.embeddings).all(axis=1)
@@ -179,21 +200,84 @@ class LELP(Objective):
             rows = embeddings[likeliest == c].astype(np.float64)
             rotation = self._rotation(rng)
             weight, center = class_projections(rows, rotation, said, rng)
+            z = (rows - center) @ weight
+            if self.n_subclasses == "auto" and not hides_kinds(z, rng):
+                weight = np.zeros_like(
+                    weight
+                )  # equal shares: only the class is learned
             weights.append(weight)
             offsets.append(center @ weight)
         weight, offset = np.hstack(weights), np.hstack(offsets)
-        shape = (-1, evidence.n_classes, self.n_subclasses)
+        shape = (-1, evidence.n_classes, self._n_outputs)
         subclasses = np.empty((len(embeddings), *shape[1:]), dtype=np.float32)
         for block in gen_batches(len(embeddings), BLOCK_ROWS):
             z = embeddings[block].astype(np.float64) @ weight - offset
             subclasses[block] = tempered_softmax(z.reshape(shape), self.temperature)
         return subclasses
 
+    @property
+    def _n_outputs(self):
+        """Outputs of the student per class."""
+        return MOST_SUBCLASSES if self.n_subclasses == "auto" else self.n_subclasses
+
     def _rotation(self, rng):
         """Draw a rotation of the principal directions of a class."""
-        if not self.rotate or self.n_subclasses == 1:
-            return np.eye(self.n_subclasses)
-        return ortho_group.rvs(self.n_subclasses, random_state=rng)
+        if not self.rotate or self._n_outputs == 1:
+            return np.eye(self._n_outputs)
+        return ortho_group.rvs(self._n_outputs, random_state=rng)
+
+
+def hides_kinds(z, rng):
+    """Tell whether the rows of a class cluster more than Gaussian rows would.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n_samples, n_directions)
+        Centered positions along some directions; their scales and correlations do
+        not matter.
+    rng : RandomState
+        Draws the Gaussian rows.
+
+    Returns
+    -------
+    answer : bool
+        Whether k-means leaves less of the variance within ten clusters than on each
+        of five Gaussian samples of the same shape, and at least 5 % less than on
+        their mean. Fewer than 30 rows, or constant ones, show nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives._lelp import hides_kinds
+    >>> rng = np.random.RandomState(0)
+    >>> one, kinds = rng.normal(size=(300, 5)), rng.normal(size=(10, 5)) * 3
+    >>> clustered = np.repeat(kinds, 30, axis=0) + one
+    >>> hides_kinds(one, rng), hides_kinds(clustered - clustered.mean(axis=0), rng)
+    (False, True)
+    """
+    # The order of the rows, by which k-means is seeded, must not decide.
+    z = z[np.lexsort(z.T)] if z.shape[1] else z
+    if len(z) > MOST_ROWS:
+        z = z[rng.permutation(len(z))[:MOST_ROWS]]
+    scores, sizes, _ = svd(z, full_matrices=False)
+    # Whitened: all directions count alike, whatever their variance.
+    scores = scores[:, sizes > ROUNDING * max(sizes.max(initial=0.0), 1.0)]
+    if len(z) < FEWEST_ROWS or not scores.shape[1]:
+        return False
+    plain = [
+        _share_within(rng.standard_normal(scores.shape), rng) for _ in range(N_PLAIN)
+    ]
+    own = _share_within(scores, rng)
+    return bool(own < min(plain) and own < (1 - LEAST_GAP) * np.mean(plain))
+
+
+def _share_within(scores, rng):
+    """Return the share of the variance within clusters."""
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = KMeans(MOST_SUBCLASSES, n_init=2, random_state=rng).fit(scores)
+    return model.inertia_ / np.sum((scores - scores.mean(axis=0)) ** 2)
 
 
 def row_space(output_weights, n_dimensions):

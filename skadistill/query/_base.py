@@ -44,6 +44,11 @@ class QueryPool(ABC):
     kept : ndarray of shape (n_samples,) or None
         One value per row that the strategy sets to see it again in later rounds, for
         the rows that are still in the pool.
+    inclusion : ndarray of shape (n_samples,), float or None
+        Probability with which `query` draws each row, set by strategies that draw
+        rows at random; a number: the same for all. The loop then uses all rows of the
+        round to estimate how often the student agrees with the teacher. None: unknown,
+        or the strategy takes the rows of largest score.
 
     Examples
     --------
@@ -63,6 +68,7 @@ class QueryPool(ABC):
         self.teacher_error = teacher_error
         self.evidence = None
         self.kept = None
+        self.inclusion = None
         self.report = {}
         self._computed: dict[str, Any] = {}
 

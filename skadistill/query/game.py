@@ -7,11 +7,7 @@ and return arrays; none of them knows of pools, students or teachers.
 from skadistill.query._game.draw import fixed_size_sample
 from skadistill.query._game.level import water_level
 from skadistill.query._game.regret import regret_inclusion
-from skadistill.query._game.robust import (
-    GameSolution,
-    robust_distribution,
-    worst_case_value,
-)
+from skadistill.query._game.robust import robust_distribution, worst_case_value
 from skadistill.query._measures import (
     entropy_gain,
     least_confident_gain,
@@ -19,7 +15,6 @@ from skadistill.query._measures import (
 )
 
 __all__ = [
-    "GameSolution",
     "entropy_gain",
     "fixed_size_sample",
     "least_confident_gain",

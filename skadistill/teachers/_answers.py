@@ -87,7 +87,7 @@ class LabeledBatch:
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.teachers import LabeledBatch
+    >>> from skadistill.teachers._answers import LabeledBatch
     >>> LabeledBatch(np.array([0, 2]), np.eye(2), cost=0.02).cost
     0.02
     """

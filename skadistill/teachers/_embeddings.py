@@ -11,7 +11,7 @@ from skorch import NeuralNet
 from torch import nn
 
 from skadistill._identity.identity import function_identity
-from skadistill.exceptions import TeacherError, TeacherShapeError
+from skadistill.exceptions import TeacherAnswerError, TeacherError
 
 __all__ = [
     "check_embeddings",
@@ -47,13 +47,13 @@ def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
         with np.errstate(over="ignore"):  # caught below
             found = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} gave embeddings of type {type(embeddings).__name__}, which are "
             f"not a table of numbers ({error}); return an array of shape (n_samples, "
             "n_dims)."
         ) from error
     if found.ndim != 2 or len(found) != n_samples or found.shape[1] == 0:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} gave embeddings of shape {found.shape} for {n_samples} rows; "
             "return one row of numbers for each."
         )

@@ -13,9 +13,10 @@ from joblib.parallel import get_active_backend
 from sklearn.base import clone
 
 from skadistill._compat import Interval
+from skadistill._display import message_of
 from skadistill._optional import require
 from skadistill._rows._containers import take_rows
-from skadistill.exceptions import TeacherError, TeacherWorkerError
+from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._request import Request
@@ -164,7 +165,7 @@ class ParallelTeacher(BaseTeacher):
 
         Raises
         ------
-        TeacherWorkerError
+        TeacherCallError
             If a worker was lost with a batch.
         TeacherError
             After the first batch that fails, once those in flight have come back and
@@ -238,9 +239,9 @@ class _ParallelRequest(Request):
         """Return a TeacherError for a batch that was lost with its worker."""
         if isinstance(error, TeacherError):
             return error
-        fault = TeacherWorkerError(
+        fault = TeacherCallError(
             f"{self.teacher.display_name} was asked about {len(rows)} rows by a worker "
-            f"that was lost ({type(error).__name__}: {str(error).rstrip('.'):.120}); "
+            f"that was lost ({type(error).__name__}: {message_of(error):.120}); "
             "they may have been paid for and were not asked about again; check the "
             "worker and fit again: labels that have arrived are in the ledger."
         )
@@ -363,7 +364,7 @@ class _OnceGuard:
         try:
             distributed.Queue(self.name).get(timeout=1)
         except distributed.TimeoutError:
-            raise TeacherWorkerError(
+            raise TeacherCallError(
                 f"{who} was asked about {n_samples} rows by a worker that was lost; "
                 "they may have been paid for and were not asked about again; check the "
                 "worker and fit again: labels that have arrived are in the ledger. "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from skadistill._display import message_of
 from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows, count_rows, take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -71,6 +72,7 @@ class Request:
         )
         self.stopped = self.interrupted = False
         self.fault: Any = None
+        self.has_answered = False
         self.fault_cost = 0.0
 
     def finish(self, parts):
@@ -227,7 +229,11 @@ class AsyncRequest(Request):
             if answer is None:
                 return
             part, fault = self.teacher._check_answer(
-                answer, question, self.classes, self.numbers[rows]
+                answer,
+                question,
+                self.classes,
+                self.numbers[rows],
+                has_answered=self.has_answered,
             )
         except BaseException as error:  # an interrupt must not end the loop
             if _is_cancelled(error):
@@ -240,6 +246,7 @@ class AsyncRequest(Request):
         if part.cost is not None or any(spent):
             part = replace(part, cost=(part.cost or 0.0) + sum(spent))
         if len(part.rows):
+            self.has_answered |= fault is None
             also = [replace(other, rows=rows[other.rows]) for other in part.also]
             self.inbox.put(replace(part, rows=rows[part.rows], also=also))
         elif fault is not None:
@@ -323,7 +330,7 @@ class AsyncRequest(Request):
             )
         fault = TeacherCallError(
             f"{self.teacher.display_name} raised {type(error).__name__}: "
-            f"{str(error).rstrip('.')}, when asked about {self._numbered(rows)} "
+            f"{message_of(error)}, when asked about {self._numbered(rows)} "
             f"(try {n_tries} of at most {self.teacher.max_tries}); {advice}."
         )
         fault.__cause__ = error

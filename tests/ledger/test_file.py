@@ -380,6 +380,14 @@ def test_a_read_only_file_is_named(path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", b"labels.sqlite", "a" * 300])
+def test_impossible_paths_are_named(path, tmp_path, monkeypatch):
+    """Empty, null characters, surrogates, bytes, too long: one kind of error."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LedgerError, match="pass a"):
+        LabelLedger(path)
+
+
 def test_models_are_kept_in_files_that_lack_the_table(tmp_path):
     """A file written before there was one gets it when it is opened, and no warning."""
     path = tmp_path / "old.sqlite"

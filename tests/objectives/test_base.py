@@ -122,7 +122,9 @@ def test_base_must_be_an_objective():
 
 @pytest.mark.parametrize("unknown", ["hard", None, SoftTargets])
 def test_as_objective_raises_for_unknown_objectives(unknown):
-    with pytest.raises(ObjectiveError, match=r"must be one of 'soft'.*; pass one"):
+    with pytest.raises(
+        ObjectiveError, match=r"must be one of 'auto', 'soft'.*; pass one"
+    ):
         as_objective(unknown)
 
 

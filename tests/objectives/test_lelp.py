@@ -11,7 +11,11 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import LELP, Evidence, Lesson, SoftTargets
 from skadistill.objectives._as_objective import as_objective
-from skadistill.objectives._lelp import class_projections, tempered_softmax
+from skadistill.objectives._lelp import (
+    class_projections,
+    hides_kinds,
+    tempered_softmax,
+)
 from skadistill.objectives._loss import LessonLoss
 from skadistill.student import StudentNet
 
@@ -410,3 +414,61 @@ def test_a_student_learns_more_from_subclasses_than_from_two_classes():
         ]
         gains.append(scores[1] - scores[0])
     assert np.mean(gains) > 0.015, gains
+
+
+# ------------------------------------------------- evidence that a class hides kinds
+
+
+def embeddings_of(n_kinds, n_samples=300, n_dimensions=12, seed=0):
+    """Return Gaussian rows around as many centers as there are kinds."""
+    rng = np.random.default_rng(seed)
+    centers = 4 * rng.normal(size=(n_kinds, n_dimensions))
+    rows = centers[np.arange(n_samples) % n_kinds]
+    return rows + rng.normal(size=(n_samples, n_dimensions))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_samples", [40, 300, 3000])
+def test_one_kind_is_seen_as_one(n_samples, seed):
+    """Gaussian rows, whatever the scales and correlations of their directions."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n_samples, 8)) @ rng.normal(size=(8, 8)) * [1e4, *[1] * 7]
+    assert not hides_kinds(z - z.mean(axis=0), np.random.RandomState(seed))
+
+
+@pytest.mark.parametrize("n_kinds", [4, 5, 10, 20])
+def test_kinds_are_seen(n_kinds):
+    """A few clusters or many."""
+    z = embeddings_of(n_kinds, n_dimensions=8)
+    assert hides_kinds(z - z.mean(axis=0), np.random.RandomState(0))
+
+
+@pytest.mark.parametrize(
+    "z", [np.zeros((0, 4)), np.zeros((100, 4)), np.eye(20)[:, :5]], ids=len
+)
+def test_few_rows_and_constant_ones_show_nothing(z):
+    """No evidence, no split, no warning."""
+    assert not hides_kinds(z, np.random.RandomState(0))
+
+
+def test_only_the_class_that_hides_kinds_is_split():
+    """The other one teaches its class, as without LELP."""
+    embeddings = np.vstack([embeddings_of(1), embeddings_of(8)])
+    evidence = make_evidence(
+        600,
+        2,
+        targets=np.eye(2)[np.repeat([0, 1], 300)],
+        embeddings=embeddings,
+        output_weights=None,
+    )
+    subclasses = LELP().lesson(evidence).subclasses
+    np.testing.assert_allclose(subclasses[:, 0], 0.1, atol=1e-6)
+    assert subclasses[300:, 1].max() > 0.5
+    # A number of subclasses is an order.
+    assert LELP(10).lesson(evidence).subclasses[:, 0].max() > 0.5
+
+
+def test_copies_of_two_rows_are_two_kinds():
+    """Fewer distinct rows than clusters: no warning either."""
+    z = np.repeat(np.array([[-1.0, 0.0], [1.0, 0.0]]), 50, axis=0)
+    assert hides_kinds(z, np.random.RandomState(0))

@@ -1,0 +1,381 @@
+"""Start a fit without labeled rows: name the classes, spread the first batch."""
+
+import math
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.preprocessing import MaxAbsScaler
+
+from skadistill._rows._containers import is_frame, is_records, is_texts
+from skadistill.exceptions import NoLabeledRowsError, SingleClassError, TeacherError
+from skadistill.objectives._base import Evidence
+from skadistill.student._fit_student import fit_student
+
+__all__ = [
+    "check_learnable",
+    "is_cold",
+    "label_space",
+    "rehearse",
+    "require_labels",
+    "spread_rows",
+]
+
+#: Rows among which the first batch is spread: so many per row of the batch, and at
+#: least so many in all. More are not looked at, whatever the size of the pool.
+CANDIDATES_PER_ROW, MIN_CANDIDATES = 20, 2000
+#: Labeled rows from which the batch keeps away.
+MAX_CENTERS = 1000
+REHEARSAL_ROWS_PER_CLASS = 2
+N_HASHED = 2**14
+MAX_CATEGORIES = 100
+# Standard deviations below this share of the largest value are rounding.
+ROUNDING = 1e-12
+
+
+def label_space(classes, given, teacher):
+    """Return the classes that the student is to learn.
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,) or None
+        As the user named them.
+    given : ndarray of shape (n_labeled,)
+        Labels of the labeled rows.
+    teacher : BaseTeacher
+        Whose own classes count if it can answer and none are named. Those of a
+        teacher whose extra classes are to be dropped do not.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+
+    Raises
+    ------
+    ValueError
+        If a label is not among the named classes.
+    NoLabeledRowsError, SingleClassError
+        If fewer than two classes are known.
+    """
+    found = np.unique(given)
+    if classes is not None:
+        found = _named(classes, found)
+    elif teacher.is_fitted and not teacher.allow_extra_classes:
+        found = _union(found, teacher)
+    if len(found) > 1:
+        return found
+    if len(found) == 0:
+        raise NoLabeledRowsError(
+            "no row has a label and neither `classes` nor the teacher says which "
+            "classes there are; give some labels, pass classes=[...], or name the "
+            "classes of the teacher with as_teacher(teacher, classes=[...])."
+        )
+    raise SingleClassError(
+        f"the {len(given)} labeled rows hold one class only, {found.tolist()[0]!r}; a "
+        "classifier needs labeled rows of at least two classes, or to know of others "
+        "by classes=[...]."
+        if len(given)
+        else f"there is one class only, {found.tolist()[0]!r}; a classifier needs at "
+        "least two classes."
+    )
+
+
+def _named(classes, found):
+    """Return the named classes, which must hold all labels."""
+    named = list(dict.fromkeys(np.asarray(classes, dtype=object).tolist()))
+    unknown = [label for label in found.tolist() if label not in set(named)]
+    if unknown:
+        raise ValueError(
+            f"y holds labels that are not among classes={named[:10]}: {unknown[:10]}; "
+            "name every class, or leave `classes` at None."
+        )
+    if len({isinstance(c, str) for c in named}) > 1:
+        raise ValueError(
+            f"classes={named[:10]} mixes texts and numbers, which cannot be sorted; "
+            "use one kind."
+        )
+    return _joined(found, named)
+
+
+def _union(found, teacher):
+    """Add what a teacher knows, unless it means other things than the labels do."""
+    own = teacher.classes_
+    own = found.tolist() if own is None else np.asarray(own, dtype=object).tolist()
+    lacks = set(found.tolist()) - set(own)
+    is_text = {isinstance(c, str) for c in [*own, *found.tolist()]}
+    if (lacks and not teacher.allow_missing_classes) or len(is_text) > 1:
+        return found  # the teacher says what is wrong when it is asked
+    return _joined(found, own)
+
+
+def _joined(found, more):
+    """Add classes to those found, which keep their dtype if nothing is new."""
+    known = set(found.tolist())
+    new = [c for c in more if c not in known]
+    if not new:
+        return found
+    if found.dtype == object and len(found):
+        return np.unique(np.concatenate([found, np.array(new, dtype=object)]))
+    return np.unique(np.concatenate([found, new]) if len(found) else np.array(new))
+
+
+def check_learnable(labels, teacher, objective, n_queries):
+    """Refuse a fit that could not train any student, before anything is paid.
+
+    Parameters
+    ----------
+    labels : Labels
+        The rows and the classes.
+    teacher : BaseTeacher
+        Who would be asked.
+    objective : Objective
+        What the student would match.
+    n_queries : int
+        Rows of the pool to ask for.
+
+    Raises
+    ------
+    NoLabeledRowsError, SingleClassError
+        If labels are needed: the teacher or the objective learns from labeled rows,
+        or the teacher is not asked.
+    """
+    n_labeled = labels.rows.size
+    if n_labeled == 0:
+        if not teacher.is_fitted:
+            lacking = "the teacher has to be fitted on labeled rows"
+        elif objective.needs_teacher_checks:
+            lacking = (
+                f"the objective {objective!r} learns from the teacher's answers on "
+                "labeled rows"
+            )
+        elif n_queries == 0:
+            lacking = "the budget is 0, so that the teacher gives none"
+        else:
+            return
+        raise NoLabeledRowsError(
+            f"none of the {labels.table.n_samples} rows has a label, and {lacking}; "
+            "give some labels in y."
+        )
+    found = np.unique(labels.y)
+    if len(found) == 1 and (n_queries == 0 or not teacher.is_fitted):
+        raise SingleClassError(
+            f"the {n_labeled} labeled rows hold one class only, "
+            f"{found.tolist()[0]!r}; a classifier needs labeled rows of at least two "
+            "classes, or a teacher that can be asked for others."
+        )
+
+
+def is_cold(state):
+    """Tell whether the next rows are spread over the pool: some class has no row."""
+    targets = state.labels.targets
+    seen = np.unique(targets.argmax(axis=1)).size if len(targets) else 0
+    return state.n_draws == 0 and seen < len(state.labels.classes)
+
+
+def require_labels(labels):
+    """Raise if the teacher gave no label at all."""
+    if labels.rows.size == 0:
+        raise TeacherError(
+            "no label is given in y and the teacher gave none, so that there is "
+            "nothing to train a student on; what was paid is in ledger_."
+        )
+
+
+def rehearse(state):
+    """Train a student on made-up labels of a few rows, so that faults cost nothing.
+
+    Parameters
+    ----------
+    state : FitState
+        A fit without labeled rows.
+
+    Returns
+    -------
+    student : estimator
+        It can predict, and has learned nothing.
+    """
+    labels, n_classes = state.labels, len(state.labels.classes)
+    n_rows = min(REHEARSAL_ROWS_PER_CLASS * n_classes, labels.pool.size)
+    rows = labels.pool[:n_rows]
+    targets = np.eye(n_classes)[np.arange(n_rows) % n_classes]
+    if n_rows < n_classes:  # each class needs some weight
+        targets = np.full_like(targets, 1 / n_classes)
+    evidence = Evidence(targets, np.ones(n_rows, dtype=bool))
+    return fit_student(
+        clone(state.student),
+        labels.table.take(rows),
+        state.components.objective.lesson(evidence),
+        classes=labels.classes,
+        **state.cut_metadata(rows),
+    )
+
+
+def spread_rows(table, pool, labeled, n_rows, rng):
+    """Choose rows far from each other, and from labeled ones: k-means++ seeding.
+
+    Parameters
+    ----------
+    table : RowTable
+        All rows.
+    pool : ndarray of int of shape (n_pool,)
+        Rows to choose from.
+    labeled : ndarray of int of shape (n_labeled,)
+        Rows with a label.
+    n_rows : int
+        At most `n_pool`.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    positions : ndarray of int of shape (n_rows,)
+        Positions in `pool`, distinct, in the order of the draws.
+
+    Notes
+    -----
+    As scikit-learn's greedy k-means++: the next row is the best of
+    2 + log(n_rows) candidates, each drawn with a chance proportional to its squared
+    distance to the nearest row chosen before; the best one leaves the smallest sum of
+    these. A large pool is represented by a random sample. Numbers are standardized,
+    categories one-hot encoded, texts and dictionaries hashed. Rows without such a
+    geometry (an array of objects) are drawn at random.
+    """
+    n_candidates = max(MIN_CANDIDATES, CANDIDATES_PER_ROW * n_rows)
+    sample = rng.permutation(len(pool))[:n_candidates]
+    centers = rng.permutation(labeled)[:MAX_CENTERS]
+    # Ascending rows are read faster; positions in `rows` give the samples back.
+    sample = np.sort(sample)
+    rows = np.concatenate([pool[sample], centers])
+    points = encode_rows(table.take(rows))
+    if points is None:
+        return sample[rng.permutation(len(sample))[:n_rows]]
+    n_sample = len(sample)
+    chosen = kmeans_plusplus(points[:n_sample], points[n_sample:], n_rows, rng)
+    return sample[chosen]
+
+
+def kmeans_plusplus(points, centers, n_rows, rng):
+    """Draw rows one after the other, each far from the ones before.
+
+    Parameters
+    ----------
+    points : ndarray or CSR matrix of shape (n_samples, n_features)
+        The rows to choose from.
+    centers : like `points`, n_centers rows
+        Rows chosen before; perhaps none.
+    n_rows : int
+        At most n_samples.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    chosen : ndarray of int of shape (n_rows,)
+        Distinct positions among the points.
+    """
+    n_samples = points.shape[0]
+    nearest = np.full(n_samples, np.inf)
+    if centers.shape[0]:
+        nearest = euclidean_distances(points, centers, squared=True).min(axis=1)
+    free = np.ones(n_samples, dtype=bool)
+    chosen = np.empty(n_rows, dtype=np.intp)
+    n_trials = 2 + int(np.log(n_rows))
+    for i in range(n_rows):
+        weight = np.where(free, nearest, 0.0)
+        if not np.isfinite(weight).all() or weight.sum() <= 0:
+            # The first row, or only copies of chosen rows are left.
+            weight = free.astype(float)
+        trials = rng.choice(n_samples, n_trials, p=weight / weight.sum())
+        distances = euclidean_distances(points[trials], points, squared=True)
+        left = np.minimum(distances, nearest)
+        best = left[:, free].sum(axis=1).argmin()
+        chosen[i], nearest = trials[best], left[best]
+        free[chosen[i]] = False
+    return chosen
+
+
+def encode_rows(X):
+    """Turn rows into points whose distances mean something; None if they have none.
+
+    Parameters
+    ----------
+    X : container of n_samples rows
+        Numbers, a sparse matrix, a frame, texts or dictionaries.
+
+    Returns
+    -------
+    points : ndarray or CSR matrix of shape (n_samples, n_features), or None
+        Finite.
+    """
+    if is_texts(X):
+        texts = [text if isinstance(text, str) else "" for text in X]
+        hashed = HashingVectorizer(n_features=N_HASHED, alternate_sign=False)
+        return hashed.transform(texts)
+    if is_records(X):
+        hasher = FeatureHasher(N_HASHED, alternate_sign=False)
+        return MaxAbsScaler().fit_transform(hasher.transform(map(_record, X)))
+    if is_frame(X):
+        return _encode_frame(X)
+    if sparse.issparse(X):
+        # Not centered, so that zeros stay.
+        return sparse.csr_matrix(MaxAbsScaler().fit_transform(X.astype(np.float64)))
+    X = np.asarray(X)
+    if X.dtype.kind not in "biuf":
+        try:
+            X = X.astype(np.float64)
+        except (TypeError, ValueError):
+            return None
+    return _standardize(X.reshape(len(X), -1).astype(np.float64))
+
+
+def _standardize(X):
+    """Center and scale columns; what is missing or infinite becomes the mean."""
+    known = np.isfinite(X)
+    X = np.where(known, X, 0.0)
+    # By the largest value first: squares of huge numbers are infinite.
+    X /= np.maximum(np.abs(X).max(axis=0, initial=0.0), np.finfo(np.float64).tiny)
+    n_known = np.maximum(known.sum(axis=0), 1)
+    X = np.where(known, X - X.sum(axis=0) / n_known, 0.0)
+    spread = np.sqrt((X**2).sum(axis=0) / n_known)
+    return X / np.where(spread > ROUNDING, spread, 1.0)
+
+
+def _record(row):
+    """Return a dictionary of finite numbers and texts."""
+    return {
+        str(key): float(value)
+        if isinstance(value, Real) and math.isfinite(value)
+        else str(value)
+        for key, value in row.items()
+    }
+
+
+def _encode_frame(frame):
+    """Standardize numbers and one-hot encode the rest, column by column."""
+    points = []
+    for i in range(frame.shape[1]):
+        column = frame.iloc[:, i] if hasattr(frame, "iloc") else frame[:, i]
+        if _is_numeric(column.dtype):
+            numbers = [math.nan if _is_gap(v) else float(v) for v in column]
+            points.append(_standardize(np.array(numbers, dtype=np.float64)[:, None]))
+            continue
+        texts = np.array([str(value) for value in column])
+        _, codes, counts = np.unique(texts, return_inverse=True, return_counts=True)
+        frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
+        points.append((codes[:, None] == frequent).astype(np.float64))
+    return np.hstack(points)
+
+
+def _is_numeric(dtype):
+    if hasattr(dtype, "is_numeric"):  # polars
+        return dtype.is_numeric()
+    return getattr(dtype, "kind", "O") in "biuf"
+
+
+def _is_gap(value):
+    return value is None or type(value).__name__ == "NAType"

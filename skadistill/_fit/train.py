@@ -1,0 +1,44 @@
+"""Train the student on every label known."""
+
+from time import perf_counter
+
+from sklearn.base import clone
+
+from skadistill._fit.cold_start import rehearse, require_labels
+from skadistill.student._fit_student import fit_student
+
+__all__ = ["train"]
+
+
+def train(state, record, *, afresh):
+    """Train the student, or rehearse it while no row has a label.
+
+    Parameters
+    ----------
+    state : FitState
+        The fit; its student is trained.
+    record : RoundRecord
+        Completed and kept.
+    afresh : bool
+        Whether it forgets what it learned in the round before.
+    """
+    start, labels = perf_counter(), state.labels
+    if record.round == 0 and not labels.rows.size:
+        state.student, state.rehearsed = rehearse(state), True
+        record.seconds_student = perf_counter() - start
+        state.record(record)
+        return
+    require_labels(labels)
+    if afresh or state.rehearsed:
+        state.student, state.rehearsed = clone(state.student), False
+    X = labels.table.take(labels.rows)
+    fit_student(
+        state.student,
+        X,
+        state.lesson(X),
+        classes=labels.classes,
+        **state.cut_metadata(labels.rows),
+    )
+    record.seconds_student = perf_counter() - start
+    record.student_score = state.score(state.student)
+    state.record(record)

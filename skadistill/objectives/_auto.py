@@ -1,0 +1,144 @@
+"""Choose an objective by what the teacher checks say."""
+
+import numpy as np
+
+from skadistill.objectives._base import Objective
+from skadistill.objectives._corrected import Corrected
+from skadistill.objectives._debiased import Debiased
+from skadistill.objectives._slam import SLaM
+from skadistill.objectives._soft import SoftTargets
+
+__all__ = ["AutoObjective"]
+
+#: Rows of the first check, of the second one, and of all checks.
+FIRST_CHECKS, SECOND_CHECKS, MOST_CHECKS = 20, 40, 100
+#: A teacher that is wrong on at most this share of the first checks is not checked
+#: on more rows.
+CLEARLY_GOOD = 0.1
+#: A teacher that is wrong on a smaller share of the rows is matched as it is.
+OFTEN_WRONG = 0.15
+
+
+class AutoObjective(Objective):
+    """Match the soft labels, unless the teacher checks speak against it.
+
+    This is ``objective="auto"``. The plain targets, which it teaches itself, until
+    `settle` replaces it by the objective that suits the teacher.
+
+    Parameters
+    ----------
+    base : Objective or None, default=None
+        As in any objective; not used.
+
+    Notes
+    -----
+    A teacher that is wrong on less than 15 % of evenly drawn labeled rows is matched
+    as it is, by `SoftTargets`. So is one that was fitted on the labeled rows, whose
+    answers on other rows carry the truth of these, and one that was checked on fewer
+    than 20 rows. For any other the choice is:
+
+    - ``Debiased(base=Corrected())`` for soft labels of more than two classes: other
+      students tell which answers are wrong, and the teacher's own probabilities what
+      the truth may be instead;
+    - ``Debiased(base=SLaM())`` for hard labels, which hold no second choice, and for
+      two classes, where a second opinion corrects too much;
+    - for students that cannot follow a loss of its own, as `SLaM` has one,
+      ``Debiased(base=Corrected())`` with more than two classes and ``Debiased()``
+      with two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.objectives._auto import AutoObjective
+    >>> from skadistill.objectives import TeacherChecks
+    >>> truth = np.arange(40) % 4
+    >>> wrong = np.arange(40) < 10
+    >>> answers = np.eye(4)[(truth + wrong) % 4]
+    >>> checks = TeacherChecks(np.arange(40), answers)
+    >>> AutoObjective().settle(checks, wrong, any_loss=True)
+    Debiased(base=SLaM())
+    >>> AutoObjective().settle(checks, np.zeros(40, dtype=bool), any_loss=True)
+    SoftTargets()
+    """
+
+    def transform(self, lesson, evidence):
+        """Return the lesson as it is."""
+        return lesson
+
+    def wants_checks(self, teacher_error):
+        """Tell whether the choice may depend on what the teacher knows.
+
+        Parameters
+        ----------
+        teacher_error : "auto", float or None
+            As the user gave it.
+
+        Returns
+        -------
+        wanted : bool
+            False if the user says that the teacher is rarely wrong.
+        """
+        return teacher_error in ("auto", None) or teacher_error >= OFTEN_WRONG
+
+    def n_more_checks(self, aimed, even):
+        """Count the evenly drawn labeled rows on which the teacher is checked next.
+
+        Parameters
+        ----------
+        aimed : ndarray of bool of shape (n_aimed,)
+            On which rows it was wrong, of those that were chosen because a student is
+            unsure of them. A teacher that is good there is good.
+        even : ndarray of bool of shape (n_even,)
+            On which rows it was wrong, of those drawn evenly.
+
+        Returns
+        -------
+        n_more : int
+            0: enough is known.
+        """
+        n_even = len(even)
+        if len(aimed) >= FIRST_CHECKS and aimed.mean() <= CLEARLY_GOOD:
+            return 0
+        if n_even < FIRST_CHECKS:
+            wanted = FIRST_CHECKS
+        elif even.mean() <= CLEARLY_GOOD:
+            return 0
+        elif n_even < SECOND_CHECKS:
+            wanted = SECOND_CHECKS
+        elif even.mean() < OFTEN_WRONG:
+            return 0
+        else:
+            wanted = MOST_CHECKS
+        return max(0, min(wanted - n_even, MOST_CHECKS - len(aimed) - n_even))
+
+    def is_enough(self, n_checks):
+        """Tell whether so many checks are enough to choose by."""
+        return n_checks >= FIRST_CHECKS
+
+    def settle(self, checks, wrong, *, any_loss):
+        """Return the objective that suits the teacher.
+
+        Parameters
+        ----------
+        checks : TeacherChecks or None
+            All checks.
+        wrong : ndarray of bool of shape (n_checks,)
+            On which rows the teacher was wrong, of those that stand for all: the
+            evenly drawn ones, if they are enough.
+        any_loss : bool
+            Whether the student can be trained with any loss.
+
+        Returns
+        -------
+        objective : Objective
+            What the student is to match.
+        """
+        if checks is None or not checks.independent or not self.is_enough(len(wrong)):
+            return SoftTargets()
+        if np.mean(wrong) < OFTEN_WRONG:
+            return SoftTargets()
+        has_more = checks.proba.shape[1] > 2
+        is_hard = bool((checks.proba.max(axis=1) == 1).all())
+        if any_loss and (is_hard or not has_more):
+            return Debiased(base=SLaM())
+        return Debiased(base=Corrected()) if has_more else Debiased()
