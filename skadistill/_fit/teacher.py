@@ -91,7 +91,8 @@ class AskedTeacher:
         """Labeled rows whose answers a called teacher had given before."""
         if self.estimate is None or self.estimate.method == "cross-fitted":
             return 0
-        return self.estimate.n_samples - self.estimate.n_paid
+        n_answered = self.estimate.n_samples + self.estimate.n_no_label
+        return n_answered - self.estimate.n_paid
 
     def bill(self, cost):
         """Add the price of the checks to that of the pool; None without any price."""

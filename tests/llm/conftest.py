@@ -39,7 +39,8 @@ class ChatServer:
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"chat": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = type("Server", (ThreadingHTTPServer,), {"request_queue_size": 128})
+        self.http = server(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
         serve = self.http.serve_forever
