@@ -126,7 +126,7 @@ class Buyer:
         """Claim rows, ask about those granted and record them; return their number."""
         claim, granted = None, rows[:0]
         clock = time.perf_counter()
-        price = as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
+        price = self._price_of(rows)
         try:
             # A claim that Ctrl-C leaves in a living process would block its rows.
             with held_interrupts():
@@ -146,6 +146,13 @@ class Buyer:
                 self._give_up(claim, granted, error, time.perf_counter() - clock)
             raise
         return len(granted)
+
+    def _price_of(self, rows):
+        """Return what each of some rows costs at most; None if it is not known."""
+        if hasattr(self.teacher, "max_costs"):  # by the rows themselves
+            costs = self.teacher.max_costs(copy_rows(self.X, rows))
+            return None if costs is None else float(costs.max())
+        return as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
 
     def _ask(self, rows, claim):
         """Ask about claimed rows and record the answers as they arrive."""

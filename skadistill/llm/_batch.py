@@ -11,6 +11,7 @@ import numpy as np
 from skadistill._compat import Interval
 from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill._rows._containers import count_rows, take_rows
+from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.llm._batch_answers import JobAnswers, read_batch
 from skadistill.llm._batch_client import open_batches
@@ -195,6 +196,25 @@ class BatchTeacher(BaseTeacher):
         if self._chat is not None:
             return self._chat.derived_identity()
         return f"batch:{function_identity(self.jobs[0])}{classes_suffix(self.classes)}"
+
+    def max_costs(self, X):
+        """Return what each of some rows costs at most.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        prices : ndarray of float64 of shape (n_samples,) or None
+            None: not known.
+        """
+        if self._chat is None:
+            price = as_cost(self.cost_per_row, "cost_per_row")
+            return None if price is None else np.full(count_rows(X), price)
+        prices = self._chat.prices_of(X)
+        return None if prices is None else prices * self.discount
 
     def estimate_cost(self, X):
         """Estimate what the labels of some rows cost, without a call.

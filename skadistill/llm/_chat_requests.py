@@ -65,6 +65,14 @@ class ChatRequests(RowRequests):
         """Count the tokens that are sent about one row."""
         return self._count(self.messages(rows))
 
+    def most_input(self, rows):
+        """Count the tokens that are sent about one row at most."""
+        messages = self.messages(rows)
+        if self.tokenizer is not _count_bytes:
+            return self._count(messages)
+        contents = (m["content"].encode("utf-8", "surrogatepass") for m in messages)
+        return sum(len(content) + 8 for content in contents)
+
     def count_tokens(self, rows):
         """Count the tokens of a request and its reply."""
         return self.count_input(rows) + self.n_samples * self.max_output_tokens

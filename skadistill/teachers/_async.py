@@ -11,8 +11,11 @@ import time
 import weakref
 from numbers import Integral, Real
 
+import numpy as np
+
 from skadistill._compat import Interval
 from skadistill._identity.identity import classes_suffix, function_identity
+from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS
@@ -195,6 +198,22 @@ class AsyncTeacher(CalledTeacher):
         """What one row can cost at most, failed tries included."""
         cost = as_cost(self.cost_per_row, "cost_per_row")
         return None if cost is None else cost * self.max_tries
+
+    def prices_of(self, X):
+        """Return what one try about each of some rows costs at most.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        prices : ndarray of float64 of shape (n_samples,) or None
+            Here `cost_per_row` for all; None: not known.
+        """
+        cost = as_cost(self.cost_per_row, "cost_per_row")
+        return None if cost is None else np.full(count_rows(X), cost)
 
     @property
     def claim_size(self):
