@@ -40,6 +40,8 @@ from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
+from skadistill.exceptions import JobPendingError
+from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
 from skadistill.teachers._as_teacher import as_teacher
 
@@ -218,7 +220,8 @@ class ActiveDistiller(
         "stable_predictions", "target_agreement", "target_accuracy" or "gain_per_cost"
         (`stopping_criterion`), "no_label" (`max_no_label`),
         "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
-        "callback" (one asked to stop).
+        "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher` have not
+        ended; fit again to go on).
 
     See Also
     --------
@@ -446,9 +449,9 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
-            ``n_rows_to_pay`` and ``cost``; ``n_known`` and ``n_known_checks`` are the
-            rows of the pool and the labeled rows whose answers the ledger holds.
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
+            upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
+            are the rows of the pool and the labeled rows that the ledger knows.
 
         Examples
         --------
@@ -568,23 +571,28 @@ class ActiveDistiller(
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
         # A row that the teacher is checked on may be in the pool as well.
         may_know = self._uses_known() and bool(self.ledger or state.shares.n_checks)
-        return 1 + len(rounds) + bool(rounds and may_know)
+        n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
+        return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
         labels, components = state.labels, state.components
-        asked, labels.embeddings = prepare_teacher(
-            components,
-            labels,
-            params,
-            teacher_error=self.teacher_error,
-            ledger=self.ledger_,
-            n_checks=state.shares.n_checks,
-            batch_size=self.batch_size,
-            seed=state.seeds.teacher,
-            start_evidence=state.start_evidence,
-            share=state.full_size / max(labels.pool.size, 1),
-        )
+        try:
+            asked, labels.embeddings = prepare_teacher(
+                components,
+                labels,
+                params,
+                teacher_error=self.teacher_error,
+                ledger=self.ledger_,
+                n_checks=state.shares.n_checks,
+                batch_size=self.batch_size,
+                seed=state.seeds.teacher,
+                start_evidence=state.start_evidence,
+                share=state.full_size / max(labels.pool.size, 1),
+            )
+        except JobPendingError as error:
+            state.wait_for_jobs(error)
+            return
         state.asked = asked
         state.settle_objective()
         if asked.estimate is not None and components.teacher.is_fitted:

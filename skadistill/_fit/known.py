@@ -6,6 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from skadistill._rows._keys import row_keys
+from skadistill.labeling._job_buyer import (
+    answers_later,
+    check_remembers_jobs,
+    collect_others,
+)
 from skadistill.ledger._as_ledger import as_ledger
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._memory import MemoryLedger
@@ -43,6 +48,7 @@ def open_ledger(ledger, shared, teacher):
     ledger : BaseLedger
         The user's, else the one that clones share, else a new one in memory.
     """
+    check_remembers_jobs(teacher, ledger is not None)
     if ledger is not None or shared is None:
         return as_ledger(ledger)
     if shared.process != os.getpid() and isinstance(teacher, EstimatorTeacher):
@@ -68,7 +74,7 @@ class KnownAnswers:
     """
 
     def __init__(self, teacher, ledger, classes, identity=None):
-        self.ledger, self.classes = ledger, classes
+        self.teacher, self.ledger, self.classes = teacher, ledger, classes
         self.identity, self.counts = None, None
         if ledger is not None and teacher.is_fitted:
             self.identity = teacher.identity if identity is None else identity
@@ -111,6 +117,34 @@ class KnownAnswers:
             found.append(np.column_stack([labeled, refused]))
         labeled, refused = np.concatenate(found).T
         return rows[labeled], rows[refused]
+
+    def in_flight(self, table, rows):
+        """Find the rows of a table that jobs of the teacher hold.
+
+        Parameters
+        ----------
+        table : RowTable
+            All rows.
+        rows : ndarray of int of shape (n_samples,)
+            Rows to look up.
+
+        Returns
+        -------
+        held : ndarray of int of shape (n_held,)
+            Rows that were submitted, by this fit or an earlier one.
+        """
+        if not answers_later(self.teacher):
+            return rows[:0]
+        jobs = self.ledger.jobs(self.identity, self.classes)
+        if not jobs or not rows.size:
+            return rows[:0]
+        blocks = table.blocks(rows, len(self.classes))
+        keys = np.concatenate([row_keys(block) for block in blocks])
+        # Jobs on other rows, such as other teacher checks, are collected as well.
+        collect_others(
+            self.teacher, jobs, keys, self.ledger, self.classes, self.identity
+        )
+        return rows[np.isin(keys, np.concatenate([job.keys for job in jobs]))]
 
     def seconds_per_row(self):
         """Return how long the teacher took for a row so far, None if unknown.

@@ -13,6 +13,7 @@ from skadistill._fit.checks import StepwiseChecks, aimed_checks, even_checks
 from skadistill._fit.known import KnownAnswers
 from skadistill._rows._containers import take_metadata
 from skadistill.exceptions import TeacherWarning
+from skadistill.labeling._job_buyer import answers_later
 from skadistill.labeling._teacher_error import (
     TeacherErrorEstimate,
     estimate_teacher_error,
@@ -90,7 +91,8 @@ class AskedTeacher:
         """Labeled rows whose answers a called teacher had given before."""
         if self.estimate is None or self.estimate.method == "cross-fitted":
             return 0
-        return self.estimate.n_samples - self.estimate.n_paid
+        n_answered = self.estimate.n_samples + self.estimate.n_no_label
+        return n_answered - self.estimate.n_paid
 
     def bill(self, cost):
         """Add the price of the checks to that of the pool; None without any price."""
@@ -284,7 +286,10 @@ def prepare_teacher(
             "row_numbers": labels.rows,
         }
         if (needed and evidence is None) or (
-            not teacher.is_fitted or objective.needs_teacher_checks
+            not teacher.is_fitted
+            or objective.needs_teacher_checks
+            # Each step of one that answers later would take up to a day.
+            or answers_later(teacher)
         ):
             estimate = estimate_teacher_error(
                 teacher,

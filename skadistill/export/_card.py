@@ -26,6 +26,7 @@ ENDINGS = {
     "target_agreement": "the agreement with the teacher reached its target",
     "target_accuracy": "the accuracy reached its target",
     "gain_per_cost": "the next round was not worth its price",
+    "waiting": "jobs of the teacher had not ended; the fit goes on when run again",
     "no_label": "the teacher left too many rows without a label",
     "ledger_budget": "the ledger's limit was reached",
     "callback": "a callback asked to stop",
