@@ -39,6 +39,7 @@ from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
+from skadistill._fit.weak import keep_better_student
 from skadistill.student._as_student import as_student
 from skadistill.student._fit_student import fit_student
 from skadistill.teachers._as_teacher import as_teacher
@@ -119,6 +120,11 @@ class ActiveDistiller(
         checked if strategy or objective need that. "auto": a fifth of the budget, at
         most 200; None: all. A teacher that is fitted here is cross-fitted instead,
         which costs nothing.
+    on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
+        What to do if the teacher, checked for other reasons on 30 labeled rows or
+        more, is worse on them than students trained on the others, by more than chance.
+        If it is no better than these, and unless "ignore", the better of the first and
+        the last student is kept, judged out of fold; see ``student_round_``.
     max_no_label : float, default=0.1
         Share of the budget that may go to rows which the teacher answers without a
         label. Such rows are replaced by others in the same round; beyond this share
@@ -205,6 +211,8 @@ class ActiveDistiller(
         band. None with fewer than two scored rounds.
     n_rounds_ : int
         Rounds after round 0.
+    student_round_ : int
+        Round of ``student_``: the last, or 0 if a weak teacher made it worse.
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
@@ -292,6 +300,7 @@ class ActiveDistiller(
             Interval(Integral, 1, None, closed="left"),
             None,
         ],
+        "on_weak_teacher": [StrOptions({"warn", "raise", "ignore"})],
         "max_no_label": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
@@ -321,6 +330,7 @@ class ActiveDistiller(
         unlabeled_marker=-1,
         teacher_error="auto",
         n_teacher_checks="auto",
+        on_weak_teacher="warn",
         max_no_label=0.1,
         batch_size=None,
         stopping_criterion=None,
@@ -341,6 +351,7 @@ class ActiveDistiller(
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
+        self.on_weak_teacher = on_weak_teacher
         self.max_no_label = max_no_label
         self.batch_size = batch_size
         self.stopping_criterion = stopping_criterion
@@ -569,6 +580,7 @@ class ActiveDistiller(
             seed=state.seeds.teacher,
             start_evidence=state.start_evidence,
             share=state.full_size / max(labels.pool.size, 1),
+            on_weak_teacher=self.on_weak_teacher,
         )
         state.asked = asked
         if asked.evidence is not None and asked.teacher.is_fitted:
@@ -602,6 +614,9 @@ class ActiveDistiller(
             **state.cut_metadata(labels.rows),
         )
         record.seconds_student = perf_counter() - start
+        state.student_round = record.round
+        if not record.round and not self.warm_start:
+            state.first_student = state.student
         record.student_score = state.score(state.student)
         state.record(record)
         logger.info(record)
@@ -611,6 +626,8 @@ class ActiveDistiller(
     def _finish(self, state):
         """Leave the fitted attributes."""
         self.termination_condition_ = stop_reason(state)
+        if state.asked.weak and state.first_student is not None:
+            state.student_round = keep_better_student(state, state.first_student)
         for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
         self._trained_keys = trained_keys(state)
