@@ -32,17 +32,17 @@ from skadistill._fit.inputs import (
     extend_metadata,
     make_scorer,
 )
-from skadistill._fit.known import CloneLedger, KnownAnswers, open_ledger
+from skadistill._fit.known import KnownAnswers, SharesLedger, open_ledger
 from skadistill._fit.outcome import fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
+from skadistill._fit.reports import FitReports
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.weak import keep_better_student
 from skadistill.student._as_student import as_student
 from skadistill.student._fit_student import fit_student
-from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -50,7 +50,12 @@ logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
-    HidesContents, CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions
+    FitReports,
+    SharesLedger,
+    HidesContents,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    StudentPredictions,
 ):
     """Distill a costly teacher into a small student under a query budget.
 
@@ -310,11 +315,6 @@ class ActiveDistiller(
         "verbose": ["verbose"],
     }
 
-    #: What a clone shares with the other clones of its original; None: no clone.
-    _clone_ledger: CloneLedger | None = None
-    #: What the clones of an original share; None: it has not been cloned.
-    _ledger_of_clones: CloneLedger | None = None
-
     def __init__(
         self,
         teacher,
@@ -551,12 +551,6 @@ class ActiveDistiller(
             )
         return process_routing(self, "fit", **params)
 
-    def _uses_known(self):
-        """Tell whether labels of the ledger train the student from the first round."""
-        if self.use_known == "auto":
-            return self._clone_ledger is None
-        return self.use_known
-
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
         # Checks that turn out not to be needed become rows of the pool.
@@ -640,26 +634,3 @@ class ActiveDistiller(
             self.n_paid_,
             self.n_teacher_checks_,
         )
-
-    # What scikit-learn asks of an estimator.
-
-    def __sklearn_clone__(self):
-        """Clone everything but a fitted teacher and the ledger, which are shared."""
-        params = self.get_params(deep=False)
-        shared = {"ledger"}
-        if as_teacher(self.teacher).is_fitted:
-            shared.add("teacher")
-        new = type(self)(
-            **{
-                name: value if name in shared else clone(value, safe=False)
-                for name, value in params.items()
-            }
-        )
-        for name in ("_metadata_request", "_skl_callbacks"):
-            if name in vars(self):
-                setattr(new, name, vars(self)[name])
-        # All clones of one estimator, and theirs, share one ledger in memory.
-        if self._clone_ledger is None and self._ledger_of_clones is None:
-            self._ledger_of_clones = CloneLedger.new()
-        new._clone_ledger = self._clone_ledger or self._ledger_of_clones
-        return new

@@ -22,7 +22,13 @@ from skadistill._rows._table import RowTable
 from skadistill._validation import read_labels
 from skadistill.exceptions import NoLabeledRowsError, SingleClassError
 
-__all__ = ["check_container", "check_inputs", "extend_metadata", "make_scorer"]
+__all__ = [
+    "check_container",
+    "check_inputs",
+    "check_rows",
+    "extend_metadata",
+    "make_scorer",
+]
 
 
 def check_inputs(estimator, X, y, X_unlabeled):
@@ -79,7 +85,7 @@ def check_inputs(estimator, X, y, X_unlabeled):
             "two classes."
         )
     if X_unlabeled is not None:
-        X, X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
+        X, X_unlabeled = check_rows(estimator, X, X_unlabeled)
     return RowTable(X, X_unlabeled), labeled, given
 
 
@@ -139,7 +145,7 @@ def _holds_objects(X):
     return False
 
 
-def _check_unlabeled(estimator, X, X_unlabeled):
+def check_rows(estimator, X, X_unlabeled):
     """Check that X_unlabeled holds rows like those of X, and unify their types."""
     if isinstance(X, np.ndarray) or is_frame(X):
         X_unlabeled = as_rows(X_unlabeled, X)
