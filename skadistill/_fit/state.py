@@ -236,9 +236,11 @@ class FitState:
     draw : RoundDraw or None
         How the rows of the present round were drawn, if they are to show something.
     n_draws : int
-        How often a strategy was called, or rows were spread over the pool.
-    rehearsed : bool
-        Whether the student has learned made-up labels only.
+        How often a strategy was called.
+    first_student : estimator or None
+        The student of round 0, unless it is trained on from round to round.
+    student_round : int
+        The round of the present student.
     """
 
     components: Components
@@ -259,7 +261,8 @@ class FitState:
         self.view: Any = None
         self.draw: Any = None
         self.n_draws = 0
-        self.rehearsed = False
+        self.first_student: Any = None
+        self.student_round = 0
 
     @property
     def n_left(self):
