@@ -40,7 +40,7 @@ from skadistill._fit.record import RoundRecord
 from skadistill._fit.reports import FitReports
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
-from skadistill._fit.weak import keep_better_student
+from skadistill._progress import announce, with_progress
 from skadistill.student._as_student import as_student
 from skadistill.student._fit_student import fit_student
 
@@ -157,8 +157,9 @@ class ActiveDistiller(
     random_state : int, RandomState or None, default=None
         Seeds the choice of rows, cross-fitting and, if it has no seed of its own, the
         student.
-    verbose : int, default=0
-        1 prints one line per round, which also goes to :mod:`logging` at level INFO.
+    verbose : "auto" or int, default="auto"
+        "auto" shows the rows and money paid so far, in terminals and notebooks only.
+        0: nothing. 1: one line per round, which always goes to :mod:`logging`.
 
     Attributes
     ----------
@@ -321,7 +322,7 @@ class ActiveDistiller(
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "verbose": [StrOptions({"auto"}), "verbose"],
     }
 
     def __init__(
@@ -347,7 +348,7 @@ class ActiveDistiller(
         warm_start=False,
         n_jobs=None,
         random_state=None,
-        verbose=0,
+        verbose="auto",
     ):
         self.teacher = teacher
         self.student = student
@@ -373,6 +374,7 @@ class ActiveDistiller(
 
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
+    @with_progress
     def fit(self, X, y=None, *, X_unlabeled=None, X_val=None, y_val=None, **params):
         """Train the student on the labeled rows and on the teacher's answers.
 
@@ -431,6 +433,7 @@ class ActiveDistiller(
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
             look_at_pool(state)
+            announce(sum(state.shares))
             self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
@@ -622,7 +625,7 @@ class ActiveDistiller(
         record.student_score = state.score(state.student)
         state.record(record)
         logger.info(record)
-        if self.verbose:
+        if self.verbose not in ("auto", 0):
             print(f"[ActiveDistiller] {record}")
 
     def _finish(self, state):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
+from skadistill._progress import count_paid
 from skadistill._rows._containers import copy_rows
 from skadistill._rows._keys import row_keys
 from skadistill._validation import as_cost
@@ -239,6 +240,7 @@ class Buyer:
         self.n_paid += len(rows)
         self.cost += cost or 0.0
         self.seconds += part.seconds
+        count_paid(len(rows), cost)
         if fault is not None:
             raise fault
 
