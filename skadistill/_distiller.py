@@ -40,9 +40,12 @@ from skadistill._fit.record import RoundRecord
 from skadistill._fit.reports import FitReports
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
+from skadistill._fit.train import train
+from skadistill._fit.weak import keep_better_student
 from skadistill._progress import announce, with_progress
+from skadistill.exceptions import JobPendingError
+from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
-from skadistill.student._fit_student import fit_student
 
 __all__ = ["ActiveDistiller"]
 
@@ -583,19 +586,23 @@ class ActiveDistiller(
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
         labels, components = state.labels, state.components
-        asked, labels.embeddings = prepare_teacher(
-            components,
-            labels,
-            params,
-            teacher_error=self.teacher_error,
-            ledger=self.ledger_,
-            n_checks=state.shares.n_checks,
-            batch_size=self.batch_size,
-            seed=state.seeds.teacher,
-            start_evidence=state.start_evidence,
-            share=state.full_size / max(labels.pool.size, 1),
-            on_weak_teacher=self.on_weak_teacher,
-        )
+        try:
+            asked, labels.embeddings = prepare_teacher(
+                components,
+                labels,
+                params,
+                teacher_error=self.teacher_error,
+                ledger=self.ledger_,
+                n_checks=state.shares.n_checks,
+                batch_size=self.batch_size,
+                seed=state.seeds.teacher,
+                start_evidence=state.start_evidence,
+                share=state.full_size / max(labels.pool.size, 1),
+                on_weak_teacher=self.on_weak_teacher,
+            )
+        except JobPendingError as error:
+            state.wait_for_jobs(error)
+            return
         state.asked = asked
         state.settle_objective()
         if asked.estimate is not None and components.teacher.is_fitted:
@@ -605,25 +612,8 @@ class ActiveDistiller(
             state.look_up_known()
 
     def _train(self, state, record):
-        """Train the student on every label known; afresh unless warm_start."""
-        start = perf_counter()
-        if not self.warm_start:
-            state.student = clone(state.student)
-        labels = state.labels
-        X = labels.table.take(labels.rows)
-        fit_student(
-            state.student,
-            X,
-            state.lesson(X),
-            classes=labels.classes,
-            **state.cut_metadata(labels.rows),
-        )
-        record.seconds_student = perf_counter() - start
-        state.student_round = record.round
-        if not record.round and not self.warm_start:
-            state.first_student = state.student
-        record.student_score = state.score(state.student)
-        state.record(record)
+        """Train the student on all known labels, from scratch unless warm_start."""
+        train(state, record, afresh=not self.warm_start)
         logger.info(record)
         if self.verbose not in ("auto", 0):
             print(f"[ActiveDistiller] {record}")

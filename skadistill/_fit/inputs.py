@@ -30,6 +30,7 @@ __all__ = [
     "check_rows",
     "extend_metadata",
     "make_scorer",
+    "refuse_unrouted",
 ]
 
 

@@ -236,7 +236,9 @@ class FitState:
     draw : RoundDraw or None
         How the rows of the present round were drawn, if they are to show something.
     n_draws : int
-        How often a strategy was called.
+        How often a strategy was called, or rows were spread over the pool.
+    rehearsed : bool
+        Whether the student has learned made-up labels only.
     first_student : estimator or None
         The student of round 0, unless it is trained on from round to round.
     student_round : int
@@ -261,6 +263,7 @@ class FitState:
         self.view: Any = None
         self.draw: Any = None
         self.n_draws = 0
+        self.rehearsed = False
         self.first_student: Any = None
         self.student_round = 0
 

@@ -61,6 +61,8 @@ class AskedTeacher:
         How often it was wrong on those.
     evidence : TeacherEvidence or None, default=None
         The same answers beside what students say of those rows, for the strategy.
+    wrong : ndarray of bool of shape (n_checks,) or None, default=None
+        Whether it was wrong on those labeled rows that stand for all.
     weak : bool, default=False
         Whether students do as well on the labeled rows.
     evidence_alone : TeacherEvidence or None, default=None
@@ -78,6 +80,7 @@ class AskedTeacher:
     checks: TeacherChecks | None = None
     estimate: TeacherErrorEstimate | None = None
     evidence: TeacherEvidence | None = None
+    wrong: np.ndarray | None = None
     weak: bool = False
     evidence_alone: TeacherEvidence | None = None
     fit_params: dict = field(default_factory=dict)
@@ -282,8 +285,10 @@ def prepare_teacher(
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
     asked.fit_params = fit_params
-    asked.heard = not is_untried(teacher, ledger, labels.classes)
-    if needs_checks(components, teacher_error) and (n_checks or not teacher.is_fitted):
+    asked.heard = not is_untried(teacher, ledger, labels)
+    needed = needs_checks(components, teacher_error)
+    wanted = wants_checks(components, teacher_error)
+    if (needed and not teacher.is_fitted) or ((needed or wanted) and n_checks):
         evidence = None
         if needs_evidence(components) and teacher_error == "auto":
             evidence = start_evidence(X)
