@@ -32,17 +32,20 @@ from skadistill._fit.inputs import (
     make_scorer,
     refuse_unrouted,
 )
-from skadistill._fit.known import CloneLedger, open_ledger
+from skadistill._fit.known import SharesLedger, open_ledger
 from skadistill._fit.outcome import fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
+from skadistill._fit.reports import FitReports
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
+from skadistill._fit.weak import keep_better_student
 from skadistill._progress import announce, with_progress
+from skadistill.exceptions import JobPendingError
+from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
-from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -50,7 +53,12 @@ logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
-    HidesContents, CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions
+    FitReports,
+    SharesLedger,
+    HidesContents,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    StudentPredictions,
 ):
     """Distill a costly teacher into a small student under a query budget.
 
@@ -125,6 +133,11 @@ class ActiveDistiller(
         checked if strategy or objective need that. "auto": a fifth of the budget, at
         most 200; None: all. A teacher that is fitted here is cross-fitted instead,
         which costs nothing.
+    on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
+        What to do if the teacher, checked for other reasons on 30 labeled rows or
+        more, is worse on them than students trained on the others, by more than chance.
+        If it is no better than these, and unless "ignore", the better of the first and
+        the last student is kept, judged out of fold; see ``student_round_``.
     max_no_label : float, default=0.1
         Share of the budget that may go to rows which the teacher answers without a
         label. Such rows are replaced by others in the same round; beyond this share
@@ -214,13 +227,16 @@ class ActiveDistiller(
         band. None with fewer than two scored rounds.
     n_rounds_ : int
         Rounds after round 0.
+    student_round_ : int
+        Round of ``student_``: the last, or 0 if a weak teacher made it worse.
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
         "stable_predictions", "target_agreement", "target_accuracy" or "gain_per_cost"
         (`stopping_criterion`), "no_label" (`max_no_label`),
         "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
-        "callback" (one asked to stop).
+        "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher` have not
+        ended; fit again to go on).
 
     See Also
     --------
@@ -302,6 +318,7 @@ class ActiveDistiller(
             Interval(Integral, 1, None, closed="left"),
             None,
         ],
+        "on_weak_teacher": [StrOptions({"warn", "raise", "ignore"})],
         "max_no_label": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
@@ -310,11 +327,6 @@ class ActiveDistiller(
         "random_state": ["random_state"],
         "verbose": [StrOptions({"auto"}), "verbose"],
     }
-
-    #: What a clone shares with the other clones of its original; None: no clone.
-    _clone_ledger: CloneLedger | None = None
-    #: What the clones of an original share; None: it has not been cloned.
-    _ledger_of_clones: CloneLedger | None = None
 
     def __init__(
         self,
@@ -332,6 +344,7 @@ class ActiveDistiller(
         unlabeled_marker=-1,
         teacher_error="auto",
         n_teacher_checks="auto",
+        on_weak_teacher="warn",
         max_no_label=0.1,
         batch_size=None,
         stopping_criterion=None,
@@ -353,6 +366,7 @@ class ActiveDistiller(
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
+        self.on_weak_teacher = on_weak_teacher
         self.max_no_label = max_no_label
         self.batch_size = batch_size
         self.stopping_criterion = stopping_criterion
@@ -450,9 +464,9 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
-            ``n_rows_to_pay`` and ``cost``; ``n_known`` and ``n_known_checks`` are the
-            rows of the pool and the labeled rows whose answers the ledger holds.
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
+            upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
+            are the rows of the pool and the labeled rows that the ledger knows.
 
         Examples
         --------
@@ -559,12 +573,6 @@ class ActiveDistiller(
         refuse_unrouted(params)
         return process_routing(self, "fit", **params)
 
-    def _uses_known(self):
-        """Tell whether labels of the ledger train the student from the first round."""
-        if self.use_known == "auto":
-            return self._clone_ledger is None
-        return self.use_known
-
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
         # Checks that turn out not to be needed become rows of the pool.
@@ -572,23 +580,29 @@ class ActiveDistiller(
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
         # A row that the teacher is checked on may be in the pool as well.
         may_know = self._uses_known() and bool(self.ledger or state.shares.n_checks)
-        return 1 + len(rounds) + bool(rounds and may_know)
+        n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
+        return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
         labels, components = state.labels, state.components
-        asked, labels.embeddings = prepare_teacher(
-            components,
-            labels,
-            params,
-            teacher_error=self.teacher_error,
-            ledger=self.ledger_,
-            n_checks=state.shares.n_checks,
-            batch_size=self.batch_size,
-            seed=state.seeds.teacher,
-            start_evidence=state.start_evidence,
-            share=state.full_size / max(labels.pool.size, 1),
-        )
+        try:
+            asked, labels.embeddings = prepare_teacher(
+                components,
+                labels,
+                params,
+                teacher_error=self.teacher_error,
+                ledger=self.ledger_,
+                n_checks=state.shares.n_checks,
+                batch_size=self.batch_size,
+                seed=state.seeds.teacher,
+                start_evidence=state.start_evidence,
+                share=state.full_size / max(labels.pool.size, 1),
+                on_weak_teacher=self.on_weak_teacher,
+            )
+        except JobPendingError as error:
+            state.wait_for_jobs(error)
+            return
         state.asked = asked
         state.settle_objective()
         if asked.estimate is not None and components.teacher.is_fitted:
@@ -609,6 +623,8 @@ class ActiveDistiller(
         require_labels(state.labels)
         state.settle_objective()
         self.termination_condition_ = stop_reason(state)
+        if state.asked.weak and state.first_student is not None:
+            state.student_round = keep_better_student(state, state.first_student)
         for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
         self._trained_keys = trained_keys(state)
@@ -621,26 +637,3 @@ class ActiveDistiller(
             self.n_paid_,
             self.n_teacher_checks_,
         )
-
-    # What scikit-learn asks of an estimator.
-
-    def __sklearn_clone__(self):
-        """Clone everything but a fitted teacher and the ledger, which are shared."""
-        params = self.get_params(deep=False)
-        shared = {"ledger"}
-        if as_teacher(self.teacher).is_fitted:
-            shared.add("teacher")
-        new = type(self)(
-            **{
-                name: value if name in shared else clone(value, safe=False)
-                for name, value in params.items()
-            }
-        )
-        for name in ("_metadata_request", "_skl_callbacks"):
-            if name in vars(self):
-                setattr(new, name, vars(self)[name])
-        # All clones of one estimator, and theirs, share one ledger in memory.
-        if self._clone_ledger is None and self._ledger_of_clones is None:
-            self._ledger_of_clones = CloneLedger.new()
-        new._clone_ledger = self._clone_ledger or self._ledger_of_clones
-        return new

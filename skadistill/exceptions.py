@@ -12,6 +12,7 @@ __all__ = [
     "EmptyPoolError",
     "EmptyPoolWarning",
     "ExportError",
+    "JobPendingError",
     "LedgerError",
     "NoLabeledRowsError",
     "ObjectiveError",
@@ -83,6 +84,18 @@ class TeacherCallError(TeacherError):
 
     What the teacher raised is chained. A call that a lost worker sent may be billed.
     """
+
+
+class JobPendingError(TeacherError):
+    """Raised if a job that was submitted to the teacher has not ended yet.
+
+    Its rows are not lost: the ledger knows the job, and asking again collects the
+    answers.
+    """
+
+    #: Names of the jobs, and how many rows they hold.
+    jobs: tuple = ()
+    n_rows: int = 0
 
 
 class TeacherAnswerError(TeacherError):

@@ -229,7 +229,7 @@ def test_every_example_states_a_number_and_its_weakness(example):
 
 def test_examples_are_numbered_without_gaps():
     """They are a course: 01, 02, 03 and so on."""
-    numbers = [int(path.name[5:7]) for path in sorted(EXAMPLES.glob("plot_*.py"))]
+    numbers = sorted({int(path.name[5:7]) for path in EXAMPLES.glob("plot_*.py")})
     assert numbers == list(range(1, len(numbers) + 1))
 
 

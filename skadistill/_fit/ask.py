@@ -11,6 +11,7 @@ from skadistill._fit.pool import FitPool
 from skadistill._fit.record import as_history
 from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
+from skadistill.exceptions import JobPendingError
 from skadistill.labeling._buy import buy_labels
 from skadistill.query._base import check_query
 from skadistill.student._predictions import student_proba
@@ -50,6 +51,10 @@ def choose(state, record):
     view, state.view = state.view or _view(state), None
     if state.known.size:
         rows, state.known = state.known, state.known[:0]
+        state.draw = None
+        return rows
+    if state.in_flight.size:
+        rows, state.in_flight = state.in_flight, state.in_flight[:0]
         state.draw = None
         return rows
     view.teacher_error = state.asked.error
@@ -118,11 +123,14 @@ def _spread(state, generator):
 
 def ask(state, rows, record):
     """Buy labels of the chosen rows, and of others if some get none."""
-    n_missing = _pay(state, rows, record)
-    while n_missing and not stop_reason(state):
-        n_queries = min(n_missing, state.n_left, state.labels.pool.size)
-        rows, state.draw = _draw_more(state, n_queries), None
+    try:
         n_missing = _pay(state, rows, record)
+        while n_missing and not stop_reason(state):
+            n_queries = min(n_missing, state.n_left, state.labels.pool.size)
+            rows, state.draw = _draw_more(state, n_queries), None
+            n_missing = _pay(state, rows, record)
+    except JobPendingError as error:
+        state.wait_for_jobs(error)
 
 
 def _pay(state, rows, record):

@@ -27,6 +27,7 @@ from skadistill.student._predictions import student_classes
 __all__ = [
     "check_container",
     "check_inputs",
+    "check_rows",
     "extend_metadata",
     "make_scorer",
     "refuse_unrouted",
@@ -86,7 +87,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
         assert_all_finite(given, input_name="y")
         check_classification_targets(given)
     if X_unlabeled is not None:
-        X, X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
+        X, X_unlabeled = check_rows(estimator, X, X_unlabeled)
     return RowTable(X, X_unlabeled), labeled, given
 
 
@@ -146,7 +147,7 @@ def _holds_objects(X):
     return False
 
 
-def _check_unlabeled(estimator, X, X_unlabeled):
+def check_rows(estimator, X, X_unlabeled):
     """Check that X_unlabeled holds rows like those of X, and unify their types."""
     if isinstance(X, np.ndarray) or is_frame(X):
         X_unlabeled = as_rows(X_unlabeled, X)

@@ -24,6 +24,8 @@ __all__ = [
 #: Teacher checks when the user does not say how many.
 MAX_CHECKS = 200
 CHECK_SHARE = 5  # one in so many rows of the budget
+#: Rows of the pool by which a teacher estimates its prices.
+EXAMPLE_ROWS = 200
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +55,9 @@ class Plan:
         Price of one answer at most, in the user's currency.
     seconds_per_row : float or None, default=None
         How long the teacher took per row so far; None: it was never asked.
+    expected_cost_per_row : float or None, default=None
+        Price of one answer that the teacher expects of such rows, for example by
+        their number of tokens; None: it expects nothing.
     stops_checking : bool, default=False
         Whether checks that turn out not to be needed become rows of the pool, which
         then count in `rounds` too.
@@ -68,6 +73,7 @@ class Plan:
     uses_known: bool = False
     cost_per_row: float | None = None
     seconds_per_row: float | None = None
+    expected_cost_per_row: float | None = None
     stops_checking: bool = False
 
     @property
@@ -92,6 +98,13 @@ class Plan:
         return self.n_rows_to_pay * self.cost_per_row
 
     @property
+    def expected_cost(self):
+        """The bill without failed tries, as the teacher expects it, or None."""
+        if self.expected_cost_per_row is None:
+            return None
+        return self.n_rows_to_pay * self.expected_cost_per_row
+
+    @property
     def seconds(self):
         """The teacher's time at its usual pace; None if it was never asked."""
         if self.seconds_per_row is None:
@@ -107,8 +120,11 @@ class Plan:
         )
         if self.n_known or self.n_known_checks:
             text += f", {self.n_known + self.n_known_checks} being known to the ledger"
+        if self.expected_cost is not None:
+            text += f", about {self.expected_cost:.3g} in all"
         if self.cost is not None:
-            text += f", {self.cost:g} in all"
+            most = " at most" * (self.expected_cost is not None)
+            text += f", {self.cost:g}{most or ' in all'}"
         if self.seconds is not None:
             text += f", about {self.seconds:.3g} s"
         return text
@@ -402,4 +418,17 @@ def make_plan(
         cost_per_row=teacher.max_cost_per_row if cost_per_row is None else cost_per_row,
         seconds_per_row=known.seconds_per_row(),
         stops_checking=stops,
+        expected_cost_per_row=_expected_cost(teacher, labels, cost_per_row),
     )
+
+
+def _expected_cost(teacher, labels, cost_per_row):
+    """Return what the teacher expects one answer to cost, by some rows of the pool."""
+    estimate = getattr(teacher, "estimate_cost", None)
+    if estimate is None or cost_per_row is not None or not labels.pool.size:
+        return None
+    # Evenly spread, as pools are often sorted by something.
+    step = max(1, labels.pool.size // EXAMPLE_ROWS)
+    rows = labels.pool[::step][:EXAMPLE_ROWS]
+    cost = estimate(labels.table.take(rows))
+    return None if cost is None else cost / len(rows)

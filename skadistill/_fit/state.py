@@ -139,9 +139,9 @@ class Progress:
         Rows asked for so far, and those of them without a label as answer.
     reason : str
         What ``termination_condition_`` is if the stopping criterion is met.
-    no_gain, stable, ledger_spent, callback : bool
+    no_gain, stable, ledger_spent, callback, waiting : bool
         Whether the strategy sees nothing to gain, the stopping criterion is met, the
-        ledger refused to pay, and a callback asked to stop.
+        ledger refused to pay, a callback asked to stop, and jobs have not ended.
     """
 
     agreements: list = field(default_factory=list)
@@ -153,6 +153,7 @@ class Progress:
     stable: bool = False
     ledger_spent: bool = False
     callback: bool = False
+    waiting: bool = False
 
     def compare(self, pool, classes):
         """Compare the predicted classes of the pool with those of the round before."""
@@ -228,6 +229,8 @@ class FitState:
         One per round.
     known : ndarray of int of shape (n_known,)
         Rows of the pool whose labels are in the ledger and not used yet.
+    in_flight : ndarray of int of shape (n_held,)
+        Rows of the pool that jobs of an earlier fit hold.
     view : QueryPool or None
         The pool as the present student has scored it, if it has.
     draw : RoundDraw or None
@@ -236,6 +239,10 @@ class FitState:
         How often a strategy was called, or rows were spread over the pool.
     rehearsed : bool
         Whether the student has learned made-up labels only.
+    first_student : estimator or None
+        The student of round 0, unless it is trained on from round to round.
+    student_round : int
+        The round of the present student.
     """
 
     components: Components
@@ -252,11 +259,13 @@ class FitState:
         self.asked = AskedTeacher()
         self.progress = Progress()
         self.records: list[RoundRecord] = []
-        self.known = np.empty(0, dtype=np.intp)
+        self.known = self.in_flight = np.empty(0, dtype=np.intp)
         self.view: Any = None
         self.draw: Any = None
         self.n_draws = 0
         self.rehearsed = False
+        self.first_student: Any = None
+        self.student_round = 0
 
     @property
     def n_left(self):
@@ -293,6 +302,13 @@ class FitState:
         # Paid once, answered without a label: they fill the budget all the same.
         labels.drop(refused)
         self.progress.n_asked += refused.size
+        self.in_flight = known.in_flight(labels.table, labels.pool)
+
+    def wait_for_jobs(self, error):
+        """Let the fit end here: it goes on when it is run again."""
+        self.progress.waiting = True
+        self.asked.teacher = self.asked.teacher or self.components.teacher
+        logger.warning("the fit ends before its budget is spent: %s", error)
 
     def return_checks(self, n_checked):
         """Ask for rows of the pool instead of the checks that were not needed."""
@@ -398,6 +414,8 @@ def stop_reason(state):
     progress = state.progress
     if progress.callback:
         return "callback"
+    if progress.waiting:
+        return "waiting"
     if progress.ledger_spent:
         return "ledger_budget"
     if progress.stable:

@@ -9,6 +9,11 @@ import numpy as np
 from skadistill._identity.identity import check_identity
 from skadistill.exceptions import BudgetError, TeacherError
 from skadistill.labeling._buyer import Buyer
+from skadistill.labeling._job_buyer import (
+    JobBuyer,
+    answers_later,
+    check_remembers_jobs,
+)
 from skadistill.ledger._memory import MemoryLedger
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._embeddings import raise_without_embeddings
@@ -83,6 +88,9 @@ def buy_labels(
         If the teacher fails; its attribute ``n_paid`` tells how many rows of this
         purchase had been paid for, recorded and kept before. If embeddings are wanted
         of a teacher that gives none, before anything is paid.
+    JobPendingError
+        If a teacher that answers later, such as `BatchTeacher`, has not finished;
+        the same purchase, made later, collects the answers.
     BudgetError
         If `batch_size` or `max_rows` is not a number of rows, or the ledger is limited
         in money and the teacher names no price.
@@ -119,7 +127,11 @@ def buy_labels(
     check_identity(identity, ledger, teacher.display_name)
     if with_embeddings and not teacher.has_embeddings:
         raise_without_embeddings(teacher.display_name)
-    buyer = Buyer(
+    make = Buyer
+    if answers_later(teacher):
+        check_remembers_jobs(teacher, keep)
+        make, first_size = JobBuyer, None  # a small first job would take its time
+    buyer = make(
         teacher, X, np.asarray(classes), ledger if keep else MemoryLedger(), identity
     )
     buyer.with_embeddings = with_embeddings

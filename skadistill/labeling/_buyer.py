@@ -127,7 +127,7 @@ class Buyer:
         """Claim rows, ask about those granted and record them; return their number."""
         claim, granted = None, rows[:0]
         clock = time.perf_counter()
-        price = as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
+        price = self._price_of(rows)
         try:
             # A claim that Ctrl-C leaves in a living process would block its rows.
             with held_interrupts():
@@ -147,6 +147,13 @@ class Buyer:
                 self._give_up(claim, granted, error, time.perf_counter() - clock)
             raise
         return len(granted)
+
+    def _price_of(self, rows):
+        """Return what each of some rows costs at most; None if it is not known."""
+        if hasattr(self.teacher, "max_costs"):  # by the rows themselves
+            costs = self.teacher.max_costs(copy_rows(self.X, rows))
+            return None if costs is None else float(costs.max())
+        return as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
 
     def _ask(self, rows, claim):
         """Ask about claimed rows and record the answers as they arrive."""
@@ -309,10 +316,26 @@ class Buyer:
         self.labels[rows[known]] = labels[known]
         self.known[rows[known]] = True
         if not known.any():
+            self._raise_if_in_jobs(rows)
             self._wait(len(rows))
         else:
             self.pause, self.waiting_since = _PAUSES[0], None
         return rows[~known]
+
+    def _raise_if_in_jobs(self, rows):
+        """Raise if rows are in jobs, which nobody here would ever collect."""
+        try:
+            jobs = self.ledger.jobs(self.identity, self.classes)
+        except AttributeError:  # a ledger of the user's own
+            return
+        names = [j.job for j in jobs if np.isin(self.keys[rows], j.keys).any()]
+        if names:
+            raise TeacherError(
+                f"rows of {self.teacher.display_name} are in jobs whose answers are "
+                f"not recorded yet: {', '.join(names):.200}; buy them with the "
+                f"BatchTeacher that submitted them, or give one up with "
+                f"ledger.free_claims(owner='job {names[0]}')."
+            )
 
     def _wait(self, n_samples):
         """Wait for others that pay for rows; say so if it takes long."""

@@ -43,6 +43,8 @@ class TeacherErrorEstimate:
         Positions, in the rows given, of the rows compared, ascending.
     cost : float
         What the rows paid for cost, as far as the teacher names prices.
+    n_no_label : int
+        Rows asked about that the teacher gave no label.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class TeacherErrorEstimate:
     proba: np.ndarray | None
     rows: np.ndarray
     cost: float = 0.0
+    n_no_label: int = 0
 
     def interval(self, level=0.95):
         """Return the bounds between which the error rate lies.
@@ -193,7 +196,7 @@ def estimate_teacher_error(
     rng = check_random_state(random_state)
     numbers = np.arange(len(y)) if row_numbers is None else np.asarray(row_numbers)
     if not teacher.is_fitted:
-        method, n_paid, cost = "cross-fitted", 0, 0.0
+        method, n_paid, cost, n_no_label = "cross-fitted", 0, 0.0, 0
         rows, proba = _cross_fitted(
             teacher, X, y, truth, classes, cv, rng, fit_params or {}, numbers
         )
@@ -214,6 +217,7 @@ def estimate_teacher_error(
         # Without those that the budget or the teacher left without a label.
         rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
         n_paid, cost = purchase.n_paid, purchase.cost
+        n_no_label = int(purchase.no_label.sum())
     n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
     return TeacherErrorEstimate(
         rate=(n_wrong + 1) / (len(rows) + 2),
@@ -224,6 +228,7 @@ def estimate_teacher_error(
         proba=proba if len(rows) else None,
         rows=rows,
         cost=cost,
+        n_no_label=n_no_label,
     )
 
 

@@ -207,6 +207,31 @@ class ChatTeacher(EndpointTeacher):
         n_out = self.n_samples * self.max_output_tokens
         return Prices(self.prices).cost(self.max_input_tokens, 0, n_out)
 
+    def prices_of(self, X):
+        """Return what one try about each of some rows costs at most.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        prices : ndarray of float64 of shape (n_samples,) or None
+            By the bytes of each request, since a token has at least one, or by
+            `tokenizer`; and `max_output_tokens`. None without prices.
+        """
+        if self.prices is None:
+            return None
+        requests, prices = self.function.requests, Prices(self.prices)
+        n_out = self.n_samples * self.max_output_tokens
+        return np.array(
+            [
+                prices.cost(requests.most_input(take_rows(X, [i])), 0, n_out)
+                for i in range(count_rows(X))
+            ]
+        )
+
     def derived_identity(self):
         """Return a hash of all that decides about the answers.
 

@@ -65,6 +65,14 @@ class ChatRequests(RowRequests):
         """Count the tokens that are sent about one row."""
         return self._count(self.messages(rows))
 
+    def most_input(self, rows):
+        """Count the tokens that are sent about one row at most."""
+        messages = self.messages(rows)
+        if self.tokenizer is not _count_bytes:
+            return self._count(messages)
+        contents = (m["content"].encode("utf-8", "surrogatepass") for m in messages)
+        return sum(len(content) + 8 for content in contents)
+
     def count_tokens(self, rows):
         """Count the tokens of a request and its reply."""
         return self.count_input(rows) + self.n_samples * self.max_output_tokens
@@ -73,12 +81,38 @@ class ChatRequests(RowRequests):
         # Each message has a few tokens around it.
         return sum(self.tokenizer(m["content"]) + 4 for m in messages)
 
+    def too_long(self, messages):
+        """Return a `NoLabel` if messages are longer than allowed, else None."""
+        n_input = self._count(messages)
+        if n_input <= self.max_input_tokens:
+            return None
+        return NoLabel(f"the row has {n_input} tokens, more than max_input_tokens")
+
+    def line(self, rows):
+        """Write the whole request about one row, for a batch."""
+        return {**self.body, "messages": self.messages(rows)}
+
+    def answer_to(self, reply):
+        """Read the reply to a request of a batch."""
+        found = reply.get("choices") or []
+        cost, usage = None, reply.get("usage")
+        if self.prices is not None and usage:
+            cost = self.prices.of_usage(usage)
+        label = self._label(found[: self.n_samples])
+        return Answer([label], cost=cost, model=self.note_model(reply))
+
+    def refusal(self, error):
+        """Return a `NoLabel` if an error says that a row has none, else None."""
+        return _no_label_of(error)
+
+    def accepts_without(self, error):
+        """Tell whether the same request may pass without a field it now leaves out."""
+        return self._leave_out(error, self.body)
+
     def steps(self, rows):
         messages = self.messages(rows)
-        n_input = self._count(messages)
-        if n_input > self.max_input_tokens:
-            reason = f"the row has {n_input} tokens, more than max_input_tokens"
-            return Answer([NoLabel(reason)], cost=0.0)
+        if (unsent := self.too_long(messages)) is not None:
+            return Answer([unsent], cost=0.0)
         choices: list = []
         models: dict = {}
         cost = 0.0 if self.prices is not None else None

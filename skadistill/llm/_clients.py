@@ -7,7 +7,7 @@ import weakref
 from skadistill._optional import require
 from skadistill.exceptions import TeacherError
 
-__all__ = ["EndpointError", "ReplyError", "open_client"]
+__all__ = ["EndpointError", "ReplyError", "open_address", "open_client"]
 
 
 class EndpointError(Exception):
@@ -53,7 +53,7 @@ def open_client(client, api_key_env, timeout):
         ``send(body)`` returns the reply as a dict; awaited if `is_async`.
     """
     if isinstance(client, str):
-        return _Address(client, api_key_env, timeout)
+        return open_address(client, api_key_env, timeout)
     # The client's own retries would be invisible: unlogged, unlimited, unbilled.
     if hasattr(client, "with_options") and hasattr(client, "max_retries"):
         client = client.with_options(max_retries=0)
@@ -71,6 +71,11 @@ def open_client(client, api_key_env, timeout):
         "chat.completions.create nor acompletion; pass a client of the openai "
         "package, the litellm module, or the base URL of an endpoint."
     )
+
+
+def open_address(url, api_key_env, timeout):
+    """Return an endpoint at a base URL; see `open_client`."""
+    return _Address(url, api_key_env, timeout)
 
 
 class _Function:
@@ -123,13 +128,19 @@ class _Address:
 
     def send(self, body, path="/chat/completions"):
         """Send a request; the reply as a dict."""
+        return self.request("POST", path, json=body).json()
+
+    def request(self, method, path, **content):
+        """Send any request; the response, unless it is a refusal."""
         headers = {}
         if self.api_key_env is not None and (key := os.environ.get(self.api_key_env)):
             headers["Authorization"] = f"Bearer {key}"
-        response = self.connections.post(self.url + path, json=body, headers=headers)
+        response = self.connections.request(
+            method, self.url + path, headers=headers, **content
+        )
         if response.status_code >= 400:
             raise EndpointError(response)
-        return response.json()
+        return response
 
 
 def _as_dict(reply):

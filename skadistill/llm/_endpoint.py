@@ -74,6 +74,22 @@ class EndpointTeacher(AsyncTeacher):
         if self.prices is not None:
             Prices(self.prices)
 
+    def max_costs(self, X):
+        """Return what each of some rows costs at most, failed tries included.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        costs : ndarray of float64 of shape (n_samples,) or None
+            None: not known.
+        """
+        prices = self.prices_of(X)
+        return None if prices is None else prices * self.max_tries
+
     @abstractmethod
     def _make_requests(self):
         """Return the RowRequests for the parameters of the moment."""

@@ -11,8 +11,11 @@ import time
 import weakref
 from numbers import Integral, Real
 
+import numpy as np
+
 from skadistill._compat import Interval
 from skadistill._identity.identity import classes_suffix, function_identity
+from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS
@@ -20,7 +23,7 @@ from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._request import AsyncRequest
 
-__all__ = ["AsyncTeacher"]
+__all__ = ["AsyncTeacher", "running_loop"]
 
 #: Seconds of a limit's minute: a little more, as the way to the server varies.
 _MINUTE = 61.0
@@ -196,6 +199,22 @@ class AsyncTeacher(CalledTeacher):
         cost = as_cost(self.cost_per_row, "cost_per_row")
         return None if cost is None else cost * self.max_tries
 
+    def prices_of(self, X):
+        """Return what one try about each of some rows costs at most.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        prices : ndarray of float64 of shape (n_samples,) or None
+            Here `cost_per_row` for all; None: not known.
+        """
+        cost = as_cost(self.cost_per_row, "cost_per_row")
+        return None if cost is None else np.full(count_rows(X), cost)
+
     @property
     def claim_size(self):
         """How many rows are bought together: enough for ten rounds of calls."""
@@ -260,7 +279,7 @@ class AsyncTeacher(CalledTeacher):
         request = AsyncRequest(
             self, X, classes, row_numbers, self.batch_size, before_call
         )
-        yield from request.run(_running_loop(), _limits_of(self))
+        yield from request.run(running_loop(), _limits_of(self))
 
     @property
     def calls_are_async(self):
@@ -386,7 +405,7 @@ _LIMITS = weakref.WeakKeyDictionary()
 _LOOP: asyncio.AbstractEventLoop | None = None
 
 
-def _running_loop():
+def running_loop():
     """Return the event loop in which all calls of this process are made.
 
     One for all: a client that belongs to it can be used by several teachers, and

@@ -260,7 +260,8 @@ class AsyncRequest(Request):
         Returns None if the request was stopped before anything was sent.
         """
         teacher = self.teacher
-        price = len(rows) * (teacher.cost_per_row or 0.0)
+        prices = teacher.prices_of(question)
+        price = 0.0 if prices is None else float(prices.sum())
         retryable = teacher.retryable or is_retryable
         failure = None
         for n_tries in range(1, teacher.max_tries + 1):

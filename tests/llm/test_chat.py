@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from skadistill import ActiveDistiller
 from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
@@ -363,3 +364,34 @@ def test_what_cannot_work_is_said_before_a_call(chat, params, message):
     with pytest.raises(ValueError, match=message):
         buy_labels(make_teacher(chat, **params), ["spam"], classes=CLASSES)
     assert chat.requests == []
+
+
+def test_a_plan_names_the_money_without_a_call(chat):
+    """What is expected by tokens, and the most that it can be."""
+    X = [f"spam {i} " + "word " * 20 for i in range(50)]
+    y = np.array(["spam", "ham", *["?"] * 48], dtype=object)
+    teacher = make_teacher(chat)
+    distiller = ActiveDistiller(
+        teacher, budget=20, query_strategy="random", unlabeled_marker="?"
+    )
+    plan = distiller.plan(X, y)
+    assert plan.expected_cost == pytest.approx(teacher.estimate_cost(X[2:22]), rel=0.05)
+    assert plan.expected_cost < plan.cost == 20 * teacher.max_cost_per_row
+    assert f"about {plan.expected_cost:.3g} in all, {plan.cost:g} at most" in repr(plan)
+    assert distiller.plan(X, y, cost_per_row=0.5).expected_cost is None
+    assert chat.requests == []
+
+
+@pytest.mark.parametrize("text", ["hello", "\U0001f600" * 40, "a b c " * 50])
+def test_what_is_reserved_is_the_most_that_a_row_can_cost(chat, text):
+    """By the bytes of the row, not by the longest row that is allowed."""
+    teacher = make_teacher(chat, max_output_tokens=5)
+    n_bytes = sum(len(line.encode()) for line in teacher.preview([text]).split("]")[1:])
+    (price,) = teacher.prices_of([text])
+    assert n_bytes / 1e6 <= price < teacher.cost_per_row
+    assert teacher.max_costs([text])[0] == 6 * price
+    ledger = MemoryLedger(max_cost=6 * price)  # just enough
+    bought = buy_labels(teacher, [text], classes=CLASSES, ledger=ledger)
+    assert (bought.n_paid, bought.n_refused) == (1, 0)
+    assert chat.bill <= price
+    assert make_teacher(chat, prices=None).max_costs([text]) is None
