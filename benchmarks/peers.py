@@ -175,7 +175,7 @@ def main():
     parts = [
         "# Beside mixle's active_distill",
         "Made by `benchmarks/peers.py`. Test accuracy in %, mean of three seeds and "
-        "half the 95 % t interval; seconds of CPU of one fit on one thread, the teacher "
+        "half the 95 % t interval; CPU seconds of one fit on one thread, the teacher "
         "not included. All answers of the teacher are billed: the first rows, "
         "the same for all, and five rounds of margin sampling.",
     ]
