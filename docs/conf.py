@@ -86,6 +86,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 0,
     "write_computation_times": False,
     "capture_repr": (),
+    "remove_config_comments": True,
     "default_thumb_file": str(HERE / "_static" / "prints_only.svg"),
 }
 
