@@ -10,8 +10,7 @@ labels, the default strategy 28.2 %, the sampler of Robust Active Distillation
 
 The weakness: right labels are not always useful ones. The students reach 82.3 % with
 margin sampling, 81.8 % with ``"robust"`` and ``"rad"``, and 79.3 % with random rows;
-with standard errors of about 2 points over seeds only the last is clearly behind. The
-default does not doubt this teacher, whose wrong labels do little harm here.
+with standard errors of about 2 points over seeds these differences are not significant.
 
 .. code-block:: python
 
