@@ -7,7 +7,7 @@ simulated vectors of 20 topics, a linear student of 80 labeled sentences is righ
 69.5 %. With 400 answers, 20 of them to check the teacher, it reaches 94.7 %, 1.4 points
 below its teacher; with 400 answers about random sentences 93.6 %.
 
-The weakness: the default strategy asks about the same rows as plain margin sampling. The
+The weakness: the default strategy asks about the same rows as margin sampling. The
 checks show that this teacher, which is wrong on 4 %, can be trusted.
 
 .. code-block:: python
