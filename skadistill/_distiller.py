@@ -68,7 +68,8 @@ class ActiveDistiller(
     student : classifier or None, default=None
         The model to train: any scikit-learn classifier or pipeline with
         ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: a
-        :class:`skadistill.student.StudentNet`.
+        :class:`skadistill.student.StudentNet`; for texts and wide sparse rows a linear
+        classifier, see :func:`skadistill.student.as_student`.
     query_strategy : str, callable or object, default="robust"
         How rows are chosen: "robust" (the game-theoretic sampler of Robust Active
         Distillation [1]_), "margin", "entropy", "least_confident", "random", a
@@ -472,7 +473,7 @@ class ActiveDistiller(
         routed = self._route(params)
         labels = Labels(*check_inputs(self, X, y, X_unlabeled))
         seeds = Seeds.draw(self.random_state)
-        components = self._resolve(seeds.student)
+        components = self._resolve(seeds.student, labels.table.parts[0])
         shares = shares_of_fit(
             components,
             labels,
@@ -499,7 +500,7 @@ class ActiveDistiller(
         )
         return state, routed.teacher.fit
 
-    def _resolve(self, seed):
+    def _resolve(self, seed, X=None):
         """Turn names into objects, once; what is unknown is an error right away."""
         return resolve(
             self.teacher,
@@ -508,6 +509,7 @@ class ActiveDistiller(
             self.objective,
             seed=seed,
             warm_start=self.warm_start,
+            X=X,
         )
 
     def _route(self, params):
