@@ -24,10 +24,9 @@ from skadistill._compat import (
 )
 from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
-from skadistill._fit.cold_start import label_space, require_labels
+from skadistill._fit.cold_start import require_labels
 from skadistill._fit.components import resolve
 from skadistill._fit.inputs import (
-    check_inputs,
     extend_metadata,
     make_scorer,
     refuse_unrouted,
@@ -38,7 +37,7 @@ from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.reports import FitReports
-from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
+from skadistill._fit.state import FitState, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
 from skadistill._fit.weak import keep_better_student
@@ -78,7 +77,8 @@ class ActiveDistiller(
     student : classifier or None, default=None
         The model to train: any scikit-learn classifier or pipeline with
         ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: a
-        :class:`skadistill.student.StudentNet`.
+        :class:`skadistill.student.StudentNet`; for texts and wide sparse rows a linear
+        classifier, see :func:`skadistill.student.as_student`.
     query_strategy : str, callable or object, default="robust"
         How rows are chosen: "robust" (the game-theoretic sampler of Robust Active
         Distillation [1]_), "margin", "entropy", "least_confident", "random", a
@@ -518,8 +518,7 @@ class ActiveDistiller(
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
         seeds = Seeds.draw(self.random_state)
-        components = self._resolve(seeds.student)
-        labels = self._read_rows(self, components, X, y, X_unlabeled)
+        components = self._resolve(seeds.student, labels.table.parts[0])
         shares = shares_of_fit(
             components,
             labels,
@@ -548,16 +547,7 @@ class ActiveDistiller(
         )
         return state, routed.teacher.fit
 
-    def _read_rows(self, estimator, components, X, y, X_unlabeled):
-        """Check the rows and name the classes."""
-        teacher = components.teacher
-        table, rows, given = check_inputs(
-            estimator, X, y, X_unlabeled, needs_y=not teacher.is_fitted
-        )
-        classes = label_space(self.classes, given, teacher)
-        return Labels(table, rows, given, classes)
-
-    def _resolve(self, seed):
+    def _resolve(self, seed, X=None):
         """Turn names into objects, once; what is unknown is an error right away."""
         return resolve(
             self.teacher,
@@ -566,6 +556,7 @@ class ActiveDistiller(
             self.objective,
             seed=seed,
             warm_start=self.warm_start,
+            X=X,
         )
 
     def _route(self, params):
