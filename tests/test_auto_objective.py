@@ -61,7 +61,7 @@ def test_a_teacher_that_is_often_wrong_is_corrected(digits, soft):
     chosen = "Debiased(base=Corrected())" if soft else "Debiased(base=SLaM())"
     assert repr(fitted.objective_) == chosen
     assert fitted.n_paid_ == 400
-    assert fitted.n_teacher_checks_ == 80  # a fifth of the budget
+    assert fitted.n_teacher_checks_ == 40
     plain = fitted.score(X[150:], y[150:])
     fitted.set_params(objective="soft").fit(X, partly)
     assert plain > fitted.score(X[150:], y[150:]) + 0.01
