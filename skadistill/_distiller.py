@@ -538,17 +538,20 @@ class ActiveDistiller(
 
     def _uses_known(self):
         """Tell whether labels of the ledger train the student from the first round."""
-        if self.use_known == "auto":
-            return self._clone_ledger is None
-        return self.use_known
+        is_auto = self.use_known == "auto"
+        return self._clone_ledger is None if is_auto else self.use_known
+
+    def _may_know(self):
+        """Tell whether there may be such labels: a new ledger holds the checks only."""
+        is_new = self.ledger is None and self._clone_ledger is None
+        return self._uses_known() and not is_new
 
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
         # Checks that turn out not to be needed become rows of the pool.
         n_labeled, n_classes = state.labels.targets.shape
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
-        may_know = self.ledger is not None and self._uses_known()
-        return 1 + len(rounds) + bool(rounds and may_know)
+        return 1 + len(rounds) + bool(rounds and self._may_know())
 
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
@@ -570,7 +573,7 @@ class ActiveDistiller(
         if asked.estimate is not None and components.teacher.is_fitted:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
-        if self._uses_known():
+        if self._may_know():
             state.look_up_known()
 
     def _train(self, state, record):

@@ -133,3 +133,17 @@ def test_a_fit_that_asks_nobody_matches_the_given_labels(digits):
     X, y, _ = digits
     fitted = distiller(noisy(digits, 0.5), budget=0).fit(X[:150], y[:150])
     assert repr(fitted.objective_) == "SoftTargets()"
+
+
+@pytest.mark.parametrize("query_strategy", ["random", "robust"])
+def test_copies_of_checked_rows_in_the_pool_are_no_round_of_their_own(
+    digits, query_strategy
+):
+    """A new ledger knows the checks; the rounds stay as counted before."""
+    X, y, partly = digits
+    X, partly = np.vstack([X, X[:150]]), np.concatenate([partly, np.full(150, -1)])
+    teacher = NoisyTeacher(X, np.concatenate([y, y[:150]]), error_rate=0.3)
+    model = distiller(teacher, query_strategy=query_strategy, query_size=180)
+    fitted = model.fit(X, partly)
+    assert [r["n_asked"] for r in fitted.history_][:2] == [0, 180]
+    assert fitted.n_rounds_ == 2
