@@ -16,7 +16,8 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from skadistill.datasets import NoisyTeacher
-from skadistill.student import StudentNet, fit_student, predict_out_of_fold
+from skadistill.student import StudentNet, fit_student
+from skadistill.student._out_of_fold import predict_out_of_fold
 
 KINDS = {
     "A": "trained on the labeled rows, soft labels",

@@ -6,7 +6,7 @@ What do rate limits, dropped connections and a crash cost? A model behind HTTP l
 200 of 2000 reviews for a small student. The server refuses, garbles or drops every
 fifth request, and in the middle of the fit the account runs out of credit. A second fit
 continues: 200 reviews are paid for, each of them once, and a third fit costs nothing.
-The student is right on 94 % of new reviews, its teacher on 91 %, and a student trained
+The student is right on 93 % of new reviews, its teacher on 91 %, and a student trained
 on our 30 labels only on 64 %.
 
 The server runs on this machine and uses the common chat-completions protocol with
@@ -16,15 +16,13 @@ log-probabilities. No data leave the machine.
 # %%
 # The reviews are simulated: pleasant and unpleasant words among neutral ones. We label
 # 30 of them ourselves.
-import asyncio
-import contextlib
-import http.client
 import json
 import os
 import tempfile
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +34,7 @@ from sklearn.pipeline import make_pipeline
 from skadistill import ActiveDistiller
 from skadistill.exceptions import TeacherError
 from skadistill.ledger import LabelLedger
-from skadistill.teachers import Answer, AsyncTeacher
+from skadistill.llm import ChatTeacher
 
 rng = np.random.default_rng(0)
 GOOD = [f"{a}{b}" for a in ("love", "fine", "warm", "fun") for b in ("ly", "ish", "er")]
@@ -92,6 +90,8 @@ class Model(BaseHTTPRequestHandler):
         p = 1 / (1 + np.exp(-score))
         top = [("positive", p), ("negative", 1 - p)]
         top = [{"token": t, "logprob": float(np.log(q))} for t, q in top]
+        by_logprob = itemgetter("logprob")
+        n_tokens = sum(len(message["content"].split()) for message in body["messages"])
         answer = {
             "choices": [
                 {
@@ -99,10 +99,12 @@ class Model(BaseHTTPRequestHandler):
                         "role": "assistant",
                         "content": "positive" if p > 0.5 else "negative",
                     },
-                    "logprobs": {"content": [{"top_logprobs": top}]},
+                    "logprobs": {
+                        "content": [max(top, key=by_logprob) | {"top_logprobs": top}]
+                    },
                 }
             ],
-            "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": 1},
+            "usage": {"prompt_tokens": n_tokens, "completion_tokens": 1},
         }
         return self.reply(200, json.dumps(answer).encode())
 
@@ -129,51 +131,23 @@ server.daemon_threads = True
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
 # %%
-# The client is what you would write for any such service, with any library: send one
-# review, return probabilities and the cost of the call. The key is read from the
-# environment in every call. Errors have a status; the teacher decides on retries.
+# The teacher. `ChatTeacher` talks to any endpoint of this kind: here by its address,
+# with the key read from the environment in every call. It decides on retries, turns
+# log-probabilities into soft labels, and takes the money from the reported tokens.
 os.environ["REVIEW_API_KEY"] = "of-no-value"
-PRICE = 0.00002  # per token
-
-
-class RefusedError(Exception):
-    def __init__(self, response):
-        super().__init__(f"{response.status} {response.reason}")
-        self.status_code, self.headers = response.status, response.headers
-
-
-def complete(prompt):
-    messages = [{"role": "user", "content": prompt}]
-    body = json.dumps({"model": "reviewer", "messages": messages, "logprobs": True})
-    key = {"Authorization": f"Bearer {os.environ['REVIEW_API_KEY']}"}
-    connection = http.client.HTTPConnection(*server.server_address, timeout=10)
-    with contextlib.closing(connection):
-        connection.request("POST", "/v1/chat/completions", body, key)
-        with connection.getresponse() as response:
-            if response.status != 200:
-                raise RefusedError(response)
-            return json.load(response)
-
-
-async def ask(reviews):
-    (review,) = reviews
-    reply = await asyncio.to_thread(complete, review)
-    content = reply["choices"][0]["logprobs"]["content"][0]
-    p = {entry["token"]: np.exp(entry["logprob"]) for entry in content["top_logprobs"]}
-    usage = reply["usage"]
-    n_tokens = usage["prompt_tokens"] + usage["completion_tokens"]
-    return Answer([[p["negative"], p["positive"]]], cost=n_tokens * PRICE)
-
-
-teacher = AsyncTeacher(
-    ask,
+host, port = server.server_address
+teacher = ChatTeacher(
+    f"http://{host}:{port}/v1",
+    model="reviewer",
     classes=["negative", "positive"],
-    name="reviewer",
-    version="1",
+    prompt="Is this review positive or negative?",
+    api_key_env="REVIEW_API_KEY",
+    max_input_tokens=200,
+    max_output_tokens=2,
+    prices=(20.0, 20.0),  # per million tokens
     max_concurrency=8,
     requests_per_minute=6000,
     backoff=0.02,
-    cost_per_row=15 * PRICE,  # at most
 )
 
 # %%

@@ -2,12 +2,55 @@
 
 import functools
 import inspect
+import re
 import sys
 import types
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["HidesContents", "qualified_name", "text_of"]
+__all__ = ["HidesContents", "message_of", "qualified_name", "text_of"]
+
+#: What looks like a key in what a client says: a value named as one, a token of the
+#: "Authorization" header, a well-known prefix, and a password in a URL.
+_SECRET = re.compile(
+    r"""
+    (?P<name> \b (?: api[-_ ]?key | access[-_]?key | (?:access[-_]?)?token | secret
+        | password | passwd | signature | sig ) ["']? \s* [=:] \s* ["']?
+        | [?&] key =
+        | \b (?: bearer | basic ) \s+ )
+    [\w.+/=~-]{6,}
+    | (?P<prefix> \b (?: sk | pk | rk | gsk | xai | hf | ghp | AIza | AKIA ) [-_]? )
+    (?= [\w-]* \d ) [\w-]{12,}
+    | (?P<user> :// [^\s/:@]* : ) [^\s/@]+ (?= @ )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def message_of(error):
+    """Write what an error says, without what looks like a key.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error of a client, which may quote a URL or a header.
+
+    Returns
+    -------
+    message : str
+        Its text without a final period; each key is replaced by three asterisks.
+
+    Examples
+    --------
+    >>> from skadistill._display import message_of
+    >>> message_of(ValueError("401 for https://host/v1?api_key=0123456789."))
+    '401 for https://host/v1?api_key=***'
+    """
+
+    def hide(match):
+        return "".join(found or "" for found in match.groupdict().values()) + "***"
+
+    return _SECRET.sub(hide, str(error)).rstrip(".")
 
 
 def qualified_name(obj):

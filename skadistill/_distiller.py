@@ -25,22 +25,27 @@ from skadistill._compat import (
 from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
 from skadistill._fit.cold_start import label_space, require_labels
-from skadistill._fit.components import resolve, unwrap_teacher
+from skadistill._fit.components import resolve
 from skadistill._fit.inputs import (
     check_inputs,
     extend_metadata,
     make_scorer,
     refuse_unrouted,
 )
-from skadistill._fit.known import CloneLedger, open_ledger
+from skadistill._fit.known import SharesLedger, open_ledger
+from skadistill._fit.outcome import fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
-from skadistill._fit.record import RoundRecord, as_history
+from skadistill._fit.record import RoundRecord
+from skadistill._fit.reports import FitReports
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
+from skadistill._fit.weak import keep_better_student
+from skadistill._progress import announce, with_progress
+from skadistill.exceptions import JobPendingError
+from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
-from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -48,7 +53,12 @@ logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
-    HidesContents, CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions
+    FitReports,
+    SharesLedger,
+    HidesContents,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    StudentPredictions,
 ):
     """Distill a costly teacher into a small student under a query budget.
 
@@ -83,6 +93,10 @@ class ActiveDistiller(
     query_size : "auto" or int, default="auto"
         Rows to ask for in each round. "auto": half as many rows as have a label, at
         least 10.
+    uniform_share : float, default=0.25
+        Share of each round that is drawn evenly from the pool instead of by the
+        strategy. These rows tell, at no price, how often the student agrees with the
+        teacher: see ``pool_agreement`` in ``history_``. 0: no such number.
     objective : str or object, default="auto"
         What the student must match. "auto": the teacher's soft labels, or corrections
         of them if teacher checks show that it is often wrong (see the guide);
@@ -119,6 +133,11 @@ class ActiveDistiller(
         checked if strategy or objective need that. "auto": a fifth of the budget, at
         most 200; None: all. A teacher that is fitted here is cross-fitted instead,
         which costs nothing.
+    on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
+        What to do if the teacher, checked for other reasons on 30 labeled rows or
+        more, is worse on them than students trained on the others, by more than chance.
+        If it is no better than these, and unless "ignore", the better of the first and
+        the last student is kept, judged out of fold; see ``student_round_``.
     max_no_label : float, default=0.1
         Share of the budget that may go to rows which the teacher answers without a
         label. Such rows are replaced by others in the same round; beyond this share
@@ -131,7 +150,7 @@ class ActiveDistiller(
         Ends the fit before the budget is spent, for example
         :class:`skadistill.stopping.StablePredictions`.
     warm_start : bool, default=False
-        Whether the student continues from the last round instead of starting afresh;
+        Whether the student continues from the last round instead of from scratch;
         it must have a ``warm_start`` parameter. This is faster, and cost up to two
         points of accuracy in our benchmark.
     n_jobs : int or None, default=None
@@ -141,8 +160,9 @@ class ActiveDistiller(
     random_state : int, RandomState or None, default=None
         Seeds the choice of rows, cross-fitting and, if it has no seed of its own, the
         student.
-    verbose : int, default=0
-        1 prints one line per round, which also goes to :mod:`logging` at level INFO.
+    verbose : "auto" or int, default="auto"
+        "auto" shows the rows and money paid so far, in terminals and notebooks only.
+        0: nothing. 1: one line per round, which always goes to :mod:`logging`.
 
     Attributes
     ----------
@@ -170,9 +190,14 @@ class ActiveDistiller(
         ``student_agreement`` (share of the new rows on which the student agreed with
         the teacher before it was trained on them), ``student_score`` (accuracy on
         `X_val`), ``student_stability`` (share of pool rows whose predicted class
-        stayed, if `stopping_criterion` is set). Seconds: ``seconds_teacher``,
-        ``seconds_student`` (training), ``seconds_predict`` (scoring the pool),
-        ``seconds_query``, ``seconds_total``.
+        stayed, if `stopping_criterion` compares them), ``n_val`` (rows of `X_val`).
+        This student on the whole pool, from the rows of the next round and None in
+        the last: ``pool_agreement`` (with the teacher), its 95 % interval from
+        ``pool_agreement_low`` to ``pool_agreement_high``, ``n_effective`` (rows of a
+        simple random sample as good as those used), and, if the teacher was checked
+        on random rows, ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds:
+        ``seconds_teacher``, ``seconds_student`` (training), ``seconds_predict``
+        (scoring the pool), ``seconds_query``, ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)
         Labels used in the last training, for the rows of `X`, then those of
         `X_unlabeled`: given ones, the teacher's most likely class, the marker (or -1)
@@ -197,14 +222,21 @@ class ActiveDistiller(
     teacher_error_estimate_ : TeacherErrorEstimate or None
         The estimate with an interval, see
         :class:`skadistill.labeling.TeacherErrorEstimate`, without the answers.
+    forecast_ : Forecast or None
+        What more labels would bring: ``after(n_more)`` returns the score with an 80 %
+        band. None with fewer than two scored rounds.
     n_rounds_ : int
         Rounds after round 0.
+    student_round_ : int
+        Round of ``student_``: the last, or 0 if a weak teacher made it worse.
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
-        "stable_predictions" (`stopping_criterion`), "no_label" (`max_no_label`),
+        "stable_predictions", "target_agreement", "target_accuracy" or "gain_per_cost"
+        (`stopping_criterion`), "no_label" (`max_no_label`),
         "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
-        "callback" (one asked to stop).
+        "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher` have not
+        ended; fit again to go on).
 
     See Also
     --------
@@ -254,7 +286,7 @@ class ActiveDistiller(
     _parameter_constraints: dict = {
         # By `as_teacher`, which does not print what a client holds.
         "teacher": "no_validation",
-        "student": [HasMethods(["fit", "predict"]), None],
+        "student": [HasMethods(["fit"]), None],
         "query_strategy": [str, callable, HasMethods(["query"])],
         "budget": [
             Interval(Integral, 0, None, closed="left"),
@@ -265,6 +297,7 @@ class ActiveDistiller(
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "uniform_share": [Interval(Real, 0, 1, closed="both")],
         "objective": [str, HasMethods(["lesson"])],
         "ledger": [
             HasMethods(["lookup", "record", "claim", "release"]),
@@ -285,19 +318,15 @@ class ActiveDistiller(
             Interval(Integral, 1, None, closed="left"),
             None,
         ],
+        "on_weak_teacher": [StrOptions({"warn", "raise", "ignore"})],
         "max_no_label": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "verbose": [StrOptions({"auto"}), "verbose"],
     }
-
-    #: What a clone shares with the other clones of its original; None: no clone.
-    _clone_ledger: CloneLedger | None = None
-    #: What the clones of an original share; None: it has not been cloned.
-    _ledger_of_clones: CloneLedger | None = None
 
     def __init__(
         self,
@@ -307,6 +336,7 @@ class ActiveDistiller(
         query_strategy="robust",
         budget=0.2,
         query_size="auto",
+        uniform_share=0.25,
         objective="auto",
         ledger=None,
         use_known="auto",
@@ -314,19 +344,21 @@ class ActiveDistiller(
         unlabeled_marker=-1,
         teacher_error="auto",
         n_teacher_checks="auto",
+        on_weak_teacher="warn",
         max_no_label=0.1,
         batch_size=None,
         stopping_criterion=None,
         warm_start=False,
         n_jobs=None,
         random_state=None,
-        verbose=0,
+        verbose="auto",
     ):
         self.teacher = teacher
         self.student = student
         self.query_strategy = query_strategy
         self.budget = budget
         self.query_size = query_size
+        self.uniform_share = uniform_share
         self.objective = objective
         self.ledger = ledger
         self.use_known = use_known
@@ -334,6 +366,7 @@ class ActiveDistiller(
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
+        self.on_weak_teacher = on_weak_teacher
         self.max_no_label = max_no_label
         self.batch_size = batch_size
         self.stopping_criterion = stopping_criterion
@@ -344,6 +377,7 @@ class ActiveDistiller(
 
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
+    @with_progress
     def fit(self, X, y=None, *, X_unlabeled=None, X_val=None, y_val=None, **params):
         """Train the student on the labeled rows and on the teacher's answers.
 
@@ -394,7 +428,7 @@ class ActiveDistiller(
             If the teacher's answers on labeled rows look useless or misordered.
         """
         state, teacher_params = self._start(X, y, X_unlabeled, X_val, y_val, params)
-        snapshot = partial(self._fitted_attributes, state)
+        snapshot = partial(fitted_attributes, self, state)
         tasks = RoundTasks(self, self._count_tasks(state), snapshot, state.progress)
         with tasks.round(0):
             self._train(state, RoundRecord(0))
@@ -402,6 +436,7 @@ class ActiveDistiller(
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
             look_at_pool(state)
+            announce(sum(state.shares))
             self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
@@ -417,7 +452,7 @@ class ActiveDistiller(
         return self
 
     def plan(self, X, y=None, *, X_unlabeled=None, cost_per_row=None):
-        """Return how many rows a fit would ask and pay for, without paying.
+        """Return how many rows one fit would ask and pay for, without paying.
 
         Parameters
         ----------
@@ -429,9 +464,9 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
-            ``n_rows_to_pay`` and ``cost``; ``n_known`` and ``n_known_checks`` are the
-            rows of the pool and the labeled rows whose answers the ledger holds.
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
+            upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
+            are the rows of the pool and the labeled rows that the ledger knows.
 
         Examples
         --------
@@ -441,8 +476,8 @@ class ActiveDistiller(
         >>> X = np.random.default_rng(0).random((60, 2))
         >>> y = np.array([0, 1] * 10 + [-1] * 40)
         >>> distiller.plan(X, y, cost_per_row=0.02)
-        16 of 40 pool rows in 2 rounds and 4 teacher checks: at most 20 rows to pay,
-        0.4 in all
+        up to 20 of 40 pool rows in 2 rounds and up to 4 teacher checks: at most
+        20 rows to pay, 0.4 in all
         """
         components = self._resolve(seed=None)
         labels = self._read_rows(clone(self), components, X, y, X_unlabeled)
@@ -505,9 +540,11 @@ class ActiveDistiller(
                 batch_size=self.batch_size,
                 stopping_criterion=self.stopping_criterion,
                 n_jobs=self.n_jobs,
+                uniform_share=self.uniform_share,
             ),
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
             score=make_scorer(self, X_val, y_val),
+            n_val=None if y_val is None else len(y_val),
         )
         return state, routed.teacher.fit
 
@@ -536,86 +573,62 @@ class ActiveDistiller(
         refuse_unrouted(params)
         return process_routing(self, "fit", **params)
 
-    def _uses_known(self):
-        """Tell whether labels of the ledger train the student from the first round."""
-        is_auto = self.use_known == "auto"
-        return self._clone_ledger is None if is_auto else self.use_known
-
-    def _may_know(self):
-        """Tell whether there may be such labels: a new ledger holds the checks only."""
-        is_new = self.ledger is None and self._clone_ledger is None
-        return self._uses_known() and not is_new
-
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
         # Checks that turn out not to be needed become rows of the pool.
         n_labeled, n_classes = state.labels.targets.shape
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
-        return 1 + len(rounds) + bool(rounds and self._may_know())
+        # A row that the teacher is checked on may be in the pool as well.
+        is_new = self.ledger is None and self._clone_ledger is None
+        may_know = self._uses_known() and (not is_new or state.shares.n_checks > 0)
+        n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
+        return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
     def _prepare_teacher(self, state, params):
         """Learn how often the teacher is wrong, and fit it if it needs that."""
         labels, components = state.labels, state.components
-        asked, labels.embeddings = prepare_teacher(
-            components,
-            labels,
-            params,
-            teacher_error=self.teacher_error,
-            ledger=self.ledger_,
-            n_checks=state.shares.n_checks,
-            batch_size=self.batch_size,
-            seed=state.seeds.teacher,
-            start_evidence=state.start_evidence,
-            share=state.full_size / max(labels.pool.size, 1),
-        )
+        try:
+            asked, labels.embeddings = prepare_teacher(
+                components,
+                labels,
+                params,
+                teacher_error=self.teacher_error,
+                ledger=self.ledger_,
+                n_checks=state.shares.n_checks,
+                batch_size=self.batch_size,
+                seed=state.seeds.teacher,
+                start_evidence=state.start_evidence,
+                share=state.full_size / max(labels.pool.size, 1),
+                on_weak_teacher=self.on_weak_teacher,
+            )
+        except JobPendingError as error:
+            state.wait_for_jobs(error)
+            return
         state.asked = asked
         state.settle_objective()
         if asked.estimate is not None and components.teacher.is_fitted:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
-        if self._may_know():
+        if self._uses_known():
             state.look_up_known()
 
     def _train(self, state, record):
-        """Train the student on every label known; afresh unless warm_start."""
+        """Train the student on all known labels, from scratch unless warm_start."""
         train(state, record, afresh=not self.warm_start)
         logger.info(record)
-        if self.verbose:
+        if self.verbose not in ("auto", 0):
             print(f"[ActiveDistiller] {record}")
-
-    def _fitted_attributes(self, state):
-        """Return what a fit that ended now would leave."""
-        history, asked, labels = as_history(state.records), state.asked, state.labels
-
-        def total(name):
-            return sum(record[name] for record in history)
-
-        return {
-            "classes_": labels.classes,
-            "student_": state.student,
-            "objective_": state.components.objective,
-            "teacher_": unwrap_teacher(asked.teacher, self.teacher),
-            "teacher_error_": asked.error,
-            "teacher_error_estimate_": asked.estimate,
-            "n_teacher_checks_": asked.n_checks_paid,
-            "history_": history,
-            "labeled_round_": labels.round.copy(),
-            "transduction_": labels.transduction(self.unlabeled_marker),
-            "n_rounds_": history[-1]["round"],
-            "n_queries_": total("n_asked"),
-            "n_paid_": total("n_paid") + asked.n_checks_paid,
-            "n_free_": total("n_free") + asked.n_checks_free,
-            "n_no_label_": total("n_no_label"),
-            "cost_": asked.bill(total("cost")),
-        }
 
     def _finish(self, state):
         """Leave the fitted attributes."""
         require_labels(state.labels)
         state.settle_objective()
         self.termination_condition_ = stop_reason(state)
-        for name, value in self._fitted_attributes(state).items():
+        if state.asked.weak and state.first_student is not None:
+            state.student_round = keep_better_student(state, state.first_student)
+        for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
+        self._trained_keys = trained_keys(state)
         logger.info(
             "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
             "checks",
@@ -625,26 +638,3 @@ class ActiveDistiller(
             self.n_paid_,
             self.n_teacher_checks_,
         )
-
-    # What scikit-learn asks of an estimator.
-
-    def __sklearn_clone__(self):
-        """Clone everything but a fitted teacher and the ledger, which are shared."""
-        params = self.get_params(deep=False)
-        shared = {"ledger"}
-        if as_teacher(self.teacher).is_fitted:
-            shared.add("teacher")
-        new = type(self)(
-            **{
-                name: value if name in shared else clone(value, safe=False)
-                for name, value in params.items()
-            }
-        )
-        for name in ("_metadata_request", "_skl_callbacks"):
-            if name in vars(self):
-                setattr(new, name, vars(self)[name])
-        # All clones of one estimator, and theirs, share one ledger in memory.
-        if self._clone_ledger is None and self._ledger_of_clones is None:
-            self._ledger_of_clones = CloneLedger.new()
-        new._clone_ledger = self._clone_ledger or self._ledger_of_clones
-        return new

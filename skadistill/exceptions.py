@@ -7,9 +7,12 @@ received, and what to do. Classes that scikit-learn's own checks expect to be a
 
 __all__ = [
     "BudgetError",
+    "BudgetWarning",
+    "CascadeError",
     "EmptyPoolError",
     "EmptyPoolWarning",
     "ExportError",
+    "JobPendingError",
     "LedgerError",
     "NoLabeledRowsError",
     "ObjectiveError",
@@ -17,13 +20,10 @@ __all__ = [
     "SingleClassError",
     "SkadistillError",
     "StudentError",
+    "TeacherAnswerError",
     "TeacherCallError",
-    "TeacherClassesError",
     "TeacherError",
-    "TeacherProbabilityError",
-    "TeacherShapeError",
     "TeacherWarning",
-    "TeacherWorkerError",
     "UnlabeledTestRowsWarning",
 ]
 
@@ -60,6 +60,10 @@ class StudentError(SkadistillError, ValueError, TypeError):
     """Raised if a student is unknown or cannot learn from soft labels."""
 
 
+class CascadeError(SkadistillError, ValueError):
+    """Raised if no threshold of a cascade can keep its promise."""
+
+
 class ExportError(SkadistillError, ValueError):
     """Raised if a model, or a part of it, cannot be exported."""
 
@@ -76,23 +80,30 @@ class TeacherError(SkadistillError, ValueError):
 
 
 class TeacherCallError(TeacherError):
-    """Raised if the teacher raised an error when it was asked; the cause is chained."""
+    """Raised if asking the teacher failed, or a worker that asked it was lost.
+
+    What the teacher raised is chained. A call that a lost worker sent may be billed.
+    """
 
 
-class TeacherWorkerError(TeacherError):
-    """Raised if a worker was lost while asking the teacher; it may be billed."""
+class JobPendingError(TeacherError):
+    """Raised if a job that was submitted to the teacher has not ended yet.
+
+    Its rows are not lost: the ledger knows the job, and asking again collects the
+    answers.
+    """
+
+    #: Names of the jobs, and how many rows they hold.
+    jobs: tuple = ()
+    n_rows: int = 0
 
 
-class TeacherShapeError(TeacherError):
-    """Raised if the teacher's answer has a wrong number of rows or columns."""
+class TeacherAnswerError(TeacherError):
+    """Raised if an answer has a wrong shape, no probabilities or unknown classes."""
 
 
-class TeacherProbabilityError(TeacherError):
-    """Raised if the teacher's answer is not a table of probabilities."""
-
-
-class TeacherClassesError(TeacherError):
-    """Raised if the classes of the teacher and of the labeled rows differ."""
+class BudgetWarning(UserWarning):
+    """Warns that rows were not put to the teacher because the budget is spent."""
 
 
 class EmptyPoolWarning(UserWarning):
@@ -100,7 +111,7 @@ class EmptyPoolWarning(UserWarning):
 
 
 class TeacherWarning(UserWarning):
-    """Warns that the teacher's answers on labeled rows look useless or misordered."""
+    """Warns that a teacher looks useless, misordered, another one, or unchecked."""
 
 
 class UnlabeledTestRowsWarning(UserWarning):

@@ -5,8 +5,10 @@ from numbers import Integral, Real
 from sklearn.base import BaseEstimator
 
 from skadistill._compat import Interval, validate_parameters
+from skadistill._forecast import forecast_of
+from skadistill._intervals import share_lower
 
-__all__ = ["StablePredictions"]
+__all__ = ["GainPerCost", "StablePredictions", "TargetAccuracy", "TargetAgreement"]
 
 
 class StablePredictions(BaseEstimator):
@@ -31,6 +33,8 @@ class StablePredictions(BaseEstimator):
     >>> rule.should_stop([0.8, 0.95]), rule.should_stop([0.8, 0.95, 0.92])
     (False, True)
     """
+
+    reason = "stable_predictions"
 
     _parameter_constraints: dict = {
         "patience": [Interval(Integral, 1, None, closed="left")],
@@ -57,3 +61,199 @@ class StablePredictions(BaseEstimator):
         validate_parameters(self)
         recent = agreements[-self.patience :]
         return len(recent) == self.patience and min(recent) >= self.min_agreement
+
+
+class _Target(BaseEstimator):
+    """Stop once a lower bound reaches a target; subclasses say which bound."""
+
+    reads_history = True
+
+    _parameter_constraints: dict = {
+        "target": [Interval(Real, 0, 1, closed="neither")],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+    }
+
+    def __init__(self, target=0.95, *, confidence=0.95):
+        self.target = target
+        self.confidence = confidence
+
+    def _reaches(self, share, n_effective, n_looks):
+        """Tell whether the bound of this look reaches the target.
+
+        A look that is taken after every round succeeds sooner or later by chance: the
+        risk is shared as 1/2, 1/6, 1/12, ..., which sums to 1.
+        """
+        risk = (1 - self.confidence) / (n_looks * (n_looks + 1))
+        return share_lower(share, n_effective, 1 - risk) >= self.target
+
+
+class TargetAgreement(_Target):
+    """Stop once the student agrees with the teacher on a share of the pool.
+
+    Each round's rows say how often the student of the round before agrees with the
+    teacher on the whole pool (``pool_agreement`` in ``history_``). The fit ends when
+    the lower bound of this share reaches the target. The student that is returned has
+    learned from one more round.
+
+    Parameters
+    ----------
+    target : float, default=0.95
+        Share of the pool, in (0, 1).
+    confidence : float, default=0.95
+        In (0, 1): a fit stops too early in about 1 minus so many cases, with all of
+        its rounds together.
+
+    Notes
+    -----
+    It needs ``ActiveDistiller(uniform_share=)`` above 0 or a strategy that draws
+    rows, and large rounds: 59 rows that all agree show a share of 0.95, and two looks
+    take about twice as many. It never stops a fit whose rounds are too small.
+
+    See Also
+    --------
+    skadistill.deploy.certify_agreement : An exact bound for the final student.
+
+    Examples
+    --------
+    >>> from skadistill.stopping import TargetAgreement
+    >>> round_ = {"pool_agreement": 0.97, "n_effective": 300.0}
+    >>> rule, last = TargetAgreement(0.9), {"pool_agreement": None}
+    >>> rule.should_stop([round_, last])
+    True
+    """
+
+    reason = "target_agreement"
+
+    def should_stop(self, history):
+        """Tell whether to stop.
+
+        Parameters
+        ----------
+        history : list of dict
+            The rounds so far, as in ``history_``.
+
+        Returns
+        -------
+        stop : bool
+            Whether the newest estimate reaches the target.
+        """
+        validate_parameters(self)
+        judged = [r for r in history[:-1] if r["pool_agreement"] is not None]
+        if not judged or judged[-1] is not history[-2]:
+            return False
+        newest = judged[-1]
+        return self._reaches(
+            newest["pool_agreement"], newest["n_effective"], len(judged)
+        )
+
+
+class TargetAccuracy(_Target):
+    """Stop once the student is right on a share of rows.
+
+    Parameters
+    ----------
+    target : float, default=0.95
+        Accuracy, in (0, 1).
+    confidence : float, default=0.95
+        In (0, 1): a fit stops too early in at most 1 minus so many cases, with all of
+        its rounds together. Without validation rows the bound is the one of 95 % in
+        ``history_``, for each round by itself.
+
+    Notes
+    -----
+    It needs ``X_val`` and ``y_val`` in ``fit``, and then has an exact bound for the
+    student that is returned; or teacher checks on random rows, as the strategy "rad"
+    has them, and then uses ``pool_accuracy_low``, which cannot exceed 1 minus the
+    teacher's error rate.
+
+    Examples
+    --------
+    >>> from skadistill.stopping import TargetAccuracy
+    >>> rule = TargetAccuracy(0.9)
+    >>> rule.should_stop([{"student_score": 0.95, "n_val": 500}])
+    True
+    """
+
+    reason = "target_accuracy"
+
+    def should_stop(self, history):
+        """Tell whether to stop.
+
+        Parameters
+        ----------
+        history : list of dict
+            The rounds so far, as in ``history_``.
+
+        Returns
+        -------
+        stop : bool
+            Whether the newest bound reaches the target.
+        """
+        validate_parameters(self)
+        newest = history[-1]
+        if newest["student_score"] is not None:
+            return self._reaches(newest["student_score"], newest["n_val"], len(history))
+        if len(history) < 2 or history[-2]["pool_accuracy_low"] is None:
+            return False
+        return history[-2]["pool_accuracy_low"] >= self.target
+
+
+class GainPerCost(BaseEstimator):
+    """Stop once the next round is not worth its price.
+
+    The learning curve of the rounds so far forecasts what the next round, of as many
+    rows as the last one, would add to the student's score.
+
+    Parameters
+    ----------
+    min_gain : float, default=0.01
+        Percentage points of the score that a unit of the teacher's currency must
+        bring, not negative. If the teacher names no price a row costs 1.
+
+    Notes
+    -----
+    It needs two scored rounds: accuracy on ``X_val`` if given, else agreement with
+    the teacher (see `TargetAgreement`). A forecast is uncertain: it is judged by its
+    mean.
+
+    Examples
+    --------
+    >>> from skadistill.stopping import GainPerCost
+    >>> flat = [
+    ...     {"n_labeled": n, "student_score": 0.9, "n_val": 900, "n_asked": 100,
+    ...      "n_paid": 100, "cost": 0.0}
+    ...     for n in (100, 200, 300)
+    ... ]
+    >>> GainPerCost(0.05).should_stop(flat)
+    True
+    """
+
+    reason = "gain_per_cost"
+    reads_history = True
+
+    _parameter_constraints: dict = {
+        "min_gain": [Interval(Real, 0, None, closed="left")]
+    }
+
+    def __init__(self, min_gain=0.01):
+        self.min_gain = min_gain
+
+    def should_stop(self, history):
+        """Tell whether to stop.
+
+        Parameters
+        ----------
+        history : list of dict
+            The rounds so far, as in ``history_``.
+
+        Returns
+        -------
+        stop : bool
+            Whether the forecast gain per unit of money is below `min_gain`.
+        """
+        validate_parameters(self)
+        forecast, n_next = forecast_of(history), history[-1]["n_asked"]
+        if forecast is None or not n_next:
+            return False
+        price = 1.0 if forecast.cost_per_row is None else forecast.cost_per_row
+        return bool(100 * forecast.gain(n_next) / (n_next * price) < self.min_gain)

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skadistill import ActiveDistiller
-from skadistill._display import qualified_name, text_of
+from skadistill._display import message_of, qualified_name, text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers import (
     AsyncTeacher,
@@ -130,3 +130,26 @@ def test_an_estimator_is_written_without_its_partials():
     assert "LogisticRegression(C=3.0)" in text
     assert text_of(3) == "3"
     assert len(text_of(FunctionTransformer(kw_args={"a": "b" * 9999}))) == 700
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Incorrect API key provided: sk-proj-a1B2c3D4e5F6g7.", "provided: sk-***"),
+        ("401 for url 'https://h/v1?key=abcdef123&n=1'", "?key=***&n=1'"),
+        ("{'api_key': 'abcdef123'}", "{'api_key': '***'}"),
+        ("headers: Authorization: Bearer eyJhbGciOi.J9", "Authorization: Bearer ***"),
+        ("postgresql://me:hunter22@db/labels", "//me:***@db/labels"),
+        ("token=0123456789abcdef", "token=***"),
+        ("hf_0123456789abcdef was revoked", "hf_*** was revoked"),
+        ("KeyError: 'choices'", "KeyError: 'choices'"),
+        ("Unexpected token '<' in line 1", "Unexpected token '<' in line 1"),
+        ("sk-learn is a package", "sk-learn is a package"),
+    ],
+)
+def test_messages_of_clients_show_no_keys(said, shown):
+    """A value named as a key, a bearer token, a known prefix, a password in a URL."""
+    message = message_of(ValueError(said))
+    assert shown in message
+    for secret in ("a1B2c3", "abcdef123", "eyJ", "hunter22", "0123456789"):
+        assert secret not in message

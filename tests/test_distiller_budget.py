@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, LabelLedger, MemoryLedger
-from skadistill.exceptions import BudgetError, TeacherShapeError
+from skadistill.exceptions import BudgetError, TeacherAnswerError
 from skadistill.labeling import LabelPurchase
 from skadistill.ledger import LedgerCopyWarning
 from skadistill.model_selection import PartiallyLabeledSplit
@@ -143,10 +143,13 @@ def test_cost_is_unknown_without_prices(problem):
         {"objective": "debiased"},
         {"query_size": "auto", "budget": 170},
         {"use_known": False},
+        {"query_strategy": "robust", "budget": 150},
+        {"query_strategy": "robust", "budget": None},
+        {"query_strategy": "robust", "use_known": False, "query_size": 7},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("owned", [0, 30])
+@pytest.mark.parametrize("owned", [0, 30, 120])
 def test_plans_are_upper_bounds_that_hold(problem, params, owned):
     """No fit pays more than its plan, in rows or in money."""
     X, y, teacher = problem
@@ -160,8 +163,13 @@ def test_plans_are_upper_bounds_that_hold(problem, params, owned):
     model.fit(X, y)
     assert teacher.n_samples - before == model.n_paid_ <= plan.n_rows_to_pay
     assert model.cost_ <= plan.cost == plan.n_rows_to_pay * 0.5
-    assert model.n_queries_ == plan.n_queries
-    if not owned:
+    assert model.n_teacher_checks_ <= plan.n_teacher_checks
+    if plan.stops_checking:
+        assert model.n_queries_ <= plan.n_queries
+        assert "up to" in str(plan)
+    else:
+        assert model.n_queries_ == plan.n_queries
+    if not owned and not (plan.stops_checking and model.budget is None):
         assert model.n_paid_ == plan.n_rows_to_pay
 
 
@@ -261,6 +269,17 @@ def test_a_larger_budget_starts_with_the_rows_of_a_smaller_one(
         rows[budget] = set(np.flatnonzero(model.labeled_round_ > 0))
         assert len(rows[budget]) == budget
     assert rows[12] < rows[40] < rows[41] < rows[100]
+
+
+@pytest.mark.parametrize("strategy", ["robust", "rad"])
+def test_checked_rows_that_are_in_the_pool_too_are_known(problem, strategy):
+    """They make a round of their own, which is one more than planned."""
+    X, y, teacher = problem
+    pool = np.concatenate([X[60:], X[:60]])
+    model = distiller(teacher, query_strategy=strategy, budget=60, query_size=50)
+    model.fit(X[:60], y[:60], X_unlabeled=pool)
+    assert model.history_[1]["n_free"] == model.n_teacher_checks_ > 0
+    assert model.n_paid_ <= 60
 
 
 def test_known_labels_can_wait_for_their_turn(problem):
@@ -370,7 +389,7 @@ def test_a_new_teacher_is_first_asked_about_two_rows(problem):
 
     for params in ({}, {"teacher_error": 0.1}, {"batch_size": 30}):
         calls.clear()
-        with pytest.raises(TeacherShapeError):
+        with pytest.raises(TeacherAnswerError):
             distiller(broken, **params).fit(X, y)
         assert calls == [2]
 

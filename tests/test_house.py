@@ -19,16 +19,19 @@ FLOORS = [
         "_callbacks",
         "_compat",
         "_display",
+        "_forecast",
+        "_intervals",
         "_optional",
+        "_progress",
         "_interrupts",
     },
     {"_rows", "stopping", "callbacks"},
-    {"ledger", "objectives", "query", "datasets", "model_selection"},
+    {"_identity", "ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
     {"labeling", "llm"},
     {"_fit", "search"},
     {"_distiller"},
-    {"export", "plotting"},
+    {"deploy", "export", "plotting"},
 ]
 # Stands outside: it may look into every room, and no room looks at it.
 OUTSIDE = "testing"

@@ -6,11 +6,15 @@ import numpy as np
 from sklearn import get_config
 
 from skadistill._fit.cold_start import is_cold, spread_rows
+from skadistill._fit.draw import RoundDraw, draw_round
 from skadistill._fit.pool import FitPool
+from skadistill._fit.record import as_history
 from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
+from skadistill.exceptions import JobPendingError
 from skadistill.labeling._buy import buy_labels
 from skadistill.query._base import check_query
+from skadistill.student._predictions import student_proba
 
 __all__ = ["ask", "choose", "look_at_pool"]
 
@@ -20,7 +24,7 @@ def look_at_pool(state):
     if not hasattr(state.student, "predict_proba"):
         raise TypeError(
             f"the student {type(state.student).__name__} has no predict_proba, "
-            "from which rows are chosen; use a student that predicts "
+            "which choosing rows requires; use a student that predicts "
             "probabilities, or wrap it in CalibratedClassifierCV."
         )
     view = _view(state)
@@ -37,7 +41,8 @@ def look_at_pool(state):
 
 def _view(state):
     """Return the pool as the present student sees it."""
-    keep_classes = state.settings.stopping_criterion is not None
+    criterion = state.settings.stopping_criterion
+    keep_classes = not getattr(criterion, "reads_history", criterion is None)
     return FitPool(state, keep_classes=keep_classes, n_jobs=state.settings.n_jobs)
 
 
@@ -46,36 +51,59 @@ def choose(state, record):
     view, state.view = state.view or _view(state), None
     if state.known.size:
         rows, state.known = state.known, state.known[:0]
+        state.draw = None
+        return rows
+    if state.in_flight.size:
+        rows, state.in_flight = state.in_flight, state.in_flight[:0]
+        state.draw = None
         return rows
     view.teacher_error = state.asked.error
     view.evidence = state.asked.evidence
     n_queries = min(state.n_left, state.full_size)
     start, seconds = perf_counter(), view.seconds
     cold = is_cold(state)
-    rows = (_spread if cold else _draw)(state, view, state.full_size)
+    generator = state.next_generator()
+    part, uniform = state.seeds.generator(state.n_draws - 1).spawn(2)
+    if cold:
+        draw = _spread(state, generator)
+    else:
+        draw = draw_round(
+            state.components.strategy,
+            view,
+            state.full_size,
+            uniform_share=state.settings.uniform_share,
+            rng=generator,
+            uniform_rng=uniform,
+        )
+        state.labels.kept = view.kept
     record.seconds_query = perf_counter() - start - (view.seconds - seconds)
     if n_queries < state.full_size:
         # A random part of the full round, so that a larger budget asks for these
         # rows too.
-        part = state.seeds.generator(state.n_draws - 1).spawn(1)[0]
-        rows = rows[np.sort(part.permutation(rows.size)[:n_queries])]
+        draw = draw.part(n_queries, part)
+    state.draw, rows = draw, state.labels.pool[draw.positions]
     if cold:
+        state.draw = None  # not drawn with known probabilities
         return rows
     record.take_report(view.report)
     progress = state.progress
     progress.no_gain = view.report.get("gain_max", 1.0) <= 0
-    if state.settings.stopping_criterion is not None:
-        progress.compare(state.labels.pool, view.predicted_classes())
-        progress.stable = state.settings.stopping_criterion.should_stop(
-            progress.agreements
-        )
-        record.student_stability = next(reversed(progress.agreements), None)
+    criterion = state.settings.stopping_criterion
+    if criterion is not None:
+        if getattr(criterion, "reads_history", False):
+            progress.stable = criterion.should_stop(as_history(state.records))
+        else:
+            progress.compare(state.labels.pool, view.predicted_classes())
+            progress.stable = criterion.should_stop(progress.agreements)
+            record.student_stability = next(reversed(progress.agreements), None)
+        progress.reason = getattr(criterion, "reason", progress.reason)
     record.seconds_predict = view.seconds
     return rows
 
 
-def _draw(state, view, n_queries):
-    """Let the strategy choose rows of the pool."""
+def _draw_more(state, n_queries):
+    """Let the strategy choose other rows for those that got no label."""
+    view = _view(state)
     strategy, generator = state.components.strategy, state.next_generator()
     positions = strategy.query(view, n_queries, generator)
     positions = check_query(positions, view.n_samples, n_queries, strategy)
@@ -83,22 +111,26 @@ def _draw(state, view, n_queries):
     return state.labels.pool[positions]
 
 
-def _spread(state, view, n_queries):
+def _spread(state, generator):
     """Choose rows all over the pool, whatever the student says of them."""
     labels = state.labels
+    n_pool = labels.pool.size
     positions = spread_rows(
-        labels.table, labels.pool, labels.rows, n_queries, state.next_generator()
+        labels.table, labels.pool, labels.rows, state.full_size, generator
     )
-    return labels.pool[positions]
+    return RoundDraw(positions, np.zeros(len(positions), dtype=bool), None, n_pool)
 
 
 def ask(state, rows, record):
     """Buy labels of the chosen rows, and of others if some get none."""
-    n_missing = _pay(state, rows, record)
-    while n_missing and not stop_reason(state):
-        n_queries = min(n_missing, state.n_left, state.labels.pool.size)
-        rows = _draw(state, _view(state), n_queries)
+    try:
         n_missing = _pay(state, rows, record)
+        while n_missing and not stop_reason(state):
+            n_queries = min(n_missing, state.n_left, state.labels.pool.size)
+            rows, state.draw = _draw_more(state, n_queries), None
+            n_missing = _pay(state, rows, record)
+    except JobPendingError as error:
+        state.wait_for_jobs(error)
 
 
 def _pay(state, rows, record):
@@ -106,7 +138,7 @@ def _pay(state, rows, record):
     labels, asked, progress = state.labels, state.asked, state.progress
     X = labels.table.take(rows)
     start = perf_counter()
-    expected = np.asarray(state.student.predict_proba(X)).argmax(axis=1)
+    expected = student_proba(state.student, X, len(labels.classes)).argmax(axis=1)
     record.seconds_predict += perf_counter() - start
     purchase = buy_labels(
         asked.teacher,
@@ -124,9 +156,11 @@ def _pay(state, rows, record):
     no_label = purchase.no_label
     if embeddings is not None:
         embeddings = embeddings[got]
+    agreed = got & (expected == purchase.labels.argmax(axis=1))
+    if state.draw is not None:
+        judge_student(state, agreed, got)
     labels.add(rows[got], purchase.labels[got], record.round, embeddings)
     labels.drop(rows[no_label])
-    agreed = (expected == purchase.labels.argmax(axis=1))[got]
     n_no_label = int(no_label.sum())
     record.take_purchase(purchase, n_no_label, int(agreed.sum()))
     if state.rehearsed:
@@ -135,6 +169,25 @@ def _pay(state, rows, record):
     progress.n_no_label += n_no_label
     progress.ledger_spent = purchase.n_refused > 0
     return n_no_label
+
+
+def judge_student(state, agreed, answered):
+    """Estimate how good the student is that was there when the round was drawn.
+
+    It was not trained on these rows. On those that the teacher labeled before, what
+    it predicts is compared with what it was taught.
+    """
+    labels, record = state.labels, state.records[-1]
+    paid = ~labels.given
+    n_known_agreed = 0
+    if paid.any():
+        proba = state.student.predict_proba(labels.table.take(labels.rows[paid]))
+        taught = labels.targets[paid].argmax(axis=1)
+        n_known_agreed = int((np.asarray(proba).argmax(axis=1) == taught).sum())
+    record.take_estimate(
+        *state.draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
+        state.asked.estimate,
+    )
 
 
 def _nothing(proba):

@@ -35,8 +35,9 @@ class StepwiseChecks:
         Labeled rows with an answer, in the order of asking.
     answers : ndarray of shape (n_answered, n_classes)
         The answers.
-    n_asked, n_paid, cost : int, int, float
-        Rows asked about, those paid for, and what they cost.
+    n_asked, n_paid, n_no_label, cost : int, int, int, float
+        Rows asked about, those paid for, those without a label as answer, and what
+        they cost.
     is_spent : bool
         Whether the ledger refused to pay for more.
     """
@@ -47,7 +48,7 @@ class StepwiseChecks:
         self.first_size, self.how = first_size, how
         self.rows = np.empty(0, dtype=np.intp)
         self.answers = np.empty((0, len(how["classes"])))
-        self.n_asked, self.n_paid, self.cost = 0, 0, 0.0
+        self.n_asked, self.n_paid, self.n_no_label, self.cost = 0, 0, 0, 0.0
         self.is_spent = False
 
     @property
@@ -73,6 +74,7 @@ class StepwiseChecks:
         self.first_size = None
         self.n_paid += purchase.n_paid
         self.cost += purchase.cost
+        self.n_no_label += int(purchase.no_label.sum())
         self.is_spent = purchase.n_refused > 0
         got = rows[purchase.labeled], purchase.labels[purchase.labeled]
         self.rows = np.concatenate([self.rows, got[0]])
@@ -90,6 +92,7 @@ class StepwiseChecks:
             method=method,
             n_paid=self.n_paid,
             cost=self.cost,
+            n_no_label=self.n_no_label,
             proba=self.answers[by_row] if n_rows else None,
             rows=self.rows[by_row],
         )

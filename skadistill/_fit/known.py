@@ -1,17 +1,24 @@
 """The ledger of a fit, and what it holds before the fit pays for anything."""
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.base import BaseEstimator, clone
 
 from skadistill._rows._keys import row_keys
+from skadistill.labeling._job_buyer import (
+    answers_later,
+    check_remembers_jobs,
+    collect_others,
+)
 from skadistill.ledger._as_ledger import as_ledger
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._memory import MemoryLedger
+from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._estimator import EstimatorTeacher
 
-__all__ = ["CloneLedger", "KnownAnswers", "open_ledger"]
+__all__ = ["CloneLedger", "KnownAnswers", "SharesLedger", "open_ledger"]
 
 
 class CloneLedger(NamedTuple):
@@ -24,6 +31,46 @@ class CloneLedger(NamedTuple):
     def new(cls):
         """Make one for this process."""
         return cls(MemoryLedger(), os.getpid())
+
+
+class SharesLedger(BaseEstimator):
+    """Let the clones of an estimator share a fitted teacher and a ledger; a mixin."""
+
+    ledger: Any
+    teacher: Any
+    use_known: Any
+
+    #: What a clone shares with the other clones of its original; None: no clone.
+    _clone_ledger: CloneLedger | None = None
+    #: What the clones of an original share; None: it has not been cloned.
+    _ledger_of_clones: CloneLedger | None = None
+
+    def _uses_known(self):
+        """Tell whether labels of the ledger train the student from the first round."""
+        if self.use_known == "auto":
+            return self._clone_ledger is None
+        return self.use_known
+
+    def __sklearn_clone__(self):
+        """Clone everything but a fitted teacher and the ledger, which are shared."""
+        params = self.get_params(deep=False)
+        shared = {"ledger"}
+        if as_teacher(self.teacher).is_fitted:
+            shared.add("teacher")
+        new = type(self)(
+            **{
+                name: value if name in shared else clone(value, safe=False)
+                for name, value in params.items()
+            }
+        )
+        for name in ("_metadata_request", "_skl_callbacks"):
+            if name in vars(self):
+                setattr(new, name, vars(self)[name])
+        # All clones of one estimator, and theirs, share one ledger in memory.
+        if self._clone_ledger is None and self._ledger_of_clones is None:
+            self._ledger_of_clones = CloneLedger.new()
+        new._clone_ledger = self._clone_ledger or self._ledger_of_clones
+        return new
 
 
 def open_ledger(ledger, shared, teacher):
@@ -43,6 +90,7 @@ def open_ledger(ledger, shared, teacher):
     ledger : BaseLedger
         The user's, else the one that clones share, else a new one in memory.
     """
+    check_remembers_jobs(teacher, ledger is not None)
     if ledger is not None or shared is None:
         return as_ledger(ledger)
     if shared.process != os.getpid() and isinstance(teacher, EstimatorTeacher):
@@ -68,7 +116,7 @@ class KnownAnswers:
     """
 
     def __init__(self, teacher, ledger, classes, identity=None):
-        self.ledger, self.classes = ledger, classes
+        self.teacher, self.ledger, self.classes = teacher, ledger, classes
         self.identity, self.counts = None, None
         if ledger is not None and teacher.is_fitted:
             self.identity = teacher.identity if identity is None else identity
@@ -111,6 +159,34 @@ class KnownAnswers:
             found.append(np.column_stack([labeled, refused]))
         labeled, refused = np.concatenate(found).T
         return rows[labeled], rows[refused]
+
+    def in_flight(self, table, rows):
+        """Find the rows of a table that jobs of the teacher hold.
+
+        Parameters
+        ----------
+        table : RowTable
+            All rows.
+        rows : ndarray of int of shape (n_samples,)
+            Rows to look up.
+
+        Returns
+        -------
+        held : ndarray of int of shape (n_held,)
+            Rows that were submitted, by this fit or an earlier one.
+        """
+        if not answers_later(self.teacher):
+            return rows[:0]
+        jobs = self.ledger.jobs(self.identity, self.classes)
+        if not jobs or not rows.size:
+            return rows[:0]
+        blocks = table.blocks(rows, len(self.classes))
+        keys = np.concatenate([row_keys(block) for block in blocks])
+        # Jobs on other rows, such as other teacher checks, are collected as well.
+        collect_others(
+            self.teacher, jobs, keys, self.ledger, self.classes, self.identity
+        )
+        return rows[np.isin(keys, np.concatenate([job.keys for job in jobs]))]
 
     def seconds_per_row(self):
         """Return how long the teacher took for a row so far, None if unknown.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
-from skadistill._fit.teacher import needs_checks, wants_checks
+from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
 #: Teacher checks when the user does not say how many.
 MAX_CHECKS = 200
 CHECK_SHARE = 5  # one in so many rows of the budget
+#: Rows of the pool by which a teacher estimates its prices.
+EXAMPLE_ROWS = 200
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,10 +39,12 @@ class Plan:
     n_pool : int
         Unlabeled rows.
     rounds : tuple of int
-        Rows to ask for in each round.
+        Rows to ask for in each round, at most.
     n_teacher_checks : int
-        Labeled rows on which the teacher would be checked; 0 if it is cross-fitted,
-        or if nobody needs its error rate.
+        Labeled rows on which the teacher would be checked, at most; 0 if it is
+        cross-fitted, or if its error rate is not needed.
+    limit : int
+        Rows of the budget that are still to be paid for, of both kinds.
     n_known : int, default=0
         Rows of the pool whose answers the ledger holds.
     n_known_checks : int, default=0
@@ -51,21 +55,30 @@ class Plan:
         Price of one answer at most, in the user's currency.
     seconds_per_row : float or None, default=None
         How long the teacher took per row so far; None: it was never asked.
+    expected_cost_per_row : float or None, default=None
+        Price of one answer that the teacher expects of such rows, for example by
+        their number of tokens; None: it expects nothing.
+    stops_checking : bool, default=False
+        Whether checks that turn out not to be needed become rows of the pool, which
+        then count in `rounds` too.
     """
 
     n_labeled: int
     n_pool: int
     rounds: tuple
     n_teacher_checks: int
+    limit: int
     n_known: int = 0
     n_known_checks: int = 0
     uses_known: bool = False
     cost_per_row: float | None = None
     seconds_per_row: float | None = None
+    expected_cost_per_row: float | None = None
+    stops_checking: bool = False
 
     @property
     def n_queries(self):
-        """Rows of the pool that get a label of the teacher, known ones included."""
+        """Rows of the pool with a label of the teacher at most, known ones included."""
         return sum(self.rounds) + self.n_known * self.uses_known
 
     @property
@@ -73,7 +86,9 @@ class Plan:
         """Rows to pay for at most: those of the pool and the teacher checks."""
         new_in_pool = min(sum(self.rounds), self.n_pool - self.n_known)
         new_checks = min(self.n_teacher_checks, self.n_labeled - self.n_known_checks)
-        return new_in_pool + new_checks
+        # A check that is not needed becomes a row of the pool: paid as the one or as
+        # the other, not as both.
+        return min(self.limit, new_in_pool + new_checks)
 
     @property
     def cost(self):
@@ -83,6 +98,13 @@ class Plan:
         return self.n_rows_to_pay * self.cost_per_row
 
     @property
+    def expected_cost(self):
+        """The bill without failed tries, as the teacher expects it, or None."""
+        if self.expected_cost_per_row is None:
+            return None
+        return self.n_rows_to_pay * self.expected_cost_per_row
+
+    @property
     def seconds(self):
         """The teacher's time at its usual pace; None if it was never asked."""
         if self.seconds_per_row is None:
@@ -90,15 +112,19 @@ class Plan:
         return self.n_rows_to_pay * self.seconds_per_row
 
     def __repr__(self):
+        up_to = "up to " * self.stops_checking
         text = (
-            f"{self.n_queries} of {self.n_pool} pool rows in {len(self.rounds)} rounds "
-            f"and {self.n_teacher_checks} teacher checks: at most "
-            f"{self.n_rows_to_pay} rows to pay"
+            f"{up_to}{self.n_queries} of {self.n_pool} pool rows in "
+            f"{len(self.rounds)} rounds and {up_to}{self.n_teacher_checks} teacher "
+            f"checks: at most {self.n_rows_to_pay} rows to pay"
         )
         if self.n_known or self.n_known_checks:
             text += f", {self.n_known + self.n_known_checks} being known to the ledger"
+        if self.expected_cost is not None:
+            text += f", about {self.expected_cost:.3g} in all"
         if self.cost is not None:
-            text += f", {self.cost:g} in all"
+            most = " at most" * (self.expected_cost is not None)
+            text += f", {self.cost:g}{most or ' in all'}"
         if self.seconds is not None:
             text += f", about {self.seconds:.3g} s"
         return text
@@ -137,7 +163,7 @@ def share_budget(budget, n_pool, n_labeled, *, n_checks, checks_are_paid):
     Raises
     ------
     EmptyPoolError
-        If rows are to be asked for and there are none.
+        If rows are to be asked for and the pool is empty.
     BudgetError
         If the budget is larger than the pool and the checks, or the checks take all
         of it.
@@ -205,7 +231,7 @@ def _resolve_budget(budget, n_pool):
 
 
 def round_size(query_size, n_labeled, n_classes=0):
-    """Return how many rows a round asks for, whatever the budget.
+    """Return how many rows each round asks for, whatever the budget.
 
     Parameters
     ----------
@@ -372,7 +398,9 @@ def make_plan(
         pool = known.find(labels.table, labels.pool, with_embeddings=embeddings)
         checks = known.find(labels.table, labels.rows)
         n_known, n_known_checks = (sum(map(len, rows)) for rows in (pool, checks))
-    n_new = max(0, shares.n_queries - n_known) if uses_known else shares.n_queries
+    stops = bool(shares.n_checks) and stops_checking(components, teacher_error)
+    n_queries = min(sum(shares), n_pool) if stops else shares.n_queries
+    n_new = max(0, n_queries - n_known) if uses_known else n_queries
     return Plan(
         n_labeled,
         n_pool,
@@ -383,9 +411,24 @@ def make_plan(
             len(labels.classes),
         ),
         shares.n_checks,
+        limit=sum(shares) - min(n_known, n_queries) * uses_known,
         n_known=n_known,
         n_known_checks=n_known_checks if shares.n_checks else 0,
         uses_known=uses_known,
         cost_per_row=teacher.max_cost_per_row if cost_per_row is None else cost_per_row,
         seconds_per_row=known.seconds_per_row(),
+        stops_checking=stops,
+        expected_cost_per_row=_expected_cost(teacher, labels, cost_per_row),
     )
+
+
+def _expected_cost(teacher, labels, cost_per_row):
+    """Return what the teacher expects one answer to cost, by some rows of the pool."""
+    estimate = getattr(teacher, "estimate_cost", None)
+    if estimate is None or cost_per_row is not None or not labels.pool.size:
+        return None
+    # Evenly spread, as pools are often sorted by something.
+    step = max(1, labels.pool.size // EXAMPLE_ROWS)
+    rows = labels.pool[::step][:EXAMPLE_ROWS]
+    cost = estimate(labels.table.take(rows))
+    return None if cost is None else cost / len(rows)

@@ -11,6 +11,7 @@ from skadistill._optional import require
 from skadistill._rows._sources import PartitionedRows
 from skadistill._rows._table import take_part
 from skadistill.query._base import QueryPool
+from skadistill.student._predictions import student_proba
 
 __all__ = ["FitPool", "map_partition"]
 
@@ -69,7 +70,7 @@ class FitPool(QueryPool):
 
     def _iter_proba(self, function):
         done = 0
-        score = _Score(self.student, function, self._keep_classes)
+        score = _Score(self.student, self.n_classes, function, self._keep_classes)
         for values, winners in self._iter_rows(score):
             if self._keep_classes:
                 self._winners[done : done + len(winners)] = winners
@@ -127,17 +128,18 @@ class _Score:
     """Predict for one block and keep only what is needed; pickled to the workers."""
 
     student: Any
+    n_classes: int
     function: Any
     keep_classes: bool
 
     def __call__(self, block):
-        proba = np.asarray(self.student.predict_proba(block))
+        proba = student_proba(self.student, block, self.n_classes)
         winners = proba.argmax(axis=1) if self.keep_classes else None
         return self.function(proba), winners
 
 
 def map_partition(function, part, left_out, convert, step):
-    """Apply a function to the rows of one partition, in blocks, where it is.
+    """Apply a function to the rows of one partition, in blocks, on its worker.
 
     Parameters
     ----------

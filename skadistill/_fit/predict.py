@@ -7,8 +7,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skadistill._fit.inputs import check_container
+from skadistill._fit.saving import refusal_to_pickle
 from skadistill.model_selection._scorer import warn_if_unlabeled
 from skadistill.student._as_student import as_student
+from skadistill.student._predictions import student_classes, student_proba
 
 __all__ = ["StudentPredictions"]
 
@@ -30,7 +32,7 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
             Classes.
         """
         X = self._check_new_rows(X)
-        return self.student_.predict(X)
+        return student_classes(self.student_, X, self.classes_)
 
     @available_if(lambda self: _student_has(self, "predict_proba"))
     def predict_proba(self, X):
@@ -47,7 +49,7 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
             Rows summing to 1, columns in the order of ``classes_``.
         """
         X = self._check_new_rows(X)
-        return self.student_.predict_proba(X)
+        return student_proba(self.student_, X, len(self.classes_))
 
     @available_if(lambda self: _student_has(self, "decision_function"))
     def decision_function(self, X):
@@ -93,6 +95,11 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
         """Check rows to predict; their values are the student's to check."""
         check_is_fitted(self, "student_")
         return check_container(self, X, reset=False)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        refusal = refusal_to_pickle(self.teacher)
+        return state if refusal is None else {"_refusal": refusal} | state
 
     def __sklearn_is_fitted__(self):
         """Tell that a student is there; ``ledger_`` alone means a failed fit."""

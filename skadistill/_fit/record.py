@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 
+from skadistill._intervals import share_interval
+
 __all__ = ["RoundRecord", "as_history"]
 
 #: Keys of a strategy's report that every record has; others are its own.
@@ -34,6 +36,17 @@ class RoundRecord:
     student_agreement, student_score, student_stability : float or None
         How the student compares with the teacher, with `X_val`, and with the student
         of the round before.
+    n_val : int or None
+        Rows of `X_val`.
+    pool_agreement : float or None
+        Share of the pool on which this round's student agrees with the teacher, known
+        once the rows of the next round are labeled.
+    pool_agreement_low, pool_agreement_high : float or None
+        Its 95 % interval.
+    n_effective : float or None
+        Rows of a simple random sample that would give the same interval.
+    pool_accuracy_low, pool_accuracy_high : float or None
+        Bounds of the student's accuracy on the pool, with teacher checks.
     seconds_teacher, seconds_student, seconds_predict, seconds_query : float
         Seconds spent in the teacher, in training, in scoring the pool, and in the
         strategy.
@@ -65,6 +78,13 @@ class RoundRecord:
     student_agreement: float | None = None
     student_score: float | None = None
     student_stability: float | None = None
+    n_val: int | None = None
+    pool_agreement: float | None = None
+    pool_agreement_low: float | None = None
+    pool_agreement_high: float | None = None
+    n_effective: float | None = None
+    pool_accuracy_low: float | None = None
+    pool_accuracy_high: float | None = None
     seconds_teacher: float = 0.0
     seconds_student: float = 0.0
     seconds_predict: float = 0.0
@@ -95,6 +115,28 @@ class RoundRecord:
         self.seconds_teacher += purchase.seconds
         if self.n_new:
             self.student_agreement = self.n_agreed / self.n_new
+
+    def take_estimate(self, share, n_effective, checks):
+        """Keep what the next round's uniform rows say of this round's student.
+
+        With probability 95 % both the agreement and the teacher's error lie between
+        their bounds of 97.5 %; what the accuracy can be at most and at least follows.
+        """
+        if share is None:
+            return
+        self.pool_agreement, self.n_effective = float(share), float(n_effective)
+        low, high = share_interval(share, n_effective)
+        self.pool_agreement_low, self.pool_agreement_high = low, high
+        # Aimed checks are rows that are hard for the student: no sample of all rows.
+        if checks is None or checks.method != "asked" or not checks.n_samples:
+            return
+        low, high = share_interval(share, n_effective, 0.975)
+        wrong_low, wrong_high = checks.interval(0.975)
+        self.pool_accuracy_low = max(0.0, low - wrong_high)
+        # If the teacher is wrong where the student contradicts it, the student may
+        # be right there: the accuracy is at most 1 - |P(contradicts) - P(wrong)|.
+        gap = max(1 - high - wrong_high, wrong_low - (1 - low), 0.0)
+        self.pool_accuracy_high = 1.0 - gap
 
     @property
     def n_new(self):

@@ -137,19 +137,23 @@ class Progress:
         Predicted classes of the round before, -1 outside the pool.
     n_asked, n_no_label : int
         Rows asked for so far, and those of them without a label as answer.
-    no_gain, stable, ledger_spent, callback : bool
+    reason : str
+        What ``termination_condition_`` is if the stopping criterion is met.
+    no_gain, stable, ledger_spent, callback, waiting : bool
         Whether the strategy sees nothing to gain, the stopping criterion is met, the
-        ledger refused to pay, and a callback asked to stop.
+        ledger refused to pay, a callback asked to stop, and jobs have not ended.
     """
 
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
     n_asked: int = 0
     n_no_label: int = 0
+    reason: str = "stable_predictions"
     no_gain: bool = False
     stable: bool = False
     ledger_spent: bool = False
     callback: bool = False
+    waiting: bool = False
 
     def compare(self, pool, classes):
         """Compare the predicted classes of the pool with those of the round before."""
@@ -168,7 +172,7 @@ class Settings:
     Parameters
     ----------
     ledger : BaseLedger
-        Where labels are looked up and recorded.
+        The ledger in which labels are looked up and recorded.
     query_size : "auto" or int
         Rows of a full round.
     max_no_label : float
@@ -179,6 +183,8 @@ class Settings:
         Ends the loop before the budget is spent.
     n_jobs : int or None
         Blocks of the pool that are scored at once.
+    uniform_share : float
+        Share of each round that is drawn evenly from the pool.
     """
 
     ledger: Any
@@ -187,6 +193,7 @@ class Settings:
     batch_size: int | None
     stopping_criterion: Any
     n_jobs: int | None
+    uniform_share: float = 0.0
 
 
 @dataclass
@@ -208,7 +215,7 @@ class FitState:
     cut_metadata : callable
         Gives the student's fit parameters for some rows.
     score : callable
-        Scores a student on rows kept aside, None when there are none.
+        Scores a student on held-out rows, None without such rows.
 
     Attributes
     ----------
@@ -222,12 +229,20 @@ class FitState:
         One per round.
     known : ndarray of int of shape (n_known,)
         Rows of the pool whose labels are in the ledger and not used yet.
+    in_flight : ndarray of int of shape (n_held,)
+        Rows of the pool that jobs of an earlier fit hold.
     view : QueryPool or None
         The pool as the present student has scored it, if it has.
+    draw : RoundDraw or None
+        How the rows of the present round were drawn, if they are to show something.
     n_draws : int
         How often a strategy was called, or rows were spread over the pool.
     rehearsed : bool
         Whether the student has learned made-up labels only.
+    first_student : estimator or None
+        The student of round 0, unless it is trained on from round to round.
+    student_round : int
+        The round of the present student.
     """
 
     components: Components
@@ -237,16 +252,20 @@ class FitState:
     settings: Settings
     cut_metadata: Any
     score: Any
+    n_val: int | None = None
 
     def __post_init__(self):
         self.student = self.components.student
         self.asked = AskedTeacher()
         self.progress = Progress()
         self.records: list[RoundRecord] = []
-        self.known = np.empty(0, dtype=np.intp)
+        self.known = self.in_flight = np.empty(0, dtype=np.intp)
         self.view: Any = None
+        self.draw: Any = None
         self.n_draws = 0
         self.rehearsed = False
+        self.first_student: Any = None
+        self.student_round = 0
 
     @property
     def n_left(self):
@@ -283,6 +302,13 @@ class FitState:
         # Paid once, answered without a label: they fill the budget all the same.
         labels.drop(refused)
         self.progress.n_asked += refused.size
+        self.in_flight = known.in_flight(labels.table, labels.pool)
+
+    def wait_for_jobs(self, error):
+        """Let the fit end here: it goes on when it is run again."""
+        self.progress.waiting = True
+        self.asked.teacher = self.asked.teacher or self.components.teacher
+        logger.warning("the fit ends before its budget is spent: %s", error)
 
     def return_checks(self, n_checked):
         """Ask for rows of the pool instead of the checks that were not needed."""
@@ -310,7 +336,7 @@ class FitState:
         return self.seeds.generator(self.n_draws - 1)
 
     def lesson(self, X):
-        """Ask the objective what the student is to learn from what is known.
+        """Return the lesson that the objective makes from the known labels.
 
         X are the labeled rows, gathered.
         """
@@ -353,6 +379,7 @@ class FitState:
         record.n_labeled = self.labels.rows.size
         record.n_pool = self.labels.pool.size
         record.teacher_error = self.asked.error
+        record.n_val = self.n_val
         record.seconds_total = perf_counter() - record.start
         self.records.append(record)
 
@@ -387,10 +414,12 @@ def stop_reason(state):
     progress = state.progress
     if progress.callback:
         return "callback"
+    if progress.waiting:
+        return "waiting"
     if progress.ledger_spent:
         return "ledger_budget"
     if progress.stable:
-        return "stable_predictions"
+        return progress.reason
     if progress.no_gain:
         return "no_gain"
     if state.labels.pool.size == 0:

@@ -2,6 +2,7 @@
 
 from skadistill.labeling._buy import buy_labels
 from skadistill.labeling._buyer import LabelPurchase
+from skadistill.labeling._repeatability import teacher_repeatability
 from skadistill.labeling._teacher_error import (
     TeacherErrorEstimate,
     estimate_teacher_error,
@@ -12,4 +13,5 @@ __all__ = [
     "TeacherErrorEstimate",
     "buy_labels",
     "estimate_teacher_error",
+    "teacher_repeatability",
 ]

@@ -1,4 +1,4 @@
-"""Buy labels: look up what is known, ask for the rest, record it, then use it."""
+"""Buy labels: look up known ones, ask for the rest, record them, then return them."""
 
 import itertools
 import logging
@@ -6,12 +6,17 @@ from numbers import Integral
 
 import numpy as np
 
+from skadistill._identity.identity import check_identity
 from skadistill.exceptions import BudgetError, TeacherError
 from skadistill.labeling._buyer import Buyer
+from skadistill.labeling._job_buyer import (
+    JobBuyer,
+    answers_later,
+    check_remembers_jobs,
+)
 from skadistill.ledger._memory import MemoryLedger
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._embeddings import raise_without_embeddings
-from skadistill.teachers._identity import check_identity
 
 __all__ = ["buy_labels"]
 
@@ -50,8 +55,8 @@ def buy_labels(
     classes : array-like of shape (n_classes,)
         The columns wanted.
     ledger : BaseLedger or None, default=None
-        Where labels are looked up and recorded. None: nothing is kept after this
-        purchase.
+        The ledger in which labels are looked up and recorded. None: nothing is kept
+        after this purchase.
     batch_size : int or None, default=None
         Rows bought together. None: the teacher's ``claim_size``, else all.
     max_rows : int or None, default=None
@@ -83,12 +88,21 @@ def buy_labels(
         If the teacher fails; its attribute ``n_paid`` tells how many rows of this
         purchase had been paid for, recorded and kept before. If embeddings are wanted
         of a teacher that gives none, before anything is paid.
+    JobPendingError
+        If a teacher that answers later, such as `BatchTeacher`, has not finished;
+        the same purchase, made later, collects the answers.
     BudgetError
         If `batch_size` or `max_rows` is not a number of rows, or the ledger is limited
         in money and the teacher names no price.
     LedgerError
         If the ledger fails. Labels that were paid for and could not be recorded are
         in its attribute ``unrecorded``, as rows of `X` and their labels.
+
+    Warns
+    -----
+    TeacherWarning
+        If another model than before has answered, as the endpoint says; labels are
+        recorded by then.
 
     Examples
     --------
@@ -113,7 +127,11 @@ def buy_labels(
     check_identity(identity, ledger, teacher.display_name)
     if with_embeddings and not teacher.has_embeddings:
         raise_without_embeddings(teacher.display_name)
-    buyer = Buyer(
+    make = Buyer
+    if answers_later(teacher):
+        check_remembers_jobs(teacher, keep)
+        make, first_size = JobBuyer, None  # a small first job would take its time
+    buyer = make(
         teacher, X, np.asarray(classes), ledger if keep else MemoryLedger(), identity
     )
     buyer.with_embeddings = with_embeddings
@@ -135,6 +153,7 @@ def buy_labels(
         raise
     purchase = buyer.purchase()
     _log_purchase(teacher, purchase)
+    buyer.warn_of_models()
     return purchase
 
 
@@ -166,15 +185,15 @@ def _log_purchase(teacher, purchase):
 
 
 def _add_receipt(error, n_paid, keep):
-    """Add to a fault how many labels were paid for before it, and where they are."""
+    """Add to a fault how many answers were paid for so far, and what holds them."""
     error.n_paid = n_paid
     if n_paid == 0:
-        receipt = "no label had been paid for in this purchase"
+        receipt = "nothing had been paid for in this purchase"
     else:
-        labels = "the label" if n_paid == 1 else f"the {n_paid} labels"
+        labels = "the answer" if n_paid == 1 else f"the {n_paid} answers"
         verb = "is" if n_paid == 1 else "are"
         fate = "kept in the ledger" if keep else "lost, as there is no ledger"
-        receipt = f"{labels} paid for before it {verb} {fate}"
+        receipt = f"{labels} paid for so far {verb} {fate}"
     error.args = (f"{str(error).removesuffix('.')}; {receipt}.",)
 
 

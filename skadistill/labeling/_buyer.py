@@ -4,16 +4,23 @@ import contextlib
 import inspect
 import logging
 import time
+import warnings
 import weakref
 from dataclasses import dataclass
 
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
+from skadistill._progress import count_paid
 from skadistill._rows._containers import copy_rows
 from skadistill._rows._keys import row_keys
 from skadistill._validation import as_cost
-from skadistill.exceptions import LedgerError, TeacherError, TeacherShapeError
+from skadistill.exceptions import (
+    LedgerError,
+    TeacherAnswerError,
+    TeacherError,
+    TeacherWarning,
+)
 
 __all__ = ["Buyer", "LabelPurchase"]
 
@@ -89,7 +96,7 @@ class LabelPurchase:
 
 
 class Buyer:
-    """One purchase: what is known so far and what it cost."""
+    """One purchase: the answers so far, and their cost."""
 
     def __init__(self, teacher, X, classes, ledger, identity):
         self.teacher = teacher
@@ -107,6 +114,7 @@ class Buyer:
         self.n_paid, self.n_calls, self.cost, self.seconds = 0, 0, 0.0, 0.0
         self.n_embedded = 0
         self.with_embeddings = False
+        self.models_before = None
         self.pause, self.waiting_since, self.next_report = _PAUSES[0], None, 0.0
 
     def unknown_rows(self):
@@ -119,7 +127,7 @@ class Buyer:
         """Claim rows, ask about those granted and record them; return their number."""
         claim, granted = None, rows[:0]
         clock = time.perf_counter()
-        price = as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
+        price = self._price_of(rows)
         try:
             # A claim that Ctrl-C leaves in a living process would block its rows.
             with held_interrupts():
@@ -140,6 +148,13 @@ class Buyer:
             raise
         return len(granted)
 
+    def _price_of(self, rows):
+        """Return what each of some rows costs at most; None if it is not known."""
+        if hasattr(self.teacher, "max_costs"):  # by the rows themselves
+            costs = self.teacher.max_costs(copy_rows(self.X, rows))
+            return None if costs is None else float(costs.max())
+        return as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
+
     def _ask(self, rows, claim):
         """Ask about claimed rows and record the answers as they arrive."""
 
@@ -150,7 +165,7 @@ class Buyer:
             if not np.all(held):
                 raise LedgerError(
                     f"the claim on row {self.row_numbers[sending[0]]} and others was "
-                    "ended by hand before they were sent; buy the rest again."
+                    "ended by free_claims() before they were sent; buy the rest again."
                 )
             self.sent[sending] = True
 
@@ -175,7 +190,7 @@ class Buyer:
         left_out = rows[~self.known[rows]]
         if len(left_out):
             numbers = self.row_numbers[left_out].tolist()
-            raise TeacherShapeError(
+            raise TeacherAnswerError(
                 f"{self.teacher.display_name} left out {len(left_out)} of {len(rows)} "
                 f"rows, {_listed(numbers)}; yield every row once, with a row of NaN "
                 "if it has no label."
@@ -187,7 +202,7 @@ class Buyer:
         positions, labels = _checked_part(part, len(rows), len(self.classes), who)
         all_rows, rows = rows, rows[positions]
         if self.known[rows].any():
-            raise TeacherShapeError(
+            raise TeacherAnswerError(
                 f"{who} answered row {self.row_numbers[rows[self.known[rows]][0]]} "
                 "twice; yield every row once."
             )
@@ -206,6 +221,7 @@ class Buyer:
                 seconds=part.seconds,
                 embeddings=part.embeddings,
                 claim=claim,
+                **self._of_model(part),
             )
         except LedgerError as error:
             _add_labels(error, rows, labels)
@@ -217,14 +233,41 @@ class Buyer:
                 other.classes,
                 other.labels,
                 paid=False,
+                **self._of_model(part),
             )
         self.labels[rows] = labels
         self.paid[rows] = self.known[rows] = True
         self.n_paid += len(rows)
         self.cost += cost or 0.0
         self.seconds += part.seconds
+        count_paid(len(rows), cost)
         if fault is not None:
             raise fault
+
+    def _of_model(self, part):
+        """Return which model answered, for the ledger, if the teacher says so."""
+        model = getattr(part, "model", None)
+        if model is None:
+            return {}  # a ledger of the user's own may do without
+        if self.models_before is None:
+            self.models_before = self.ledger.models(self.identity)
+        return {"model": model}
+
+    def warn_of_models(self):
+        """Warn if another model than before has answered."""
+        if self.models_before is None:
+            return
+        counts = self.ledger.models(self.identity)
+        if len(counts) > max(1, len(self.models_before)):
+            listed = ", ".join(f"{model}: {n}" for model, n in counts.items())
+            warnings.warn(
+                f"{self.teacher.display_name} is answered by another model than "
+                f"before; rows of each, as the endpoint says: {listed}. The labels "
+                "may differ: compare them with teacher_repeatability, and ask for a "
+                "model of a fixed version.",
+                TeacherWarning,
+                stacklevel=3,
+            )
 
     def _give_up(self, claim, rows, error, seconds):
         """Release a claim after a fault, which must not be hidden by another."""
@@ -273,10 +316,26 @@ class Buyer:
         self.labels[rows[known]] = labels[known]
         self.known[rows[known]] = True
         if not known.any():
+            self._raise_if_in_jobs(rows)
             self._wait(len(rows))
         else:
             self.pause, self.waiting_since = _PAUSES[0], None
         return rows[~known]
+
+    def _raise_if_in_jobs(self, rows):
+        """Raise if rows are in jobs, which nobody here would ever collect."""
+        try:
+            jobs = self.ledger.jobs(self.identity, self.classes)
+        except AttributeError:  # a ledger of the user's own
+            return
+        names = [j.job for j in jobs if np.isin(self.keys[rows], j.keys).any()]
+        if names:
+            raise TeacherError(
+                f"rows of {self.teacher.display_name} are in jobs whose answers are "
+                f"not recorded yet: {', '.join(names):.200}; buy them with the "
+                f"BatchTeacher that submitted them, or give one up with "
+                f"ledger.free_claims(owner='job {names[0]}')."
+            )
 
     def _wait(self, n_samples):
         """Wait for others that pay for rows; say so if it takes long."""
@@ -367,19 +426,19 @@ def _checked_part(part, n_samples, n_classes, who):
         or len(set(positions.tolist())) != len(positions)
         or (positions.size and not 0 <= positions.min() <= positions.max() < n_samples)
     ):
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} yielded a LabeledBatch whose rows are {_listed(positions)}; pass "
             f"distinct positions from 0 to {n_samples - 1}."
         )
     if labels.shape != (len(positions), n_classes):
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} yielded a LabeledBatch whose labels have shape {labels.shape}; "
             f"pass one row per position and one column per class, here "
             f"{(len(positions), n_classes)}."
         )
     missing = np.isnan(labels).all(axis=1)
     if not np.isfinite(labels[~missing]).all():
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} yielded a LabeledBatch whose labels are not all finite; pass "
             "probabilities, or a row of NaN if a row has no label."
         )
@@ -406,7 +465,7 @@ def _claims_shown(ledger):
     ]
     if not shown:
         return ""
-    return f" ({'; '.join(shown)}, in UTC); ledger.free_claims() ends claims by hand"
+    return f" ({'; '.join(shown)}, in UTC); ledger.free_claims() ends claims"
 
 
 def _fault_cost(error, who, n_sent, price):

@@ -1,5 +1,6 @@
 """How often is the teacher wrong? An estimate on the rows whose labels are known."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._rows._folds import deal_folds
-from skadistill.exceptions import TeacherClassesError
+from skadistill.exceptions import TeacherAnswerError, TeacherWarning
 from skadistill.labeling._buy import buy_labels
 from skadistill.teachers._as_teacher import as_teacher
 
@@ -42,6 +43,8 @@ class TeacherErrorEstimate:
         Positions, in the rows given, of the rows compared, ascending.
     cost : float
         What the rows paid for cost, as far as the teacher names prices.
+    n_no_label : int
+        Rows asked about that the teacher gave no label.
 
     Examples
     --------
@@ -61,6 +64,7 @@ class TeacherErrorEstimate:
     proba: np.ndarray | None
     rows: np.ndarray
     cost: float = 0.0
+    n_no_label: int = 0
 
     def interval(self, level=0.95):
         """Return the bounds between which the error rate lies.
@@ -129,7 +133,7 @@ def estimate_teacher_error(
         :func:`~sklearn.model_selection.check_cv`, and must test each row at most
         once.
     ledger : BaseLedger or None, default=None
-        Where a ready teacher's answers are looked up and recorded.
+        The ledger in which a ready teacher's answers are looked up and recorded.
     n_samples : int or None, default=None
         At most so many labeled rows, drawn at random, are put to a ready teacher.
         None: all. A cross-fitted estimate costs nothing and uses all.
@@ -153,20 +157,26 @@ def estimate_teacher_error(
 
     Raises
     ------
-    TeacherClassesError
+    TeacherAnswerError
         If a label is not among `classes`.
     TeacherError
         If the teacher fails.
     ValueError
         If `cv` is an int below 2.
 
+    Warns
+    -----
+    TeacherWarning
+        If the teacher could not be fitted without the rows of some fold.
+
     Notes
     -----
     A class absent from a training fold cannot be answered there: its rows count as
-    wrong. Cross-fitting judges teachers fitted on fewer rows than the final one,
-    so it errs on the high side, which costs less than the low one. A ready teacher
-    that was trained on these very rows is judged too kindly: hand it over unfitted
-    or keep rows aside.
+    wrong. The rows of a fold without which the teacher cannot be fitted are left out,
+    with a warning. Cross-fitting judges teachers fitted on fewer rows than the final
+    one, so it errs on the high side, which costs less than the low one. A ready
+    teacher that was trained on these very rows is judged too kindly: hand it over
+    unfitted or keep rows aside.
 
     Examples
     --------
@@ -186,7 +196,7 @@ def estimate_teacher_error(
     rng = check_random_state(random_state)
     numbers = np.arange(len(y)) if row_numbers is None else np.asarray(row_numbers)
     if not teacher.is_fitted:
-        method, n_paid, cost = "cross-fitted", 0, 0.0
+        method, n_paid, cost, n_no_label = "cross-fitted", 0, 0.0, 0
         rows, proba = _cross_fitted(
             teacher, X, y, truth, classes, cv, rng, fit_params or {}, numbers
         )
@@ -207,6 +217,7 @@ def estimate_teacher_error(
         # Without those that the budget or the teacher left without a label.
         rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
         n_paid, cost = purchase.n_paid, purchase.cost
+        n_no_label = int(purchase.no_label.sum())
     n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
     return TeacherErrorEstimate(
         rate=(n_wrong + 1) / (len(rows) + 2),
@@ -217,6 +228,7 @@ def estimate_teacher_error(
         proba=proba if len(rows) else None,
         rows=rows,
         cost=cost,
+        n_no_label=n_no_label,
     )
 
 
@@ -225,7 +237,7 @@ def _positions(y, classes):
     position = {c: i for i, c in enumerate(classes)}
     for row, label in enumerate(y.tolist()):
         if label not in position:
-            raise TeacherClassesError(
+            raise TeacherAnswerError(
                 f"y holds the label {label!r} in row {row}, which is not one of the "
                 f"classes {', '.join(map(repr, classes))}; pass labeled rows only, "
                 "and all of their classes."
@@ -236,6 +248,7 @@ def _positions(y, classes):
 def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
     """Let teachers fitted on the other folds judge each row."""
     proba = np.full((len(y), len(classes)), np.nan)
+    failures: list[tuple[int, Exception]] = []
     for train, test in _folds(X, y, truth, cv, rng):
         present = np.unique(truth[train])
         if len(present) < 2:
@@ -246,7 +259,12 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
             proba[test] = share / share.sum()
             continue
         params = take_metadata(fit_params, train, len(y))
-        fold_teacher = clone(teacher).fit(take_rows(X, train), y[train], **params)
+        try:
+            fold_teacher = clone(teacher).fit(take_rows(X, train), y[train], **params)
+        except Exception as error:
+            # Perhaps a class is missing or too small there, which all rows may allow.
+            failures.append((len(test), error))
+            continue
         # This teacher is ours alone. It has not seen the classes that its fold
         # lacks, whatever the user allows the final one.
         fold_teacher.allow_missing_classes = True
@@ -254,6 +272,17 @@ def _cross_fitted(teacher, X, y, truth, classes, cv, rng, fit_params, numbers):
             take_rows(X, test), classes, row_numbers=numbers[test]
         )
     rows = np.flatnonzero(~np.isnan(proba[:, 0]))
+    if failures:
+        n_lost, first = sum(n for n, _ in failures), failures[0][1]
+        reason = str(first).partition("\n")[0]
+        warnings.warn(
+            f"{teacher.display_name} could not be fitted without {n_lost} of the "
+            f"{len(y)} labeled rows, in {len(failures)} folds of the cross-fitting; "
+            f"its error rate is estimated on the other {len(rows)} rows. The first "
+            f"error was {type(first).__name__}: {reason:.200}",
+            TeacherWarning,
+            stacklevel=2,
+        )
     return rows, proba[rows]
 
 

@@ -47,7 +47,7 @@ class BaseLedger(Claiming):
     --------
     MemoryLedger : Lives as long as the process.
     LabelLedger : Lives in a file.
-    skadistill.testing.check_ledger : Checks a ledger of your own.
+    skadistill.testing.check_ledger : Checks a custom ledger.
 
     Examples
     --------
@@ -135,6 +135,7 @@ class BaseLedger(Claiming):
         embeddings=None,
         claim=None,
         paid=True,
+        model=None,
     ):
         """Remember answers that were paid for.
 
@@ -168,6 +169,8 @@ class BaseLedger(Claiming):
         paid : bool, default=True
             Whether the rows count as paid; answers that came with those to another
             question do not.
+        model : str or None, default=None
+            Which model answered, as its endpoint says, see `models`.
 
         Raises
         ------
@@ -180,6 +183,8 @@ class BaseLedger(Claiming):
         labels = check_labels(labels, len(keys), len(classes))
         if embeddings is not None:
             embeddings = check_embeddings(embeddings, len(keys))
+        if model is not None and not isinstance(model, str):
+            raise LedgerError(f"model is {model!r}; pass a text, or None.")
         cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
         # Ctrl-C half way would leave a label that is not counted, or the reverse.
         with held_interrupts():
@@ -193,6 +198,7 @@ class BaseLedger(Claiming):
                 seconds,
                 claim,
                 len(keys) if paid else 0,
+                model,
             )
 
     def record_embeddings(
@@ -232,7 +238,7 @@ class BaseLedger(Claiming):
     def forget_no_label(self, teacher_id=None):
         """Forget answers without a label, so that their rows are asked about again.
 
-        What was paid for them stays counted.
+        The payments for them stay counted.
 
         Parameters
         ----------
@@ -290,6 +296,34 @@ class BaseLedger(Claiming):
         classes = None if classes is None else check_classes(classes)
         return owned_frame(self, row_keys(X), teacher_id, classes)
 
+    def models(self, teacher_id=None):
+        """Count the paid rows that each model answered, as their endpoints said.
+
+        The name under which a teacher asks may be an alias: what answers behind it
+        can change, and with it the labels.
+
+        Parameters
+        ----------
+        teacher_id : str or None, default=None
+            Only answers of this teacher. None: of all teachers.
+
+        Returns
+        -------
+        counts : dict
+            Number of rows for each model, in the order in which they were first heard
+            of. Answers of teachers that do not say who answers are not in it.
+
+        Examples
+        --------
+        >>> from skadistill.ledger import MemoryLedger, row_keys
+        >>> ledger = MemoryLedger()
+        >>> keys = row_keys(["good", "bad"])
+        >>> ledger.record(keys, "me", [0, 1], [[0, 1], [1, 0]], model="small-2026-11")
+        >>> ledger.models("me")
+        {'small-2026-11': 2}
+        """
+        return self._models(teacher_id)
+
     @property
     def n_paid(self):
         """Number of rows paid for; a row paid for twice is counted twice."""
@@ -308,6 +342,10 @@ class BaseLedger(Claiming):
             f"{type(self).__name__} cannot list its teachers; write its method "
             "_questions."
         )
+
+    def _models(self, teacher_id):
+        """Return what `models` returns."""
+        return {}
 
     def _costs(self, keys, teacher_id, classes):
         """Return what each of some known rows cost."""
@@ -333,6 +371,7 @@ class BaseLedger(Claiming):
         seconds,
         claim,
         n_paid,
+        model=None,
     ):
         """Keep labels and embeddings of new keys, count all; arguments are checked.
 
@@ -350,7 +389,7 @@ class BaseLedger(Claiming):
 
     @abstractmethod
     def summary(self):
-        """Sum up what was paid.
+        """Return totals of rows, calls, money and time.
 
         Returns
         -------

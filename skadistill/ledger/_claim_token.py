@@ -1,4 +1,4 @@
-"""Tell which open claims of this process somebody may still come back to."""
+"""Tell which open claims of this process are still in use."""
 
 import threading
 import uuid
@@ -11,31 +11,28 @@ class ClaimToken:
     """Identify an open claim of this process.
 
     Its name is written beside the claim. As long as a `Claim` refers to the token, and
-    its thread runs, somebody may come back to record labels.
+    its thread runs, labels may still be recorded.
 
     Parameters
     ----------
     label_set : int
         Number of the label set.
-
-    Attributes
-    ----------
-    number : int or None
-        Number of the claim, once it is inserted.
+    number : int or None, default=None
+        Number of the claim; None until it is inserted.
     """
 
     _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
-    def __init__(self, label_set):
+    def __init__(self, label_set, number=None):
         self.label_set = label_set
-        self.number = None
+        self.number = number
         self.name = uuid.uuid4().hex
         self._thread = weakref.ref(threading.current_thread())
         self._open[self.name] = self
 
     @classmethod
     def is_abandoned(cls, name):
-        """Tell whether nobody can come back to a claim of this process.
+        """Tell whether a claim of this process can no longer be used.
 
         Parameters
         ----------

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
-from skadistill.exceptions import BudgetError
+from skadistill.exceptions import BudgetError, LedgerError
 from skadistill.ledger._budget import check_amount
 from skadistill.ledger._checks import check_classes, check_keys
 
@@ -18,7 +18,7 @@ class Claiming(ABC):
     def claim(self, keys, teacher_id, classes, *, max_cost_per_row=None):
         """Reserve rows before paying for them, as far as the budget goes.
 
-        Nobody else is granted the same rows until they are recorded or the claim
+        No other claim gets the same rows until they are recorded or the claim
         ends, and what is reserved counts as spent. Recording rows returns what was
         reserved for them beyond their cost. Release a claim if some of its rows will
         not be recorded. A claim also ends when nothing refers to the `Claim` any
@@ -41,7 +41,7 @@ class Claiming(ABC):
         -------
         claim : Claim
             ``granted``, ``refused`` and ``waiting``; rows in none of them got a label
-            meanwhile, or somebody else is paying for them: look them up again.
+            meanwhile, or another buyer is paying for them: look them up again.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Claiming(ABC):
         -------
         held : ndarray of bool of shape (n_rows,)
             Which of them the claim still holds. The others were freed meanwhile,
-            and somebody else may be paying for them: do not send them.
+            and another buyer may be paying for them: do not send them.
         """
         keys = check_keys(keys)
         with held_interrupts():
@@ -126,6 +126,53 @@ class Claiming(ABC):
         with held_interrupts():
             self._end(claim, fault, cost, seconds)
 
+    def hand_to_job(self, claim, job):
+        """Let an asynchronous job hold the rows of a claim from now on.
+
+        The claim then ends neither with its thread nor with its process: any process
+        can find the job with `jobs` and record its answers.
+
+        Parameters
+        ----------
+        claim : Claim
+            As `claim` returned it, its rows marked by `sending`.
+        job : str
+            How the teacher names the job.
+
+        Raises
+        ------
+        LedgerError
+            If the claim has ended meanwhile.
+        """
+        if not isinstance(job, str) or not job:
+            raise LedgerError(f"job is {job!r}; pass the name of the job as a text.")
+        with held_interrupts():
+            if not self._hand_to_job(claim, job):
+                raise LedgerError(
+                    f"the claim on the rows of the job {job!r} has ended; the job may "
+                    "be billed, and its rows can be asked about again."
+                )
+
+    def jobs(self, teacher_id, classes):
+        """List the jobs whose answers are not recorded yet.
+
+        Parameters
+        ----------
+        teacher_id : str
+            The teacher's identity.
+        classes : array-like of shape (n_classes,)
+            The columns that were asked for.
+
+        Returns
+        -------
+        jobs : list of OpenJob
+            ``job``, ``claim``, ``keys`` (the rows it holds, in ascending order) and
+            ``since`` (datetime in UTC). Record answers with this claim: rows that
+            another process has recorded meanwhile are left as they are, and not
+            counted again. Release it if no more answers will come.
+        """
+        return self._jobs(teacher_id, check_classes(classes))
+
     def claims(self):
         """List the open claims: who is paying for rows, since when and until when.
 
@@ -139,7 +186,7 @@ class Claiming(ABC):
         return self._open_claims()
 
     def free_claims(self, owner=None):
-        """End open claims by hand, whoever holds them.
+        """End open claims, including those of other processes.
 
         For claims whose owner will not come back. Rows that were sent count as lost,
         since they may be billed. The labels of an owner that does come back are
@@ -183,6 +230,17 @@ class Claiming(ABC):
     def _renew(self, claim):
         """Let a lease begin again; return whether the claim is open."""
         return True
+
+    def _hand_to_job(self, claim, job):
+        """Let a job hold a claim; return whether the claim is open."""
+        raise LedgerError(
+            f"{type(self).__name__} cannot keep jobs; use a LabelLedger, a "
+            "PostgresLedger or a MemoryLedger."
+        )
+
+    def _jobs(self, teacher_id, classes):
+        """Return what `jobs` returns."""
+        return []
 
     def _open_claims(self):
         """Return what `claims` returns."""

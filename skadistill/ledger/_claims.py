@@ -12,6 +12,7 @@ from skadistill.ledger._process import describe_process, has_exited, process_nam
 from skadistill.ledger._transaction import chunks, insert, marks
 
 __all__ = [
+    "JOB",
     "ExpiryWatch",
     "drop_claim",
     "end_claim",
@@ -28,13 +29,16 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+#: How the owner of a claim begins that a job holds; names of processes do not.
+JOB = "job "
+
 
 class ExpiryWatch:
     """Decide which claims have ended without a word of their owner.
 
     A claim has ended if its process or its thread has, if nothing in the process
     refers to it any more, or when its lease is over.
-    Clocks of two machines differ: if the database has no clock of its own, a claim
+    Clocks of two machines differ: if the database has no clock, a claim
     from elsewhere whose lease seems to be over is watched for half a lease, in which
     a living owner renews it.
 
@@ -64,6 +68,8 @@ class ExpiryWatch:
         now = db.now()
         found = db.rows("SELECT id, owner, name, expires FROM claims")
         for claim, owner, name, expires in found:
+            if owner.startswith(JOB):
+                continue
             try:
                 exited = has_exited(owner)
             except ValueError:
@@ -107,7 +113,7 @@ def insert_claim(db, token, label_set, keys, lease, price):
     label_set : dict
         Row of the label set.
     keys : ndarray of dtype V16 and shape (n_rows,)
-        Rows that nobody else has claimed.
+        Rows that no other buyer has claimed.
     lease : float
         For how many seconds.
     price : float
@@ -308,7 +314,7 @@ def end_claim(db, claim, *, why):
 
 
 def drop_claim(db, claim):
-    """Delete a claim and what is left in it.
+    """Delete a claim and its remaining rows.
 
     Parameters
     ----------

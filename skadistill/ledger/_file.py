@@ -23,7 +23,7 @@ from skadistill.ledger._stamp import (
     read_stamp,
     restamped,
 )
-from skadistill.ledger._tables import SQLITE, create_tables
+from skadistill.ledger._tables import SQLITE, add_tables, create_tables
 from skadistill.ledger._transaction import Transaction
 
 __all__ = ["APPLICATION_ID", "LedgerFile"]
@@ -45,7 +45,7 @@ class LedgerFile:
     Parameters
     ----------
     path : str or Path
-        Where it is; it is created if it does not exist.
+        Path of the file; it is created if it does not exist.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class LedgerFile:
     """
 
     def __init__(self, path):
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = _checked_path(path)
         self._sessions: dict[int, _Session] = {}
         weakref.finalize(self, _close_own, self._sessions)
 
@@ -151,7 +151,7 @@ class _Session:
         """Move what was committed into the main file, at most once in a while.
 
         A commit is safe without. But a copy of the main file alone, without the log
-        beside it, should be no old copy; and each time would cost ten commits.
+        beside it, should not be an old copy; and each time would cost ten commits.
         """
         if self.connection and time.monotonic() > self.checkpointed + _CHECKPOINT_EVERY:
             # A commit will report a full disk.
@@ -171,6 +171,19 @@ def _close_own(sessions):
     if own is not None:
         own.close()
     _LEFT_BEHIND.extend(sessions.values())
+
+
+def _checked_path(path):
+    """Return an absolute path, or raise if no file can have this name."""
+    path = os.fspath(path)
+    if isinstance(path, str) and path and "\0" not in path:
+        with contextlib.suppress(UnicodeEncodeError):
+            os.fsencode(path)
+            return os.path.abspath(path)
+    raise LedgerError(
+        f"the path of the ledger is {path!r:.200}, which no file can have; pass a "
+        "non-empty text of valid characters."
+    )
 
 
 def _create(path):
@@ -193,7 +206,7 @@ def _create(path):
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             connection.execute("BEGIN")
-            for statement in create_tables(SQLITE):
+            for statement in create_tables(SQLITE) + add_tables(SQLITE):
                 connection.execute(statement)
             _create_stamp(connection)
             connection.execute("COMMIT")
@@ -234,6 +247,7 @@ def _open(path):
             check_pages(connection, path, "quick_check")
         _check_version(connection, path)
         _check_schema(connection)
+        _add_tables(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")  # KiB
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -247,7 +261,7 @@ def _open(path):
 def _connect(path, mode):
     """Connect without Python's own transactions."""
     return sqlite3.connect(
-        f"file:{quote(path)}?mode={mode}",
+        f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
         timeout=_TIMEOUT,
         isolation_level=None,
@@ -342,6 +356,24 @@ def _check_schema(connection):
         raise damaged("its tables are not those that were created")
 
 
+def _add_tables(connection):
+    """Create the tables that came later within the format version."""
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")]
+    wanted = [s for s in add_tables(SQLITE) if s.split("(")[0].split()[-1] not in names]
+    if not wanted:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in wanted:
+            connection.execute(statement)
+        _write_stamp(connection, next_stamp)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _schema_checksum(connection):
     """Sum up how the tables were created; what others added does not count."""
     rows = connection.execute(
@@ -430,12 +462,18 @@ def _errors(path):
         raise LedgerError(_sentence(path, error)) from error
     except UnicodeDecodeError as error:  # in what SQLite says of damaged tables
         raise LedgerError(_damaged(path)) from error
+    except OSError as error:  # a name too long, a folder that may not be read
+        reason = error.strerror or type(error).__name__
+        raise LedgerError(
+            f"the ledger {path!r:.200} cannot be opened ({reason}); pass a path that "
+            "can be written to."
+        ) from error
 
 
 def _damaged(path):
     return (
         f"the ledger {path} is damaged: a part of it is missing or unreadable; restore "
-        "it from a copy, or save what is left with the sqlite3 program's .recover."
+        "it from a copy, or save the readable part with the sqlite3 program's .recover."
     )
 
 

@@ -30,16 +30,20 @@ COLUMNS = (
     "paid_at",
     "cost",
     "seconds",
+    "model",
 )
+#: Frames of earlier releases lack them.
+_OPTIONAL = ("model",)
 
 _QUERY = """
-SELECT labels.key, label_set, label, embedding, payment,
-       at, payments.cost / n_rows, payments.seconds / n_rows
+SELECT labels.key, label_set, label, embedding, labels.payment,
+       at, payments.cost / n_rows, payments.seconds / n_rows, model
 FROM labels
 JOIN label_sets ON label_sets.id = label_set
-JOIN payments ON payments.id = payment
+JOIN payments ON payments.id = labels.payment
 LEFT JOIN embeddings
     ON embeddings.teacher = label_sets.teacher AND embeddings.key = labels.key
+LEFT JOIN payment_models ON payment_models.payment = labels.payment
 ORDER BY labels.id
 """
 
@@ -65,8 +69,8 @@ def table_of(db):
     pandas = require("pandas", "pandas")
     teachers = {t["id"]: t for t in all_rows(db, "teachers")}
     label_sets = {s["id"]: s for s in all_rows(db, "label_sets")}
-    names = ("key", "set", "label", "embedding", "call", "paid_at", "cost", "seconds")
-    frame = pandas.DataFrame(db.rows(_QUERY), columns=list(names))
+    names = ["key", "set", "label", "embedding", "call", *COLUMNS[-4:]]
+    frame = pandas.DataFrame(db.rows(_QUERY), columns=names)
     frame["embedding"] = frame["embedding"].astype(object)
     labels, embeddings = [None] * len(frame), [None] * len(frame)
     for number, rows in frame.groupby("set").indices.items():
@@ -122,18 +126,20 @@ def calls_in(frame):
     LedgerError
         If a column is missing or a row holds something else; the message names it.
     """
-    missing = [name for name in COLUMNS if name not in getattr(frame, "columns", ())]
+    present = getattr(frame, "columns", ())
+    missing = [n for n in COLUMNS if n not in present and n not in _OPTIONAL]
     if missing:
         raise LedgerError(
             f"the frame lacks the columns {', '.join(map(repr, missing))}; pass one "
             "that LabelLedger.to_frame or to_parquet made."
         )
-    frame = frame[list(COLUMNS)].reset_index(drop=True)
+    frame = frame.reindex(columns=list(COLUMNS)).reset_index(drop=True)
     rows = [_checked_row(i, *row) for i, row in enumerate(frame.to_numpy(object))]
     calls: dict[tuple, list] = {}
     for row in rows:
         # Costs are compared, too: an edited frame may give each row its own.
-        together = ("teacher", "classes", "call", "at", "cost", "seconds", "n_dims")
+        together = ["teacher", "classes", "call", "at", "cost", "seconds"]
+        together += ["n_dims", "model"]
         calls.setdefault(tuple(row[name] for name in together), []).append(row)
     for same in calls.values():
         first = same[0]
@@ -146,11 +152,12 @@ def calls_in(frame):
             "at": first["at"],
             "cost": first["cost"],
             "seconds": first["seconds"],
+            "model": first["model"],
         }
 
 
 def _checked_row(
-    i, key, teacher, classes, label, embedding, call, paid_at, cost, seconds
+    i, key, teacher, classes, label, embedding, call, paid_at, cost, seconds, model
 ):
     """Convert one row of a frame; name it in the error if it cannot be."""
     pandas = require("pandas", "pandas")
@@ -193,6 +200,7 @@ def _checked_row(
             "at": check_amount(pandas.Timestamp(paid_at).timestamp(), "paid_at"),
             "cost": check_amount(cost, "the cost"),
             "seconds": check_amount(seconds, "seconds"),
+            "model": model if isinstance(model, str) else None,
         }
     except (LedgerError, TypeError, ValueError, OverflowError) as error:
         raise LedgerError(

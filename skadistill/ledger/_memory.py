@@ -14,6 +14,7 @@ from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._budget import Claim, Spending, check_limits, grant_rows
 from skadistill.ledger._checks import check_width
 from skadistill.ledger._counts import NO_COUNTS, column_order, total_summary
+from skadistill.ledger._jobs import OpenJob, job_owner
 from skadistill.ledger._keyed_array import KeyedArray
 
 __all__ = ["LedgerCopyWarning", "MemoryLedger"]
@@ -36,6 +37,12 @@ class _OpenClaim:
         self.sent: set[bytes] = set()
         self.thread = threading.current_thread()
         self.since = datetime.now(UTC)
+        self.job = None
+
+    @property
+    def owner(self):
+        """Who holds the rows."""
+        return self.thread.name if self.job is None else job_owner(self.job)
 
 
 class MemoryLedger(BaseLedger):
@@ -82,6 +89,7 @@ class MemoryLedger(BaseLedger):
         self._labels = {}
         self._embeddings = {}  # teacher_id: table
         self._counts = {}
+        self._answered_by: dict[str, dict[str, int]] = {}  # teacher_id: {model: rows}
         self._claims: dict[int, _OpenClaim] = {}
         self._lost = {}  # claim: (teacher_id, keys, price)
         self._tokens = itertools.count()
@@ -105,6 +113,7 @@ class MemoryLedger(BaseLedger):
                     for teacher_id, table in self._embeddings.items()
                 ],
                 "counts": {k: dict(v) for k, v in self._counts.items()},
+                "models": {k: dict(v) for k, v in self._answered_by.items()},
                 "process": self._process,
                 "warned": self._warned,
             }
@@ -119,6 +128,7 @@ class MemoryLedger(BaseLedger):
         for teacher_id, keys, rows in state["embeddings"]:
             self._embeddings[teacher_id] = KeyedArray.holding(keys, rows)
         self._counts = {k: dict(v) for k, v in state["counts"].items()}
+        self._answered_by = {k: dict(v) for k, v in state.get("models", {}).items()}
         self._process, self._warned = tuple(state["process"]), state["warned"]
 
     def __repr__(self):
@@ -134,7 +144,7 @@ class MemoryLedger(BaseLedger):
             self._warned = True
             warnings.warn(
                 "this MemoryLedger is a copy, in another process than its original, of "
-                f"{len(self)} labels: what is paid here is not remembered there, so "
+                f"{len(self)} labels: labels paid for here are missing there, so "
                 "rows can be paid for again; share a ledger on disk between "
                 "processes, or use joblib's threading backend.",
                 LedgerCopyWarning,
@@ -177,9 +187,17 @@ class MemoryLedger(BaseLedger):
         seconds,
         claim,
         n_paid,
+        model=None,
     ):
         self._warn_if_copied()
         with self._lock:
+            if claim is not None and claim.job is not None:
+                here = self._held_by(claim, keys)
+                if not here.any():  # another thread has recorded them
+                    return
+                cost, seconds = cost * here.mean(), seconds * here.mean()
+                keys, labels, n_paid = keys[here], labels[here], int(here.sum())
+                embeddings = None if embeddings is None else embeddings[here]
             if embeddings is not None:
                 self._add_embeddings(keys, teacher_id, embeddings)
             stored, table = self._labels.setdefault(
@@ -205,6 +223,9 @@ class MemoryLedger(BaseLedger):
                 cost=cost,
                 seconds=seconds,
             )
+            if model is not None:
+                counts = self._answered_by.setdefault(teacher_id, {})
+                counts[model] = counts.get(model, 0) + n_paid
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
         self._warn_if_copied()
@@ -255,7 +276,7 @@ class MemoryLedger(BaseLedger):
         return claim
 
     def _end_abandoned(self, question, keys):
-        """End claims that nobody will come back to.
+        """End claims that are no longer in use.
 
         Those that nothing refers to, those of threads that have ended, and those of
         this thread on rows that it claims again, which an interrupt has kept it from
@@ -264,7 +285,7 @@ class MemoryLedger(BaseLedger):
         here = threading.current_thread()
         for token, held in list(self._claims.items()):
             again = held.thread is here and held.question == question
-            if (
+            if held.job is None and (
                 held.claim() is None
                 or not held.thread.is_alive()
                 or (again and not keys.isdisjoint(held.keys))
@@ -320,6 +341,28 @@ class MemoryLedger(BaseLedger):
             held.sent.update(held.keys.intersection(keys))
             return np.array([key in held.keys for key in keys], dtype=bool)
 
+    def _held_by(self, claim, keys):
+        """Tell which rows a claim still holds."""
+        held = self._claims.get(claim.token)
+        own = set() if held is None else held.keys
+        return np.array([key in own for key in keys.tolist()], dtype=bool)
+
+    def _hand_to_job(self, claim, job):
+        with self._lock:
+            held = self._claims.get(claim.token)
+            if held is not None:
+                held.job = job
+            return held is not None
+
+    def _jobs(self, teacher_id, classes):
+        question = (teacher_id, frozenset(classes))
+        with self._lock:
+            return [
+                OpenJob.holding(held.job, held.keys, held.price, token, held.since)
+                for token, held in self._claims.items()
+                if held.job is not None and held.question == question
+            ]
+
     def _renew(self, claim):
         with self._lock:
             return claim.token in self._claims
@@ -341,7 +384,7 @@ class MemoryLedger(BaseLedger):
         with self._lock:
             return [
                 {
-                    "owner": held.thread.name,
+                    "owner": held.owner,
                     "teacher": held.question[0],
                     "n_rows": len(held.keys),
                     "n_sent": len(held.sent & held.keys),
@@ -356,7 +399,7 @@ class MemoryLedger(BaseLedger):
             return sum(
                 self._lose(token)
                 for token, held in list(self._claims.items())
-                if owner in (None, held.thread.name)
+                if owner in (None, held.owner)
             )
 
     def _write_off(self, teacher_id):
@@ -384,6 +427,15 @@ class MemoryLedger(BaseLedger):
                 for (teacher_id, _), (classes, _) in self._labels.items()
             ]
 
+    def _models(self, teacher_id):
+        found: dict[str, int] = {}
+        with self._lock:
+            for owner, counts in self._answered_by.items():
+                if teacher_id in (None, owner):
+                    for model, n_rows in counts.items():
+                        found[model] = found.get(model, 0) + n_rows
+        return found
+
     def _costs(self, keys, teacher_id, classes):
         with self._lock:
             _, table = self._labels[teacher_id, frozenset(classes)]
@@ -394,7 +446,7 @@ class MemoryLedger(BaseLedger):
         return self.summary()["n_labels"]
 
     def summary(self):
-        """Sum up what was paid.
+        """Return totals of rows, calls, money and time.
 
         Returns
         -------

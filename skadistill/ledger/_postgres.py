@@ -13,7 +13,7 @@ from skadistill.ledger._budget import check_limits
 from skadistill.ledger._catalog import check_catalog
 from skadistill.ledger._migrate import FORMAT_VERSION, migrate
 from skadistill.ledger._sql import SqlLedger
-from skadistill.ledger._tables import POSTGRESQL, create_tables
+from skadistill.ledger._tables import POSTGRESQL, add_tables, create_tables
 from skadistill.ledger._transaction import Transaction
 
 __all__ = ["PostgresLedger"]
@@ -36,7 +36,7 @@ class PostgresLedger(SqlLedger):
         URL.
     schema : str, default="skadistill"
         The schema of the database that holds the tables; created if missing.
-        Each schema is a ledger of its own.
+        Each schema is a separate ledger.
     max_rows : int or None, default=None
         Rows that may be paid for in the ledger's whole life, all teachers together.
         None: no limit.
@@ -100,7 +100,7 @@ class PostgresLedger(SqlLedger):
         return self._database.transaction(write=write)
 
     def _check_storage(self, db):
-        """PostgreSQL has checks of its own (``amcheck``), for administrators."""
+        """PostgreSQL has its own checks (``amcheck``), for administrators."""
 
 
 class _Database:
@@ -138,6 +138,8 @@ class _Database:
             elif row[0] < FORMAT_VERSION:
                 migrate(db, POSTGRESQL, row[0])
                 db.run(f"UPDATE format SET version = {FORMAT_VERSION}")
+            for statement in add_tables(POSTGRESQL):
+                db.run(statement)
             check_catalog(db)
 
     @contextlib.contextmanager

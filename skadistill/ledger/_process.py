@@ -74,7 +74,7 @@ def describe_process(name):
     Parameters
     ----------
     name : str
-        Made by `process_name`.
+        Made by `process_name`, or of an asynchronous job.
 
     Returns
     -------
@@ -89,6 +89,8 @@ def describe_process(name):
     """
     host, _, rest = name.partition(" ")
     fields = rest.rsplit(" ", 2)
+    if host == "job":
+        return name
     if len(fields) < 3:
         return f"{name!r}"
     if name == process_name():

@@ -54,7 +54,14 @@ from skadistill.ledger._contents import (
 )
 from skadistill.ledger._counts import total_summary
 from skadistill.ledger._frames import calls_in, table_of
+from skadistill.ledger._jobs import (
+    hand_claim_to_job,
+    job_name,
+    open_jobs,
+    rows_held,
+)
 from skadistill.ledger._lease import LeaseKeeper
+from skadistill.ledger._models import count_models, note_model
 from skadistill.ledger._process import describe_process
 from skadistill.ledger._transaction import chunks, marks
 
@@ -140,7 +147,7 @@ class SqlLedger(BaseLedger):
             )
 
     def summary(self):
-        """Sum up what was paid.
+        """Return totals of rows, calls, money and time.
 
         Returns
         -------
@@ -171,7 +178,7 @@ class SqlLedger(BaseLedger):
             array of float64, one per class; NaN: answered without a label),
             ``embedding`` (an array of float32 or None), ``call`` (a number for each
             call to the teacher), ``paid_at``, and the row's share of the call's
-            ``cost`` and ``seconds``.
+            ``cost`` and ``seconds``; ``model`` that answered, as its endpoint says.
 
         Raises
         ------
@@ -275,14 +282,23 @@ class SqlLedger(BaseLedger):
         seconds,
         claim,
         n_paid,
+        model=None,
     ):
         with self._transaction(write=True) as db:
+            if claim is not None and claim.job is not None:
+                here = rows_held(db, claim, keys)
+                if not here.any():  # another process has recorded them
+                    return
+                cost, seconds = cost * here.mean(), seconds * here.mean()
+                keys, labels, n_paid = keys[here], labels[here], int(here.sum())
+                embeddings = None if embeddings is None else embeddings[here]
             label_set = made_label_set(db, teacher_id, classes)
             teacher = teacher_with_id(db, label_set["teacher"])
             if embeddings is not None:
                 insert_embeddings(db, teacher, keys, embeddings)
             counts = {"n_paid": n_paid, "cost": cost, "seconds": seconds}
             payment = pay(db, teacher, "paid", n_calls=1, **counts)
+            note_model(db, payment, model)
             order = stored_order(label_set, classes)
             if order is not None:
                 labels = labels[:, np.argsort(order)]
@@ -291,7 +307,7 @@ class SqlLedger(BaseLedger):
                 number = claim.token.number
                 if not take_from_claim(db, number, label_set, keys):
                     recover_lost(db, teacher, number, keys)
-                else:
+                elif claim.job is None:
                     renew_claim(db, number, self.lease)
 
     def _store_embeddings(self, keys, teacher_id, embeddings, cost, seconds):
@@ -344,6 +360,18 @@ class SqlLedger(BaseLedger):
         with self._transaction(write=True) as db:
             return renew_claim(db, claim.token.number, self.lease)
 
+    def _hand_to_job(self, claim, job):
+        if claim.token is None:
+            return False
+        self._keeper.drop(claim)
+        with self._transaction(write=True) as db:
+            return hand_claim_to_job(db, claim.token.number, job)
+
+    def _jobs(self, teacher_id, classes):
+        with self._transaction(write=False) as db:
+            label_set = find_label_set(db, teacher_id, classes)
+            return [] if label_set is None else open_jobs(db, label_set)
+
     def _end(self, claim, fault, cost, seconds):
         if claim.token is None:
             return
@@ -375,7 +403,9 @@ class SqlLedger(BaseLedger):
                     "n_rows": claim["n_rows"],
                     "n_sent": claim["n_sent"],
                     "since": datetime.fromtimestamp(claim["since"], UTC),
-                    "until": datetime.fromtimestamp(claim["until"], UTC),
+                    "until": None
+                    if job_name(claim["owner"])
+                    else datetime.fromtimestamp(claim["until"], UTC),
                 }
                 for claim in open_claims(db)
             ]
@@ -383,7 +413,7 @@ class SqlLedger(BaseLedger):
     def _free(self, owner):
         with self._transaction(write=True) as db:
             return sum(
-                end_claim(db, claim["id"], why="it was freed by hand")
+                end_claim(db, claim["id"], why="it was freed by free_claims()")
                 for claim in open_claims(db)
                 if owner in (None, describe_process(claim["owner"]))
             )
@@ -415,6 +445,10 @@ class SqlLedger(BaseLedger):
                 for s in all_rows(db, "label_sets")
             ]
 
+    def _models(self, teacher_id):
+        with self._transaction(write=False) as db:
+            return count_models(db, teacher_id)
+
     def _costs(self, keys, teacher_id, classes):
         costs: dict[bytes, float] = {}
         with self._transaction(write=False) as db:
@@ -444,7 +478,7 @@ def _spending(db):
     )
 
 
-def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds):
+def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds, model):
     """Take over what another ledger paid in one call; return how much was new."""
     label_set = made_label_set(db, teacher, classes)
     teacher = teacher_with_id(db, label_set["teacher"])
@@ -462,6 +496,7 @@ def _add_call(db, teacher, classes, keys, labels, embeddings, at, cost, seconds)
     if n_new:
         amounts = {"n_paid": n_new, "cost": n_new * cost, "seconds": n_new * seconds}
         payment = pay(db, teacher, "paid", at=at, n_calls=1, **amounts)
+        note_model(db, payment, model)
         order = stored_order(label_set, classes)
         if order is not None:
             labels = labels[:, np.argsort(order)]

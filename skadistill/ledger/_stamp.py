@@ -144,6 +144,8 @@ def check_log(path, stamp_in_file):
         time.sleep(_BETWEEN_LOOKS)
     else:
         return  # somebody writes all the time, who has checked the log
+    if _fits(_stamps_in_log(path, checked=True), in_file):
+        return  # the rest of it was lost in a power cut
     raise LedgerError(
         f"{path}-wal is a write-ahead log that does not belong to {path} as it is now: "
         "the file was replaced or restored without it; move the log away, or put the "
@@ -160,7 +162,7 @@ def _fits(in_log, in_file):
     if in_file is False:
         return True
     if not in_log:
-        # A log without a stamp comes from format 1, or holds no whole transaction.
+        # A log that commits something without a stamp comes from format 1.
         return in_log is None or in_file is None
     if len({ledger for ledger, _ in in_log}) > 1:
         return False
@@ -171,7 +173,7 @@ def _fits(in_log, in_file):
 
 
 def _state_of_log(path):
-    """Return what changes when a log is written; None if there is none."""
+    """Return what changes when a log is written; None without a log."""
     try:
         with open(f"{path}-wal", "rb") as stream:
             header = stream.read(_LOG_HEADER)
@@ -183,9 +185,15 @@ def _state_of_log(path):
     return header, status.st_size, status.st_mtime_ns
 
 
-def _stamps_in_log(path):
-    """List the stamps of a log in order; None if it holds no frame of its own."""
-    stamps, n_frames = [], 0
+def _stamps_in_log(path, *, checked=False):
+    """List the stamps that a log commits, in order; None if it commits nothing.
+
+    SQLite ignores frames behind the last commit, and those from the first one on whose
+    checksum is wrong, which is tested only if `checked`: it takes long.
+    """
+    stamps: list = []
+    written: list = []
+    committed = False
     with contextlib.suppress(FileNotFoundError), open(f"{path}-wal", "rb") as stream:
         header = stream.read(_LOG_HEADER)
         if len(header) < _LOG_HEADER:
@@ -193,18 +201,36 @@ def _stamps_in_log(path):
         size = int.from_bytes(header[8:12], "big")
         size = 65536 if size == 1 else size
         salts = header[16:24]
+        # The format of a log: https://www.sqlite.org/fileformat2.html#walformat
+        words = ">" if header[3] & 1 else "<"
+        sums = _sums(header[:24], (0, 0), words)
         while True:
             frame = stream.read(_FRAME_HEADER)
             page = stream.read(size)
             # Frames of an earlier use of the log follow those of this one.
             if len(page) < size or frame[8:16] != salts:
                 break
-            n_frames += 1
+            if checked:
+                sums = _sums(frame[:8] + page, sums, words)
+                if struct.pack(">2I", *sums) != frame[16:24]:
+                    break
             found = _stamps_in_page(page)
             if found:
                 # A page keeps old versions in its unused part.
-                stamps.append(max(found, key=lambda stamp: stamp[1]))
-    return stamps if n_frames else None
+                written.append(max(found, key=lambda stamp: stamp[1]))
+            if any(frame[4:8]):  # pages of the file after a commit; 0: none here
+                stamps, written, committed = stamps + written, [], True
+    return stamps if committed else None
+
+
+def _sums(content, sums, words):
+    """Continue the two running sums of a log over a multiple of 8 bytes."""
+    first, second = sums
+    numbers = struct.unpack(f"{words}{len(content) // 4}I", content)
+    for even, odd in zip(numbers[::2], numbers[1::2], strict=True):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
+    return first, second
 
 
 def _stamps_in_page(page):

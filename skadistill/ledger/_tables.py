@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["POSTGRESQL", "SQLITE", "Dialect", "create_tables"]
+__all__ = ["POSTGRESQL", "SQLITE", "Dialect", "add_tables", "create_tables"]
 
 
 @dataclass(frozen=True)
@@ -171,4 +171,38 @@ def create_tables(dialect):
     price {d.real} NOT NULL,
     PRIMARY KEY (claim, key)
 ){d.clustered}""",
+    ]
+
+
+def add_tables(dialect):
+    """Write the statements that create the tables that came within a format version.
+
+    A ledger without them is whole: they are created when it is opened. They have no
+    index beside their primary key, and no part in the checksum of the schema.
+
+    Parameters
+    ----------
+    dialect : Dialect
+        Of the database.
+
+    Returns
+    -------
+    statements : list of str
+        One per table.
+
+    Examples
+    --------
+    >>> from skadistill.ledger._tables import SQLITE, add_tables
+    >>> print(add_tables(SQLITE)[0])
+    CREATE TABLE IF NOT EXISTS payment_models (
+        payment INTEGER PRIMARY KEY,
+        model TEXT NOT NULL
+    )
+    """
+    # Which model answered in a call, as the endpoint says.
+    return [
+        f"""CREATE TABLE IF NOT EXISTS payment_models (
+    payment {dialect.number} PRIMARY KEY,
+    model TEXT NOT NULL
+)"""
     ]

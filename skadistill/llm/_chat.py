@@ -1,7 +1,6 @@
 """A chat model behind an OpenAI-compatible endpoint as a teacher."""
 
 import json
-import logging
 from hashlib import blake2b
 from numbers import Integral, Real
 
@@ -10,20 +9,12 @@ from sklearn.utils import check_random_state
 
 from skadistill._compat import Interval, StrOptions
 from skadistill._rows._containers import count_rows, take_rows
-from skadistill.llm._endpoint import EndpointTeacher, Prices, RowRequests
-from skadistill.llm._prompts import Prompt, row_fields
-from skadistill.llm._replies import PARSER_VERSION, ClassReader
-from skadistill.teachers._answers import Answer, NoLabel
+from skadistill.llm._chat_requests import ChatRequests, descriptions_of
+from skadistill.llm._endpoint import EndpointTeacher, Prices
+from skadistill.llm._prompts import row_fields
+from skadistill.llm._replies import PARSER_VERSION
 
 __all__ = ["ChatTeacher"]
-
-logger = logging.getLogger(__name__)
-
-#: What endpoints are known not to have; left out once one of them says so.
-_OPTIONAL = (
-    *("logprobs", "top_logprobs", "temperature", "response_format", "n", "seed"),
-    "max_tokens",
-)
 
 
 class ChatTeacher(EndpointTeacher):
@@ -216,6 +207,31 @@ class ChatTeacher(EndpointTeacher):
         n_out = self.n_samples * self.max_output_tokens
         return Prices(self.prices).cost(self.max_input_tokens, 0, n_out)
 
+    def prices_of(self, X):
+        """Return what one try about each of some rows costs at most.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        prices : ndarray of float64 of shape (n_samples,) or None
+            By the bytes of each request, since a token has at least one, or by
+            `tokenizer`; and `max_output_tokens`. None without prices.
+        """
+        if self.prices is None:
+            return None
+        requests, prices = self.function.requests, Prices(self.prices)
+        n_out = self.n_samples * self.max_output_tokens
+        return np.array(
+            [
+                prices.cost(requests.most_input(take_rows(X, [i])), 0, n_out)
+                for i in range(count_rows(X))
+            ]
+        )
+
     def derived_identity(self):
         """Return a hash of all that decides about the answers.
 
@@ -228,7 +244,7 @@ class ChatTeacher(EndpointTeacher):
         decisive = {
             "prompt": self.prompt,
             "classes": [[type(c).__name__, str(c)] for c in self.classes_],
-            "descriptions": _descriptions(self.classes),
+            "descriptions": descriptions_of(self.classes),
             "examples": [[str(row), str(label)] for row, label in self.examples],
             "settings": [self.answer_with, self.structured, self.logprobs],
             "sampling": [self.n_samples, self._temperature(), self.max_output_tokens],
@@ -318,205 +334,4 @@ class ChatTeacher(EndpointTeacher):
         return 0.0 if self.n_samples == 1 else 1.0
 
     def _make_requests(self):
-        return _ChatRequests(self)
-
-
-class _ChatRequests(RowRequests):
-    """Write the messages about a row and read the replies."""
-
-    def __init__(self, teacher):
-        super().__init__(teacher)
-        self.classes = teacher.classes_
-        self.reader = ClassReader(self.classes, teacher.answer_with == "number")
-        self.prompt = Prompt(
-            teacher.prompt,
-            self.classes,
-            _descriptions(teacher.classes),
-            list(teacher.examples),
-            teacher.answer_with == "number",
-            teacher.structured,
-        )
-        self.tokenizer = teacher.tokenizer or _count_bytes
-        self.n_samples = teacher.n_samples
-        self.max_input_tokens = teacher.max_input_tokens
-        self.max_output_tokens = teacher.max_output_tokens
-        self.body = {
-            "model": teacher.model,
-            "temperature": teacher._temperature(),
-            "max_tokens": teacher.max_output_tokens,
-        }
-        if teacher.logprobs and teacher.n_samples == 1:
-            self.body |= {"logprobs": True, "top_logprobs": 20}
-        if teacher.n_samples > 1:
-            self.body["n"] = teacher.n_samples
-        if teacher.structured:
-            self.body["response_format"] = _schema(self.classes)
-        self.body |= teacher.options or {}
-
-    def messages(self, rows):
-        """Write the messages about one row."""
-        return self.prompt.messages(row_fields(rows))
-
-    def count_input(self, rows):
-        """Count the tokens that are sent about one row."""
-        return self._count(self.messages(rows))
-
-    def count_tokens(self, rows):
-        """Count the tokens of a request and its reply."""
-        return self.count_input(rows) + self.n_samples * self.max_output_tokens
-
-    def _count(self, messages):
-        # Each message has a few tokens around it.
-        return sum(self.tokenizer(m["content"]) + 4 for m in messages)
-
-    def steps(self, rows):
-        messages = self.messages(rows)
-        n_input = self._count(messages)
-        if n_input > self.max_input_tokens:
-            reason = f"the row has {n_input} tokens, more than max_input_tokens"
-            return Answer([NoLabel(reason)], cost=0.0)
-        choices: list = []
-        cost = 0.0 if self.prices is not None else None
-        while len(choices) < self.n_samples:
-            reply = yield from self._one(messages, self.n_samples - len(choices))
-            if isinstance(reply, NoLabel):
-                return Answer([reply], cost=cost)
-            if not reply.get("choices"):
-                break
-            choices += reply["choices"]
-            if cost is not None:
-                cost += self._cost(reply.get("usage"), messages, reply["choices"])
-            self.note_model(reply)
-        return Answer([self._label(choices[: self.n_samples])], cost=cost)
-
-    def _one(self, messages, n_wanted):
-        """Send one request; without what the endpoint turns out not to have."""
-        while True:
-            body = {**self.body, "messages": messages}
-            if "n" in body:
-                body["n"] = n_wanted
-            try:
-                return (yield (body,))
-            except Exception as error:
-                if (refused := _no_label_of(error)) is not None:
-                    return refused
-                if not self._leave_out(error, body):
-                    raise
-
-    def _leave_out(self, error, body):
-        """Leave out the optional field that a refusal names, once for all rows."""
-        if getattr(error, "status_code", None) not in (400, 404, 422):
-            return False
-        text = _error_text(error)
-        with self.lock:
-            for name in _OPTIONAL:
-                if name not in body or not _names_field(text, name):
-                    continue
-                if name in self.body:
-                    value = self.body.pop(name)
-                    if name == "max_tokens":
-                        self.body["max_completion_tokens"] = value
-                    if name == "logprobs":
-                        self.body.pop("top_logprobs", None)
-                    logger.warning(
-                        "the endpoint of %s does not accept %r; it is left out",
-                        repr(self.model),
-                        name,
-                    )
-                return True
-        return False
-
-    def _label(self, choices):
-        """Make one label of the replies about a row."""
-        found = [self._read(choice) for choice in choices]
-        usable = [proba for proba in found if not isinstance(proba, NoLabel)]
-        if usable:
-            return np.mean(usable, axis=0)
-        return found[0] if found else NoLabel("the reply holds no choice")
-
-    def _read(self, choice):
-        """Read one reply as a distribution, or say why it is none."""
-        message = choice.get("message") or {}
-        if message.get("refusal"):
-            return NoLabel("refused")
-        reason = choice.get("finish_reason")
-        if reason == "content_filter":
-            return NoLabel("filtered")
-        text = message.get("content") or ""
-        tokens = (choice.get("logprobs") or {}).get("content") or []
-        proba = self.reader.distribution(text, tokens) if tokens else None
-        if proba is not None:
-            return proba
-        position = self.reader.position(text)
-        if position is not None:
-            return np.eye(len(self.classes))[position]
-        if reason == "length":
-            return NoLabel("cut at max_output_tokens")
-        return NoLabel("unreadable")
-
-    def _cost(self, usage, messages, choices):
-        """Return what a reply cost, by the usage that the endpoint reports."""
-        assert self.prices is not None
-        if not usage:
-            n_out = sum(
-                self.tokenizer((c.get("message") or {}).get("content") or "")
-                for c in choices
-            )
-            return self.prices.cost(self._count(messages), 0, n_out)
-        return self.prices.of_usage(usage)
-
-
-def _descriptions(classes):
-    return dict(classes) if isinstance(classes, dict) else {}
-
-
-def _schema(classes):
-    """Return the response format that admits the names of the classes only."""
-    label = {"type": "string", "enum": [str(c) for c in classes]}
-    schema = {
-        "type": "object",
-        "properties": {"label": label},
-        "required": ["label"],
-        "additionalProperties": False,
-    }
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": "answer", "strict": True, "schema": schema},
-    }
-
-
-def _count_bytes(text):
-    """Overestimate the tokens of a text: English has some four bytes in one."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
-
-
-def _error_text(error):
-    """Return what a client's error says, its body included, in lower case."""
-    body = getattr(error, "body", None)
-    return f"{error} {body if body is not None else ''}".casefold()
-
-
-def _names_field(text, name):
-    """Tell whether a refusal complains of a field of the request."""
-    complaint = (
-        "support",
-        "unknown",
-        "unrecognized",
-        "not permitted",
-        "extra",
-        "unexpected",
-        "invalid param",
-    )
-    return name in text and any(word in text for word in complaint)
-
-
-def _no_label_of(error):
-    """Return why a row has no label, if that is what a refusal says; else None."""
-    if getattr(error, "status_code", None) not in (400, 413, 422):
-        return None
-    text = _error_text(error)
-    if "content_filter" in text or "content management policy" in text:
-        return NoLabel("filtered")
-    if "context_length" in text or "maximum context length" in text:
-        return NoLabel("too long for the model")
-    return None
+        return ChatRequests(self)

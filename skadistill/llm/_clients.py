@@ -7,7 +7,7 @@ import weakref
 from skadistill._optional import require
 from skadistill.exceptions import TeacherError
 
-__all__ = ["EndpointError", "open_client"]
+__all__ = ["EndpointError", "ReplyError", "open_address", "open_client"]
 
 
 class EndpointError(Exception):
@@ -20,6 +20,17 @@ class EndpointError(Exception):
         # Not the server's own text, which may quote the row.
         code = self.body.get("code") or self.body.get("type") or response.reason_phrase
         super().__init__(f"HTTP {self.status_code} {code}")
+
+
+class ReplyError(Exception):
+    """A reply with the status 200 that holds an error, as some gateways send it."""
+
+    def __init__(self, error):
+        self.body = error if isinstance(error, dict) else {"message": str(error)}
+        status = self.body.get("code")
+        known = isinstance(status, int) and 400 <= status < 600
+        self.status_code = status if known else 502
+        super().__init__(f"the reply holds an error ({self.status_code})")
 
 
 def open_client(client, api_key_env, timeout):
@@ -42,7 +53,7 @@ def open_client(client, api_key_env, timeout):
         ``send(body)`` returns the reply as a dict; awaited if `is_async`.
     """
     if isinstance(client, str):
-        return _Address(client, api_key_env, timeout)
+        return open_address(client, api_key_env, timeout)
     # The client's own retries would be invisible: unlogged, unlimited, unbilled.
     if hasattr(client, "with_options") and hasattr(client, "max_retries"):
         client = client.with_options(max_retries=0)
@@ -60,6 +71,11 @@ def open_client(client, api_key_env, timeout):
         "chat.completions.create nor acompletion; pass a client of the openai "
         "package, the litellm module, or the base URL of an endpoint."
     )
+
+
+def open_address(url, api_key_env, timeout):
+    """Return an endpoint at a base URL; see `open_client`."""
+    return _Address(url, api_key_env, timeout)
 
 
 class _Function:
@@ -112,13 +128,19 @@ class _Address:
 
     def send(self, body, path="/chat/completions"):
         """Send a request; the reply as a dict."""
+        return self.request("POST", path, json=body).json()
+
+    def request(self, method, path, **content):
+        """Send any request; the response, unless it is a refusal."""
         headers = {}
         if self.api_key_env is not None and (key := os.environ.get(self.api_key_env)):
             headers["Authorization"] = f"Bearer {key}"
-        response = self.connections.post(self.url + path, json=body, headers=headers)
+        response = self.connections.request(
+            method, self.url + path, headers=headers, **content
+        )
         if response.status_code >= 400:
             raise EndpointError(response)
-        return response.json()
+        return response
 
 
 def _as_dict(reply):
@@ -129,7 +151,7 @@ def _as_dict(reply):
 
 
 def _json_of(response):
-    """Return the error object of a refused request, empty if there is none."""
+    """Return the error object of a refused request, empty without one."""
     try:
         body = response.json()
     except ValueError:

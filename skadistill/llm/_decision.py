@@ -5,7 +5,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from skadistill.exceptions import TeacherError, TeacherShapeError
+from skadistill.exceptions import TeacherAnswerError, TeacherError
 from skadistill.llm._endpoint import EndpointTeacher, RowRequests
 from skadistill.llm._prompts import row_fields
 from skadistill.llm._replies import clean
@@ -182,7 +182,7 @@ class _DecisionRequests(RowRequests):
         ]
         body = self.write(self.model, row_fields(rows)["text"], asked)
         reply = yield body, self.path
-        self.note_model(reply)
+        model = self.note_model(reply)
         decisions = _decisions(reply, len(asked))
         labels, *others = (
             _read(decision, classes)
@@ -197,7 +197,7 @@ class _DecisionRequests(RowRequests):
         ]
         usage = reply.get("usage")
         cost = self.prices.of_usage(usage) if self.prices and usage else None
-        return Answer([labels], cost=cost, also=also)
+        return Answer([labels], cost=cost, also=also, model=model)
 
 
 def _write_request(model, text, questions):
@@ -229,7 +229,7 @@ def _decisions(reply, n_questions):
     if found is None and n_questions == 1:
         found = [reply]
     if found is None or len(found) != n_questions:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"the endpoint sent {0 if found is None else len(found)} answers to "
             f"{n_questions} questions, in a reply with the fields "
             f"{sorted(reply)!r:.200}; check `path` and `write_request`."
@@ -241,7 +241,7 @@ def _decisions(reply, n_questions):
 
 
 def _read(decision, classes):
-    """Return the probabilities in a decision, or why there are none."""
+    """Return the probabilities in a decision, or why they are missing."""
     if decision.get("type") == "refusal" or decision.get("refusal"):
         return NoLabel("refused")
     listed = decision.get("probabilities")

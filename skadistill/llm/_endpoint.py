@@ -1,6 +1,5 @@
 """What the teachers behind an endpoint share: drivers, prices, cached requests."""
 
-import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,8 +10,6 @@ from skadistill.llm._clients import open_client
 from skadistill.teachers._async import AsyncTeacher
 
 __all__ = ["EndpointTeacher", "Prices", "RowRequests"]
-
-logger = logging.getLogger(__name__)
 
 
 class EndpointTeacher(AsyncTeacher):
@@ -45,7 +42,7 @@ class EndpointTeacher(AsyncTeacher):
 
     @property
     def function(self):
-        """The function that sends the requests; made anew if a parameter changes."""
+        """The function that sends the requests; a new one if a parameter changes."""
         params = self.get_params(deep=False)
         client = params.pop("client")
         settings = (id(client), repr(sorted(params.items())))
@@ -76,6 +73,22 @@ class EndpointTeacher(AsyncTeacher):
             )
         if self.prices is not None:
             Prices(self.prices)
+
+    def max_costs(self, X):
+        """Return what each of some rows costs at most, failed tries included.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        costs : ndarray of float64 of shape (n_samples,) or None
+            None: not known.
+        """
+        prices = self.prices_of(X)
+        return None if prices is None else prices * self.max_tries
 
     @abstractmethod
     def _make_requests(self):
@@ -113,19 +126,12 @@ class RowRequests(ABC):
         """
 
     def note_model(self, reply):
-        """Count which model answered; warn when another one does."""
-        who = (reply.get("model"), reply.get("system_fingerprint"))
+        """Count which model answered, as the reply says; return it as a text."""
+        model, fingerprint = reply.get("model"), reply.get("system_fingerprint")
         with self.lock:
-            is_new = who not in self.reported and len(self.reported) > 0
-            self.reported[who] += 1
-            counts = dict(self.reported)
-        if is_new:
-            logger.warning(
-                "the endpoint of %r now answers as another model; answers so far by "
-                "(model, fingerprint): %s",
-                self.model,
-                counts,
-            )
+            self.reported[model, fingerprint] += 1
+        said = [str(part) for part in (model, fingerprint) if part]
+        return " ".join(said) or None
 
 
 class _Awaited:

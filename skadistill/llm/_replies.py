@@ -16,7 +16,8 @@ PARSER_VERSION = 1
 #: was about to say, and its distribution over them means little.
 _LEAST_MASS = 0.5
 
-_WRAPPING = " \t\r\n*_`'\"\u2018\u2019\u201c\u201d()[]{}<>#.:,;!"
+# The last three are how some tokenizers write a blank and a line break.
+_WRAPPING = " \t\r\n*_`'\"\u2018\u2019\u201c\u201d()[]{}<>#.:,;!\u2581\u0120\u010a"
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|cannot|isn|wasn|rather than)\b")
 
 

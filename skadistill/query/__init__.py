@@ -3,7 +3,6 @@
 from skadistill._optional import require
 from skadistill.query._as_strategy import as_strategy
 from skadistill.query._base import QueryPool, QueryStrategy
-from skadistill.query._evidence import TeacherEvidence
 from skadistill.query._rad import RADSampler
 from skadistill.query._random import RandomSampler
 from skadistill.query._robust import RobustSampler
@@ -22,7 +21,6 @@ __all__ = [
     "RobustSampler",
     "ScoreStrategy",
     "SkactivemlStrategy",
-    "TeacherEvidence",
     "UncertaintySampler",
     "as_strategy",
     "top_rows",

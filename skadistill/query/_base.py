@@ -15,7 +15,7 @@ __all__ = ["QueryPool", "QueryStrategy", "check_query", "summarize_gains"]
 
 
 class QueryPool(ABC):
-    """Show a strategy the unlabeled rows, and what is known about them.
+    """The unlabeled rows of a fit, with the student's predictions, for a strategy.
 
     The loop builds one for each round. Everything costly is computed on first
     access, so a strategy pays only for what it reads. To try a strategy on its own,
@@ -44,6 +44,11 @@ class QueryPool(ABC):
     kept : ndarray of shape (n_samples,) or None
         One value per row that the strategy sets to see it again in later rounds, for
         the rows that are still in the pool.
+    inclusion : ndarray of shape (n_samples,), float or None
+        Probability with which `query` draws each row, set by strategies that draw
+        rows at random; a number: the same for all. The loop then uses all rows of the
+        round to estimate how often the student agrees with the teacher. None: unknown,
+        or the strategy takes the rows of largest score.
 
     Examples
     --------
@@ -63,6 +68,7 @@ class QueryPool(ABC):
         self.teacher_error = teacher_error
         self.evidence = None
         self.kept = None
+        self.inclusion = None
         self.report = {}
         self._computed: dict[str, Any] = {}
 
@@ -161,7 +167,8 @@ class QueryPool(ABC):
         """Apply a function to blocks of probabilities and keep one value per row.
 
         The probabilities are never all in memory. If the pool is a Dask collection,
-        the function runs where the partitions are and only its values are sent.
+        the function runs on the workers that hold the partitions and only its values
+        are sent.
 
         Parameters
         ----------

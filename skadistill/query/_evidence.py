@@ -46,7 +46,7 @@ class TeacherEvidence:
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.query import TeacherEvidence
+    >>> from skadistill.query._evidence import TeacherEvidence
     >>> proba = np.full((60, 2), 0.5)
     >>> evidence = TeacherEvidence(proba, truth=np.arange(60) % 2)
     >>> rows = np.arange(20)

@@ -22,12 +22,12 @@ def margin_gain(proba):
     Returns
     -------
     gain : ndarray of shape (n_samples,)
-        In [0, 1]; 1 where the two first classes tie.
+        In [0, 1]; 1 if the two first classes tie.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.query.game import margin_gain
+    >>> from skadistill.query._measures import margin_gain
     >>> margin_gain(np.array([[0.75, 0.25], [0.5, 0.5]]))
     array([0.5, 1. ])
     """
@@ -61,7 +61,7 @@ def entropy_gain(proba):
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.query.game import entropy_gain
+    >>> from skadistill.query._measures import entropy_gain
     >>> entropy_gain(np.array([[1.0, 0.0], [0.5, 0.5]])).round(3)
     array([0.   , 0.693])
     """
@@ -85,7 +85,7 @@ def least_confident_gain(proba):
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.query.game import least_confident_gain
+    >>> from skadistill.query._measures import least_confident_gain
     >>> least_confident_gain(np.array([[0.75, 0.25]]))
     array([0.25])
     """

@@ -99,6 +99,7 @@ class RADSampler(QueryStrategy):
         if n_queries >= pool.n_samples:
             return np.arange(pool.n_samples)
         inclusion = self._inclusion(gains, n_mistakes, n_queries, pool.report)
+        pool.inclusion = inclusion
         return fixed_size_sample(inclusion, random_state)
 
     def _count_mistakes(self, pool):

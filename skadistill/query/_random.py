@@ -20,4 +20,5 @@ class RandomSampler(QueryStrategy):
     """
 
     def query(self, pool, n_queries, random_state):
+        pool.inclusion = n_queries / pool.n_samples
         return np.sort(random_state.choice(pool.n_samples, n_queries, replace=False))

@@ -97,17 +97,18 @@ class RobustSampler(QueryStrategy):
                 "water_level": game.value,
                 "n_support": game.n_support,
             }
-            return fixed_size_sample(
-                np.multiply(game.p, game.p.dtype.type(n_queries), out=game.p),
-                random_state,
+            pool.inclusion = np.multiply(
+                game.p, game.p.dtype.type(n_queries), out=game.p
             )
+            return fixed_size_sample(pool.inclusion, random_state)
         if evidence is not None and len(evidence.rows) and not evidence.doubted:
             return top_rows(gains, n_queries, random_state)
         if pool.kept is None and evidence is not None and evidence.doubted:
             # The first round: the student is the one of the labeled rows alone.
             pool.kept = evidence.discount(gains)
         worth = gains if pool.kept is None else gains * pool.kept
-        return fixed_size_sample(regret_inclusion(worth, n_queries), random_state)
+        pool.inclusion = regret_inclusion(worth, n_queries)
+        return fixed_size_sample(pool.inclusion, random_state)
 
 
 def _gain(proba):

@@ -130,7 +130,7 @@ def top_rows(scores, n_queries, random_state):
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.query import top_rows
+    >>> from skadistill.query._uncertainty import top_rows
     >>> top_rows(np.array([0.1, 0.9, 0.5]), 2, np.random.default_rng(0))
     array([1, 2])
     """

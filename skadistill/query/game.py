@@ -1,17 +1,13 @@
 """The games behind the robust sampler: gains, their solutions and the draw.
 
-For readers of the paper, and for strategies of your own. All functions take arrays
+For readers of the paper, and for custom strategies. All functions take arrays
 and return arrays; none of them knows of pools, students or teachers.
 """
 
 from skadistill.query._game.draw import fixed_size_sample
 from skadistill.query._game.level import water_level
 from skadistill.query._game.regret import regret_inclusion
-from skadistill.query._game.robust import (
-    GameSolution,
-    robust_distribution,
-    worst_case_value,
-)
+from skadistill.query._game.robust import robust_distribution, worst_case_value
 from skadistill.query._measures import (
     entropy_gain,
     least_confident_gain,
@@ -19,7 +15,6 @@ from skadistill.query._measures import (
 )
 
 __all__ = [
-    "GameSolution",
     "entropy_gain",
     "fixed_size_sample",
     "least_confident_gain",

@@ -34,7 +34,7 @@ def as_student(student=None, random_state=None):
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.student import as_student
+    >>> from skadistill.student._as_student import as_student
     >>> as_student(LogisticRegression(), random_state=0).random_state is None
     False
     """

@@ -2,16 +2,32 @@
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from skadistill._compat import safe_indexing
+from skadistill._rows._containers import aligned, take_rows
 from skadistill.exceptions import ObjectiveError, StudentError
 from skadistill.objectives import Lesson
 from skadistill.student._checks import check_soft_targets
+from skadistill.student._native import native_fit
+from skadistill.student._out_of_bag import can_score_out_of_bag, score_out_of_bag
+from skadistill.student._predictions import student_proba
 from skadistill.student._reweight import check_new_weights
-from skadistill.student._soft_labels import expand_soft_labels
+from skadistill.student._settings import (
+    balance_of,
+    balancing_settings,
+    changed,
+    settings_for_copies,
+)
+from skadistill.student._soft_labels import check_same_rows, choose_copies
 
 __all__ = ["fit_student"]
+
+# Copies of rows per row, at most: with the rows themselves three times the table.
+# `benchmarks/students.py` compares with hard labels.
+MAX_COPIES = 2.0
 
 
 def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
@@ -22,14 +38,16 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     estimator : classifier or Pipeline
         What to fit, in place. One with a method `fit_lesson` gets the lesson, one
         with a method `fit_soft` the probabilities as they are; the steps of a
-        `Pipeline` are fitted in turn; any other classifier whose `fit` takes
-        `sample_weight` gets the rows that :func:`expand_soft_labels` makes.
+        `Pipeline` are fitted in turn. Any other classifier whose `fit` takes
+        `sample_weight` gets the rows that `expand_soft_labels` makes, on
+        average at most two copies per row; scikit-learn's `LogisticRegression` and
+        `xgboost.XGBClassifier` minimize the same loss without copies.
     X : array-like, sparse matrix, frame or list of length n_samples
         Training rows.
     targets : array-like of shape (n_samples, n_classes) or Lesson
         Probabilities; rows sum to 1. Or what an objective makes of them: a lesson
         whose weights depend on the student fits other students than nets twice,
-        one that brings a loss of its own needs a net.
+        one with its own loss needs a net.
     classes : array-like of shape (n_classes,)
         Sorted labels of the columns.
     sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -48,7 +66,21 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     StudentError
         If the estimator is not a classifier or its `fit` takes no weights.
     ValueError
-        If the fitted estimator knows other classes than `classes`.
+        If a class has no probability in any row, or the fitted estimator knows other
+        classes than `classes`.
+
+    Warns
+    -----
+    UserWarning
+        If a setting that would count copies as rows is switched off, such as
+        ``early_stopping=True``.
+
+    Notes
+    -----
+    ``class_weight="balanced"`` balances the total probability of the classes.
+    Splits of the student's own, such as `cv` of `CalibratedClassifierCV`, keep the
+    copies of a row together, and `oob_score_` of forests and bagging uses members
+    that saw no copy of the row.
 
     Examples
     --------
@@ -75,8 +107,8 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     else:
         raise StudentError(
             "a student must be a classifier whose fit takes sample_weight, or have a "
-            f"method fit_soft, got {estimator!r}; use for example StudentNet or "
-            "LogisticRegression."
+            f"method fit_soft, got {type(estimator).__name__}; use for example "
+            "StudentNet or LogisticRegression."
         )
     fitted = getattr(estimator, "classes_", None)
     if fitted is None or not np.array_equal(fitted, classes):
@@ -98,14 +130,18 @@ def _is_weighted_classifier(estimator):
     except AttributeError:
         # A class outside scikit-learn's, without tags.
         classifier = hasattr(estimator, "predict_proba")
-    return classifier and has_fit_parameter(estimator, "sample_weight")
+    # The latter hand on what their `fit` gets, under the name **fit_params.
+    return classifier and (
+        has_fit_parameter(estimator, "sample_weight")
+        or isinstance(estimator, StackingClassifier | VotingClassifier)
+    )
 
 
 def _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params):
-    """Fit to targets and weights; once more where the weights need a student."""
+    """Fit to targets and weights; fit again if the weights need a student."""
     if lesson.has_own_loss:
         raise ObjectiveError(
-            "the objective brings a loss of its own, which "
+            "the objective has its own loss, which "
             f"{type(estimator).__name__} cannot follow; use a StudentNet, or an "
             "objective made of targets and weights, such as 'soft' or 'debiased'."
         )
@@ -113,7 +149,7 @@ def _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params):
     _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
     if lesson.reweight is None:
         return
-    new = np.asarray(lesson.reweight(np.asarray(estimator.predict_proba(X))))
+    new = np.asarray(lesson.reweight(student_proba(estimator, X, len(classes))))
     weight = _product(weight, check_new_weights(new, len(lesson.targets)))
     _fit_once(estimator, X, lesson.targets, classes, weight, fit_params)
 
@@ -125,8 +161,49 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
             X, targets, classes=classes, sample_weight=weight, **fit_params
         )
         return
-    X_rows, y, weight = expand_soft_labels(X, targets, classes, weight)
-    estimator.fit(X_rows, y, sample_weight=weight, **fit_params)
+    targets = np.asarray(targets)
+    check_same_rows(X, targets)
+    _check_every_class(targets, classes, weight)
+    settings = balancing_settings(estimator)
+    balance = balance_of(targets, weight) if settings else None
+    fit = native_fit(estimator, targets.shape, fit_params)
+    if fit is not None:
+        mass = targets if balance is None else targets * balance
+        if weight is not None:
+            mass = mass * np.asarray(weight)[:, None]
+        with changed(estimator, settings):
+            fit(estimator, X, mass, classes)
+        return
+    rows, columns, mass = choose_copies(targets, max_copies=MAX_COPIES)
+    copies, metric = X, False
+    if weight is not None:
+        mass *= np.asarray(weight)[rows]
+    if balance is not None:
+        mass *= balance[columns]
+    if len(rows) > len(targets):
+        settings |= settings_for_copies(estimator, targets.argmax(axis=1), rows)
+        metric = can_score_out_of_bag(estimator) and estimator.oob_score
+        copies = safe_indexing(X, rows)
+        fit_params = {
+            name: take_rows(value, rows) if aligned(value, len(targets)) else value
+            for name, value in fit_params.items()
+        }
+    with changed(estimator, settings):
+        estimator.fit(copies, classes[columns], sample_weight=mass, **fit_params)
+    if metric:
+        likeliest = classes[targets.argmax(axis=1)]
+        score_out_of_bag(estimator, X, rows, likeliest, metric)
+
+
+def _check_every_class(targets, classes, weight):
+    """Raise for classes that no row has any probability for."""
+    present = targets if weight is None else targets[np.asarray(weight) > 0]
+    missing = classes[~(present > 0).any(axis=0)]
+    if len(missing):
+        raise ValueError(
+            f"no row gives the classes {missing.tolist()} any probability; give every "
+            "class some probability in targets, or leave the class out."
+        )
 
 
 def _product(a, b):
@@ -151,6 +228,14 @@ def _fit_pipeline(pipeline, X, lesson, classes, sample_weight, fit_params):
         (own if step == last_name else others)[name if step == last_name else key] = (
             value
         )
+    for name, step in pipeline.steps[:-1]:
+        if hasattr(step, "fit_resample"):
+            raise StudentError(
+                f"the step {name!r} of the student, a {type(step).__name__}, adds or "
+                "removes rows by their labels, which soft labels do not allow; leave "
+                "it out, and balance classes with class_weight='balanced' in the last "
+                "step."
+            )
     if len(pipeline.steps) > 1:
         head = pipeline[:-1]
         X = head.fit_transform(X, classes[np.argmax(lesson.targets, axis=1)], **others)

@@ -6,6 +6,7 @@ from sklearn.base import clone
 from skadistill._compat import safe_indexing
 from skadistill._rows._folds import deal_folds
 from skadistill.student._fit_student import fit_student
+from skadistill.student._predictions import student_proba
 
 __all__ = ["predict_out_of_fold"]
 
@@ -37,7 +38,7 @@ def predict_out_of_fold(
         Deals the folds.
     fit_params : callable or None, default=None
         Takes positions of rows and returns the keyword arguments of a student's
-        ``fit`` on them. None: there are none.
+        ``fit`` on them; None without metadata.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def predict_out_of_fold(
     --------
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.student import predict_out_of_fold
+    >>> from skadistill.student._out_of_fold import predict_out_of_fold
     >>> X, y = np.arange(-6.0, 6.0)[:, None], np.repeat([0, 1], 6)
     >>> y[2] = 1  # wrong, as the other rows tell
     >>> given = np.zeros(12, dtype=bool)
@@ -75,5 +76,5 @@ def predict_out_of_fold(
             classes=classes,
             **own,
         )
-        proba[test] = learner.predict_proba(safe_indexing(X, test))
+        proba[test] = student_proba(learner, safe_indexing(X, test), n_classes)
     return proba

@@ -5,10 +5,12 @@ import numpy as np
 from skadistill._compat import num_samples, safe_indexing
 from skadistill.student._checks import check_soft_targets
 
-__all__ = ["expand_soft_labels"]
+__all__ = ["check_same_rows", "choose_copies", "expand_soft_labels"]
 
 
-def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-3):
+def expand_soft_labels(
+    X, targets, classes, sample_weight=None, *, threshold=1e-3, max_copies=None
+):
     """Turn rows with probabilities into labeled rows with weights.
 
     A row with weight :math:`w_i` and target :math:`t_i` becomes one copy per
@@ -27,9 +29,13 @@ def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of the rows; None means 1.
     threshold : float, default=1e-3
-        Copies for classes less likely than this are left out and the row's other
+        Copies for classes less likely than this are left out, and the row's other
         copies take over their weight. A class that no row would keep stays at
         its likeliest row, so that it is not forgotten.
+    max_copies : float or None, default=None
+        Most copies per row, on average over the rows: at least 1, which keeps
+        each row's likeliest class only. Beyond those, the largest probabilities of
+        all rows are kept. None sets no limit.
 
     Returns
     -------
@@ -42,35 +48,79 @@ def expand_soft_labels(X, targets, classes, sample_weight=None, *, threshold=1e-
 
     Examples
     --------
-    >>> from skadistill.student import expand_soft_labels
+    >>> from skadistill.student._soft_labels import expand_soft_labels
     >>> expand_soft_labels(
     ...     ["a", "b"], [[0.25, 0.75], [1.0, 0.0]], ["no", "yes"]
     ... )
     (['a', 'a', 'b'], array(['no', 'yes', 'no'], dtype='<U3'), array([0.25, 0.75, 1. ]))
     """
     _, classes = check_soft_targets(targets, classes)
-    targets = np.asarray(targets, dtype=np.float64)
-    n_samples = len(targets)
-    if num_samples(X) != n_samples:
-        raise ValueError(
-            f"X and targets must have one row each per sample, got {num_samples(X)} "
-            f"rows of X and {n_samples} of targets; pass the same rows."
-        )
+    targets = np.asarray(targets)
+    check_same_rows(X, targets)
     if not 0 <= threshold < 1:
         raise ValueError(
             f"threshold must be a probability below 1, got {threshold!r}; pass for "
             "example 1e-3."
         )
+    if max_copies is not None and not max_copies >= 1:
+        raise ValueError(
+            f"max_copies must be at least 1, got {max_copies!r}; pass for example 2, "
+            "or None for no limit."
+        )
+    rows, columns, mass = choose_copies(targets, threshold, max_copies)
+    if sample_weight is not None:
+        mass *= np.asarray(sample_weight, dtype=np.float64)[rows]
+    return safe_indexing(X, rows), classes[columns], mass
+
+
+def check_same_rows(X, targets):
+    """Raise if X and targets differ in length."""
+    if num_samples(X) != len(targets):
+        raise ValueError(
+            "X and targets must have one row each per sample, got "
+            f"{num_samples(X)} rows of X and {len(targets)} of targets; pass the same "
+            "rows."
+        )
+
+
+def choose_copies(targets, threshold=1e-3, max_copies=None):
+    """Choose the classes that stand for the target of each row.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n_samples, n_classes)
+        Probabilities.
+    threshold : float, default=1e-3
+        As in :func:`expand_soft_labels`.
+    max_copies : float or None, default=None
+        As in :func:`expand_soft_labels`.
+
+    Returns
+    -------
+    rows, columns : ndarray of int of shape (n_copies,)
+        Row and class of each copy, in the order of the rows.
+    mass : ndarray of float of shape (n_copies,)
+        Probability of the class among those kept; 1 in sum for each row.
+    """
+    n_samples = len(targets)
+    keep = targets >= threshold
+    keep &= targets > 0
     # The likeliest class of a row always stays, whatever the threshold.
-    keep = (targets >= np.minimum(threshold, targets.max(axis=1))[:, None]) & (
-        targets > 0
-    )
+    likeliest = targets.argmax(axis=1)
+    keep[np.arange(n_samples), likeliest] = False
+    if max_copies is not None:
+        n_others = int((max_copies - 1) * n_samples)
+        others = np.flatnonzero(keep)
+        n_dropped = len(others) - n_others
+        if n_dropped > 0:
+            values = targets.ravel()[others]
+            smallest = np.argpartition(values, n_dropped - 1)[:n_dropped]
+            keep.ravel()[others[smallest]] = False
+    keep[np.arange(n_samples), likeliest] = True
     for column in np.flatnonzero(~keep.any(axis=0)):
         row = targets[:, column].argmax()
         keep[row, column] = targets[row, column] > 0
-    mass = np.where(keep, targets, 0.0)
-    mass /= mass.sum(axis=1, keepdims=True)
-    if sample_weight is not None:
-        mass *= np.asarray(sample_weight, dtype=np.float64)[:, None]
     rows, columns = np.nonzero(keep)
-    return safe_indexing(X, rows), classes[columns], mass[rows, columns]
+    mass = targets[rows, columns].astype(np.float64)
+    mass /= np.bincount(rows, mass, n_samples)[rows]
+    return rows, columns, mass

@@ -1,10 +1,10 @@
 """Teachers: estimators, functions and APIs that label rows.
 
-A teacher only answers; what was paid is remembered by a ledger, see
+A teacher only answers; payments are recorded by a ledger, see
 :mod:`skadistill.ledger`, and bought by :mod:`skadistill.labeling`.
 """
 
-from skadistill.teachers._answers import Answer, LabeledBatch, NoLabel
+from skadistill.teachers._answers import Answer, NoLabel
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._async import AsyncTeacher
 from skadistill.teachers._base import BaseTeacher
@@ -18,7 +18,6 @@ __all__ = [
     "BaseTeacher",
     "EstimatorTeacher",
     "FunctionTeacher",
-    "LabeledBatch",
     "NoLabel",
     "ParallelTeacher",
     "as_teacher",

@@ -23,6 +23,9 @@ class Answer:
         Embeddings of the rows, when the same call brings them.
     also : sequence of OtherAnswer, default=()
         Answers to further questions that the same call brought.
+    model : str or None, default=None
+        Which model answered, as its endpoint says; kept beside the labels. If it is
+        another one than before, a `TeacherWarning` tells.
 
     Examples
     --------
@@ -35,6 +38,7 @@ class Answer:
     cost: float | None = None
     embeddings: Any = None
     also: Any = ()
+    model: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +81,13 @@ class LabeledBatch:
         Their embeddings, if they were asked for.
     also : sequence of OtherAnswer, default=()
         Answers to other questions about them, which a ledger keeps as well.
+    model : str or None, default=None
+        Which model answered, as its endpoint says.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.teachers import LabeledBatch
+    >>> from skadistill.teachers._answers import LabeledBatch
     >>> LabeledBatch(np.array([0, 2]), np.eye(2), cost=0.02).cost
     0.02
     """
@@ -92,11 +98,12 @@ class LabeledBatch:
     seconds: float = 0.0
     embeddings: np.ndarray | None = None
     also: Any = ()
+    model: str | None = None
 
 
 @dataclass(frozen=True)
 class NoLabel:
-    """Answer that a row has no label; it is paid for and not asked about again.
+    """The answer for a row without a label: paid for, and not asked about again.
 
     A teacher may return it in place of a label, as it may return None or NaN, for
     example when a language model refuses.

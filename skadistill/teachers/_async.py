@@ -11,16 +11,19 @@ import time
 import weakref
 from numbers import Integral, Real
 
+import numpy as np
+
 from skadistill._compat import Interval
+from skadistill._identity.identity import classes_suffix, function_identity
+from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS
 from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
-from skadistill.teachers._identity import classes_suffix, function_identity
 from skadistill.teachers._request import AsyncRequest
 
-__all__ = ["AsyncTeacher"]
+__all__ = ["AsyncTeacher", "running_loop"]
 
 #: Seconds of a limit's minute: a little more, as the way to the server varies.
 _MINUTE = 61.0
@@ -87,8 +90,9 @@ class AsyncTeacher(CalledTeacher):
         row renormalized.
     on_invalid : {"raise", "skip"}, default="raise"
         What an unusable answer is, such as an unknown label or probabilities that do
-        not sum to 1: an error, once the other answers are recorded; or no label,
-        which is paid for, recorded, and left out of the training.
+        not sum to 1. "raise": an error, once the other answers are recorded; the next
+        run leaves the row out if others were answered. "skip": no label, which is
+        paid for, recorded, and left out of the training.
 
     Attributes
     ----------
@@ -195,6 +199,22 @@ class AsyncTeacher(CalledTeacher):
         cost = as_cost(self.cost_per_row, "cost_per_row")
         return None if cost is None else cost * self.max_tries
 
+    def prices_of(self, X):
+        """Return what one try about each of some rows costs at most.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+
+        Returns
+        -------
+        prices : ndarray of float64 of shape (n_samples,) or None
+            Here `cost_per_row` for all; None: not known.
+        """
+        cost = as_cost(self.cost_per_row, "cost_per_row")
+        return None if cost is None else np.full(count_rows(X), cost)
+
     @property
     def claim_size(self):
         """How many rows are bought together: enough for ten rounds of calls."""
@@ -226,8 +246,7 @@ class AsyncTeacher(CalledTeacher):
         """
         if self.classes is None:
             raise TeacherError(
-                f"{self.display_name} has no classes of its own; pass `classes`, or "
-                "call ask."
+                f"{self.display_name} has no classes; pass `classes`, or call ask."
             )
         return self.ask(X, self.classes)
 
@@ -241,7 +260,7 @@ class AsyncTeacher(CalledTeacher):
         X, classes, row_numbers, before_call : as in `BaseTeacher.ask_parts`
             The question.
         with_embeddings : bool, default=False
-            Must be False: there are none.
+            Must be False: this teacher has no embeddings.
 
         Yields
         ------
@@ -260,7 +279,7 @@ class AsyncTeacher(CalledTeacher):
         request = AsyncRequest(
             self, X, classes, row_numbers, self.batch_size, before_call
         )
-        yield from request.run(_running_loop(), _limits_of(self))
+        yield from request.run(running_loop(), _limits_of(self))
 
     @property
     def calls_are_async(self):
@@ -296,7 +315,7 @@ class AsyncTeacher(CalledTeacher):
 
 
 def _in_thread(function, *args):
-    """Call a function in a thread of its own; return a future of its result.
+    """Call a function in a new thread; return a future of its result.
 
     A daemon: threads of a pool are waited for when Python ends, and one that hangs
     would hang the exit. A call that hangs takes no place of a pool from later calls.
@@ -386,7 +405,7 @@ _LIMITS = weakref.WeakKeyDictionary()
 _LOOP: asyncio.AbstractEventLoop | None = None
 
 
-def _running_loop():
+def running_loop():
     """Return the event loop in which all calls of this process are made.
 
     One for all: a client that belongs to it can be used by several teachers, and
@@ -412,7 +431,7 @@ def _limits_of(teacher):
 
 
 def _forget():
-    """Start anew in a child process, which has none of the parent's threads."""
+    """Reset in a child process, which lacks the parent's threads."""
     global _LOCK, _LOOP
     _LOCK, _LOOP = threading.Lock(), None
     _LIMITS.clear()

@@ -9,14 +9,14 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill._compat import StrOptions, validate_parameters
-from skadistill._display import HidesContents
+from skadistill._display import HidesContents, message_of
+from skadistill._identity.identity import given_identity
 from skadistill._rows._containers import count_rows
 from skadistill._validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._checks import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
-from skadistill.teachers._identity import given_identity
 
 __all__ = ["TEACHER_CONSTRAINTS", "BaseTeacher"]
 
@@ -53,8 +53,9 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     is_fitted : bool
         Whether it can answer without a call of `fit`.
     on_invalid : {"raise", "skip"}
-        What an unusable answer is: an error, once all usable answers are recorded;
-        or no label, asked and paid for and left out.
+        What an unusable answer is: an error, once all usable answers are recorded,
+        though the next run leaves the row out if the teacher has answered others;
+        or no label at once, asked and paid for and left out.
     has_embeddings : bool
         Whether it can return embeddings, such as its last hidden layer.
     can_embed_only : bool
@@ -236,13 +237,13 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         TeacherCallError
             If the teacher raises, or still has to be fitted. KeyboardInterrupt and
             SystemExit pass through.
-        TeacherClassesError
+        TeacherAnswerError
             If the teacher lacks classes or has more, unless allowed (a missing
             class gets probability 0; the share of an extra one is dropped and the
             row renormalized), or if a label is not one of the classes.
-        TeacherShapeError
+        TeacherAnswerError
             If the answer has the wrong number of rows, columns or dimensions.
-        TeacherProbabilityError
+        TeacherAnswerError
             If the answer is not numeric, not finite or negative somewhere, or if the
             sum of a row differs from 1 by more than 1e-3.
 
@@ -320,7 +321,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         ------
         TeacherCallError
             If the teacher raises, or still has to be fitted.
-        TeacherShapeError
+        TeacherAnswerError
             If there is not one row of numbers for each row of `X`.
         TeacherError
             If it has no embeddings, or one is not finite.
@@ -390,8 +391,14 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
                 fault = fault or error
         return replace(batch, seconds=time.perf_counter() - start), fault
 
-    def _check_answer(self, answer, X, classes, row_numbers):
-        """Return the usable labels of a call, with their cost, and the first fault."""
+    def _check_answer(self, answer, X, classes, row_numbers, *, has_answered=False):
+        """Return the labels of a call, with their cost, and the first fault.
+
+        A row whose answer is unusable has no label, as long as other rows show that
+        the teacher can answer: of this call, or `has_answered` of earlier ones. It is
+        kept, so that it is not paid for again. If nothing was usable yet, the fault is
+        probably one of the program, and the rows are left to be asked again.
+        """
         if not isinstance(answer, Answer):
             answer = Answer(answer)
         n_samples, who = count_rows(X), self.display_name
@@ -414,15 +421,20 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         if fault is not None and self.on_invalid == "skip":
             logger.info("%s Left without a label: %d rows.", fault, invalid.sum())
             invalid[:], fault = False, None
+        elif fault is not None and (has_answered or not invalid.all()):
+            fault = type(fault)(f"{fault} {_KEPT.format(invalid.sum())}")
+            invalid[:] = False
         rows = np.flatnonzero(~invalid)
         if fault is not None and cost is not None:
             fault.cost = cost * float(invalid.mean())
             cost -= fault.cost
         also = [replace(other, rows=np.arange(n_samples)) for other in answer.also]
-        return LabeledBatch(rows, labels[rows], cost, also=also), fault or fault_of_cost
+        model = None if answer.model is None else str(answer.model)
+        batch = LabeledBatch(rows, labels[rows], cost, also=also, model=model)
+        return batch, fault or fault_of_cost
 
     def _cost_of(self, answer, n_samples):
-        """Return what a call cost, None if unknown, and a fault if it is no amount."""
+        """Return the cost of a call or None, and a fault if it is not an amount."""
         per_row = as_cost(self.cost_per_row, "cost_per_row")
         cost = None if per_row is None else per_row * n_samples
         try:
@@ -441,7 +453,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         except Exception as error:
             raise TeacherCallError(
                 f"{self.display_name} raised {type(error).__name__}: "
-                f"{str(error).rstrip('.')}, when asked about {n_samples} rows; fix "
+                f"{message_of(error)}, when asked about {n_samples} rows; fix "
                 "the teacher or its input and retry."
             ) from error
 
@@ -456,6 +468,13 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         }
 
 
+#: Ends the message about answers that were recorded although they are unusable.
+_KEPT = (
+    "Rows without a usable answer: {}. They are recorded as having no label, and the "
+    "next run leaves them out; ledger.forget_no_label() has them asked again."
+)
+
+
 def _check_name(name, version):
     """Raise if a name or version is not a text, or is empty."""
     for what, value in (("name", name), ("version", version)):
@@ -464,3 +483,11 @@ def _check_name(name, version):
                 f"The teacher's {what} is {value!r}, which is not a text; pass a "
                 "non-empty string, or None to derive the identity."
             )
+        if value is not None and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise TeacherError(
+                    f"The teacher's {what} is {value!r}, which is not valid Unicode; "
+                    "pass a text without lone surrogates."
+                ) from error

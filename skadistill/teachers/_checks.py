@@ -9,9 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from skadistill.exceptions import (
-    TeacherClassesError,
-    TeacherProbabilityError,
-    TeacherShapeError,
+    TeacherAnswerError,
 )
 from skadistill.teachers._answers import NoLabel
 
@@ -32,21 +30,21 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
     ... )
     Traceback (most recent call last):
         ...
-    skadistill.exceptions.TeacherClassesError: the teacher does not know the class
+    skadistill.exceptions.TeacherAnswerError: the teacher does not know the class
     'b' of the labeled rows, its own classes being 'a'; teach it that class, or wrap
     it in as_teacher(teacher, allow_missing_classes=True) to give it probability 0.
     """
     if own is None:
         return
     if len(set(own)) != len(own):
-        raise TeacherClassesError(
+        raise TeacherAnswerError(
             f"{who} names a class twice, its classes being {_names(own)}; give every "
-            "column a class of its own."
+            "column a different class."
         )
     known, wanted = set(own), set(classes)
     missing = [c for c in classes if c not in known]
     if missing and not allow_missing:
-        raise TeacherClassesError(
+        raise TeacherAnswerError(
             f"{who} does not know the {_class_word(missing)} {_names(missing)} of the "
             f"labeled rows, its own classes being {_names(own)}; teach it "
             f"{_those(missing)}, or wrap it in as_teacher(teacher, "
@@ -54,7 +52,7 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
         )
     extra = [c for c in own if c not in wanted]
     if extra and not allow_extra:
-        raise TeacherClassesError(
+        raise TeacherAnswerError(
             f"{who} knows the {_class_word(extra)} {_names(extra)}, which no labeled "
             f"row has, the classes asked for being {_names(classes)}; label a row of "
             f"{_those(extra)}, or wrap the teacher in as_teacher(teacher, "
@@ -71,7 +69,7 @@ def check_order(answer, X, *, who):
     if type(given).__name__ == "RangeIndex" or given.equals(asked):
         return
     if len(given) == len(asked) and set(given) == set(asked):
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} answered the rows in another order than asked, the index being "
             f"{_names(given)} where {_names(asked)} was asked; return them in the "
             "order asked, or without an index."
@@ -127,7 +125,7 @@ def soft_labels(
 
     Raises
     ------
-    TeacherShapeError, TeacherClassesError
+    TeacherAnswerError, TeacherAnswerError
         If the answer as a whole cannot be used: another number of rows or columns
         than asked, or other classes.
 
@@ -142,7 +140,7 @@ def soft_labels(
            [nan, nan],
            [nan, nan]])
     >>> invalid, type(fault).__name__
-    (array([False, False,  True]), 'TeacherClassesError')
+    (array([False, False,  True]), 'TeacherAnswerError')
     """
     if row_numbers is None:
         row_numbers = np.arange(n_samples)
@@ -231,7 +229,7 @@ def _one_hot(values, classes, faults):
             unknown.append(i)
     faults.add(
         unknown,
-        TeacherClassesError,
+        TeacherAnswerError,
         lambda i, number: (
             f"answered the unknown label {values[i]!r:.80} for row {number}, the "
             f"classes being {_names(classes)}; return one of the classes"
@@ -275,7 +273,7 @@ def _as_table(answer, who):
     if answer is None or isinstance(answer, str | bytes | dict | set):
         value = "None" if answer is None else f"{answer!r:.80}"
         kind = "" if answer is None else f", of type {type(answer).__name__}"
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} answered {value}{kind}; return probabilities of shape (n_samples, "
             "n_classes) or one label per row."
         )
@@ -306,18 +304,18 @@ def _as_table(answer, who):
 def _check_shape(table, n_samples, who, kind):
     """Raise if the answer has another number of rows or dimensions."""
     if table.ndim == 0:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} answered a single value, {table.tolist()!r:.80}, when asked about "
             f"{n_samples} rows; return one row of probabilities or one label per row."
         )
     if table.shape[0] != n_samples:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} answered {table.shape[0]} rows when asked about {n_samples}; "
             "return one row per row asked, in the same order."
         )
     hard = table.ndim == 1 and table.dtype != object
     if table.ndim > 2 or (hard and kind == "proba"):
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} answered an array of shape {table.shape}; return one of shape "
             "(n_samples, n_classes)."
         )
@@ -352,7 +350,7 @@ def _as_probabilities(table, own, faults):
         sums = labels.sum(axis=1)
         faults.add(
             np.flatnonzero(np.abs(sums - 1.0) > SUM_TOLERANCE).tolist(),
-            TeacherProbabilityError,
+            TeacherAnswerError,
             lambda i, number: (
                 f"answered probabilities for row {number} that sum to {sums[i]:.6g}; "
                 "return rows that sum to 1 (apply a softmax to scores, or divide by "
@@ -365,9 +363,11 @@ def _as_probabilities(table, own, faults):
 def _check_width(n_columns, own, who):
     """Raise if the answer has another number of columns than classes."""
     if n_columns != len(own):
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} answered {n_columns} columns but has {len(own)} classes "
-            f"({_names(own)}); return one column per class, in that order."
+            f"({_names(own)}); return one column per class, in that order, or say what "
+            "the columns mean with as_teacher(teacher, classes=[...], "
+            "allow_extra_classes=True)."
         )
 
 
@@ -387,7 +387,7 @@ def _from_rows(rows, own, faults):
         labels[i] = [np.nan if _is_missing(value) else value for value in row]
     faults.add(
         unusable,
-        TeacherProbabilityError,
+        TeacherAnswerError,
         lambda i, number: (
             f"answered {_shown(rows[i])} for row {number}, but probabilities of "
             f"{len(own)} classes were expected; return real numbers, or one label "
@@ -416,7 +416,7 @@ def _mark(wrong, labels, own, faults, wanted):
     """Mark the rows with wrong entries."""
     faults.add(
         np.flatnonzero(wrong.any(axis=1)).tolist(),
-        TeacherProbabilityError,
+        TeacherAnswerError,
         lambda i, number: (
             f"answered {labels[i, wrong[i]][0]!s} for row {number} and class "
             f"{own[int(np.argmax(wrong[i]))]!r}; return probabilities that are all "
@@ -441,7 +441,7 @@ def _mapped(labels, own, classes, faults):
     extra = [c for c in own if c not in set(classes)]
     faults.add(
         np.flatnonzero(sums <= 0).tolist(),
-        TeacherProbabilityError,
+        TeacherAnswerError,
         lambda i, number: (
             f"gave all of row {number} to the {_class_word(extra)} {_names(extra)}, "
             "which no labeled row has, so that nothing is left of it; label a row of "

@@ -1,4 +1,4 @@
-"""Embeddings of teachers: where they come from, and how they are checked."""
+"""Embeddings of teachers: their sources and checks."""
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from sklearn.utils import check_array
 from skorch import NeuralNet
 from torch import nn
 
-from skadistill.exceptions import TeacherError, TeacherShapeError
-from skadistill.teachers._identity import function_identity
+from skadistill._identity.identity import function_identity
+from skadistill.exceptions import TeacherAnswerError, TeacherError
 
 __all__ = [
     "check_embeddings",
@@ -47,13 +47,13 @@ def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
         with np.errstate(over="ignore"):  # caught below
             found = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} gave embeddings of type {type(embeddings).__name__}, which are "
             f"not a table of numbers ({error}); return an array of shape (n_samples, "
             "n_dims)."
         ) from error
     if found.ndim != 2 or len(found) != n_samples or found.shape[1] == 0:
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{who} gave embeddings of shape {found.shape} for {n_samples} rows; "
             "return one row of numbers for each."
         )
@@ -69,9 +69,9 @@ def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
 
 
 def raise_without_embeddings(who):
-    """Raise: the teacher has no embeddings. Say how it could have some."""
+    """Raise an error about missing embeddings, with ways to get some."""
     raise TeacherError(
-        f"{who} gives no embeddings; say where they come from with "
+        f"{who} returns no embeddings; name their source with "
         "as_teacher(obj, embedding=...), or use an objective that needs none."
     )
 

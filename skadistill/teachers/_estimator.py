@@ -8,10 +8,14 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from skadistill._identity.identity import (
+    classes_suffix,
+    content_identity,
+    training_identity,
+)
 from skadistill.exceptions import (
+    TeacherAnswerError,
     TeacherError,
-    TeacherProbabilityError,
-    TeacherShapeError,
 )
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._embeddings import (
@@ -20,11 +24,6 @@ from skadistill.teachers._embeddings import (
     estimator_output_weights,
     has_hidden_layer,
     thawed,
-)
-from skadistill.teachers._identity import (
-    classes_suffix,
-    content_identity,
-    training_identity,
 )
 
 __all__ = ["EstimatorTeacher"]
@@ -70,8 +69,9 @@ class EstimatorTeacher(BaseTeacher):
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
     on_invalid : {"raise", "skip"}, default="raise"
         What an unusable answer is, such as an unknown label or probabilities that do
-        not sum to 1: an error, once the other answers are recorded; or no label,
-        which is paid for, recorded, and left out of the training.
+        not sum to 1. "raise": an error, once the other answers are recorded; the next
+        run leaves the row out if others were answered. "skip": no label, which is
+        paid for, recorded, and left out of the training.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class EstimatorTeacher(BaseTeacher):
     Notes
     -----
     Scores squashed into probabilities are *not calibrated*: their order is the
-    classifier's, their size is not a frequency. Where the size matters (soft
+    classifier's, their size is not a frequency. If the size matters (soft
     targets, debiasing) wrap the classifier in
     :class:`~sklearn.calibration.CalibratedClassifierCV`.
 
@@ -236,7 +236,7 @@ class EstimatorTeacher(BaseTeacher):
         scores = np.asarray(scores, dtype=np.float64)
         if not np.isfinite(scores).all():
             row = int(np.argwhere(~np.isfinite(scores))[0][0])
-            raise TeacherProbabilityError(
+            raise TeacherAnswerError(
                 f"{self.display_name} answered the score {scores[row]} for row {row} "
                 "of the batch; return finite scores."
             )
@@ -245,7 +245,7 @@ class EstimatorTeacher(BaseTeacher):
             return np.column_stack([expit(-positive), expit(positive)])
         own = self.classes_
         if scores.ndim == 2 and own is not None and scores.shape[1] != len(own):
-            raise TeacherShapeError(
+            raise TeacherAnswerError(
                 f"{self.display_name} answered {scores.shape[1]} scores per row but "
                 f"has {len(own)} classes; use one score per class "
                 "(decision_function_shape='ovr' in SVC)."

@@ -3,11 +3,11 @@
 from typing import Any
 
 from skadistill._display import qualified_name
-from skadistill.exceptions import TeacherShapeError
+from skadistill._identity.identity import classes_suffix, function_identity
+from skadistill.exceptions import TeacherAnswerError
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._embeddings import embedding_suffix, named_method
-from skadistill.teachers._identity import classes_suffix, function_identity
 
 __all__ = ["CalledTeacher", "FunctionTeacher"]
 
@@ -56,14 +56,15 @@ class FunctionTeacher(CalledTeacher):
         Where embeddings come from: "pair" says that `function` returns answers and
         embeddings at once; any other text names a method of the object that is
         `function`; a callable takes rows and returns an array of shape
-        (n_samples, n_dims). None: there are none.
+        (n_samples, n_dims); None without any.
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
     on_invalid : {"raise", "skip"}, default="raise"
         What an unusable answer is, such as an unknown label or probabilities that do
-        not sum to 1: an error, once the other answers are recorded; or no label,
-        which is paid for, recorded, and left out of the training.
+        not sum to 1. "raise": an error, once the other answers are recorded; the next
+        run leaves the row out if others were answered. "skip": no label, which is
+        paid for, recorded, and left out of the training.
 
     Attributes
     ----------
@@ -149,7 +150,7 @@ class FunctionTeacher(CalledTeacher):
             return answer
         if isinstance(answer, tuple) and len(answer) == 2:
             return Answer(answer[0], embeddings=answer[1])
-        raise TeacherShapeError(
+        raise TeacherAnswerError(
             f"{self.display_name} answered {type(answer).__name__} although "
             "embedding='pair' promises answers and embeddings; return a tuple of the "
             "two."

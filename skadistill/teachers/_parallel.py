@@ -2,7 +2,7 @@
 
 import time
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 from uuid import uuid4
@@ -13,10 +13,10 @@ from joblib.parallel import get_active_backend
 from sklearn.base import clone
 
 from skadistill._compat import Interval
+from skadistill._display import message_of
 from skadistill._optional import require
 from skadistill._rows._containers import take_rows
-from skadistill.exceptions import TeacherError, TeacherWorkerError
-from skadistill.teachers._answers import LabeledBatch
+from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._request import Request
@@ -165,7 +165,7 @@ class ParallelTeacher(BaseTeacher):
 
         Raises
         ------
-        TeacherWorkerError
+        TeacherCallError
             If a worker was lost with a batch.
         TeacherError
             After the first batch that fails, once those in flight have come back and
@@ -202,9 +202,7 @@ class _ParallelRequest(Request):
             for future in done:
                 for part in self._received(future, in_flight.pop(future)):
                     now = time.perf_counter()
-                    yield LabeledBatch(
-                        part.rows, part.labels, part.cost, now - clock, part.embeddings
-                    )
+                    yield replace(part, seconds=now - clock)
                     clock = now
 
     def _send(self, workers, in_flight, with_embeddings):
@@ -229,8 +227,10 @@ class _ParallelRequest(Request):
             cost = n_left * (self.teacher.max_cost_per_row or 0.0)
             self.fail(fault, cost if fault.cost is None else fault.cost)
         return [
-            LabeledBatch(
-                rows[p.rows], p.labels, p.cost, p.seconds, embeddings=p.embeddings
+            replace(
+                p,
+                rows=rows[p.rows],
+                also=[replace(other, rows=rows[other.rows]) for other in p.also],
             )
             for p in parts
         ]
@@ -239,9 +239,9 @@ class _ParallelRequest(Request):
         """Return a TeacherError for a batch that was lost with its worker."""
         if isinstance(error, TeacherError):
             return error
-        fault = TeacherWorkerError(
+        fault = TeacherCallError(
             f"{self.teacher.display_name} was asked about {len(rows)} rows by a worker "
-            f"that was lost ({type(error).__name__}: {str(error).rstrip('.'):.120}); "
+            f"that was lost ({type(error).__name__}: {message_of(error):.120}); "
             "they may have been paid for and were not asked about again; check the "
             "worker and fit again: labels that have arrived are in the ledger."
         )
@@ -364,7 +364,7 @@ class _OnceGuard:
         try:
             distributed.Queue(self.name).get(timeout=1)
         except distributed.TimeoutError:
-            raise TeacherWorkerError(
+            raise TeacherCallError(
                 f"{who} was asked about {n_samples} rows by a worker that was lost; "
                 "they may have been paid for and were not asked about again; check the "
                 "worker and fit again: labels that have arrived are in the ledger. "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from skadistill._display import message_of
 from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows, count_rows, take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -71,6 +72,7 @@ class Request:
         )
         self.stopped = self.interrupted = False
         self.fault: Any = None
+        self.has_answered = False
         self.fault_cost = 0.0
 
     def finish(self, parts):
@@ -155,9 +157,8 @@ class AsyncRequest(Request):
                     loop.call_soon_threadsafe(_allow, sending)
                 parts = [i for i in items if isinstance(i, LabeledBatch)]
                 if parts:
-                    now = time.perf_counter()
-                    yield _joined(parts, seconds=now - clock)
-                    clock = now
+                    yield from _joined(parts, seconds=time.perf_counter() - clock)
+                    clock = time.perf_counter()
             work.result()
         finally:
             self.stopped = True
@@ -228,7 +229,11 @@ class AsyncRequest(Request):
             if answer is None:
                 return
             part, fault = self.teacher._check_answer(
-                answer, question, self.classes, self.numbers[rows]
+                answer,
+                question,
+                self.classes,
+                self.numbers[rows],
+                has_answered=self.has_answered,
             )
         except BaseException as error:  # an interrupt must not end the loop
             if _is_cancelled(error):
@@ -241,6 +246,7 @@ class AsyncRequest(Request):
         if part.cost is not None or any(spent):
             part = replace(part, cost=(part.cost or 0.0) + sum(spent))
         if len(part.rows):
+            self.has_answered |= fault is None
             also = [replace(other, rows=rows[other.rows]) for other in part.also]
             self.inbox.put(replace(part, rows=rows[part.rows], also=also))
         elif fault is not None:
@@ -254,7 +260,8 @@ class AsyncRequest(Request):
         Returns None if the request was stopped before anything was sent.
         """
         teacher = self.teacher
-        price = len(rows) * (teacher.cost_per_row or 0.0)
+        prices = teacher.prices_of(question)
+        price = 0.0 if prices is None else float(prices.sum())
         retryable = teacher.retryable or is_retryable
         failure = None
         for n_tries in range(1, teacher.max_tries + 1):
@@ -324,7 +331,7 @@ class AsyncRequest(Request):
             )
         fault = TeacherCallError(
             f"{self.teacher.display_name} raised {type(error).__name__}: "
-            f"{str(error).rstrip('.')}, when asked about {self._numbered(rows)} "
+            f"{message_of(error)}, when asked about {self._numbered(rows)} "
             f"(try {n_tries} of at most {self.teacher.max_tries}); {advice}."
         )
         fault.__cause__ = error
@@ -395,12 +402,17 @@ def _allow(sending):
 
 
 def _joined(parts, seconds):
-    """Return one part made of several."""
-    costs = [part.cost for part in parts if part.cost is not None]
-    return LabeledBatch(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        sum(costs) if costs else None,
-        seconds,
-        also=[other for part in parts for other in part.also],
-    )
+    """Join parts to one for each model that answered."""
+    by_model: dict[str | None, list] = {}
+    for part in parts:
+        by_model.setdefault(part.model, []).append(part)
+    for model, some in by_model.items():
+        costs = [part.cost for part in some if part.cost is not None]
+        yield LabeledBatch(
+            np.concatenate([part.rows for part in some]),
+            np.concatenate([part.labels for part in some]),
+            sum(costs) if costs else None,
+            seconds * len(some) / len(parts),
+            also=[other for part in some for other in part.also],
+            model=model,
+        )

@@ -295,7 +295,7 @@ def test_a_student_that_cannot_be_trained_costs_nothing(blobs):
 def test_a_teacher_without_any_answer(blobs):
     """Rows without a label as answer: an error, for there is no student."""
     model = distiller(lambda X: [None] * len(X), classes=[0, 1], max_no_label=1.0)
-    with pytest.raises(TeacherError, match="nothing to train a student on"):
+    with pytest.raises(TeacherError, match="no student can be trained"):
         model.fit(blobs[0])
     assert not hasattr(model, "student_")
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from skadistill import ActiveDistiller
 from skadistill._fit.pool import map_partition
 from skadistill.query import QueryPool, QueryStrategy
-from skadistill.query.game import margin_gain
+from skadistill.query._measures import margin_gain
 
 N_LABELED, N_POOL = 30, 300
 

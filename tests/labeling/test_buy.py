@@ -15,9 +15,9 @@ from scipy import sparse
 
 from skadistill.exceptions import (
     BudgetError,
+    TeacherAnswerError,
     TeacherCallError,
     TeacherError,
-    TeacherProbabilityError,
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import MemoryLedger, row_keys
@@ -144,14 +144,14 @@ FAULTS = {
         ConnectionError("reset"),
         TeacherCallError,
         "the teacher 'counter' raised ConnectionError: reset, when asked about 2 rows; "
-        "fix the teacher or its input and retry; the 4 labels paid for before it "
+        "fix the teacher or its input and retry; the 4 answers paid for so far "
         "are kept in the ledger.",
     ),
     "infinite": (
         None,
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'counter' answered inf for row 4 and class 'a'; return "
-        "probabilities that are all a finite number; the 4 labels paid for before it "
+        "probabilities that are all a finite number; the 4 answers paid for so far "
         "are kept in the ledger.",
     ),
 }
@@ -179,9 +179,9 @@ def test_a_fault_keeps_what_was_paid(fault):
 @pytest.mark.parametrize(
     ("n_before", "ledger", "receipt"),
     [
-        (0, MemoryLedger(), "no label had been paid for in this purchase."),
-        (1, MemoryLedger(), "the label paid for before it is kept in the ledger."),
-        (2, None, "the 2 labels paid for before it are lost, as there is no ledger."),
+        (0, MemoryLedger(), "nothing had been paid for in this purchase."),
+        (1, MemoryLedger(), "the answer paid for so far is kept in the ledger."),
+        (2, None, "the 2 answers paid for so far are lost, as there is no ledger."),
     ],
 )
 def test_the_receipt_tells_where_the_labels_are(n_before, ledger, receipt):

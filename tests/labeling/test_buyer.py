@@ -13,10 +13,9 @@ import pytest
 
 from skadistill.exceptions import (
     LedgerError,
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
     TeacherError,
-    TeacherShapeError,
 )
 from skadistill.labeling import _buyer, buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
@@ -25,9 +24,9 @@ from skadistill.teachers import (
     AsyncTeacher,
     BaseTeacher,
     FunctionTeacher,
-    LabeledBatch,
     NoLabel,
 )
+from skadistill.teachers._answers import LabeledBatch
 
 CLASSES = ["a", "b"]
 X = np.arange(6.0)[:, None]
@@ -123,19 +122,46 @@ def test_skipped_answers_are_recorded_as_no_label(ledger):
 
 
 def test_usable_answers_of_a_batch_are_recorded_before_the_error(ledger):
-    """One bad answer among six costs one label, and its share is counted, once."""
+    """One bad answer among six is an error once; it is never asked for again."""
+    asked = []
 
     def judge(rows):
+        asked.extend(rows[:, 0])
         return Answer(["b" if row[0] != 4 else "??" for row in rows], cost=0.6)
 
-    with pytest.raises(TeacherClassesError, match="for row 104") as caught:
-        buy(FunctionTeacher(judge, name="t"), ledger, row_numbers=np.arange(100, 106))
-    assert caught.value.n_paid == 5
-    known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
-    assert np.flatnonzero(~known).tolist() == [4]
+    teacher = FunctionTeacher(judge, name="t")
+    with pytest.raises(TeacherAnswerError, match="for row 104") as caught:
+        buy(teacher, ledger, row_numbers=np.arange(100, 106))
+    assert "forget_no_label() has them asked again" in str(caught.value)
+    assert caught.value.n_paid == 6
+    bought = buy(teacher, ledger)
+    assert np.flatnonzero(~bought.labeled).tolist() == [4]
+    assert (bought.n_paid, bought.n_no_label, len(asked)) == (0, 1, 6)
     summary = ledger.summary()
-    assert (summary["n_paid"], summary["n_failed"]) == (5, 1)
+    assert (summary["n_paid"], summary["n_failed"]) == (6, 0)
     assert summary["cost"] == pytest.approx(0.6)
+
+
+def test_a_teacher_that_never_gave_a_usable_answer_is_asked_again(ledger):
+    """Then the program is wrong, not the rows."""
+    with pytest.raises(TeacherAnswerError, match="unknown label"):
+        buy(FunctionTeacher(lambda rows: ["B!"] * len(rows), name="t"), ledger)
+    mended = buy(FunctionTeacher(lambda rows: ["b"] * len(rows), name="t"), ledger)
+    assert mended.n_paid == 6
+
+
+@pytest.mark.parametrize("n_before", [0, 3])
+def test_calls_of_one_row_are_judged_by_the_calls_before(ledger, n_before):
+    """A row that alone is refused is kept once others of the purchase were answered."""
+
+    def judge(rows):
+        return ["??" if row[0] == n_before else "b" for row in rows]
+
+    teacher = AsyncTeacher(judge, name="t", batch_size=1, max_concurrency=1)
+    with pytest.raises(TeacherAnswerError):
+        buy(teacher, ledger)
+    known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
+    assert known.tolist() == [i <= n_before and n_before > 0 for i in range(6)]
 
 
 # ---------------------------------------------------------- teachers of the user's own
@@ -157,7 +183,7 @@ def test_usable_answers_of_a_batch_are_recorded_before_the_error(ledger):
 )
 def test_parts_that_do_not_fit_are_errors(ledger, parts, message):
     """None of them waits for ever, or is recorded; the claim is released."""
-    with pytest.raises(TeacherShapeError, match=message):
+    with pytest.raises(TeacherAnswerError, match=message):
         buy(Own(lambda n: iter(parts)), ledger, row_numbers=np.arange(10, 16))
     n_left = 6 - len(ledger)
     whole = buy(Own(lambda n: [part(range(n))]), ledger)
@@ -318,7 +344,7 @@ def test_waiting_for_others_is_reported(monkeypatch, caplog):
         "host 12 holds 2 since 2026-11-03 09:05:00 until 2026-11-03 10:05:00; me "
         "holds 2 since 2026-11-03 09:05:00 until its process ends, in UTC"
     ) in said
-    assert "ledger.free_claims() ends claims by hand" in said
+    assert "ledger.free_claims() ends claims" in said
     assert len(ledger) == 6
 
 
@@ -350,7 +376,7 @@ def test_rows_that_were_freed_by_hand_are_not_sent():
 
     asked = []
     teacher = FunctionTeacher(lambda X: asked.append(X), name="t")
-    with pytest.raises(LedgerError, match="row 0 and others was ended by hand"):
+    with pytest.raises(LedgerError, match="row 0 and others was ended by free_claims"):
         buy(teacher, Ledger())
     assert asked == []
 
@@ -380,3 +406,12 @@ def test_wrong_parameters_are_found_before_anything_is_claimed():
     with pytest.raises(ValueError, match="on_invalid"):
         buy(teacher, ledger)
     assert ledger.summary()["n_failed"] == 0
+
+
+@pytest.mark.parametrize(
+    "given", [{"name": "\ud800"}, {"name": "m", "version": "\udcff"}]
+)
+def test_names_that_cannot_be_written_are_refused_before_a_call(ledger, given):
+    """A lone surrogate cannot be written to a file."""
+    with pytest.raises(TeacherError, match="not valid Unicode"):
+        buy(FunctionTeacher(lambda rows: pytest.fail("asked"), **given), ledger)

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 
-from skadistill.exceptions import TeacherClassesError
+from skadistill.exceptions import TeacherAnswerError, TeacherWarning
 from skadistill.labeling import TeacherErrorEstimate, estimate_teacher_error
 from skadistill.ledger import MemoryLedger
 from skadistill.teachers import FunctionTeacher
@@ -152,6 +152,43 @@ def test_rare_classes_count_as_wrong_and_warn_nobody(model):
     assert estimate.n_wrong == 1
 
 
+class Picky(ClassifierMixin, BaseEstimator):
+    """Refuses rows that lack a class, as XGBoost does, or have few of one."""
+
+    def __init__(self, at_least):
+        self.at_least = at_least
+
+    def fit(self, X, y):
+        counts = [np.sum(y == name) for name in CLASSES]
+        if min(counts) < self.at_least:
+            raise ValueError(f"classes have {counts} rows\nand more lines")
+        self.classes_ = CLASSES
+        return self
+
+    def predict_proba(self, X):
+        return np.tile([0.8, 0.1, 0.1], (len(X), 1))
+
+
+@pytest.mark.parametrize(("n_rare", "n_folds"), [(1, 1), (3, 3), (5, 5)])
+def test_folds_that_cannot_be_fitted_are_counted(n_rare, n_folds):
+    """Cross-fitting asks no more than a fit of all rows, which works here."""
+    at_least = n_rare
+    y = np.array(["a"] * 13 + ["b"] * 10 + ["c"] * n_rare)
+    X = np.zeros((len(y), 2))
+    Picky(at_least).fit(X, y)
+    with pytest.warns(
+        TeacherWarning,
+        match=rf"could not be fitted without \d+ of the {len(y)} labeled rows, in "
+        rf"{n_folds} folds .* error was ValueError: classes have [^\n]*rows$",
+    ):
+        estimate = estimate_teacher_error(
+            Picky(at_least), X, y, classes=CLASSES, random_state=0
+        )
+    assert estimate.n_samples == len(estimate.rows) < len(y)
+    assert (estimate.proba is None) == (estimate.n_samples == 0)
+    assert estimate.rate == (estimate.n_wrong + 1) / (estimate.n_samples + 2)
+
+
 @pytest.mark.parametrize(
     ("y", "n_wrong"),
     [(["a", "b"], 2), (["a", "a"], 0), (["a", "a", "b"], 1), (["c"], 1), ([], 0)],
@@ -252,7 +289,7 @@ def test_cross_fitting_in_any_container(wrap):
 
 def test_a_label_that_is_no_class_is_named():
     """Labeled rows must hold the classes given."""
-    with pytest.raises(TeacherClassesError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         estimate_teacher_error(
             DummyClassifier(), [[0.0], [1.0]], ["a", "z"], classes=["a", "b"]
         )

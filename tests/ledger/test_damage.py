@@ -214,6 +214,33 @@ def test_logs_of_other_times_never_mix_with_a_file(path, tmp_path, monkeypatch):
         ledger.close()
 
 
+@pytest.mark.parametrize("rest", ["cut", "zeros", "torn"])
+def test_a_log_that_ends_early_is_replayed_up_to_its_last_commit(path, tmp_path, rest):
+    """A kill or a power cut while the log is written, at any byte of it.
+
+    Also before its first commit: it then commits nothing, and the file stands alone.
+    """
+    rng = np.random.default_rng(0)
+    keys, labels = row_keys(rng.normal(size=(9, 2))), rng.dirichlet(np.ones(3), 9)
+    in_file, log = write_more(path, keys, labels)[-1]
+    damaged, seen = tmp_path / "damaged.sqlite", []
+    for end in [*range(0, len(log), 1021), len(log)]:
+        put(damaged, in_file)
+        kept = log[:end]
+        if rest == "zeros":
+            kept += bytes(len(log) - end)
+        elif rest == "torn":
+            kept += log[end:].replace(b"skadistill-stamp", bytes(16))
+        damaged.with_name("damaged.sqlite-wal").write_bytes(kept)
+        ledger = LabelLedger(damaged)
+        known, found = ledger.lookup(keys, "t", ["a", "b", "c"])
+        assert (found[known] == labels[known]).all()
+        ledger.check()
+        ledger.close()
+        seen.append(int(known.sum()))
+    assert set(seen) == {7, 8, 9}
+
+
 def edit(path, *statements):
     """Run statements on a file as somebody with another program would."""
     with sqlite3.connect(path) as db:

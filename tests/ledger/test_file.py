@@ -378,3 +378,35 @@ def test_a_read_only_file_is_named(path):
         folder.chmod(0o755)  # pytest's own folders are their owner's alone
     assert "cannot be opened for writing" in answer_of_child(record_as_nobody, path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", b"labels.sqlite", "a" * 300])
+def test_impossible_paths_are_named(path, tmp_path, monkeypatch):
+    """Empty, null characters, surrogates, bytes, too long: one kind of error."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LedgerError, match="pass a"):
+        LabelLedger(path)
+
+
+def test_models_are_kept_in_files_that_lack_the_table(tmp_path):
+    """A file written before there was one gets it when it is opened, and no warning."""
+    path = tmp_path / "old.sqlite"
+    path.write_bytes((DATA / "ledger_v2.sqlite").read_bytes())
+    ledger = LabelLedger(path)
+    assert ledger.models() == {}
+    keys, labels = some_rows(3, seed=7)
+    ledger.record(keys, "t", CLASSES, labels, model="m 1")
+    ledger.close()
+    ledger = LabelLedger(path)
+    ledger.check()
+    assert ledger.models("t") == ledger.models() == {"m 1": 3}
+    assert ledger.models("somebody") == {}
+
+
+def test_models_are_texts(tmp_path):
+    """Anything else is an error before anything is stored."""
+    keys, labels = some_rows(3)
+    ledger = LabelLedger(tmp_path / "labels.sqlite")
+    with pytest.raises(LedgerError, match="model is 3; pass a text"):
+        ledger.record(keys, "t", CLASSES, labels, model=3)
+    assert len(ledger) == 0

@@ -130,3 +130,18 @@ def test_answers_without_a_label_go_there_and_back(path, tmp_path):
     assert other.summary()["n_no_label"] == 3
     assert other.lookup(keys[:3], "u", CLASSES)[0].all()
     other.check()
+
+
+def test_models_go_there_and_back(path, tmp_path):
+    """Who answered is in the table; tables of earlier releases lack it."""
+    ledger, *_ = filled(path)
+    more, of_more = some_rows(4, seed=5)
+    ledger.record(more, "t", CLASSES, of_more, model="m 1")
+    frame = ledger.to_frame()
+    assert frame["model"].isna().sum() == 40
+    other = LabelLedger(tmp_path / "other.sqlite")
+    other.add_frame(frame)
+    assert other.models("t") == {"m 1": 4}
+    third = LabelLedger(tmp_path / "third.sqlite")
+    assert third.add_frame(frame.drop(columns="model")) == 44
+    assert third.models() == {}

@@ -29,16 +29,22 @@ class ChatServer:
         self.listed = False
         self.model, self.fingerprint = "small-2026-11-01", "fp_1"
         self.requests: list = []
+        self.files: dict = {}
+        self.batches: dict = {}
+        self.batch_faults: list = []
+        self.looks, self.end_after_looks = 0, None
         self.answered: Counter = Counter()
         self.keys: set = set()
         self.bill = 0.0
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"chat": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = type("Server", (ThreadingHTTPServer,), {"request_queue_size": 128})
+        self.http = server(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        serve = self.http.serve_forever
+        threading.Thread(target=serve, args=(0.01,), daemon=True).start()
 
     def close(self):
         self.http.shutdown()
@@ -104,6 +110,68 @@ class ChatServer:
             choice["logprobs"] = {"content": [first] if top else []}
         return choice
 
+    def finish_later(self, *end):
+        """End all batches when somebody looks for the third time from now."""
+        self.end, self.end_after_looks = end, self.looks + 3
+
+    def finish(self, status="completed", only=None):
+        """End all batches; answer the requests whose prompt holds `only`."""
+        for batch in self.batches.values():
+            if batch["status"] not in ("in_progress", "validating"):
+                continue
+            good, bad = [], []
+            for line in self.files[batch["input_file_id"]]:
+                body = line["body"]
+                prompt = body["messages"][-1]["content"]
+                if status == "failed":
+                    continue
+                if only is not None and only not in prompt:
+                    error = {"code": "batch_expired", "message": "not in time"}
+                    bad.append({"custom_id": line["custom_id"], "error": error})
+                    continue
+                fault = self.fault_of(None, prompt)
+                if fault in ("content_filter", "500"):
+                    code = 400 if fault == "content_filter" else 500
+                    body = {"error": {"code": fault}}
+                    response = {"status_code": code, "body": body}
+                    bad.append({"custom_id": line["custom_id"], "response": response})
+                    if fault == "500":  # once
+                        self.faults = {}
+                    continue
+                reply = self.completion(body, prompt, fault, price=0.5)
+                response = {"status_code": 200, "body": reply}
+                good.append({"custom_id": line["custom_id"], "response": response})
+            batch["status"] = status
+            if status == "failed":
+                batch["errors"] = {"data": [{"code": "token_limit_exceeded"}]}
+            for name, lines in (("output_file_id", good), ("error_file_id", bad)):
+                if lines:
+                    batch[name] = f"file-{len(self.files)}"
+                    self.files[batch[name]] = lines[::-1]
+
+    def completion(self, body, prompt, fault, price=1.0):
+        """Return the whole reply to a request, and bill it."""
+        n_choices = body.get("n", 1)
+        choices = [self.choice(body, prompt, fault) for _ in range(n_choices)]
+        n_in = sum(len(m["content"]) for m in body["messages"])
+        usage = {"prompt_tokens": n_in, "completion_tokens": 5 * n_choices}
+        cost = n_in * self.prices[0] + 5 * n_choices * self.prices[1]
+        with self.lock:
+            self.bill += price * cost / 1e6
+            self.answered[prompt] += 1
+            model, fingerprint = self.model, self.fingerprint
+        if fault == "moved":
+            fingerprint = "fp_2"
+        return {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": model,
+            "system_fingerprint": fingerprint,
+            "choices": choices,
+            "usage": usage | {"total_tokens": n_in + 5 * n_choices},
+        }
+
 
 class _Handler(BaseHTTPRequestHandler):
     chat: ChatServer
@@ -111,8 +179,59 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def do_GET(self):
+        chat = self.chat
+        if chat.batch_faults:
+            self.reply(chat.batch_faults.pop(0), {"error": {"code": "busy"}})
+            return
+        *_, kind, name = self.path.removesuffix("/content").split("/")
+        found = chat.batches if kind == "batches" else chat.files
+        if name not in found:
+            self.reply(404, {"error": {"code": "not_found"}})
+        elif kind == "batches":
+            chat.looks += 1
+            if chat.looks == chat.end_after_looks:
+                chat.finish(*chat.end)
+            self.reply(200, found[name])
+        else:
+            self.reply(200, "\n".join(map(json.dumps, found[name])))
+
+    def upload(self, chat):
+        """Take a file of requests, in a form."""
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        boundary = self.headers["Content-Type"].split("boundary=")[1]
+        (part,) = (p for p in form.split(f"--{boundary}") if "filename=" in p)
+        lines = part.split("\r\n\r\n", 1)[1].strip().split("\n")
+        name = f"file-{len(chat.files)}"
+        chat.files[name] = [json.loads(line) for line in lines]
+        file = {"id": name, "object": "file", "bytes": 1, "created_at": 0}
+        file |= {"filename": "rows.jsonl", "purpose": "batch", "status": "processed"}
+        self.reply(200, file)
+
+    def create_batch(self, chat, body):
+        """Start a batch."""
+        name = f"batch-{len(chat.batches)}"
+        chat.batches[name] = body | {
+            "id": name,
+            "object": "batch",
+            "created_at": 0,
+            "status": "in_progress",
+        }
+        self.reply(200, chat.batches[name])
+
     def do_POST(self):
         chat = self.chat
+        if self.path.endswith(("/files", "/batches")):
+            chat.keys.add(self.headers["Authorization"])
+            if chat.batch_faults:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.reply(chat.batch_faults.pop(0), {"error": {"code": "busy"}})
+            elif self.path.endswith("/files"):
+                self.upload(chat)
+            else:
+                length = int(self.headers["Content-Length"])
+                self.create_batch(chat, json.loads(self.rfile.read(length)))
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         prompt = (
             body["messages"][-1]["content"] if "messages" in body else body["input"]
@@ -144,6 +263,26 @@ class _Handler(BaseHTTPRequestHandler):
             }.get(fault, {})
             self.reply(int(fault.split()[0]), {"error": {"code": "busy"}}, headers)
             return
+        if fault == "429 reset":
+            headers = {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "50ms",
+            }
+            self.reply(429, {"error": {"code": "rate_limit_exceeded"}}, headers)
+            return
+        if fault == "402":
+            self.reply(402, {"error": {"message": "Payment required"}})
+            return
+        if fault == "401":
+            said = f"Incorrect API key: {self.headers['Authorization'][-4:]:*>20}"
+            self.reply(401, {"error": {"code": "invalid_api_key", "message": said}})
+            return
+        if fault == "error in 200":
+            self.reply(200, {"error": {"code": 502, "message": "upstream failed"}})
+            return
+        if fault == "html":
+            self.reply(200, "<html>busy</html>")
+            return
         if fault == "empty account":
             error = {"code": "insufficient_quota", "message": "You exceeded your quota"}
             self.reply(429, {"error": error})
@@ -161,23 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/decisions"):
             self.decide(chat, body, fault)
             return
-        n_choices = body.get("n", 1)
-        choices = [chat.choice(body, prompt, fault) for _ in range(n_choices)]
-        n_in = sum(len(m["content"]) for m in body["messages"])
-        usage = {"prompt_tokens": n_in, "completion_tokens": 5 * n_choices}
-        with chat.lock:
-            chat.bill += (n_in * chat.prices[0] + 5 * n_choices * chat.prices[1]) / 1e6
-            chat.answered[prompt] += 1
-            model, fingerprint = chat.model, chat.fingerprint
-        reply = {
-            "id": "x",
-            "object": "chat.completion",
-            "created": 0,
-            "model": model,
-            "system_fingerprint": fingerprint,
-            "choices": choices,
-            "usage": usage | {"total_tokens": n_in + 5 * n_choices},
-        }
+        reply = chat.completion(body, prompt, fault)
         if fault == "half":
             payload = json.dumps(reply).encode()
             self.send_response(200)
@@ -210,7 +333,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.reply(200, {"model": "judge-1", "answers": answers[::-1]})
 
     def reply(self, status, content, headers=()):
-        payload = json.dumps(content).encode()
+        text = content if isinstance(content, str) else json.dumps(content)
+        payload = text.encode()
         self.send_response(status)
         for name, value in dict(headers).items():
             self.send_header(name, value)

@@ -1,16 +1,18 @@
 """A chat model as a teacher, against a server with realistic faults."""
 
 import asyncio
-import logging
+import math
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 
-from skadistill.exceptions import TeacherError
+from skadistill import ActiveDistiller
+from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.labeling import buy_labels
-from skadistill.ledger import MemoryLedger
+from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
 from skadistill.llm import ChatTeacher
 
 pytest.importorskip("httpx")
@@ -100,7 +102,11 @@ def test_a_filter_that_refuses_the_request_costs_nothing(chat):
 
 @pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
 @pytest.mark.parametrize(
-    "fault", ["429", "429 date", "429 ms", "500", "503", "520", "409", "drop"]
+    "fault",
+    [
+        *("429", "429 date", "429 ms", "429 reset", "500", "503", "520", "409"),
+        *("drop", "error in 200", "html"),
+    ],
 )
 def test_faults_that_pass_are_tried_again(chat, kind, fault):
     """Each row is answered, and billed once."""
@@ -124,9 +130,10 @@ def test_half_a_reply_is_tried_again_and_counted_as_billed(chat, kind):
 
 
 @pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
-def test_an_empty_account_ends_the_asking_at_once(chat, kind):
-    """No tries are wasted on it, and no secret is shown."""
-    chat.faults = {"": "empty account"}
+@pytest.mark.parametrize("fault", ["empty account", "402", "401"])
+def test_an_empty_account_ends_the_asking_at_once(chat, kind, fault):
+    """No tries are wasted on it or on a wrong key, and no secret is shown."""
+    chat.faults = {"": fault}
     teacher = make_teacher(chat, make_client(kind, chat.url), max_concurrency=1)
     with pytest.raises(TeacherError) as caught:
         buy_labels(teacher, ["spam", "b"], classes=CLASSES)
@@ -142,6 +149,70 @@ def test_an_endpoint_without_log_probabilities_is_asked_without(chat, caplog):
     assert bought.labels.tolist() == [[0, 1], [1, 0], [1, 0]]
     assert len(chat.requests) == 4
     assert "does not accept 'logprobs'" in caplog.text
+
+
+def fake_client(*replies):
+    """Make a client that sends these replies, one after the other, to anybody."""
+    replies = iter(replies)
+
+    def create(**body):
+        return next(replies)
+
+    completions = SimpleNamespace(create=create)
+    return SimpleNamespace(chat=SimpleNamespace(completions=completions))
+
+
+def make_reply(content, top=None, **choice):
+    """Make a reply with the probabilities of its first token."""
+    message = {"role": "assistant", "content": content}
+    choice = {"message": message, "finish_reason": "stop"} | choice
+    if top is not None:
+        listed = [{"token": t, "logprob": math.log(p)} for t, p in top.items()]
+        entry = listed[0] | {"top_logprobs": listed}
+        choice["logprobs"] = {"content": [entry]}
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    return {"model": "m", "choices": [choice], "usage": usage}
+
+
+@pytest.mark.parametrize(
+    ("reply", "p_spam"),
+    [
+        (make_reply("spam", {"spam": 0.9, "ham": 0.1}), 0.9),
+        (make_reply("spam", {"spam": 0.9, "ham": 0.07, "eggs": 0.03}), 90 / 97),
+        (make_reply("Spam", {"Spam": 0.6, "spam": 0.3, "ham": 0.1}), 0.9),
+        (make_reply(" spam", {" spam": 0.9, " ham": 0.1}), 0.9),
+        (make_reply("spam", {"\u2581spam": 0.9, "\u0120ham": 0.1}), 0.9),
+        (make_reply("spam", {"spam": 0.999, "sp": 0.001}), 1.0),
+        (make_reply("spam", {"spam": 0.98}), 0.98),
+        (make_reply("spam", logprobs={"content": []}), 1.0),
+        (make_reply("spam", logprobs={"content": None, "refusal": []}), 1.0),
+        (make_reply("spam", logprobs=None), 1.0),
+        (make_reply([{"type": "text", "text": "spam"}]), 1.0),
+        (make_reply("<think>ham or spam?</think>\n\nspam", {"<think>": 1.0}), 1.0),
+        (make_reply("<think>\nnot ham\n</think>spam", {"ham": 1.0}), 1.0),
+        (make_reply('{"label": "spam"}', {"{": 1.0}), 1.0),
+        (make_reply("spam", finish_reason="length"), 1.0),
+        (make_reply(None), None),
+        (make_reply("", finish_reason="length"), None),
+        (make_reply('{"label": "sp', finish_reason="length"), None),
+        (make_reply("", finish_reason="content_filter"), None),
+        (make_reply(None, message={"content": None, "refusal": "No."}), None),
+        (make_reply("spam, or perhaps ham", {"spam": 0.3, "Well": 0.7}), None),
+        (make_reply("") | {"choices": []}, None),
+        (make_reply("") | {"choices": None}, None),
+    ],
+)
+def test_replies_that_endpoints_send(reply, p_spam):
+    """Each is a label or none, and none is an error; all that is billed is counted."""
+    teacher = ChatTeacher(
+        fake_client(reply), "m", CLASSES, "Spam?", prices=(1.0, 10.0), max_tries=1
+    )
+    bought = buy_labels(teacher, ["x"], classes=CLASSES)
+    assert bought.cost == pytest.approx(1100 / 1e6)
+    if p_spam is None:
+        assert bought.n_no_label == 1
+    else:
+        np.testing.assert_allclose(bought.labels, [[1 - p_spam, p_spam]], atol=1e-9)
 
 
 def test_several_replies_are_shares(chat):
@@ -202,15 +273,38 @@ def test_identity_is_what_decides_about_the_answers(chat):
         assert make_teacher(chat, **change).identity != base.identity, change
 
 
-def test_a_moved_alias_is_noticed(chat, caplog):
-    """The model that the endpoint reports is counted, and a change is a warning."""
-    teacher = make_teacher(chat, max_concurrency=1)
-    buy_labels(teacher, ["a"], classes=CLASSES)
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_moved_alias_between_fits_is_a_warning(chat, kind, tmp_path):
+    """The ledger knows who answered before, also in another process."""
+    path = tmp_path / "labels.sqlite"
+    ledger = MemoryLedger() if kind == "memory" else LabelLedger(path)
+    buy_labels(make_teacher(chat), ["a", "b"], classes=CLASSES, ledger=ledger)
+    if kind == "file":
+        ledger.close()
+        ledger = LabelLedger(path)
     chat.model = "small-2026-12-01"
-    with caplog.at_level(logging.WARNING):
-        buy_labels(teacher, ["b"], classes=CLASSES)
-    assert "answers as another model" in caplog.text
+    moved = "small-2026-11-01 fp_1: 2, small-2026-12-01 fp_1: 1"
+    teacher = make_teacher(chat)
+    with pytest.warns(TeacherWarning, match=moved):
+        buy_labels(teacher, ["c"], classes=CLASSES, ledger=ledger)
+    buy_labels(teacher, ["a", "d"], classes=CLASSES, ledger=ledger)  # told once
+    assert list(ledger.models(teacher.identity).values()) == [2, 2]
     assert sum(teacher.reported_models_.values()) == 2
+
+
+def test_a_moved_alias_within_a_fit_is_a_warning(chat, tmp_path):
+    """Each label is kept with the fingerprint of the model that gave it."""
+    texts = [f"spam {i}" for i in range(40)]
+    chat.faults = {"spam 9": "moved"}
+    ledger = LabelLedger(tmp_path / "labels.sqlite")
+    teacher = make_teacher(chat, max_concurrency=4)
+    with pytest.warns(TeacherWarning, match="another model"):
+        buy_labels(teacher, texts, classes=CLASSES, ledger=ledger)
+    frame = ledger.to_frame().set_index("key")
+    row = row_keys(["spam 9"])[0].tobytes().hex()
+    assert frame.loc[row, "model"] == "small-2026-11-01 fp_2"
+    assert ledger.models(teacher.identity)["small-2026-11-01 fp_2"] == 1
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
 
 
 def test_calls_are_in_flight_together(chat):
@@ -270,3 +364,34 @@ def test_what_cannot_work_is_said_before_a_call(chat, params, message):
     with pytest.raises(ValueError, match=message):
         buy_labels(make_teacher(chat, **params), ["spam"], classes=CLASSES)
     assert chat.requests == []
+
+
+def test_a_plan_names_the_money_without_a_call(chat):
+    """What is expected by tokens, and the most that it can be."""
+    X = [f"spam {i} " + "word " * 20 for i in range(50)]
+    y = np.array(["spam", "ham", *["?"] * 48], dtype=object)
+    teacher = make_teacher(chat)
+    distiller = ActiveDistiller(
+        teacher, budget=20, query_strategy="random", unlabeled_marker="?"
+    )
+    plan = distiller.plan(X, y)
+    assert plan.expected_cost == pytest.approx(teacher.estimate_cost(X[2:22]), rel=0.05)
+    assert plan.expected_cost < plan.cost == 20 * teacher.max_cost_per_row
+    assert f"about {plan.expected_cost:.3g} in all, {plan.cost:g} at most" in repr(plan)
+    assert distiller.plan(X, y, cost_per_row=0.5).expected_cost is None
+    assert chat.requests == []
+
+
+@pytest.mark.parametrize("text", ["hello", "\U0001f600" * 40, "a b c " * 50])
+def test_what_is_reserved_is_the_most_that_a_row_can_cost(chat, text):
+    """By the bytes of the row, not by the longest row that is allowed."""
+    teacher = make_teacher(chat, max_output_tokens=5)
+    n_bytes = sum(len(line.encode()) for line in teacher.preview([text]).split("]")[1:])
+    (price,) = teacher.prices_of([text])
+    assert n_bytes / 1e6 <= price < teacher.cost_per_row
+    assert teacher.max_costs([text])[0] == 6 * price
+    ledger = MemoryLedger(max_cost=6 * price)  # just enough
+    bought = buy_labels(teacher, [text], classes=CLASSES, ledger=ledger)
+    assert (bought.n_paid, bought.n_refused) == (1, 0)
+    assert chat.bill <= price
+    assert make_teacher(chat, prices=None).max_costs([text]) is None

@@ -16,7 +16,7 @@ from skadistill.query import (
     UncertaintySampler,
     as_strategy,
 )
-from skadistill.query.game import entropy_gain
+from skadistill.query._measures import entropy_gain
 
 
 def exactly(sentence):

@@ -9,7 +9,7 @@ import pytest
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query import QueryPool, QueryStrategy, UncertaintySampler
 from skadistill.query._base import check_query
-from skadistill.query.game import margin_gain
+from skadistill.query._measures import margin_gain
 
 
 def exactly(sentence):

@@ -3,12 +3,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
-from skadistill.query import (
-    QueryPool,
-    RADSampler,
-    RobustSampler,
-    TeacherEvidence,
-)
+from skadistill.query import QueryPool, RADSampler, RobustSampler
+from skadistill.query._evidence import TeacherEvidence
 from skadistill.query._game.regret import regret_inclusion
 
 SHARE = 0.1

@@ -10,7 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill.exceptions import StudentError
-from skadistill.student import StudentNet, as_student
+from skadistill.student import StudentNet
+from skadistill.student._as_student import as_student
 
 
 def test_default_student():

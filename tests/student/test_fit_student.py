@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
@@ -11,11 +12,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skadistill.student import (
-    StudentNet,
-    expand_soft_labels,
-    fit_student,
-)
+from skadistill.exceptions import StudentError
+from skadistill.student import StudentNet, fit_student
+from skadistill.student._soft_labels import expand_soft_labels
 
 CLASSES = np.array(["a", "b", "c"])
 
@@ -153,13 +152,45 @@ def test_refusals(problem):
 
 
 def test_classes_without_probability_are_noticed(problem):
-    """A class that no row has any probability for is an error that names both."""
+    """A class that no row has any probability for is an error that names it."""
     X, targets, _ = problem
     targets = np.c_[targets[:, :2] / targets[:, :2].sum(1, keepdims=True), 0 * X[:, 0]]
+    for student in (logistic(), RandomForestClassifier(5)):
+        with pytest.raises(
+            ValueError,
+            match=r"no row gives the classes \['c'\] any probability; give every class "
+            r"some probability in targets, or leave the class out\.",
+        ):
+            fit_student(student, X, targets, classes=CLASSES)
+    some = np.r_[targets[:-1], [[0, 0, 1]]]
+    with pytest.raises(ValueError, match=r"no row gives the classes \['c'\]"):
+        fit_student(
+            logistic(), X, some, classes=CLASSES, sample_weight=np.arange(60)[::-1]
+        )
+
+
+class Oversampler(BaseEstimator):
+    """Like imbalanced-learn's, which no soft label survives."""
+
+    def fit_resample(self, X, y):
+        raise AssertionError("never called")
+
+
+def test_steps_that_resample_are_refused(problem):
+    """A step that adds rows by their labels is named, and what to do instead."""
+    X, targets, _ = problem
+    pipe = Pipeline([("more", Oversampler()), ("log", logistic())])
     with pytest.raises(
-        ValueError,
-        match=r"the fitted student knows the classes \['a', 'b'\] instead of "
-        r"\['a', 'b', 'c'\]; give every class some probability in targets, or leave "
-        r"the class out\.",
+        StudentError,
+        match=r"the step 'more' of the student, a Oversampler, adds or removes rows by "
+        r"their labels, .*class_weight='balanced' in the last step\.",
     ):
-        fit_student(logistic(), X, targets, classes=CLASSES)
+        fit_student(pipe, X, targets, classes=CLASSES)
+
+
+def test_rows_and_targets_must_match(problem):
+    """Another number of rows than of targets is named, however students learn."""
+    X, targets, _ = problem
+    for student in (logistic(), RandomForestClassifier(5)):
+        with pytest.raises(ValueError, match=r"got 59 rows of X and 60 of targets"):
+            fit_student(student, X[:59], targets, classes=CLASSES)

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skadistill.student import StudentNet, predict_out_of_fold
+from skadistill.student import StudentNet
+from skadistill.student._out_of_fold import predict_out_of_fold
 
 
 class Memory(ClassifierMixin, BaseEstimator):

@@ -23,11 +23,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill import ActiveDistiller
 from skadistill.exceptions import (
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
     TeacherError,
-    TeacherProbabilityError,
-    TeacherShapeError,
 )
 from skadistill.teachers import (
     BaseTeacher,
@@ -184,19 +182,19 @@ def test_scores_of_two_classes_go_through_the_sigmoid():
     [
         (
             [0.0, np.inf],
-            TeacherProbabilityError,
+            TeacherAnswerError,
             "the teacher 'Scorer' answered the score inf for row 1 of the batch; "
             "return finite scores.",
         ),
         (
             np.zeros((2, 6)),
-            TeacherShapeError,
+            TeacherAnswerError,
             "the teacher 'Scorer' answered 6 scores per row but has 2 classes; use "
             "one score per class (decision_function_shape='ovr' in SVC).",
         ),
         (
             np.zeros((2, 2, 2)),
-            TeacherShapeError,
+            TeacherAnswerError,
             "the teacher 'Scorer' answered an array of shape (2, 2, 2); return one of "
             "shape (n_samples, n_classes).",
         ),
@@ -220,7 +218,7 @@ def test_one_against_one_scores_are_refused():
     """Four classes give six scores: a mistake that a softmax would hide."""
     y = np.arange(60) % 4
     model = SVC(decision_function_shape="ovo").fit(X, y)
-    with pytest.raises(TeacherShapeError, match="6 scores per row but has 4"):
+    with pytest.raises(TeacherAnswerError, match="6 scores per row but has 4"):
         as_teacher(model).ask(X, range(4))
 
 
@@ -228,7 +226,7 @@ def test_predict_only_gives_one_hot_rows():
     """Hard labels become rows with a single 1; missing classes are still named."""
     labels = as_teacher(Server()).ask(X[:2], CLASSES)
     np.testing.assert_array_equal(labels, [[0, 1, 0], [0, 1, 0]])
-    with pytest.raises(TeacherClassesError, match="does not know the class 'cat'"):
+    with pytest.raises(TeacherAnswerError, match="does not know the class 'cat'"):
         as_teacher(Server(), classes=["ant", "bee"]).ask(X, CLASSES)
 
 

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from skadistill.exceptions import (
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
     TeacherError,
-    TeacherProbabilityError,
-    TeacherShapeError,
 )
 from skadistill.teachers import Answer, FunctionTeacher, NoLabel
 
@@ -55,135 +53,141 @@ FAULTS = {
     ),
     "none": (
         None,
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered None; return probabilities of shape (n_samples, "
         "n_classes) or one label per row.",
     ),
     "empty": (
         [],
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered 0 rows when asked about 3; return one row per "
         "row asked, in the same order.",
     ),
     "one row short": (
         GOOD[:2],
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered 2 rows when asked about 3; return one row per "
         "row asked, in the same order.",
     ),
     "one row too many": (
         [*GOOD, [0.5, 0.5]],
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered 4 rows when asked about 3; return one row per "
         "row asked, in the same order.",
     ),
     "one value": (
         0.5,
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered a single value, 0.5, when asked "
         "about 3 rows; return one row of probabilities or one label per row.",
     ),
     "a text": (
         "b b a",
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered 'b b a', of type str; return probabilities of "
         "shape (n_samples, n_classes) or one label per row.",
     ),
     "a dictionary": (
         {"a": 1},
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered {'a': 1}, of type dict; return probabilities of "
         "shape (n_samples, n_classes) or one label per row.",
     ),
     "ragged": (
         [[0.5, 0.5], [1.0], [0.5, 0.5]],
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered [1.0] for row 1, but probabilities of 2 classes "
         "were expected; return real numbers, or one label per row.",
     ),
     "one column too many": (
         np.full((3, 3), 1 / 3),
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered 3 columns but has 2 classes ('a', 'b'); "
-        "return one column per class, in that order.",
+        "return one column per class, in that order, or say what the columns mean "
+        "with as_teacher(teacher, classes=[...], allow_extra_classes=True).",
     ),
     "three dimensions": (
         np.full((3, 2, 1), 0.5),
-        TeacherShapeError,
+        TeacherAnswerError,
         "the teacher 'judge' answered an array of shape (3, 2, 1); return one of "
         "shape (n_samples, n_classes).",
     ),
     "NaN": (
         with_entry(np.nan),
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered nan for row 1 and class 'a'; return "
         "probabilities that are all a finite number.",
     ),
     "infinite": (
         with_entry(np.inf, 2, 1),
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered inf for row 2 and class 'b'; return "
         "probabilities that are all a finite number.",
     ),
     "a hole": (
         with_entry(None),
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered nan for row 1 and class 'a'; return "
         "probabilities that are all a finite number.",
     ),
     "negative": (
         [[0.5, 0.5], [1.25, -0.25], [0.5, 0.5]],
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered -0.25 for row 1 and class 'b'; return "
         "probabilities that are all not negative (apply a softmax to scores).",
     ),
     "sum": (
         [[0.5, 0.5], [0.5, 0.5], [0.5, 0.502]],
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered probabilities for row 2 that sum to 1.002; "
         "return rows that sum to 1 (apply a softmax to scores, or divide by the sum).",
     ),
     "texts for numbers": (
         [["0.5", "0.5"]] * 3,
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered ['0.5', '0.5'] for row 0, but probabilities of 2 "
         "classes were expected; return real numbers, or one label per row.",
     ),
     "texts among numbers": (
         np.array(with_entry("0.5"), dtype=object),
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered ['0.5', 0.0] for row 1, but probabilities of 2 "
         "classes were expected; return real numbers, or one label per row.",
     ),
     "complex": (
         np.array(GOOD) + 0j,
-        TeacherProbabilityError,
+        TeacherAnswerError,
         "the teacher 'judge' answered [(0.25+0j), (0.75+0j)] for row 0, but "
         "probabilities of 2 classes were expected; return real numbers, or one label "
         "per row.",
     ),
     "unknown label": (
         ["a", "c", "b"],
-        TeacherClassesError,
+        TeacherAnswerError,
         "the teacher 'judge' answered the unknown label 'c' for row 1, the classes "
         "being 'a', 'b'; return one of the classes, or pass on_invalid=\"skip\" to "
         "leave such rows without a label.",
     ),
     "a refusal among numbers": (
         [0, "I cannot say", 1],
-        TeacherClassesError,
+        TeacherAnswerError,
         "the teacher 'judge' answered the unknown label 0 for row 0, the classes "
         "being 'a', 'b'; return one of the classes, or pass on_invalid=\"skip\" to "
         "leave such rows without a label.",
     ),
     "one probability per row": (
         [0.25, 1.0, 0.5],
-        TeacherClassesError,
+        TeacherAnswerError,
         "the teacher 'judge' answered the unknown label 0.25 for row 0, the classes "
         "being 'a', 'b'; return one of the classes, or, if this is the probability "
         "of the second class, both columns.",
     ),
 }
+
+
+def without_advice(error):
+    """Return a message without the sentences on what was recorded."""
+    return str(error).partition(" Rows without a usable answer: 1.")[0]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -193,7 +197,7 @@ def test_fault_is_named(fault):
     with pytest.raises(error) as caught:
         saying(answer).ask(X, ["a", "b"])
     assert type(caught.value) is error
-    assert str(caught.value) == message
+    assert without_advice(caught.value) == message
 
 
 def test_the_cause_of_a_fault_is_chained():
@@ -212,7 +216,7 @@ def test_rows_in_another_order_are_noticed(answer):
     good = saying(answer).ask(asked, ["a", "b"])
     assert (saying(answer.reset_index(drop=True)).ask(asked, ["a", "b"]) == good).all()
     assert (saying(answer).ask(X, ["a", "b"]) == good).all()
-    with pytest.raises(TeacherShapeError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         saying(answer.sort_index()).ask(asked, ["a", "b"])
     assert str(caught.value) == (
         "the teacher 'judge' answered the rows in another order than asked, the index "
@@ -230,7 +234,7 @@ def test_interrupts_pass_through(stop):
 
 def test_row_numbers_are_the_callers():
     """A message names the row as the caller numbers it."""
-    with pytest.raises(TeacherProbabilityError, match="for row 42 and class 'a'"):
+    with pytest.raises(TeacherAnswerError, match="for row 42 and class 'a'"):
         saying(with_entry(np.nan)).ask(X, ["a", "b"], row_numbers=[7, 42, 9])
 
 
@@ -326,7 +330,7 @@ def test_hard_labels_and_one_hot_rows_agree(seed):
 def test_missing_classes_are_named_before_the_call():
     """A teacher who lacks a class is refused without being asked."""
     teacher = saying(RuntimeError("was asked"), classes=["a", "b"])
-    with pytest.raises(TeacherClassesError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         teacher.ask(X, ["a", "b", "c", "d"])
     assert str(caught.value) == (
         "the teacher 'judge' does not know the classes 'c', 'd' of the labeled rows, "
@@ -352,7 +356,7 @@ def test_missing_classes_get_probability_zero_when_allowed():
 def test_extra_classes_are_named():
     """A teacher who knows more classes than the labeled rows is refused."""
     teacher = saying(RuntimeError("was asked"), classes=["a", "b", "z"])
-    with pytest.raises(TeacherClassesError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         teacher.ask(X, ["a", "b"])
     assert str(caught.value) == (
         "the teacher 'judge' knows the class 'z', which no labeled row has, the "
@@ -375,9 +379,9 @@ def test_extra_classes_are_dropped_when_allowed():
 def test_a_row_wholly_in_an_extra_class_is_refused(answer):
     """A row of which nothing is left has no label to give."""
     teacher = saying(answer, classes=["a", "b", "z"], allow_extra_classes=True)
-    with pytest.raises(TeacherProbabilityError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         teacher.ask(X, ["a", "b"])
-    assert str(caught.value) == (
+    assert without_advice(caught.value) == (
         "the teacher 'judge' gave all of row 1 to the class 'z', which no labeled row "
         "has, so that nothing is left of it; label a row of such a class or leave the "
         "row out of the pool."
@@ -386,17 +390,17 @@ def test_a_row_wholly_in_an_extra_class_is_refused(answer):
 
 def test_a_class_named_twice_is_refused():
     """Two columns of one class are a mistake, not a sum."""
-    with pytest.raises(TeacherClassesError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         saying(GOOD, classes=["a", "a"]).ask(X, ["a", "b"])
     assert str(caught.value) == (
         "the teacher 'judge' names a class twice, its classes being 'a', 'a'; give "
-        "every column a class of its own."
+        "every column a different class."
     )
 
 
 def test_frame_columns_are_classes_too():
     """A frame that names a class the labeled rows lack is refused."""
-    with pytest.raises(TeacherClassesError, match="knows the class 'z'"):
+    with pytest.raises(TeacherAnswerError, match="knows the class 'z'"):
         saying(pd.DataFrame(GOOD, columns=["a", "z"]), allow_missing_classes=True).ask(
             X, ["a", "b"]
         )
@@ -417,7 +421,7 @@ def test_nothing_to_ask_is_no_call():
 
 def test_a_long_list_of_classes_is_cut():
     """A message about a hundred classes stays readable."""
-    with pytest.raises(TeacherClassesError) as caught:
+    with pytest.raises(TeacherAnswerError) as caught:
         saying([500, 1, 2]).ask(X, list(range(100)))
     assert "9, 10, 11, ... (100 in all); return" in str(caught.value)
 
@@ -481,7 +485,7 @@ def test_unusable_answers_can_be_skipped(answer):
 @pytest.mark.parametrize("answer", [GOOD[:2], np.full((3, 3), 1 / 3), "a b b"])
 def test_answers_of_another_shape_are_never_skipped(answer):
     """Which rows they are about cannot be known."""
-    with pytest.raises(TeacherShapeError):
+    with pytest.raises(TeacherAnswerError):
         labels_of(answer, on_invalid="skip")
 
 
@@ -515,23 +519,22 @@ def test_label_texts_are_matched_without_decoration(text):
 )
 def test_ambiguous_label_texts_are_refused(text, classes):
     """A text that could mean two classes, or none, is unknown."""
-    with pytest.raises(TeacherClassesError, match="unknown label"):
+    with pytest.raises(TeacherAnswerError, match="unknown label"):
         labels_of([classes[0], text, classes[1]], classes=classes)
     exact = labels_of([classes[1]] * 3, classes=classes)
     np.testing.assert_array_equal(exact, [[0, 1]] * 3)
 
 
 def test_usable_answers_of_a_call_are_yielded_before_the_fault():
-    """A batch with one unusable answer keeps the others and their share of the cost."""
+    """An unusable answer among usable ones is kept as no label; the call is paid."""
     teacher = saying(["a", "?", "b"], cost_per_row=0.5)
     parts = teacher.ask_parts(X, ["a", "b"], row_numbers=[7, 8, 9])
     part = next(parts)
-    assert part.rows.tolist() == [0, 2]
-    assert part.labels.tolist() == [[1, 0], [0, 1]]
-    assert part.cost == 1.0
-    with pytest.raises(TeacherClassesError, match="row 8") as caught:
+    np.testing.assert_array_equal(part.labels, [[1, 0], [np.nan, np.nan], [0, 1]])
+    assert part.cost == 1.5
+    with pytest.raises(TeacherAnswerError, match="row 8") as caught:
         next(parts)
-    assert caught.value.cost == 0.5
+    assert caught.value.cost == 0.0
 
 
 @pytest.mark.parametrize("cost", ["0.1", np.nan, -0.1, True, [0.1]])

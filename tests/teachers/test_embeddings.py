@@ -16,9 +16,9 @@ from torch import nn
 
 from skadistill.exceptions import (
     LedgerError,
+    TeacherAnswerError,
     TeacherCallError,
     TeacherError,
-    TeacherShapeError,
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
@@ -124,7 +124,7 @@ def test_a_named_method():
     tree = LogisticRegression().fit(X, y)
     for estimator in (tree, FrozenEstimator(tree)):
         teacher = as_teacher(estimator, embedding="decision_function")
-        with pytest.raises(TeacherShapeError, match=r"shape \(3,\) for 3 rows"):
+        with pytest.raises(TeacherAnswerError, match=r"shape \(3,\) for 3 rows"):
             teacher.embed(X)
 
 
@@ -286,7 +286,7 @@ def test_any_table_of_numbers_will_do(convert):
 def test_tables_of_another_shape_are_refused(embeddings, fault):
     """One row of numbers for each row asked about, nothing else."""
     teacher = as_teacher(proba, embedding=lambda X: embeddings)
-    with pytest.raises(TeacherShapeError, match=fault):
+    with pytest.raises(TeacherAnswerError, match=fault):
         teacher.embed(np.zeros((3, 2)))
 
 
@@ -324,7 +324,7 @@ def test_a_promised_pair_must_come():
     """A function that answers something else is told so."""
     for function in (proba, lambda X: (1, 2, 3)):
         teacher = as_teacher(function, embedding="pair")
-        with pytest.raises(TeacherShapeError, match="return a tuple of the two"):
+        with pytest.raises(TeacherAnswerError, match="return a tuple of the two"):
             teacher.ask(np.zeros((2, 2)), [0, 1])
 
 
@@ -449,7 +449,7 @@ def test_teachers_without_embeddings_are_refused_before_anything_is_paid():
     with pytest.raises(TeacherError, match=r"as_teacher\(obj, embedding=\.\.\.\)"):
         buy_labels(answer, np.eye(3), classes=[0, 1], with_embeddings=True)
     assert answer.calls == []
-    with pytest.raises(TeacherError, match="gives no embeddings"):
+    with pytest.raises(TeacherError, match="returns no embeddings"):
         as_teacher(LogisticRegression().fit(np.eye(2), [0, 1])).embed(np.eye(2))
 
 
@@ -462,7 +462,7 @@ def test_a_fault_in_an_embedding_keeps_what_was_paid_before(ledger):
     teacher = FunctionTeacher(proba, name="t", embedding=embed)
     X = np.arange(14.0).reshape(7, 2)
     buy = {"classes": [0, 1], "ledger": ledger, "with_embeddings": True}
-    with pytest.raises(TeacherError, match="the 6 labels paid for before it"):
+    with pytest.raises(TeacherError, match="the 6 answers paid for so far"):
         buy_labels(teacher, X, batch_size=2, **buy)
     mended = FunctionTeacher(proba, name="t", embedding=Counted(twice))
     bought = buy_labels(mended, X, **buy)

@@ -13,10 +13,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill import ActiveDistiller
 from skadistill.exceptions import (
+    TeacherAnswerError,
     TeacherCallError,
-    TeacherClassesError,
     TeacherError,
-    TeacherWorkerError,
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import MemoryLedger, row_keys
@@ -126,7 +125,7 @@ def test_a_killed_worker_of_a_cluster_is_not_paid_twice(tmp_path, cluster):
         for repeatable in (False, True)
     )
     with parallel_config("dask"):
-        with pytest.raises(TeacherWorkerError, match="not asked about again") as caught:
+        with pytest.raises(TeacherCallError, match="not asked about again") as caught:
             buy_labels(paid, X, classes=CLASSES, ledger=ledger)
         times, kept = asked(tmp_path), known(ledger, teacher)
         assert times.max() == 1
@@ -147,7 +146,7 @@ def test_a_killed_process_is_a_named_error(tmp_path):
     teacher = make_teacher(tmp_path, kill_at=31)
     with (
         parallel_config("loky", n_jobs=2),
-        pytest.raises(TeacherWorkerError, match="was lost"),
+        pytest.raises(TeacherCallError, match="was lost"),
     ):
         buy_labels(
             ParallelTeacher(teacher, batch_size=5), X, classes=CLASSES, ledger=ledger
@@ -211,7 +210,7 @@ def test_what_cannot_be_asked_is_refused_before_it_costs():
     with pytest.raises(InvalidParameterError, match="batch_size"):
         buy_labels(ParallelTeacher(calls.append, 0), X, classes=CLASSES)
     other = ParallelTeacher(as_teacher(calls.append, classes=["a", "b"]))
-    with pytest.raises(TeacherClassesError):
+    with pytest.raises(TeacherAnswerError):
         buy_labels(other, X, classes=CLASSES)
     assert calls == []
 

@@ -6,7 +6,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from skadistill.datasets import NoisyTeacher
-from skadistill.exceptions import TeacherShapeError
+from skadistill.exceptions import TeacherAnswerError
 from skadistill.teachers import BaseTeacher
 from skadistill.testing import check_teacher
 
@@ -95,7 +95,7 @@ def test_a_breach_is_told(broken, message):
 
 
 def test_what_is_no_answer_is_the_teachers_error():
-    with pytest.raises(TeacherShapeError):
+    with pytest.raises(TeacherAnswerError):
         check_teacher(lambda rows: np.full((len(rows), 3), 1 / 3), X, [0, 1])
 
 

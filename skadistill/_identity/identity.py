@@ -11,9 +11,9 @@ from hashlib import blake2b
 import numpy as np
 
 from skadistill._display import qualified_name
+from skadistill._identity.contents import Contents
 from skadistill._rows._keys import row_keys
 from skadistill.exceptions import TeacherError
-from skadistill.teachers._identity_contents import Contents
 
 __all__ = [
     "check_identity",
@@ -45,7 +45,7 @@ def given_identity(name, version):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity import given_identity
+    >>> from skadistill._identity.identity import given_identity
     >>> given_identity("big-model", "2024-06")
     'big-model/2024-06'
     """
@@ -64,11 +64,11 @@ def classes_suffix(classes):
     Returns
     -------
     suffix : str
-        Empty where nothing was declared.
+        Empty if nothing was declared.
 
     Examples
     --------
-    >>> from skadistill.teachers._identity import classes_suffix
+    >>> from skadistill._identity.identity import classes_suffix
     >>> classes_suffix(["no", "yes"])
     ":['no', 'yes']"
     """
@@ -92,7 +92,7 @@ def content_identity(*objects):
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.teachers._identity import content_identity
+    >>> from skadistill._identity.identity import content_identity
     >>> a, b = LogisticRegression(C=1.0), LogisticRegression(C=1.0)
     >>> content_identity(a) == content_identity(b)
     True
@@ -109,7 +109,7 @@ def function_identity(function):
 
     That is its code, defaults and closure, and the texts, numbers, containers,
     functions and classes of the user's own modules that it names, recursively. See
-    :mod:`skadistill.teachers._identity_contents` for what counts. What it writes while
+    :mod:`skadistill._identity.contents` for what counts. What it writes while
     it answers, such as a counter or a cache, does not count: give a teacher that
     learns from being asked a new `version` each time.
 
@@ -125,7 +125,7 @@ def function_identity(function):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity import function_identity
+    >>> from skadistill._identity.identity import function_identity
     >>> def teacher(X):
     ...     return X
     >>> function_identity(teacher) == function_identity(teacher)
@@ -187,7 +187,7 @@ def training_identity(estimator, X, y, fit_params):
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.teachers._identity import training_identity
+    >>> from skadistill._identity.identity import training_identity
     >>> model, X = LogisticRegression(), [[0.0], [1.0]]
     >>> a = training_identity(model, X, [0, 1], {})
     >>> a == training_identity(model, X, [0, 1], {}), a == training_identity(

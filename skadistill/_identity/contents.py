@@ -41,7 +41,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skadistill._display import qualified_name
-from skadistill.teachers._identity_code import (
+from skadistill._identity.code import (
     attributes_written,
     describe_code,
     imported_module,
@@ -49,7 +49,7 @@ from skadistill.teachers._identity_code import (
     used_by,
     version_of,
 )
-from skadistill.teachers._identity_values import (
+from skadistill._identity.values import (
     hashed,
     is_net,
     prefixed,
@@ -93,7 +93,7 @@ def object_token(obj):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_contents import object_token
+    >>> from skadistill._identity.contents import object_token
     >>> f, g = (lambda X: X), (lambda X: X)
     >>> object_token(f) == object_token(f), object_token(f) == object_token(g)
     (True, False)
@@ -124,12 +124,12 @@ class Contents:
     Attributes
     ----------
     unreadable : list of str
-        Types of what was found that has no contents to read; if there are any, the
+        Types of objects whose contents cannot be read; if there are any, the
         digest means nothing in another process.
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_contents import Contents
+    >>> from skadistill._identity.contents import Contents
     >>> Contents().digest([1, "a"]) == Contents().digest([1, "a"])
     True
     >>> Contents().digest([1, "a"]) == Contents().digest([1.0, "a"])
@@ -241,7 +241,7 @@ class Contents:
         return b"".join([_text(k) + encode(attributes[k]) for k in sorted(attributes)])
 
     def _module(self, module, machinery):
-        """Encode a torch module: weights, submodules and attributes of its own."""
+        """Encode a torch module: weights, submodules and other attributes."""
         state = {
             name: value
             for name, value in vars(module).items()
@@ -432,7 +432,7 @@ class Contents:
         return self._attributes({k: v for k, v in kept.items() if k not in left_out})
 
     def _unreadable(self, obj):
-        """Name an object that has no contents to read."""
+        """Name an object whose contents cannot be read."""
         self.unreadable.append(f"{type(obj).__module__}.{type(obj).__qualname__}")
         return b"object" + object_token(obj).encode()
 

@@ -20,11 +20,11 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skadistill._identity.contents import _TOKENS, object_token
 from skadistill.exceptions import TeacherError
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger
 from skadistill.teachers import EstimatorTeacher, FunctionTeacher, as_teacher
-from skadistill.teachers._identity_contents import _TOKENS, object_token
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))

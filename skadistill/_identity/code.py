@@ -62,7 +62,7 @@ def used_by(code):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_code import used_by
+    >>> from skadistill._identity.code import used_by
     >>> used = used_by((lambda X: model.predict(X)).__code__)
     >>> ("global", "model", "predict") in used.reads
     True
@@ -137,7 +137,7 @@ def _scope(code, name):
 
 
 def _start(step):
-    """Return the place in the source where an instruction's expression begins."""
+    """Return the position in the source at which an instruction's expression begins."""
     at = step.positions
     if at is None or at.lineno is None or at.col_offset is None:
         return id(step)  # compiled without positions: like no other place
@@ -172,7 +172,7 @@ def attributes_written(cls, methods):
 
     Examples
     --------
-    >>> from skadistill.teachers._identity_code import attributes_written
+    >>> from skadistill._identity.code import attributes_written
     >>> class Client:
     ...     __module__ = "__main__"  # the user's
     ...

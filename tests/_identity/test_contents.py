@@ -35,9 +35,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
 
+from skadistill._identity import contents
+from skadistill._identity.identity import content_identity, function_identity
 from skadistill.student import StudentNet
-from skadistill.teachers import _identity_contents, as_teacher
-from skadistill.teachers._identity import content_identity, function_identity
+from skadistill.teachers import as_teacher
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 4)).astype(np.float32)
@@ -355,7 +356,7 @@ def test_installed_functions_are_their_name_and_version(monkeypatch):
     """What pip installs is not read; an upgrade makes another teacher."""
     function = cell("import numpy as np\ndef ask(X): return np.mean(X)").ask
     before = function_identity(function)
-    monkeypatch.setattr(_identity_contents, "version_of", lambda name: "another")
+    monkeypatch.setattr(contents, "version_of", lambda name: "another")
     assert function_identity(function) != before
 
 

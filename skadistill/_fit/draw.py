@@ -1,0 +1,195 @@
+"""The rows of one round: a uniform share, the strategy's own, and what they show."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skadistill.query._base import check_query
+
+__all__ = ["RoundDraw", "draw_round", "estimate_share"]
+
+
+@dataclass(frozen=True, eq=False)
+class RoundDraw:
+    """Hold the rows of a round, and how probable it was to draw them.
+
+    Parameters
+    ----------
+    positions : ndarray of int of shape (n_drawn,)
+        Positions in the pool, ascending.
+    uniform : ndarray of bool of shape (n_drawn,)
+        Those of the uniform share: given their number they are a simple random sample
+        of the pool, whatever the strategy did.
+    inclusion : ndarray of float64 of shape (n_drawn,) or None
+        Probability with which each row was to be drawn, the uniform share included.
+        None: the strategy does not draw rows, as those of the largest scores.
+    n_pool : int
+        Rows of the pool.
+    """
+
+    positions: np.ndarray
+    uniform: np.ndarray
+    inclusion: np.ndarray | None
+    n_pool: int
+
+    def part(self, n_rows, rng):
+        """Keep some rows, drawn at random: a round that the budget cuts short."""
+        n_drawn = len(self.positions)
+        kept = np.sort(rng.permutation(n_drawn)[:n_rows])
+        inclusion = self.inclusion
+        if inclusion is not None:
+            inclusion = inclusion[kept] * (n_rows / n_drawn)
+        return replace(
+            self,
+            positions=self.positions[kept],
+            uniform=self.uniform[kept],
+            inclusion=inclusion,
+        )
+
+    def estimate(self, hits, answered, n_other=0, n_other_hits=0):
+        """Estimate in which share of the rows something holds.
+
+        Parameters
+        ----------
+        hits : ndarray of bool of shape (n_drawn,)
+            Whether it holds, for the rows drawn.
+        answered : ndarray of bool of shape (n_drawn,)
+            Rows for which this is known; the others are left out.
+        n_other, n_other_hits : int, default=0
+            Rows outside the pool that count as well, all of them known, and those for
+            which it holds.
+
+        Returns
+        -------
+        share : float or None
+            The estimate for the pool and the other rows together; None if no row that
+            can be used was answered.
+        n_effective : float or None
+            Rows of a simple random sample with the same variance.
+        """
+        used = answered & (self.uniform if self.inclusion is None else True)
+        if not used.any():
+            return None, None
+        if self.inclusion is None:
+            # Of the rows that were asked for, with an answer or without.
+            inclusion = np.full(used.sum(), self.uniform.sum() / self.n_pool)
+        else:
+            inclusion = self.inclusion[used]
+        share, n_effective = estimate_share(hits[used], inclusion)
+        of_pool = self.n_pool / (self.n_pool + n_other)
+        whole = of_pool * share + n_other_hits / (self.n_pool + n_other)
+        if np.isinf(n_effective):
+            return whole, n_effective
+        if 0 < share < 1 and 0 < whole < 1:
+            # The same variance, for the share of all rows.
+            spread = of_pool**2 * share * (1 - share) / n_effective
+            return whole, whole * (1 - whole) / spread
+        return whole, n_effective / of_pool
+
+
+def draw_round(strategy, view, n_queries, *, uniform_share, rng, uniform_rng):
+    """Draw the rows of a round: some evenly from the pool, the rest by a strategy.
+
+    The strategy draws S, its part of the rows, from the whole pool. A random order of
+    the pool gives the others: the first rows of it that are not in S. A row is drawn
+    with probability q + (1 - q) r, if q is that of the strategy and r the share of the
+    rows outside S that the others are. And as many rows from the top of the random
+    order are all among those drawn, some perhaps in S: they are the simple random
+    sample that needs no q.
+
+    Parameters
+    ----------
+    strategy : object
+        With a method ``query``.
+    view : QueryPool
+        The pool.
+    n_queries : int
+        Rows to draw.
+    uniform_share : float
+        Share of them that does not come from the strategy.
+    rng, uniform_rng : numpy.random.Generator
+        For the strategy, and for the others.
+
+    Returns
+    -------
+    draw : RoundDraw
+        The rows.
+    """
+    n_pool = view.n_samples
+    n_queries = min(n_queries, n_pool)
+    n_uniform = round(uniform_share * n_queries)
+    n_chosen = n_queries - n_uniform
+    chosen = np.empty(0, dtype=np.int64)
+    if n_chosen:
+        chosen = strategy.query(view, n_chosen, rng)
+        chosen = check_query(chosen, n_pool, n_chosen, strategy)
+    # At most n_chosen of the rows on top are in S.
+    order = uniform_rng.choice(n_pool, n_queries, replace=False)
+    others = order[~np.isin(order, chosen)][:n_uniform]
+    positions = np.sort(np.concatenate([chosen, others]))
+    inclusion = None
+    if n_queries == n_pool:
+        inclusion = np.ones(n_pool)
+    elif not n_chosen or view.inclusion is not None:
+        q: np.ndarray | float = 0.0
+        if n_chosen:
+            q = np.broadcast_to(view.inclusion, n_pool)[positions].astype(np.float64)
+            q = np.clip(q, 0.0, 1.0)
+        inclusion = q + (1.0 - q) * (n_uniform / (n_pool - n_chosen))
+        inclusion = np.broadcast_to(inclusion, len(positions))
+    uniform = np.isin(positions, order[:n_uniform])
+    return RoundDraw(positions, uniform, inclusion, n_pool)
+
+
+def estimate_share(hits, inclusion):
+    """Estimate a share of the pool from rows drawn with known probabilities.
+
+    Parameters
+    ----------
+    hits : ndarray of bool of shape (n_samples,)
+        Whether the property holds for each row drawn.
+    inclusion : ndarray of shape (n_samples,)
+        Probabilities with which these rows were drawn, in (0, 1].
+
+    Returns
+    -------
+    share : float
+        Weighted mean with weights 1 / inclusion, divided by the sum of the weights
+        rather than by the size of the pool (Hajek 1971).
+    n_effective : float
+        Rows of a simple random sample with the same variance; infinite if every row
+        of the pool was drawn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill._fit.draw import estimate_share
+    >>> share, n = estimate_share(np.arange(50) < 45, np.full(50, 0.01))
+    >>> round(float(share), 3), round(n, 1)
+    (0.9, 47.7)
+    """
+    n_samples = len(hits)
+    weights = 1.0 / inclusion
+    total = weights.sum()
+    share = float(weights[hits].sum() / total)
+    open_ = 1.0 - inclusion
+    if not open_.any():
+        return share, np.inf
+    # Draws of a fixed size: only differences between the weighted residuals vary
+    # (Hajek 1964), each counted by the probability that its row is left out.
+    variance = 0.0
+    if n_samples > 1:
+        residuals = weights * (hits - share)
+        counted = open_ * n_samples / (n_samples - 1)
+        center = (counted * residuals).sum() / counted.sum()
+        variance = (counted * (residuals - center) ** 2).sum() / total**2
+    # The rare rows seen may all have small weights, and the variance then seems small:
+    # one more of the largest weight is assumed, as in the gamma interval of Fay and
+    # Feuer (Statistics in Medicine, 1997). With equal weights this changes nothing.
+    largest = weights.argmax()
+    weight = weights[largest] / total
+    rare = min(share, 1 - share) + weight
+    variance += open_[largest] * weight**2
+    if rare >= 1 or variance <= 0:
+        return share, float(1 / weight)
+    return share, float(rare * (1 - rare) / variance)

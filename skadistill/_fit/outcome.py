@@ -1,0 +1,58 @@
+"""What a fit leaves on the estimator."""
+
+from skadistill._fit.components import unwrap_teacher
+from skadistill._fit.record import as_history
+from skadistill._forecast import forecast_of
+from skadistill._rows._keys import row_keys
+
+__all__ = ["fitted_attributes", "trained_keys"]
+
+
+def fitted_attributes(distiller, state):
+    """Return what a fit that ended now would leave.
+
+    Parameters
+    ----------
+    distiller : ActiveDistiller
+        The estimator.
+    state : FitState
+        Its fit.
+
+    Returns
+    -------
+    attributes : dict
+        Names and values of the fitted attributes.
+    """
+    history, asked, labels = as_history(state.records), state.asked, state.labels
+
+    def total(name):
+        return sum(record[name] for record in history)
+
+    return {
+        "classes_": labels.classes,
+        "student_": state.student,
+        "objective_": state.components.objective,
+        "teacher_": unwrap_teacher(asked.teacher, distiller.teacher),
+        "teacher_error_": asked.error,
+        "teacher_error_estimate_": asked.estimate,
+        "n_teacher_checks_": asked.n_checks_paid,
+        "history_": history,
+        "labeled_round_": labels.round.copy(),
+        "transduction_": labels.transduction(distiller.unlabeled_marker),
+        "n_rounds_": history[-1]["round"],
+        "student_round_": state.student_round,
+        "n_queries_": total("n_asked"),
+        "n_paid_": total("n_paid") + asked.n_checks_paid,
+        "n_free_": total("n_free") + asked.n_checks_free,
+        "n_no_label_": total("n_no_label"),
+        "cost_": asked.bill(total("cost")),
+        "forecast_": forecast_of(history),
+    }
+
+
+def trained_keys(state):
+    """Return the keys of the rows that the student was trained on.
+
+    By these an audit tells rows that it must leave out.
+    """
+    return row_keys(state.labels.table.take(state.labels.rows))

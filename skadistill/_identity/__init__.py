@@ -1,0 +1,1 @@
+"""Who a teacher is: an identity made of what an object contains."""

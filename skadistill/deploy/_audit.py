@@ -1,0 +1,175 @@
+"""Rows on which a fitted distiller is audited: drawn evenly, not trained on, bought."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skadistill._rows._containers import count_rows, take_rows
+from skadistill._rows._keys import row_keys
+from skadistill.exceptions import BudgetError, TeacherError
+from skadistill.labeling._buy import buy_labels
+from skadistill.teachers._as_teacher import as_teacher
+
+__all__ = ["Audit", "audit", "check_range", "draw_audit_rows", "teacher_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """Hold audited rows with the answers of student and teacher.
+
+    Parameters
+    ----------
+    rows : ndarray of int of shape (n_samples,)
+        Positions of the rows in what was given, in the order of the draw.
+    X : container of n_samples rows
+        The rows.
+    proba : ndarray of shape (n_samples, n_classes)
+        The student's probabilities.
+    taught : ndarray of int of shape (n_samples,)
+        Position of the teacher's class.
+    n_paid, n_no_label, n_refused : int
+        Rows paid for, rows answered without a label, and rows that the budget did
+        not allow to ask about. The last two are not among the rows.
+    cost : float
+        What the rows paid for cost, as far as the teacher names prices.
+    """
+
+    rows: np.ndarray
+    X: Any
+    proba: np.ndarray
+    taught: np.ndarray
+    n_paid: int
+    n_no_label: int
+    n_refused: int
+    cost: float
+
+    @property
+    def agreed(self):
+        """Whether student and teacher name the same class, row by row."""
+        return self.proba.argmax(axis=1) == self.taught
+
+
+def teacher_of(distiller):
+    """Return the teacher of a fitted distiller, ready to be asked.
+
+    Parameters
+    ----------
+    distiller : ActiveDistiller
+        Fitted.
+
+    Returns
+    -------
+    teacher : BaseTeacher
+        The teacher.
+
+    Raises
+    ------
+    TeacherError
+        If it has none, as after unpickling or after a fit without a budget whose
+        teacher was never fitted.
+    """
+    given = getattr(distiller, "teacher_", None)
+    if given is None:
+        given = distiller.teacher
+    teacher = None if given is None else as_teacher(given)
+    if teacher is None or not teacher.is_fitted:
+        raise TeacherError(
+            f"this {type(distiller).__name__} has no teacher that could be asked; "
+            "assign one to its attribute teacher_."
+        )
+    return teacher
+
+
+def check_range(name, value, low, high):
+    """Raise if a number does not lie between two others, both excluded."""
+    if isinstance(value, bool) or not low < value < high:
+        raise ValueError(
+            f"{name} is {value!r}; pass a number between {low} and {high}."
+        )
+
+
+def draw_audit_rows(distiller, X, n_audit, random_state):
+    """Draw rows evenly, without those that the student was trained on.
+
+    Parameters
+    ----------
+    distiller : ActiveDistiller
+        Fitted.
+    X : container of n_samples rows
+        Where to draw them.
+    n_audit : int or None
+        Rows to draw; None: all.
+    random_state : int, RandomState or None
+        Draws them.
+
+    Returns
+    -------
+    rows : ndarray of int
+        Positions, in random order. Fewer than `n_audit` if there are no more.
+    """
+    check_is_fitted(distiller, "student_")
+    n_samples = count_rows(X)
+    order = check_random_state(random_state).permutation(n_samples)
+    trained = getattr(distiller, "_trained_keys", np.empty(0, dtype="V16"))
+    if n_audit is not None:
+        # A row may be there several times, but hardly more often than rows trained on.
+        order = order[: n_audit + 2 * len(trained)]
+    keys = row_keys(take_rows(X, order)).tolist()
+    seen = set(trained.tolist())
+    rows = order[[key not in seen for key in keys]][:n_audit]
+    if not rows.size:
+        raise BudgetError(
+            f"none of the {n_samples} audit rows can be used: the student was trained "
+            "on all of them; pass rows that are in neither X nor X_unlabeled of fit."
+        )
+    return rows
+
+
+def audit(distiller, X, n_audit, *, random_state=None, batch_size=None):
+    """Draw rows evenly and buy the teacher's answers.
+
+    Parameters
+    ----------
+    distiller : ActiveDistiller
+        Fitted.
+    X : container of n_samples rows
+        Where to draw them.
+    n_audit : int or None
+        Rows to draw; None: all.
+    random_state : int, RandomState or None, default=None
+        Draws them.
+    batch_size : int or None, default=None
+        Rows per call to the teacher.
+
+    Returns
+    -------
+    found : Audit
+        The rows that have an answer. They are bought in the order of the draw, so
+        that those before the end of a ledger's budget are a random sample too.
+    """
+    rows = draw_audit_rows(distiller, X, n_audit, random_state)
+    taken = take_rows(X, rows)
+    # Before anything is paid: rows that the student cannot read must cost nothing.
+    proba = np.asarray(distiller.predict_proba(taken))
+    purchase = buy_labels(
+        teacher_of(distiller),
+        taken,
+        classes=distiller.classes_,
+        ledger=distiller.ledger_,
+        batch_size=batch_size,
+        row_numbers=rows,
+    )
+    kept = np.flatnonzero(purchase.labeled)
+    return Audit(
+        rows=rows[kept],
+        X=take_rows(taken, kept),
+        proba=proba[kept],
+        taught=purchase.labels[kept].argmax(axis=1),
+        n_paid=purchase.n_paid,
+        n_no_label=purchase.n_no_label,
+        n_refused=purchase.n_refused,
+        cost=purchase.cost,
+    )

@@ -1,0 +1,462 @@
+"""Cascade: the student answers what it is sure of, the teacher the rest."""
+
+import copy
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skadistill._compat import HasMethods, Interval, fit_context, validate_parameters
+from skadistill._intervals import exact_lower, exact_upper
+from skadistill._rows._containers import (
+    count_rows,
+    stack_rows,
+    take_metadata,
+    take_rows,
+)
+from skadistill._rows._keys import row_keys
+from skadistill._validation import read_labels
+from skadistill.deploy._audit import audit, teacher_of
+from skadistill.deploy._threshold import deferral_threshold, promised_threshold
+from skadistill.exceptions import BudgetError, BudgetWarning
+from skadistill.labeling._buy import buy_labels
+
+__all__ = ["Cascade"]
+
+
+class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Let the student answer if it is sure, and ask the teacher otherwise.
+
+    A row is deferred to the teacher if the student's largest probability does not
+    exceed a threshold. The threshold is set on audit rows that the student was not
+    trained on, so that the cascade agrees with the teacher on a share `target` of all
+    rows, with a confidence that is exact. Deferred rows are paid for through the
+    distiller's ledger, and cost nothing when they come again.
+
+    Parameters
+    ----------
+    distiller : ActiveDistiller
+        `fit` fits a clone of it; `calibrate` uses it as it is, fitted.
+    target : float, default=0.98
+        Share of all rows, in (0, 1), on which the cascade's answer must be the
+        teacher's.
+    max_deferred : float or None, default=None
+        Instead of `target`: share of rows, in [0, 1), that may be deferred; see
+        ``report_`` for the agreement this gives. 0: the student alone.
+    confidence : float, default=0.95
+        In (0, 1). The promise is broken in at most 1 minus so many audits.
+    n_audit : int, default=300
+        Audit rows to draw.
+    budget : int or None, default=None
+        Rows that predictions may newly pay for in all. None: as many as the ledger
+        allows. A limit for several processes belongs to the ledger.
+    batch_size : int or None, default=None
+        Rows per call to the teacher.
+    random_state : int, RandomState or None, default=None
+        Draws the audit rows.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+    distiller_ : ActiveDistiller
+        The fitted distiller, whose ``student_`` answers.
+    teacher_ : object or None
+        The teacher that is asked. It is not pickled: assign it after loading.
+    threshold_ : float
+        Rows whose largest probability is above it are answered by the student.
+    report_ : dict
+        What the audit rows show: ``n_audit``; ``deferred``, the share of rows
+        deferred, and ``deferred_high``, its upper bound; ``agreement`` with the
+        teacher and ``agreement_low``, its lower bound; ``n_paid`` and ``cost`` of the
+        audit; ``cost_per_1000`` predictions, None without a price; ``break_even``,
+        the number of predictions after which all that was paid is less than the
+        teacher alone would have cost.
+    usage_ : dict
+        What predictions did so far: ``n_predictions``, ``n_deferred``, ``n_paid``,
+        ``n_fallback`` (deferred rows that the teacher could not be asked about, or
+        answered without a label) and ``cost``.
+
+    See Also
+    --------
+    certify_agreement : Whether the student alone is good enough.
+
+    Notes
+    -----
+    The cascade can differ from the teacher only on rows that the student answers. With
+    n audit rows and k of them answered differently by student and teacher and above a
+    threshold, the threshold keeps the promise if the exact upper bound of Clopper and
+    Pearson for k of n is at most 1 - target. Thresholds are tested one after another
+    from the highest down and the first that fails ends the search, so that no
+    correction for their number is needed (fixed-sequence testing [1]_). Choosing the
+    threshold by the share seen on the audit rows breaks the promise in half of the
+    audits.
+
+    The promise is about rows like the audit rows, and about agreement with the
+    teacher, not about truth. If nothing can be promised, `fit` raises an error with
+    the number of audit rows that would be needed at least.
+
+    References
+    ----------
+    .. [1] Angelopoulos, Bates, Candes, Jordan, Lei. "Learn then Test: Calibrating
+       Predictive Algorithms to Achieve Risk Control." arXiv:2110.01052 (2021).
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skadistill import ActiveDistiller
+    >>> from skadistill.datasets import make_noisy_teacher_problem
+    >>> from skadistill.deploy import Cascade
+    >>> problem = make_noisy_teacher_problem(
+    ...     n_labeled=100, n_pool=1500, teacher_error=0.02, random_state=0
+    ... )
+    >>> distiller = ActiveDistiller(
+    ...     problem.teacher, LogisticRegression(), budget=300, random_state=0
+    ... )
+    >>> cascade = Cascade(distiller, target=0.9, random_state=0).fit(
+    ...     problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool
+    ... )
+    >>> cascade.report_["agreement_low"] >= 0.9
+    True
+    >>> y, source = cascade.predict(problem.X_pool[:5], return_source=True)
+    >>> sorted(set(source) - {"student", "teacher"})
+    []
+    """
+
+    _parameter_constraints: dict = {
+        "distiller": [HasMethods(["fit", "predict"])],
+        "target": [Interval(Real, 0, 1, closed="neither")],
+        "max_deferred": [Interval(Real, 0, 1, closed="left"), None],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+        "n_audit": [Interval(Integral, 1, None, closed="left")],
+        "budget": [Interval(Integral, 0, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+    }
+
+    usage_: dict
+    _X_audit: Any
+    _deferred: list
+
+    def __init__(
+        self,
+        distiller,
+        *,
+        target=0.98,
+        max_deferred=None,
+        confidence=0.95,
+        n_audit=300,
+        budget=None,
+        batch_size=None,
+        random_state=None,
+    ):
+        self.distiller = distiller
+        self.target = target
+        self.max_deferred = max_deferred
+        self.confidence = confidence
+        self.n_audit = n_audit
+        self.budget = budget
+        self.batch_size = batch_size
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, X_unlabeled=None, X_audit=None, **params):
+        """Fit a clone of the distiller and set the threshold.
+
+        Parameters
+        ----------
+        X, y, X_unlabeled : as in `ActiveDistiller.fit`
+            The rows, in memory.
+        X_audit : container of rows or None, default=None
+            Rows for the audit, drawn like those to be predicted. Rows of `X` without a
+            label and of `X_unlabeled` that are among them are left out of the pool.
+            None: `n_audit` rows of the pool, drawn evenly, are kept for this.
+        **params : dict
+            Passed to the distiller's ``fit``.
+
+        Returns
+        -------
+        self : Cascade
+            Fitted.
+
+        Raises
+        ------
+        BudgetError
+            If there are too few rows for the audit.
+        CascadeError
+            If no threshold keeps the promise.
+        """
+        return self._fit(clone(self.distiller), X, y, X_unlabeled, X_audit, params)
+
+    def calibrate(self, X_audit):
+        """Set the threshold for a distiller that is already fitted.
+
+        Parameters
+        ----------
+        X_audit : container of rows
+            Rows for the audit, as in `fit`; those that the student was trained on are
+            left out.
+
+        Returns
+        -------
+        self : Cascade
+            Fitted.
+        """
+        validate_parameters(self)
+        check_is_fitted(self.distiller)
+        return self._set_threshold(self.distiller, X_audit)
+
+    def refit(self, X, y, *, X_unlabeled=None, X_audit=None, **params):
+        """Fit again with the deferred rows in the pool, whose labels are paid for.
+
+        All labels in the ledger train the new student from its first round and fill
+        its budget; more is paid only if that is larger.
+
+        Parameters
+        ----------
+        X, y, X_unlabeled : as in `fit`
+            The same rows as before, or more.
+        X_audit : container of rows or None, default=None
+            None: the audit rows used before, whose answers cost nothing again. They
+            decided which rows were deferred, so that the promise strictly needs fresh
+            ones.
+        **params : dict
+            Passed to the distiller's ``fit``.
+
+        Returns
+        -------
+        self : Cascade
+            Fitted again; ``usage_`` goes on.
+        """
+        check_is_fitted(self, "threshold_")
+        if X_audit is None:
+            X_audit = self._X_audit
+        if X_audit is None:
+            raise ValueError(
+                "this cascade was loaded from a pickle, which holds no rows; pass "
+                "X_audit."
+            )
+        if self._deferred:
+            pieces = list(self._deferred)
+            if X_unlabeled is not None:
+                pieces.insert(0, X_unlabeled)
+            X_unlabeled = stack_rows(pieces)
+        distiller = clone(self.distiller).set_params(use_known=True)
+        usage, deferred = self.usage_, self._deferred
+        self._fit(distiller, X, y, X_unlabeled, X_audit, params)
+        self.usage_, self._deferred = usage, deferred
+        return self
+
+    def predict(self, X, *, return_source=False):
+        """Predict classes: the student's if it is sure, else the teacher's.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            As in `fit`.
+        return_source : bool, default=False
+            Whether to tell who answered.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Classes.
+        source : ndarray of str of shape (n_samples,)
+            "student", "teacher", or "fallback": the student, for a row that the
+            teacher should have answered. Only if `return_source` is True.
+
+        Warns
+        -----
+        BudgetWarning
+            If rows were not deferred because the budget is spent, or because there is
+            no teacher.
+        """
+        proba, source = self._answer(X)
+        y = self.classes_[proba.argmax(axis=1)]
+        return (y, source) if return_source else y
+
+    def predict_proba(self, X):
+        """Predict probabilities: the student's if it is sure, else the teacher's.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            As in `fit`.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self._answer(X)[0]
+
+    @property
+    def classes_(self):
+        """The classes of the distiller."""
+        return self.distiller_.classes_
+
+    @property
+    def n_features_in_(self):
+        """Features seen in `fit`."""
+        return self.distiller_.n_features_in_
+
+    def _fit(self, distiller, X, y, X_unlabeled, X_audit, params):
+        y, is_pool = read_labels(y, distiller.unlabeled_marker)
+        rng = check_random_state(self.random_state)
+        source = X if X_unlabeled is None else X_unlabeled
+        rows = np.flatnonzero(is_pool) if X_unlabeled is None else None
+        if X_audit is None:
+            chosen = self._choose_audit_rows(source, rows, rng)
+            X_audit = take_rows(source, chosen)
+        keys = set(row_keys(X_audit).tolist())
+        if X_unlabeled is not None:
+            X_unlabeled = take_rows(X_unlabeled, _others(X_unlabeled, keys))
+        if is_pool.any():
+            pool = np.flatnonzero(is_pool)
+            left = pool[_others(take_rows(X, pool), keys)]
+            kept = np.sort(np.concatenate([np.flatnonzero(~is_pool), left]))
+            params = take_metadata(params, kept, len(y))
+            X, y = take_rows(X, kept), y[kept]
+        distiller.fit(X, y, X_unlabeled=X_unlabeled, **params)
+        return self._set_threshold(distiller, X_audit)
+
+    def _choose_audit_rows(self, source, rows, rng):
+        """Choose rows of the pool that nobody is trained on."""
+        rows = np.arange(count_rows(source)) if rows is None else rows
+        if len(rows) < 2 * self.n_audit:
+            raise BudgetError(
+                f"n_audit={self.n_audit} rows are to be kept of a pool of {len(rows)} "
+                "unlabeled rows; pass fewer, at most half of the pool, or X_audit."
+            )
+        return np.sort(rows[rng.permutation(len(rows))[: self.n_audit]])
+
+    def _set_threshold(self, distiller, X_audit):
+        """Audit the distiller and find out what it can be left to answer."""
+        found = audit(
+            distiller,
+            X_audit,
+            self.n_audit,
+            random_state=self.random_state,
+            batch_size=self.batch_size,
+        )
+        sure = found.proba.max(axis=1)
+        if self.max_deferred is None:
+            threshold = promised_threshold(
+                sure, found.agreed, self.target, self.confidence
+            )
+        else:
+            threshold = deferral_threshold(sure, self.max_deferred, self.confidence)
+        self.distiller_, self.threshold_ = distiller, threshold
+        self.teacher_ = teacher_of(distiller)
+        self.report_ = self._report(found, sure > threshold)
+        self.usage_ = dict.fromkeys(
+            ("n_predictions", "n_deferred", "n_paid", "n_fallback"), 0
+        ) | {"cost": 0.0}
+        self._X_audit, self._deferred = X_audit, []
+        return self
+
+    def _report(self, found, answered):
+        """Say what the audit rows show, in shares and in money."""
+        n_audit, n_deferred = len(answered), int((~answered).sum())
+        n_wrong = int((answered & ~found.agreed).sum())
+        n_paid = self.distiller_.n_paid_ + found.n_paid
+        price = self.teacher_.max_cost_per_row
+        if found.n_paid and found.cost:
+            price = found.cost / found.n_paid
+        share = n_deferred / n_audit
+        return {
+            "n_audit": n_audit,
+            "deferred": share,
+            "deferred_high": exact_upper(n_deferred, n_audit, self.confidence),
+            "agreement": 1 - n_wrong / n_audit,
+            "agreement_low": exact_lower(n_audit - n_wrong, n_audit, self.confidence),
+            "n_paid": found.n_paid,
+            "cost": found.cost,
+            "cost_per_1000": None if price is None else 1000 * share * price,
+            "break_even": n_paid / (1 - share) if share < 1 else float("inf"),
+        }
+
+    def _answer(self, X):
+        """Return probabilities and who they are from."""
+        check_is_fitted(self, "threshold_")
+        proba = np.array(self.distiller_.predict_proba(X), dtype=np.float64)
+        source = np.full(len(proba), "student", dtype="<U8")
+        deferred = np.flatnonzero(proba.max(axis=1, initial=0.0) <= self.threshold_)
+        self.usage_["n_predictions"] += len(proba)
+        self.usage_["n_deferred"] += len(deferred)
+        if len(deferred):
+            source[deferred] = "fallback"
+            labels = self._ask(take_rows(X, deferred), deferred)
+            got = ~np.isnan(labels).any(axis=1)
+            proba[deferred[got]], source[deferred[got]] = labels[got], "teacher"
+            self.usage_["n_fallback"] += int((~got).sum())
+        return proba, source
+
+    def _ask(self, X, rows):
+        """Buy the teacher's answers, as far as there is money; NaN otherwise."""
+        if self.teacher_ is None:
+            warnings.warn(
+                f"{len(rows)} rows should be answered by the teacher, and this cascade "
+                "has none: the student answers; assign the teacher to teacher_.",
+                BudgetWarning,
+                stacklevel=4,
+            )
+            return np.full((len(rows), len(self.classes_)), np.nan)
+        left = None
+        if self.budget is not None:
+            left = max(self.budget - self.usage_["n_paid"], 0)
+        purchase = buy_labels(
+            self.teacher_,
+            X,
+            classes=self.classes_,
+            ledger=self.distiller_.ledger_,
+            batch_size=self.batch_size,
+            max_rows=left,
+            row_numbers=rows,
+        )
+        self.usage_["n_paid"] += purchase.n_paid
+        self.usage_["cost"] += purchase.cost
+        self._deferred.append(take_rows(X, np.flatnonzero(purchase.paid)))
+        no_answer = ~purchase.labeled
+        if purchase.no_label is not None:
+            no_answer &= ~purchase.no_label
+        if no_answer.any():
+            warnings.warn(
+                f"the budget is spent: the student answers {int(no_answer.sum())} rows "
+                "that the teacher should answer, and the promise does not hold for "
+                "them; raise budget, or the ledger's max_rows or max_cost.",
+                BudgetWarning,
+                stacklevel=4,
+            )
+        return purchase.labels
+
+    def __getstate__(self):
+        """Leave out the teacher, which holds keys, and the rows kept for a refit."""
+        state = super().__getstate__().copy()
+        for name in ("distiller", "distiller_"):
+            if name in state:
+                state[name] = _without_teacher(state[name])
+        if "teacher_" in state:
+            state |= {"teacher_": None, "_X_audit": None, "_deferred": []}
+        return state
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "threshold_")
+
+
+def _others(X, keys):
+    """Return the positions of rows whose key is not among some."""
+    return np.flatnonzero([key not in keys for key in row_keys(X).tolist()])
+
+
+def _without_teacher(distiller):
+    """Copy a distiller without its teacher."""
+    distiller = copy.copy(distiller)
+    distiller.teacher = None
+    if hasattr(distiller, "teacher_"):
+        distiller.teacher_ = None
+    return distiller

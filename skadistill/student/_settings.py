@@ -1,0 +1,170 @@
+"""Settings of classifiers whose meaning changes if a row has several copies."""
+
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.model_selection import check_cv
+
+from skadistill.student._out_of_bag import can_score_out_of_bag
+
+__all__ = ["balance_of", "balancing_settings", "changed", "settings_for_copies"]
+
+
+@contextmanager
+def changed(estimator, settings):
+    """Set parameters inside a block, and put them back after it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Changed in place.
+    settings : dict
+        Names, with ``__`` for those of nested estimators, and values.
+    """
+    if not settings:
+        yield
+        return
+    params = estimator.get_params(deep=True)
+    before = {name: params[name] for name in settings}
+    estimator.set_params(**settings)
+    try:
+        yield
+    finally:
+        estimator.set_params(**before)
+
+
+def balancing_settings(estimator):
+    """Return the settings that switch off ``class_weight="balanced"``.
+
+    scikit-learn computes these weights from numbers of rows, which say nothing of
+    rows with soft labels: the caller must weigh classes itself.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Asked for its parameters and those of nested estimators.
+
+    Returns
+    -------
+    settings : dict
+        Empty if no ``class_weight`` is "balanced" or "balanced_subsample".
+
+    Warns
+    -----
+    UserWarning
+        If some nested estimators balance classes and others do not, which row
+        weights cannot express.
+    """
+    found = {
+        name: value
+        for name, value in estimator.get_params(deep=True).items()
+        if name.rpartition("__")[2] == "class_weight"
+    }
+    balanced = [name for name, value in found.items() if isinstance(value, str)]
+    if 0 < len(balanced) < len(found):
+        warnings.warn(
+            f"{balanced[0]}={found[balanced[0]]!r} has no effect on soft labels, "
+            f"since not all parts of {type(estimator).__name__} balance classes; "
+            "balance them in all parts, or in none.",
+            stacklevel=2,
+        )
+        return {}
+    return dict.fromkeys(balanced)
+
+
+def balance_of(targets, sample_weight):
+    """Weigh classes so that each has the same total probability.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n_samples, n_classes)
+        Probabilities.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    balance : ndarray of shape (n_classes,)
+        The total divided by the number of classes and the mass of each, as
+        "balanced" does with numbers of rows.
+    """
+    if sample_weight is None:
+        mass = targets.sum(axis=0, dtype=np.float64)
+    else:
+        mass = np.asarray(sample_weight, dtype=np.float64) @ targets
+    # A class without mass has no copy that could be weighed.
+    return mass.sum() / (len(mass) * np.where(mass > 0, mass, 1.0))
+
+
+def settings_for_copies(estimator, likeliest, rows):
+    """Return settings that keep copies of one row from judging each other.
+
+    A classifier that holds rows out, to stop early or to score itself, would find
+    copies of rows that it has learned from among them.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Asked for its parameters and those of nested estimators.
+    likeliest : ndarray of int of shape (n_samples,)
+        Likeliest class of each row.
+    rows : ndarray of int of shape (n_copies,)
+        The row of each copy.
+
+    Returns
+    -------
+    settings : dict
+        `early_stopping` and `oob_score` switched off, `cv` replaced by splits
+        of the rows. `oob_score` of the classifier itself is switched off in silence
+        if :func:`score_out_of_bag` can make up for it.
+
+    Warns
+    -----
+    UserWarning
+        If a setting that was asked for is switched off.
+    """
+    params = estimator.get_params(deep=True)
+    settings: dict = {}
+    for name, value in params.items():
+        prefix, separator, setting = name.rpartition("__")
+        owner = params[prefix] if prefix else estimator
+        if setting == "early_stopping" and value:
+            settings[name] = False
+            asked_for = value != "auto"
+        elif setting == "oob_score" and value:
+            settings[name] = False
+            asked_for = bool(prefix) or not can_score_out_of_bag(estimator)
+        elif (
+            setting == "n_iter_no_change"
+            and value is not None
+            and f"{prefix}{separator}validation_fraction" in params
+            and f"{prefix}{separator}early_stopping" not in params
+        ):
+            # Gradient boosting, which holds rows out unless this is None.
+            settings[name] = None
+            asked_for = True
+        elif setting == "cv" and not prefix and value != "prefit":
+            settings[name] = _splits_of_copies(value, likeliest, rows)
+            continue
+        else:
+            continue
+        if asked_for:
+            warnings.warn(
+                f"{setting}={value!r} of {type(owner).__name__} would hold out copies "
+                "of rows that it learns from, since a row with a soft label is several "
+                f"weighted rows; it is switched off here, set {setting} to "
+                f"{settings[name]!r} to say so.",
+                stacklevel=2,
+            )
+    return settings
+
+
+def _splits_of_copies(cv, likeliest, rows):
+    """Split rows as `cv` says, and give each copy to the side of its row."""
+    splitter = check_cv(cv, likeliest, classifier=True)
+    splits = []
+    for _, test in splitter.split(np.zeros((len(likeliest), 1)), likeliest):
+        held_out = np.isin(rows, test)
+        splits.append((np.flatnonzero(~held_out), np.flatnonzero(held_out)))
+    return splits

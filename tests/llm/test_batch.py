@@ -1,0 +1,336 @@
+"""Jobs that are answered later, against a server that speaks files and batches."""
+
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from skadistill import ActiveDistiller
+from skadistill.exceptions import JobPendingError, TeacherCallError, TeacherError
+from skadistill.labeling import buy_labels
+from skadistill.ledger import LabelLedger, MemoryLedger
+from skadistill.llm import BatchTeacher, ChatTeacher
+
+pytest.importorskip("httpx")
+
+CLASSES = ["ham", "spam"]
+SECRET = "sk-secret-of-the-test"
+FORK = multiprocessing.get_context("fork")
+
+
+def make_client(kind, url):
+    if kind == "url":
+        return url
+    openai = pytest.importorskip("openai")
+    made = {"openai": openai.OpenAI, "async openai": openai.AsyncOpenAI}[kind]
+    return made(base_url=url, api_key=SECRET)
+
+
+def make_chat(chat, client=None, **params):
+    return ChatTeacher(
+        chat.url if client is None else client,
+        model="small",
+        classes=CLASSES,
+        prompt="Is this message spam?",
+        prices=chat.prices,
+        **params,
+    )
+
+
+def make_teacher(chat, client=None, max_wait=0.0, **params):
+    teacher = make_chat(chat, client)
+    return BatchTeacher(teacher, max_wait=max_wait, poll_every=0.01, **params)
+
+
+def texts(n):
+    return [f"{('spam', 'hello')[i % 2]} {i}" for i in range(n)]
+
+
+def buy(teacher, rows, ledger):
+    return buy_labels(teacher, rows, classes=CLASSES, ledger=ledger)
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+def test_a_purchase_is_one_job_at_half_the_price(chat, kind):
+    """Pending until it has ended; then the same labels as from the chat endpoint."""
+    teacher, ledger = make_teacher(chat, make_client(kind, chat.url)), MemoryLedger()
+    with pytest.raises(JobPendingError, match="10 rows: batch-0") as pending:
+        buy(teacher, texts(10), ledger)
+    assert (pending.value.jobs, pending.value.n_rows) == (("batch-0",), 10)
+    assert ledger.summary()["n_lost"] == 0
+    chat.finish()
+    bought = buy(teacher, texts(10), ledger)
+    np.testing.assert_allclose(bought.labels[:, 1], [0.9, 0.2] * 5)
+    assert (bought.n_paid, bought.n_free) == (10, 0)
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill, rel=1e-12)
+    assert bought.cost == pytest.approx(chat.bill, rel=1e-12)
+    assert buy(make_chat(chat), texts(10), ledger).n_free == 10
+    assert len(chat.batches) == 1
+    assert chat.keys == {f"Bearer {SECRET}"}
+
+
+def test_a_job_is_waited_for(chat):
+    """As long as max_wait says."""
+    teacher = make_teacher(chat, max_wait=60.0)
+    chat.finish_later()
+    assert buy(teacher, texts(4), MemoryLedger()).labeled.all()
+
+
+def submit_and_die(chat, path):
+    teacher = make_teacher(chat, max_wait=60.0)
+    teacher.poll_job = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    buy(teacher, texts(8), LabelLedger(path))
+
+
+def test_a_killed_process_loses_no_job(chat, tmp_path):
+    """A new process polls the job that the old one has submitted."""
+    path = tmp_path / "labels.sqlite"
+    child = FORK.Process(target=submit_and_die, args=(chat, path))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    chat.finish()
+    ledger = LabelLedger(path)
+    with pytest.raises(JobPendingError, match="4 rows: batch-1"):
+        buy(make_teacher(chat), texts(12)[::-1], ledger)
+    chat.finish()
+    bought = buy(make_teacher(chat), texts(12)[::-1], ledger)
+    np.testing.assert_allclose(bought.labels[::-1, 1], [0.9, 0.2] * 6)
+    counts = ledger.summary()
+    assert (counts["n_paid"], counts["n_lost"]) == (12, 0)
+    assert counts["cost"] == pytest.approx(chat.bill, rel=1e-12)
+    assert set(chat.answered.values()) == {1}
+
+
+def test_expired_rows_are_submitted_again(chat):
+    """What was answered in time is paid and kept; the rest cost nothing."""
+    teacher, ledger = make_teacher(chat), MemoryLedger()
+    with pytest.raises(JobPendingError):
+        buy(teacher, texts(10), ledger)
+    chat.finish("expired", only="spam")
+    with pytest.raises(JobPendingError, match="5 rows: batch-1"):
+        buy(teacher, texts(10), ledger)
+    assert len(ledger) == 5
+    chat.finish()
+    assert buy(teacher, texts(10), ledger).labeled.all()
+    assert set(chat.answered.values()) == {1}
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fault", "labeled"), [("refusal", 5), ("content_filter", 5), ("500", 6)]
+)
+def test_lines_without_a_label(chat, fault, labeled):
+    """Refusals and filters are no label, remembered; errors are tried again."""
+    teacher, ledger = make_teacher(chat), MemoryLedger()
+    chat.faults = {"hello 3": fault}
+    for _ in range(3):
+        try:
+            bought = buy(teacher, texts(6), ledger)
+        except JobPendingError:
+            chat.finish()
+    assert bought.labeled.sum() == labeled
+    assert bought.n_no_label == 6 - labeled
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill, rel=1e-12)
+    assert len(chat.batches) == (2 if fault == "500" else 1)
+
+
+def test_rows_that_stay_unanswered_are_an_error(chat):
+    """After max_tries jobs, which cost nothing."""
+    teacher, ledger = make_teacher(chat, max_tries=2, max_wait=60.0), MemoryLedger()
+    for _ in range(2):
+        with pytest.raises(JobPendingError):
+            buy(clone(teacher).set_params(max_wait=0.0), texts(2), ledger)
+        chat.finish("expired", only="nothing")
+    chat.finish_later("expired", "nothing")
+    with pytest.raises(TeacherCallError, match=r"2 jobs.*\(batch_expired|expired"):
+        buy(teacher, texts(2), ledger)
+    assert ledger.summary()["cost"] == chat.bill == 0
+    assert ledger.jobs(teacher.identity, CLASSES) == []
+
+
+def test_a_refused_job_is_an_error_that_costs_nothing(chat):
+    """Its rows are free again."""
+    teacher, ledger = make_teacher(chat), MemoryLedger()
+    with pytest.raises(JobPendingError):
+        buy(teacher, texts(2), ledger)
+    chat.finish("failed")
+    with pytest.raises(TeacherCallError, match="token_limit_exceeded"):
+        buy(teacher, texts(2), ledger)
+    counts = ledger.summary()
+    assert (counts["cost"], counts["n_lost"], ledger.claims()) == (0, 0, [])
+
+
+def test_faults_that_pass_do_not_end_a_job(chat):
+    """While it is uploaded, submitted or looked at; it is submitted once."""
+    teacher, ledger = make_teacher(chat, max_wait=60.0), MemoryLedger()
+    chat.batch_faults = [503, 429]
+    chat.finish_later()
+    assert buy(teacher, texts(3), ledger).labeled.all()
+    chat.batch_faults = [401]
+    with pytest.raises(TeacherCallError, match=r"\(401\)") as caught:
+        buy(teacher, ["other"], ledger)
+    assert SECRET not in str(caught.value)
+    assert len(chat.batches) == 1
+    assert ledger.summary()["n_lost"] == 0
+
+
+def test_rows_that_are_too_long_are_not_submitted(chat):
+    """No label, at no cost, as from the chat endpoint."""
+    chat_teacher = make_chat(chat, max_input_tokens=200)
+    teacher = BatchTeacher(chat_teacher, max_wait=0.0)
+    bought = buy(teacher, ["x" * 900], MemoryLedger())
+    assert (bought.n_no_label, bought.cost, chat.batches) == (1, 0, {})
+
+
+def test_ask_waits_for_the_job(chat):
+    """Without a ledger nobody would remember it."""
+    chat.finish_later()
+    labels = make_teacher(chat).ask(texts(2), CLASSES[::-1])
+    np.testing.assert_allclose(labels[:, 0], [0.9, 0.2])
+
+
+def make_functions():
+    """Make a pair of functions over jobs in memory, and what they saw."""
+    jobs, done = {}, {}
+
+    def submit(rows):
+        jobs[f"job {len(jobs)}"] = list(rows)
+        return f"job {len(jobs) - 1}"
+
+    def poll(job):
+        if job not in done:
+            return None
+        return ["spam" if "spam" in row else "ham" for row in jobs[job]]
+
+    return submit, poll, jobs, done
+
+
+def test_a_pair_of_functions(chat):
+    """Answers are in the order of the rows submitted, whoever polls."""
+    submit, poll, jobs, done = make_functions()
+    teacher = BatchTeacher(
+        (submit, poll), name="me", version="1", max_wait=0.0, cost_per_row=0.25
+    )
+    ledger = MemoryLedger(max_cost=10.0)
+    with pytest.raises(JobPendingError, match="job 0"):
+        buy(teacher, texts(7), ledger)
+    done |= jobs
+    bought = buy(teacher, texts(7)[::-1], ledger)
+    assert bought.labels[::-1].argmax(axis=1).tolist() == [1, 0, 1, 0, 1, 0, 1]
+    assert ledger.summary()["cost"] == 7 * 0.25
+    assert len(jobs) == 1
+
+
+def make_distiller(teacher, path, seed=0):
+    return ActiveDistiller(
+        teacher,
+        make_pipeline(TfidfVectorizer(), LogisticRegression()),
+        query_strategy="margin",
+        budget=30,
+        query_size=10,
+        ledger=path,
+        unlabeled_marker="?",
+        random_state=seed,
+    )
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_fit_ends_as_waiting_and_goes_on(chat, tmp_path, seed):
+    """Each run is usable; together they pay what one fit would, and nothing twice."""
+    X = texts(60)
+    y = np.array(["spam", "ham", *["?"] * 58], dtype=object)
+    teacher, path = make_teacher(chat), tmp_path / "labels.sqlite"
+    ends, n_paid, cost = [], 0, 0.0
+    for _ in range(4):
+        distiller = make_distiller(teacher, path, seed).fit(X, y)
+        ends.append(distiller.termination_condition_)
+        assert distiller.predict(["spam 0"]).shape == (1,)
+        n_paid, cost = n_paid + distiller.n_paid_, cost + distiller.cost_
+        if len(ends) == 2:  # nothing has ended meanwhile
+            again = make_distiller(teacher, path, seed).fit(X, y)
+            assert again.termination_condition_ == "waiting"
+            assert (again.n_paid_, again.n_queries_) == (0, 10)
+        chat.finish()
+    assert ends == ["waiting", "waiting", "waiting", "budget"]
+    assert (n_paid, len(chat.answered)) == (30, 30)
+    assert set(chat.answered.values()) == {1}
+    assert cost == pytest.approx(chat.bill)
+    assert LabelLedger(path).summary()["cost"] == pytest.approx(chat.bill)
+
+
+def test_teacher_checks_are_one_job(chat, tmp_path):
+    """Of the default strategy too, which would check in steps."""
+    X = texts(80)
+    y = np.array([*["spam", "ham"] * 10, *["?"] * 60], dtype=object)
+    teacher, path = make_teacher(chat), tmp_path / "labels.sqlite"
+    distiller = make_distiller(teacher, path).set_params(query_strategy="robust")
+    ends = []
+    while len(ends) < 9 and "budget" not in ends:
+        distiller.fit(X, y)
+        ends.append(distiller.termination_condition_)
+        if len(ends) == 1:
+            assert distiller.n_teacher_checks_ == 0
+        chat.finish()
+    assert ends == ["waiting"] * (len(ends) - 1) + ["budget"]
+    assert len(chat.batches) <= 4
+    assert set(chat.answered.values()) == {1}
+
+
+def test_jobs_that_nobody_would_remember_are_refused(chat):
+    """Before anything is submitted."""
+    y = np.array(["spam", "ham", "?", "?"], dtype=object)
+    with pytest.raises(TeacherError, match="no ledger to remember its jobs"):
+        make_distiller(make_teacher(chat), None).set_params(budget=2).fit(texts(4), y)
+    with pytest.raises(TeacherError, match="no ledger to remember its jobs"):
+        buy(make_teacher(chat), texts(4), None)
+    assert chat.batches == {}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message"),
+    [
+        ((1, 2), "pair of functions"),
+        ((len,), "pair of functions"),
+        ("chat", "'jobs' parameter"),
+    ],
+)
+def test_what_is_no_pair_is_an_error(jobs, message):
+    """Before anything is submitted."""
+    with pytest.raises(ValueError, match=message):
+        buy(BatchTeacher(jobs, CLASSES, name="me"), texts(2), MemoryLedger())
+
+
+def test_a_client_without_batches_is_an_error(chat):
+    """A chat completion function cannot take files."""
+    client = make_client("openai", chat.url)
+    only_chat = type("Client", (), {"chat": client.chat})()
+    with pytest.raises(TeacherError, match="which has no batches"):
+        buy(make_teacher(chat, only_chat), texts(2), MemoryLedger())
+
+
+def test_its_identity_is_that_of_the_chat_teacher(chat):
+    """So that labels can be shared; a name makes another."""
+    assert make_teacher(chat).identity == make_chat(chat).identity
+    assert make_teacher(chat, name="me", version="2").identity == "me/2"
+    teacher = make_teacher(chat)
+    assert (
+        teacher.estimate_cost(texts(3)) == make_chat(chat).estimate_cost(texts(3)) / 2
+    )
+    assert teacher.max_cost_per_row == make_chat(chat).cost_per_row / 2
+
+
+def test_rows_in_jobs_are_not_waited_for_by_others(chat):
+    """Nobody would collect them: the chat teacher says who can."""
+    ledger = MemoryLedger()
+    with pytest.raises(JobPendingError):
+        buy(make_teacher(chat), texts(3), ledger)
+    with pytest.raises(TeacherError, match=r"free_claims\(owner='job batch-0'\)"):
+        buy(make_chat(chat), texts(5), ledger)
+    assert len(ledger) == 2
