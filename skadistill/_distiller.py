@@ -570,7 +570,8 @@ class ActiveDistiller(
         n_labeled, n_classes = state.labels.targets.shape
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
         # A row that the teacher is checked on may be in the pool as well.
-        may_know = self._uses_known() and bool(self.ledger or state.shares.n_checks)
+        is_new = self.ledger is None and self._clone_ledger is None
+        may_know = self._uses_known() and (not is_new or state.shares.n_checks > 0)
         n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
         return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
