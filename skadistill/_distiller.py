@@ -45,6 +45,7 @@ from skadistill._progress import announce, with_progress
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
+from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -479,8 +480,9 @@ class ActiveDistiller(
         up to 20 of 40 pool rows in 2 rounds and up to 4 teacher checks: at most
         20 rows to pay, 0.4 in all
         """
-        components = self._resolve(seed=None)
-        labels = self._read_rows(clone(self), components, X, y, X_unlabeled)
+        teacher = as_teacher(self.teacher)
+        labels = self._read_rows(clone(self), teacher, X, y, X_unlabeled)
+        components = self._resolve(teacher, None, labels)
         ledger = None
         if self.ledger is not None or self._clone_ledger is not None:
             ledger = open_ledger(self.ledger, self._clone_ledger, components.teacher)
@@ -518,7 +520,9 @@ class ActiveDistiller(
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
         seeds = Seeds.draw(self.random_state)
-        components = self._resolve(seeds.student, labels.table.parts[0])
+        teacher = as_teacher(self.teacher)
+        labels = self._read_rows(self, teacher, X, y, X_unlabeled)
+        components = self._resolve(teacher, seeds.student, labels)
         shares = shares_of_fit(
             components,
             labels,
@@ -547,16 +551,24 @@ class ActiveDistiller(
         )
         return state, routed.teacher.fit
 
-    def _resolve(self, seed, X=None):
+    def _read_rows(self, estimator, teacher, X, y, X_unlabeled):
+        """Check the rows and name the classes."""
+        table, rows, given = check_inputs(
+            estimator, X, y, X_unlabeled, needs_y=not teacher.is_fitted
+        )
+        classes = label_space(self.classes, given, teacher)
+        return Labels(table, rows, given, classes)
+
+    def _resolve(self, teacher, seed, labels):
         """Turn names into objects, once; what is unknown is an error right away."""
         return resolve(
-            self.teacher,
+            teacher,
             self.student,
             self.query_strategy,
             self.objective,
             seed=seed,
             warm_start=self.warm_start,
-            X=X,
+            X=labels.table.parts[0],
         )
 
     def _route(self, params):
