@@ -244,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
             chat.in_flight += 1
             chat.most_in_flight = max(chat.most_in_flight, chat.in_flight)
         try:
-            time.sleep(chat.latency)
+            time.sleep(0.7 if fault == "slow" else chat.latency)
             self.answer(chat, body, prompt, fault)
         finally:
             with chat.lock:
