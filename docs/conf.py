@@ -4,10 +4,14 @@
 packages are not linked.
 """
 
+import html
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
+
+from docutils import nodes
 
 import skadistill
 
@@ -26,6 +30,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "assembled", "changes", "**/GALLERY_HEADER.rst"]
@@ -34,19 +39,24 @@ default_role = "literal"
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skadistill {release}"
+html_favicon = "_static/logo.svg"
 html_show_sourcelink = False
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["skadistill.css"]
 html_theme_options = {
+    "logo": {"text": "skadistill", "image_light": "_static/logo.svg"},
     "navigation_with_keys": False,
-    "show_prev_next": False,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
 copyright = "the skadistill developers, BSD-3-Clause"
+
+# Copied code runs: without prompts and output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 autosummary_generate = True
 autodoc_typehints = "none"
@@ -141,9 +151,44 @@ def assemble(app):
         write(HERE / "results" / path.name, text)
 
 
+def number_examples(app, docname, source):
+    """Put the number of an example's file before its title."""
+    if docname == "auto_examples/index":
+        source[0] = re.sub(
+            r"(:doc:`/auto_examples/plot_0*(\w+?)_.*?thumbnail-title\">)",
+            r"\1\2. ",
+            source[0],
+            flags=re.DOTALL,
+        )
+    elif match := re.fullmatch(r"auto_examples/plot_0*(\w+?)_\w+", docname):
+        # The title is the first line that is underlined; its line grows as well.
+        source[0] = re.sub(
+            r"^(\S.*)\n(==+)$",
+            rf"{match[1]}. \1\n\2=====",
+            source[0],
+            count=1,
+            flags=re.M,
+        )
+
+
+def describe(app, pagename, templatename, context, doctree):
+    """Describe a page to search engines by its first paragraph."""
+    for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
+        text = " ".join(paragraph.astext().split())
+        # Not the notes of the gallery, nor lists of links.
+        if len(text) > 40 and not isinstance(paragraph.parent, nodes.Admonition):
+            short = text if len(text) <= 160 else text[:157].rsplit(" ", 1)[0] + " ..."
+            context["metatags"] += (
+                f'<meta name="description" content="{html.escape(short)}" />'
+            )
+            return
+
+
 def setup(app):
     """Register the steps above."""
     # Before the gallery, whose pages may refer to what is assembled.
     app.connect("builder-inited", assemble, priority=100)
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("source-read", number_examples)
+    app.connect("html-page-context", describe)
     app.connect("missing-reference", resolve_top_level)

@@ -11,6 +11,15 @@ The teacher is an ensemble of a support vector machine and 300 extremely randomi
 trees that was trained on data we do not have. It answers with probabilities, is
 sometimes wrong, and bills every row. We have a few labeled rows and a pool of unlabeled
 rows. The student is a neural network with one hidden layer of 64 units.
+
+.. code-block:: python
+
+    from skadistill import ActiveDistiller
+
+    distiller = ActiveDistiller(teacher, student, budget=300)
+    distiller.fit(X, y, X_unlabeled=pool)
+    distiller.n_paid_, distiller.teacher_error_  # the bill, the teacher's error rate
+    distiller.predict(X_new)  # uses the student only
 """
 
 # %%
@@ -64,9 +73,9 @@ def make_student(seed):
 # %%
 # One run: split the rows, fit, and keep the accuracy after every round. ``X_val`` and
 # ``y_val`` are used for nothing else; in round 0 the student is trained on the labeled
-# rows only. A fitted teacher is never copied or fitted again. To estimate how often it
-# is wrong, the distiller asks it about our labeled rows once; the ledger keeps the
-# answers.
+# rows only. A fitted teacher is never copied or fitted again. The default strategy,
+# ``"robust"``, checks it on some of our labeled rows first; these answers are part of
+# the budget.
 
 
 def run(name, X, y, n_teacher, n_labeled, budget, n_test):
@@ -110,8 +119,8 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
 
 
 # %%
-# Results. Paid labels are those of the pool and those of our labeled rows on which the
-# teacher was checked.
+# Results, at equal bills. Labels paid are those of the pool, and those of our labeled
+# rows on which the teacher was checked.
 results = [
     run("digits", *digits(), n_teacher=600, n_labeled=50, budget=300, n_test=500)
 ]

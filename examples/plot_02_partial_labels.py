@@ -1,6 +1,6 @@
 """
-Cross-validate with partially labeled rows
-==========================================
+Cross-validate with unlabeled data
+==================================
 
 What is the score of cross-validation if 1300 of 1400 rows have no label? A plain
 splitter treats "no label" as a class and scores 6.8 %, although the student is right on
@@ -11,6 +11,14 @@ pays for 885 labels instead of 4500.
 The weakness: a hundred labeled rows are few for a score. Its standard error over folds
 is 2.5 points, and the three candidates of the search are within 3 points: the 95.0 % of
 the best one is luck, since it is right on 93.0 % of new rows.
+
+.. code-block:: python
+
+    from skadistill.model_selection import PartiallyLabeledSplit
+
+    y[unlabeled] = -1
+    cv = PartiallyLabeledSplit(5, shuffle=True, random_state=0)
+    cross_val_score(distiller, X, y, cv=cv)  # scores on labeled rows only
 """
 
 # %%

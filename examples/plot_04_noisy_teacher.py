@@ -12,6 +12,15 @@ corrected labels 90.2 %.
 The weakness: if answers are soft and mistakes are near the class boundaries, the
 answers already express the doubt. Plain soft targets reach 92.1 %, corrected labels
 92.0 %, debiased weights 91.8 % and SLaM 91.6 %.
+
+.. code-block:: python
+
+    from skadistill import ActiveDistiller
+    from skadistill.objectives import teacher_reliability
+
+    print(teacher_reliability(teacher.predict_proba(X), y))  # when is it wrong?
+    distiller = ActiveDistiller(teacher, objective="corrected", budget=1000)
+    distiller.fit(X, y, X_unlabeled=pool)
 """
 
 # %%

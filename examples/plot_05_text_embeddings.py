@@ -1,6 +1,6 @@
 """
-Classify sentences by their embeddings
-======================================
+Classify texts by their embeddings
+==================================
 
 How many answers of a large model does a classifier of sentence embeddings need? On
 simulated vectors of 20 topics, a linear student of 80 labeled sentences is right on

@@ -1,6 +1,6 @@
 """
-Distill with few classes
-========================
+Distill with few classes: LELP
+==============================
 
 A teacher that sorts digits into odd and even returns one number per row. Its last
 hidden layer contains much more, for example that a 3 is not a 7. How much does a
@@ -9,11 +9,21 @@ student gain from LELP's pseudo-subclasses if it learns from only 150 rows?
 Over 5 seeds it reaches 93.5 % with soft targets, 95.6 % with LELP, and 95.9 % with the
 digits themselves; the teacher reaches 98.0 %. With ten classes instead of two, LELP
 loses 0.8 points.
+
+.. code-block:: python
+
+    from skadistill import ActiveDistiller
+    from skadistill.teachers import as_teacher
+
+    teacher = as_teacher(net)  # a skorch net: its last hidden layer is the embedding
+    distiller = ActiveDistiller(teacher, objective="lelp", budget=150)
+    distiller.fit(X, y, X_unlabeled=pool)
 """
 
 # %%
 # The teacher is a wide network that was trained on the parity of 800 digits. We have no
 # labels: the student learns from the teacher's answers about 150 other digits.
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -88,11 +98,17 @@ def report(title, group, **sizes):
         print(
             f"{name:14}{scores.mean():6.1f} %   {gains.mean():+5.1f} (+- {error:.1f})"
         )
+    return {name: np.mean([scores[name] for scores in runs]) for name in runs[0]}
 
 
-report("odd or even", lambda digit: digit % 2)
+means = report("odd or even", lambda digit: digit % 2)
+figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+ax.barh(list(means), [100 * mean for mean in means.values()], color="C0")
+ax.set(xlim=(92, 99), xlabel="test accuracy (%), odd or even")
+ax.invert_yaxis()
 
 # %%
 # The weakness: with ten classes the soft labels contain enough, and the student learns
 # pseudo-subclasses of each digit for nothing.
 report("the digit itself", lambda digit: digit)
+plt.show()

@@ -11,6 +11,15 @@ of the test rows and has 650 parameters. The widest network of two equal layers 
 The weakness: with 2000 parameters the uniform network is the better one on this split
 (95.2 % against 92.7 %). Scores of cross-validation are noisy, and the best score is too
 high.
+
+.. code-block:: python
+
+    from skadistill.search import LayeredMLP, LayerNASSearchCV, mlp_space
+
+    student = StudentNet(LayeredMLP, standardize=True)
+    search = LayerNASSearchCV(student, mlp_space(n_layers=2), max_size=1200)
+    search.fit(X, y)
+    search.best_params_, search.best_size_
 """
 
 # %%

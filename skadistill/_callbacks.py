@@ -94,7 +94,7 @@ class CallbackSupportMixin:
             missing = [name for name in hooks if not hasattr(callback, name)]
             if missing or isinstance(callback, type):
                 raise TypeError(
-                    f"{callback!r} is no callback: "
+                    f"{callback!r} is not a callback: "
                     + (f"it lacks {missing}" if missing else "it is a class")
                     + "; pass instances with the methods that scikit-learn's "
                     "FitCallback has."

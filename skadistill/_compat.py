@@ -1,4 +1,4 @@
-"""Every name borrowed from a private or young corner of scikit-learn.
+"""Every name borrowed from a private or young corner of scikit-learn and joblib.
 
 One place to look when scikit-learn moves something; each entry names the
 version in which it appeared or left.
@@ -28,9 +28,15 @@ try:  # scikit-learn >= 1.9
 except ImportError:
     from skadistill._callbacks import CallbackSupportMixin, with_callbacks
 
+try:  # joblib >= 1.6
+    from cloudpickle import Pickler as CloudPickler
+except ImportError:
+    from joblib.externals.cloudpickle import Pickler as CloudPickler
+
 __all__ = [
     "BaseSearchCV",
     "CallbackSupportMixin",
+    "CloudPickler",
     "HasMethods",
     "Interval",
     "Options",
@@ -91,7 +97,7 @@ class RoundTasks:
 
     @contextmanager
     def round(self, number):
-        """Report one round; one that fails has no end."""
+        """Report the start of a round, and its end unless it fails."""
         task = self.context.subcontext(task_name=f"round {number}")
         task.call_on_fit_task_begin(estimator=self.estimator)
         yield

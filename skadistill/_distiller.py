@@ -32,18 +32,20 @@ from skadistill._fit.inputs import (
     make_scorer,
     refuse_unrouted,
 )
-from skadistill._fit.known import CloneLedger, open_ledger
+from skadistill._fit.known import SharesLedger, open_ledger
 from skadistill._fit.outcome import fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
+from skadistill._fit.reports import FitReports
 from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
+from skadistill._fit.weak import keep_better_student
+from skadistill._progress import announce, with_progress
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
-from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -51,7 +53,12 @@ logger = logging.getLogger(__name__)
 
 
 class ActiveDistiller(
-    HidesContents, CallbackSupportMixin, MetaEstimatorMixin, StudentPredictions
+    FitReports,
+    SharesLedger,
+    HidesContents,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    StudentPredictions,
 ):
     """Distill a costly teacher into a small student under a query budget.
 
@@ -126,6 +133,11 @@ class ActiveDistiller(
         checked if strategy or objective need that. "auto": a fifth of the budget, at
         most 200; None: all. A teacher that is fitted here is cross-fitted instead,
         which costs nothing.
+    on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
+        What to do if the teacher, checked for other reasons on 30 labeled rows or
+        more, is worse on them than students trained on the others, by more than chance.
+        If it is no better than these, and unless "ignore", the better of the first and
+        the last student is kept, judged out of fold; see ``student_round_``.
     max_no_label : float, default=0.1
         Share of the budget that may go to rows which the teacher answers without a
         label. Such rows are replaced by others in the same round; beyond this share
@@ -138,7 +150,7 @@ class ActiveDistiller(
         Ends the fit before the budget is spent, for example
         :class:`skadistill.stopping.StablePredictions`.
     warm_start : bool, default=False
-        Whether the student continues from the last round instead of starting afresh;
+        Whether the student continues from the last round instead of from scratch;
         it must have a ``warm_start`` parameter. This is faster, and cost up to two
         points of accuracy in our benchmark.
     n_jobs : int or None, default=None
@@ -148,8 +160,9 @@ class ActiveDistiller(
     random_state : int, RandomState or None, default=None
         Seeds the choice of rows, cross-fitting and, if it has no seed of its own, the
         student.
-    verbose : int, default=0
-        1 prints one line per round, which also goes to :mod:`logging` at level INFO.
+    verbose : "auto" or int, default="auto"
+        "auto" shows the rows and money paid so far, in terminals and notebooks only.
+        0: nothing. 1: one line per round, which always goes to :mod:`logging`.
 
     Attributes
     ----------
@@ -214,6 +227,8 @@ class ActiveDistiller(
         band. None with fewer than two scored rounds.
     n_rounds_ : int
         Rounds after round 0.
+    student_round_ : int
+        Round of ``student_``: the last, or 0 if a weak teacher made it worse.
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
@@ -303,19 +318,15 @@ class ActiveDistiller(
             Interval(Integral, 1, None, closed="left"),
             None,
         ],
+        "on_weak_teacher": [StrOptions({"warn", "raise", "ignore"})],
         "max_no_label": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "verbose": [StrOptions({"auto"}), "verbose"],
     }
-
-    #: What a clone shares with the other clones of its original; None: no clone.
-    _clone_ledger: CloneLedger | None = None
-    #: What the clones of an original share; None: it has not been cloned.
-    _ledger_of_clones: CloneLedger | None = None
 
     def __init__(
         self,
@@ -333,13 +344,14 @@ class ActiveDistiller(
         unlabeled_marker=-1,
         teacher_error="auto",
         n_teacher_checks="auto",
+        on_weak_teacher="warn",
         max_no_label=0.1,
         batch_size=None,
         stopping_criterion=None,
         warm_start=False,
         n_jobs=None,
         random_state=None,
-        verbose=0,
+        verbose="auto",
     ):
         self.teacher = teacher
         self.student = student
@@ -354,6 +366,7 @@ class ActiveDistiller(
         self.unlabeled_marker = unlabeled_marker
         self.teacher_error = teacher_error
         self.n_teacher_checks = n_teacher_checks
+        self.on_weak_teacher = on_weak_teacher
         self.max_no_label = max_no_label
         self.batch_size = batch_size
         self.stopping_criterion = stopping_criterion
@@ -364,6 +377,7 @@ class ActiveDistiller(
 
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
+    @with_progress
     def fit(self, X, y=None, *, X_unlabeled=None, X_val=None, y_val=None, **params):
         """Train the student on the labeled rows and on the teacher's answers.
 
@@ -422,6 +436,7 @@ class ActiveDistiller(
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
             look_at_pool(state)
+            announce(sum(state.shares))
             self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
@@ -437,7 +452,7 @@ class ActiveDistiller(
         return self
 
     def plan(self, X, y=None, *, X_unlabeled=None, cost_per_row=None):
-        """Return how many rows a fit would ask and pay for, without paying.
+        """Return how many rows one fit would ask and pay for, without paying.
 
         Parameters
         ----------
@@ -461,8 +476,8 @@ class ActiveDistiller(
         >>> X = np.random.default_rng(0).random((60, 2))
         >>> y = np.array([0, 1] * 10 + [-1] * 40)
         >>> distiller.plan(X, y, cost_per_row=0.02)
-        16 of 40 pool rows in 2 rounds and 4 teacher checks: at most 20 rows to pay,
-        0.4 in all
+        up to 20 of 40 pool rows in 2 rounds and up to 4 teacher checks: at most
+        20 rows to pay, 0.4 in all
         """
         components = self._resolve(seed=None)
         labels = self._read_rows(clone(self), components, X, y, X_unlabeled)
@@ -558,12 +573,6 @@ class ActiveDistiller(
         refuse_unrouted(params)
         return process_routing(self, "fit", **params)
 
-    def _uses_known(self):
-        """Tell whether labels of the ledger train the student from the first round."""
-        if self.use_known == "auto":
-            return self._clone_ledger is None
-        return self.use_known
-
     def _count_tasks(self, state):
         """Count the rounds at most, the labeled rows and the known ones included."""
         # Checks that turn out not to be needed become rows of the pool.
@@ -589,6 +598,7 @@ class ActiveDistiller(
                 seed=state.seeds.teacher,
                 start_evidence=state.start_evidence,
                 share=state.full_size / max(labels.pool.size, 1),
+                on_weak_teacher=self.on_weak_teacher,
             )
         except JobPendingError as error:
             state.wait_for_jobs(error)
@@ -602,10 +612,10 @@ class ActiveDistiller(
             state.look_up_known()
 
     def _train(self, state, record):
-        """Train the student on every label known; afresh unless warm_start."""
+        """Train the student on all known labels, from scratch unless warm_start."""
         train(state, record, afresh=not self.warm_start)
         logger.info(record)
-        if self.verbose:
+        if self.verbose not in ("auto", 0):
             print(f"[ActiveDistiller] {record}")
 
     def _finish(self, state):
@@ -613,6 +623,8 @@ class ActiveDistiller(
         require_labels(state.labels)
         state.settle_objective()
         self.termination_condition_ = stop_reason(state)
+        if state.asked.weak and state.first_student is not None:
+            state.student_round = keep_better_student(state, state.first_student)
         for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
         self._trained_keys = trained_keys(state)
@@ -625,26 +637,3 @@ class ActiveDistiller(
             self.n_paid_,
             self.n_teacher_checks_,
         )
-
-    # What scikit-learn asks of an estimator.
-
-    def __sklearn_clone__(self):
-        """Clone everything but a fitted teacher and the ledger, which are shared."""
-        params = self.get_params(deep=False)
-        shared = {"ledger"}
-        if as_teacher(self.teacher).is_fitted:
-            shared.add("teacher")
-        new = type(self)(
-            **{
-                name: value if name in shared else clone(value, safe=False)
-                for name, value in params.items()
-            }
-        )
-        for name in ("_metadata_request", "_skl_callbacks"):
-            if name in vars(self):
-                setattr(new, name, vars(self)[name])
-        # All clones of one estimator, and theirs, share one ledger in memory.
-        if self._clone_ledger is None and self._ledger_of_clones is None:
-            self._ledger_of_clones = CloneLedger.new()
-        new._clone_ledger = self._clone_ledger or self._ledger_of_clones
-        return new

@@ -1,4 +1,4 @@
-"""Ctrl-C at moments at which it would cost what was paid for."""
+"""Defer Ctrl-C while an interrupt would lose paid labels."""
 
 import signal
 import threading

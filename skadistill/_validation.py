@@ -104,7 +104,7 @@ def unlabeled_mask(y, marker):
     Returns
     -------
     mask : ndarray of bool of shape (n_samples,)
-        True where the row has no label.
+        True for rows without a label.
 
     Raises
     ------

@@ -53,7 +53,9 @@ class TqdmProgress:
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         """Count a round."""
-        if context.parent not in _BARS:  # the fit itself, not a round of it
+        if context in _BARS:  # the fit itself, which may need fewer rounds than planned
+            _BARS[context].total = _BARS[context].n
+            _BARS[context].refresh()
             return
         bar = _BARS[context.parent]
         beside = {

@@ -205,14 +205,10 @@ def test_a_transcript_ends_where_the_block_ends():
 )
 def test_code_on_the_pages_is_python(page):
     """Blocks that are not run can at least be read, and import what exists."""
-    blocks = re.findall(
-        r"^\.\. code-block:: python\n\n((?:(?: {4}.*)?\n)+)",
-        page.read_text(encoding="utf8") + "\n",
-        re.MULTILINE,
-    )
+    blocks = python_blocks(page.read_text(encoding="utf8"))
     assert blocks
     for block in blocks:
-        for node in ast.walk(ast.parse(re.sub(r"^ {4}", "", block, flags=re.M))):
+        for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("skadis"):
                 module = importlib.import_module(node.module)
                 assert [a.name for a in node.names if not hasattr(module, a.name)] == []
@@ -235,3 +231,42 @@ def test_examples_are_numbered_without_gaps():
     """They are a course: 01, 02, 03 and so on."""
     numbers = sorted({int(path.name[5:7]) for path in EXAMPLES.glob("plot_*.py")})
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def python_blocks(text):
+    """Return the blocks of Python in a text in reST, as sources."""
+    blocks = re.findall(
+        r"^\.\. code-block:: python\n\n((?:(?: {4}.*)?\n)+)", text + "\n", re.MULTILINE
+    )
+    return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+@pytest.mark.parametrize(
+    "example", sorted(EXAMPLES.glob("plot_*.py")), ids=lambda path: path.stem
+)
+def test_examples_open_with_a_few_lines_that_work(example):
+    """What a beginner copies is short, and imports what exists."""
+    head = ast.get_docstring(ast.parse(example.read_text(encoding="utf8")))
+    for block in python_blocks(head):
+        assert len(block.strip().splitlines()) <= 10
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("skadis"):
+                module = importlib.import_module(node.module)
+                assert [a.name for a in node.names if not hasattr(module, a.name)] == []
+
+
+def test_python_blocks_end_where_the_indentation_ends():
+    """Two blocks are two, without the text between them."""
+    text = "A.\n\n.. code-block:: python\n\n    a = 1\n\n    b = 2\n\nText.\n"
+    assert python_blocks(text + "\n" + text) == ["a = 1\n\nb = 2\n\n"] * 2
+
+
+def test_the_citation_names_the_license_of_the_package():
+    """CITATION.cff and pyproject.toml agree."""
+    root = ROOT.parent
+    citation = (root / "CITATION.cff").read_text(encoding="utf8")
+    (license_id,) = re.findall(r"^license: (.+)$", citation, re.M)
+    project = (root / "pyproject.toml").read_text(encoding="utf8")
+    assert f'license = "{license_id}"' in project
+    for entry in ("cff-version", "message", "title", "authors"):
+        assert re.search(rf"^{entry}:", citation, re.M)

@@ -22,6 +22,7 @@ FLOORS = [
         "_forecast",
         "_intervals",
         "_optional",
+        "_progress",
         "_interrupts",
     },
     {"_rows", "stopping", "callbacks"},

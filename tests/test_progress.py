@@ -1,116 +1,169 @@
-"""What each round says of the student before it, at no price."""
+"""The line that shows what a fit pays: drawn where a person looks, and true."""
+
+import io
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sklearn.datasets import make_classification
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from skadistill import ActiveDistiller, MemoryLedger
+from skadistill import ActiveDistiller, _progress
+from skadistill._progress import ProgressLine
+from skadistill.exceptions import TeacherError
+from skadistill.teachers import FunctionTeacher
 
-KEYS = ("pool_agreement", "pool_agreement_low", "pool_agreement_high", "n_effective")
+X = np.linspace(-1, 1, 80)[:, None]
+Y = np.where(np.arange(80) % 8 == 0, X[:, 0] > 0, -1)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def make_distiller(ask=None, **params):
+    teacher = FunctionTeacher(
+        ask or (lambda X: X[:, 0] > 0), name="sign", cost_per_row=0.5
+    )
+    return ActiveDistiller(
+        teacher,
+        LogisticRegression(),
+        query_strategy="margin",
+        budget=20,
+        query_size=5,
+        random_state=0,
+        **params,
+    )
 
 
 @pytest.fixture
-def problem():
-    """Sixty labeled rows of 1000, and a teacher that is wrong in every tenth row."""
-    X, y = make_classification(
-        1000, n_features=6, n_informative=5, n_redundant=0, random_state=0
+def terminal(monkeypatch):
+    stream = Terminal()
+    # Not sys.stderr itself, which pytest sets again before the test.
+    monkeypatch.setattr(_progress, "sys", SimpleNamespace(stderr=stream, modules={}))
+    return stream
+
+
+def test_a_terminal_shows_rows_and_money(terminal):
+    """From nothing paid to the whole bill, on one line."""
+    make_distiller().fit(X, Y)
+    assert terminal.getvalue().startswith(
+        "\r[....................] paid for 0 of at most 20 rows, 0:00"
     )
-    wrong = np.random.default_rng(0).random(1000) < 0.1
-    answers = {row.tobytes(): c for row, c in zip(X, y ^ wrong, strict=True)}
-
-    def teacher(X):
-        return np.array([answers[row.tobytes()] for row in X])
-
-    return X, np.where(np.arange(1000) < 60, y, -1), teacher, y ^ wrong, y
-
-
-def fit(X, y, teacher, **params):
-    params = {"query_strategy": "rad", "budget": 400, "query_size": 100} | params
-    return ActiveDistiller(teacher, LogisticRegression(), random_state=0, **params).fit(
-        X, y
+    last = terminal.getvalue().split("\r")[-1]
+    assert last.startswith(
+        "[####################] paid for 20 of at most 20 rows, cost 10, 0:0"
     )
+    assert terminal.getvalue().count("\n") == 1
+    assert last.endswith("\n")
 
 
-@pytest.mark.parametrize("strategy", ["rad", "margin", "random", "robust"])
-def test_every_student_but_the_last_is_judged(problem, strategy):
-    """By the rows of the next round, with an interval around the estimate."""
-    X, y, teacher, _, _ = problem
-    history = fit(X, y, teacher, query_strategy=strategy, teacher_error=0.1).history_
-    for record in history[:-1]:
-        low, high = record["pool_agreement_low"], record["pool_agreement_high"]
-        assert 0 <= low <= record["pool_agreement"] <= high <= 1
-        assert record["n_effective"] > 0
-    assert [history[-1][key] for key in KEYS] == [None] * 4
+@pytest.mark.parametrize("verbose", [0, False])
+def test_verbose_0_shows_nothing(terminal, capsys, verbose):
+    """Neither the line nor the records of rounds."""
+    make_distiller(verbose=verbose).fit(X, Y)
+    assert terminal.getvalue() == ""
+    assert capsys.readouterr().out == ""
 
 
-def test_the_estimate_is_of_the_whole_pool(problem):
-    """With all rows of a census it is the agreement of that very student."""
-    X, y, teacher, answers, _ = problem
-    fitted = fit(
-        X, y, teacher, query_size=940, budget=None, teacher_error=0.1, use_known=False
+def test_verbose_1_prints_rounds_and_no_line(terminal, capsys):
+    """Lines of rounds would break a line that is drawn over itself."""
+    make_distiller(verbose=1).fit(X, Y)
+    assert terminal.getvalue() == ""
+    assert capsys.readouterr().out.count("[ActiveDistiller]") == 5
+
+
+def test_where_nobody_looks_nothing_is_drawn(monkeypatch, capsys):
+    """A file, or no stream at all, gets no line."""
+    for stream in (io.StringIO(), None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        make_distiller().fit(X, Y)
+        assert stream is None or stream.getvalue() == ""
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    make_distiller().fit(X, Y)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_notebook_shows_it_below_the_cell(monkeypatch, capsys):
+    """The error stream of a notebook is no terminal and has a red background."""
+    shell = type("ZMQInteractiveShell", (), {})()
+    notebook = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    make_distiller().fit(X, Y)
+    assert "paid for 20 of at most 20 rows" in capsys.readouterr().out
+
+
+def test_a_fit_that_pays_nothing_shows_nothing(terminal):
+    """With a budget of 0 there is nothing to wait for."""
+    make_distiller().set_params(budget=0).fit(X, Y)
+    assert terminal.getvalue() == ""
+
+
+def test_clones_and_fits_within_fits_show_nothing(terminal):
+    """A search would draw a line per candidate; a teacher may be a distiller."""
+    clone(make_distiller()).fit(X, Y)
+    assert terminal.getvalue() == ""
+
+    def ask(rows):
+        return make_distiller().fit(X, Y).predict(rows)
+
+    make_distiller(ask).fit(X, Y)
+    assert "paid for 20 of at most 20" in terminal.getvalue().split("\r")[-1]
+    assert terminal.getvalue().count("\n") == 1
+    shown = terminal.getvalue()
+    make_distiller(ask, verbose=0).fit(X, Y)
+    assert terminal.getvalue() == shown
+
+
+def test_a_fit_that_fails_leaves_what_was_paid(terminal):
+    """The last numbers stay on the screen, and the next fit starts at 0."""
+    calls = []
+
+    def ask(rows):
+        calls.append(len(rows))
+        if len(calls) > 3:
+            raise ConnectionError
+        return rows[:, 0] > 0
+
+    distiller = make_distiller(ask)
+    with pytest.raises(TeacherError):
+        distiller.fit(X, Y)
+    line = terminal.getvalue()
+    assert f"paid for {len(distiller.ledger_)} of at most 20 rows" in line
+    assert line.endswith("\n")
+    make_distiller().fit(X, Y)
+    assert terminal.getvalue()[len(line) :].startswith("\r[.....")
+
+
+def test_it_is_drawn_at_most_ten_times_a_second():
+    """Many answers in a moment are one drawing; the last one is not lost."""
+    stream, now = io.StringIO(), [0.0]
+    line = ProgressLine(stream, clock=lambda: now[0])
+    line.announce(1000)
+    for _ in range(999):
+        now[0] += 0.001
+        line.count(1, None)
+    assert stream.getvalue().count("\r") <= 11
+    line.close()
+    assert (
+        stream.getvalue().rstrip().endswith("paid for 999 of at most 1000 rows, 0:00")
     )
-    alone = LogisticRegression().fit(X[:60], y[:60])
-    truth = np.mean(alone.predict(X[60:]) == answers[60:])
-    first = fitted.history_[0]
-    assert first["pool_agreement"] == pytest.approx(truth)
-    assert first["pool_agreement_low"] == first["pool_agreement_high"]
+    now[0] = 75.0
+    line.announce(1000)
+    now[0] += 65.0
+    line.count(1, 0.25)
+    assert stream.getvalue().endswith("rows, cost 0.25, 1:05")
 
 
-@pytest.mark.parametrize("strategy", ["rad", "margin"])
-def test_estimates_over_fits_have_no_bias(problem, strategy):
-    """In the mean over seeds, for the first student and for one that learned."""
-    X, y, teacher, answers, _ = problem
-    gaps = []
-    for seed in range(25):
-        shared = MemoryLedger()
-        params = {
-            "query_strategy": strategy,
-            "teacher_error": 0.1,
-            "random_state": seed,
-        }
-        make = {"student": LogisticRegression(), "query_size": 100, "ledger": shared}
-        long = ActiveDistiller(teacher, budget=300, **make, **params).fit(X, y)
-        make["ledger"] = None
-        short = ActiveDistiller(teacher, budget=200, **make, **params).fit(X, y)
-        truth = np.mean(short.predict(X[60:]) == answers[60:])
-        gaps.append(long.history_[2]["pool_agreement"] - truth)
-    assert abs(np.mean(gaps)) < 3.5 * np.std(gaps) / np.sqrt(len(gaps))
-
-
-def test_teacher_checks_bound_the_accuracy(problem):
-    """The student's accuracy on the pool lies between the bounds."""
-    X, y, teacher, _, truth = problem
-    history = fit(X, y, teacher, n_teacher_checks=60, budget=460).history_
-    alone = LogisticRegression().fit(X[:60], y[:60])
-    accuracy = np.mean(alone.predict(X[60:]) == truth[60:])
-    assert history[0]["pool_accuracy_low"] < accuracy < history[0]["pool_accuracy_high"]
-    without = fit(X, y, teacher, teacher_error=0.1).history_
-    assert without[0]["pool_accuracy_low"] is None
-
-
-def test_without_a_uniform_share_top_rows_say_nothing(problem):
-    """And the strategy gets all rows, as ever; a drawing one still says something."""
-    X, y, teacher, _, _ = problem
-    history = fit(X, y, teacher, query_strategy="margin", uniform_share=0.0).history_
-    assert all(record["pool_agreement"] is None for record in history)
-    history = fit(X, y, teacher, query_strategy="random", uniform_share=0.0).history_
-    assert history[0]["pool_agreement"] is not None
-
-
-def test_labels_owned_before_say_nothing(problem):
-    """The rows of a ledger were not drawn for this student."""
-    X, y, teacher, _, _ = problem
-    ledger = MemoryLedger()
-    fit(X, y, teacher, ledger=ledger, teacher_error=0.1, budget=200)
-    again = fit(X, y, teacher, ledger=ledger, teacher_error=0.1, budget=400)
-    assert again.history_[1]["n_free"] == 200
-    assert again.history_[0]["pool_agreement"] is None
-    assert again.history_[1]["pool_agreement"] is not None
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5, "half"])
-def test_the_share_is_a_share(problem, share):
-    X, y, teacher, _, _ = problem
-    with pytest.raises(ValueError, match="uniform_share"):
-        fit(X, y, teacher, uniform_share=share)
+def test_a_shorter_text_covers_a_longer_one():
+    """No letters of the text before stay behind it."""
+    stream = io.StringIO()
+    line = ProgressLine(stream, clock=lambda: 0.0)
+    line.announce(10**9)
+    width = len(stream.getvalue()) - 1
+    line.announce(1)
+    assert len(stream.getvalue().split("\r")[-1]) == width

@@ -24,7 +24,7 @@ def look_at_pool(state):
     if not hasattr(state.student, "predict_proba"):
         raise TypeError(
             f"the student {type(state.student).__name__} has no predict_proba, "
-            "from which rows are chosen; use a student that predicts "
+            "which choosing rows requires; use a student that predicts "
             "probabilities, or wrap it in CalibratedClassifierCV."
         )
     view = _view(state)

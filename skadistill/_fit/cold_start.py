@@ -171,7 +171,7 @@ def check_learnable(labels, teacher, objective, n_queries):
 
 
 def is_cold(state):
-    """Tell whether the next rows are spread over the pool: some class has no row."""
+    """Tell whether the next rows are spread over the pool: some class lacks a row."""
     targets = state.labels.targets
     seen = np.unique(targets.argmax(axis=1)).size if len(targets) else 0
     return state.n_draws == 0 and seen < len(state.labels.classes)
@@ -181,8 +181,8 @@ def require_labels(labels):
     """Raise if the teacher gave no label at all."""
     if labels.rows.size == 0:
         raise TeacherError(
-            "no label is given in y and the teacher gave none, so that there is "
-            "nothing to train a student on; what was paid is in ledger_."
+            "y has no label and the teacher returned none, so that no student can be "
+            "trained; the paid answers are in ledger_."
         )
 
 

@@ -71,7 +71,7 @@ def resolve(teacher, student, query_strategy, objective, *, seed, warm_start):
     if objective.needs_embeddings and not components.teacher.has_embeddings:
         raise ObjectiveError(
             f"the objective {objective!r} needs the teacher's embeddings, which "
-            f"{text_of(teacher):.80} does not give; say where they come from with "
+            f"{text_of(teacher):.80} does not return; name their source with "
             "as_teacher(teacher, embedding=...), or use another objective."
         )
     if warm_start:

@@ -27,6 +27,7 @@ from skadistill.student._predictions import student_classes
 __all__ = [
     "check_container",
     "check_inputs",
+    "check_rows",
     "extend_metadata",
     "make_scorer",
     "refuse_unrouted",
@@ -40,7 +41,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
     ----------
     estimator : estimator
         Named in errors; learns ``n_features_in_`` and ``feature_names_in_``. Its
-        ``unlabeled_marker`` says which entries of `y` are no label.
+        ``unlabeled_marker`` says which entries of `y` are not labels.
     X, y, X_unlabeled : as in ``ActiveDistiller.fit``
         The rows and labels.
     needs_y : bool, default=False
@@ -86,7 +87,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
         assert_all_finite(given, input_name="y")
         check_classification_targets(given)
     if X_unlabeled is not None:
-        X, X_unlabeled = _check_unlabeled(estimator, X, X_unlabeled)
+        X, X_unlabeled = check_rows(estimator, X, X_unlabeled)
     return RowTable(X, X_unlabeled), labeled, given
 
 
@@ -106,12 +107,12 @@ def check_container(estimator, X, *, reset):
     Returns
     -------
     X : ndarray, CSR matrix, DataFrame, texts or list of dict
-        The rows. Arrays are numeric, unless they hold objects that are no numbers.
+        The rows. Arrays are numeric, unless they hold objects that are not numbers.
 
     Raises
     ------
     TypeError
-        If the container is none of those.
+        If the container is of another type.
     """
     if isinstance(X, Mapping) or type(X).__module__.split(".")[0] == "dask":
         raise TypeError(
@@ -146,7 +147,7 @@ def _holds_objects(X):
     return False
 
 
-def _check_unlabeled(estimator, X, X_unlabeled):
+def check_rows(estimator, X, X_unlabeled):
     """Check that X_unlabeled holds rows like those of X, and unify their types."""
     if isinstance(X, np.ndarray) or is_frame(X):
         X_unlabeled = as_rows(X_unlabeled, X)
@@ -221,7 +222,7 @@ def extend_metadata(params, table):
 
 
 def make_scorer(estimator, X_val, y_val):
-    """Return a function that scores a student on rows kept aside.
+    """Return a function that scores any student on held-out rows.
 
     Parameters
     ----------

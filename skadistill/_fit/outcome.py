@@ -40,6 +40,7 @@ def fitted_attributes(distiller, state):
         "labeled_round_": labels.round.copy(),
         "transduction_": labels.transduction(distiller.unlabeled_marker),
         "n_rounds_": history[-1]["round"],
+        "student_round_": state.student_round,
         "n_queries_": total("n_asked"),
         "n_paid_": total("n_paid") + asked.n_checks_paid,
         "n_free_": total("n_free") + asked.n_checks_free,

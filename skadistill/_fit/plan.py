@@ -42,7 +42,7 @@ class Plan:
         Rows to ask for in each round, at most.
     n_teacher_checks : int
         Labeled rows on which the teacher would be checked, at most; 0 if it is
-        cross-fitted, or if nobody needs its error rate.
+        cross-fitted, or if its error rate is not needed.
     limit : int
         Rows of the budget that are still to be paid for, of both kinds.
     n_known : int, default=0
@@ -163,7 +163,7 @@ def share_budget(budget, n_pool, n_labeled, *, n_checks, checks_are_paid):
     Raises
     ------
     EmptyPoolError
-        If rows are to be asked for and there are none.
+        If rows are to be asked for and the pool is empty.
     BudgetError
         If the budget is larger than the pool and the checks, or the checks take all
         of it.
@@ -231,7 +231,7 @@ def _resolve_budget(budget, n_pool):
 
 
 def round_size(query_size, n_labeled, n_classes=0):
-    """Return how many rows a round asks for, whatever the budget.
+    """Return how many rows each round asks for, whatever the budget.
 
     Parameters
     ----------

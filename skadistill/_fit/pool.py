@@ -139,7 +139,7 @@ class _Score:
 
 
 def map_partition(function, part, left_out, convert, step):
-    """Apply a function to the rows of one partition, in blocks, where it is.
+    """Apply a function to the rows of one partition, in blocks, on its worker.
 
     Parameters
     ----------

@@ -172,7 +172,7 @@ class Settings:
     Parameters
     ----------
     ledger : BaseLedger
-        Where labels are looked up and recorded.
+        The ledger in which labels are looked up and recorded.
     query_size : "auto" or int
         Rows of a full round.
     max_no_label : float
@@ -215,9 +215,7 @@ class FitState:
     cut_metadata : callable
         Gives the student's fit parameters for some rows.
     score : callable
-        Scores a student on rows kept aside, None when there are none.
-    n_val : int or None, default=None
-        Number of those rows.
+        Scores a student on held-out rows, None without such rows.
 
     Attributes
     ----------
@@ -241,6 +239,10 @@ class FitState:
         How often a strategy was called, or rows were spread over the pool.
     rehearsed : bool
         Whether the student has learned made-up labels only.
+    first_student : estimator or None
+        The student of round 0, unless it is trained on from round to round.
+    student_round : int
+        The round of the present student.
     """
 
     components: Components
@@ -262,6 +264,8 @@ class FitState:
         self.draw: Any = None
         self.n_draws = 0
         self.rehearsed = False
+        self.first_student: Any = None
+        self.student_round = 0
 
     @property
     def n_left(self):
@@ -332,7 +336,7 @@ class FitState:
         return self.seeds.generator(self.n_draws - 1)
 
     def lesson(self, X):
-        """Ask the objective what the student is to learn from what is known.
+        """Return the lesson that the objective makes from the known labels.
 
         X are the labeled rows, gathered.
         """

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from skadistill._fit.checks import StepwiseChecks, aimed_checks, even_checks
 from skadistill._fit.known import KnownAnswers
+from skadistill._fit.weak import FEWEST_ROWS, hold_against_student
 from skadistill._rows._containers import take_metadata
 from skadistill.exceptions import TeacherWarning
 from skadistill.labeling._job_buyer import answers_later
@@ -39,12 +40,12 @@ logger = logging.getLogger(__name__)
 FIRST_SIZE = 2
 
 #: Rows that are looked up in the ledger to learn whether a teacher has answered.
-N_LOOKED_UP = 10_000
+N_LOOKED_UP = 1_000
 
 
 @dataclass
 class AskedTeacher:
-    """Hold a teacher that is ready to be asked, and what is known of it.
+    """Hold a teacher that is ready to be asked, with its error estimate.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ class AskedTeacher:
     identity : str or None, default=None
         Under which the ledger files its answers.
     error : float or None, default=None
-        Its error rate; None: unknown, or needed by nobody.
+        Its error rate; None: unknown, or not needed.
     checks : TeacherChecks or None, default=None
         Its answers on labeled rows.
     estimate : TeacherErrorEstimate or None, default=None
@@ -62,6 +63,12 @@ class AskedTeacher:
         The same answers beside what students say of those rows, for the strategy.
     wrong : ndarray of bool of shape (n_checks,) or None, default=None
         Whether it was wrong on those labeled rows that stand for all.
+    weak : bool, default=False
+        Whether students do as well on the labeled rows.
+    evidence_alone : TeacherEvidence or None, default=None
+        What students say that were trained on other labeled rows alone.
+    fit_params : dict
+        Metadata with which a teacher that is fitted here is fitted on the given rows.
     heard : bool, default=True
         Whether it has answered before; one that has not is first asked about a few
         rows.
@@ -74,6 +81,9 @@ class AskedTeacher:
     estimate: TeacherErrorEstimate | None = None
     evidence: TeacherEvidence | None = None
     wrong: np.ndarray | None = None
+    weak: bool = False
+    evidence_alone: TeacherEvidence | None = None
+    fit_params: dict = field(default_factory=dict)
     heard: bool = True
 
     @property
@@ -118,7 +128,7 @@ def is_untried(teacher, ledger, labels):
 
 
 def needs_checks(components, teacher_error):
-    """Tell whether somebody needs the teacher's answers on labeled rows.
+    """Tell whether strategy or objective need the teacher's answers on labeled rows.
 
     Parameters
     ----------
@@ -233,6 +243,7 @@ def prepare_teacher(
     seed,
     start_evidence=None,
     share=None,
+    on_weak_teacher="warn",
 ):
     """Check a teacher on labeled rows if needed, and fit it if needed.
 
@@ -259,6 +270,8 @@ def prepare_teacher(
         strategies that look at single answers.
     share : float or None, default=None
         Share of the pool that a round asks for.
+    on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
+        What to do if students are as good as the teacher on the labeled rows.
 
     Returns
     -------
@@ -271,6 +284,7 @@ def prepare_teacher(
     X, y = labels.table.take(labels.rows), labels.y
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
+    asked.fit_params = fit_params
     asked.heard = not is_untried(teacher, ledger, labels)
     needed = needs_checks(components, teacher_error)
     wanted = wants_checks(components, teacher_error)
@@ -328,6 +342,11 @@ def prepare_teacher(
             )
             aimed = asked.evidence if estimate.method == "aimed" else None
             doubt_teacher(teacher, estimate, labels, aimed)
+            if on_weak_teacher != "ignore" and estimate.n_samples >= FEWEST_ROWS:
+                asked.evidence_alone = evidence or start_evidence(X)
+                asked.weak = hold_against_student(
+                    teacher, estimate, asked.evidence_alone, on_weak_teacher
+                )
         asked.estimate = replace(estimate, proba=None)
         logger.info(
             "the teacher is wrong on %d of %d labeled rows (%s)",

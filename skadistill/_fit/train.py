@@ -40,5 +40,8 @@ def train(state, record, *, afresh):
         **state.cut_metadata(labels.rows),
     )
     record.seconds_student = perf_counter() - start
+    state.student_round = record.round
+    if not record.round and afresh:
+        state.first_student = state.student
     record.student_score = state.score(state.student)
     state.record(record)

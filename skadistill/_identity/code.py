@@ -137,7 +137,7 @@ def _scope(code, name):
 
 
 def _start(step):
-    """Return the place in the source where an instruction's expression begins."""
+    """Return the position in the source at which an instruction's expression begins."""
     at = step.positions
     if at is None or at.lineno is None or at.col_offset is None:
         return id(step)  # compiled without positions: like no other place

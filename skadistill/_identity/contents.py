@@ -124,7 +124,7 @@ class Contents:
     Attributes
     ----------
     unreadable : list of str
-        Types of what was found that has no contents to read; if there are any, the
+        Types of objects whose contents cannot be read; if there are any, the
         digest means nothing in another process.
 
     Examples
@@ -241,7 +241,7 @@ class Contents:
         return b"".join([_text(k) + encode(attributes[k]) for k in sorted(attributes)])
 
     def _module(self, module, machinery):
-        """Encode a torch module: weights, submodules and attributes of its own."""
+        """Encode a torch module: weights, submodules and other attributes."""
         state = {
             name: value
             for name, value in vars(module).items()
@@ -432,7 +432,7 @@ class Contents:
         return self._attributes({k: v for k, v in kept.items() if k not in left_out})
 
     def _unreadable(self, obj):
-        """Name an object that has no contents to read."""
+        """Name an object whose contents cannot be read."""
         self.unreadable.append(f"{type(obj).__module__}.{type(obj).__qualname__}")
         return b"object" + object_token(obj).encode()
 

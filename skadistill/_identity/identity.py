@@ -64,7 +64,7 @@ def classes_suffix(classes):
     Returns
     -------
     suffix : str
-        Empty where nothing was declared.
+        Empty if nothing was declared.
 
     Examples
     --------

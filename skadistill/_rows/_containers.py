@@ -263,7 +263,7 @@ def take_metadata(params, rows, n_samples):
 def copy_rows(X, rows):
     """Take some rows of `X` as copies, down to the objects inside.
 
-    Whoever receives them may empty or change them in place without touching `X`.
+    The receiver may empty or change them in place without touching `X`.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ def row_keys(X):
     Returns
     -------
     keys : ndarray of dtype V16 and shape (n_samples,)
-        One key a row; ``keys.tolist()`` gives bytes.
+        One key per row; ``keys.tolist()`` gives bytes.
 
     Raises
     ------
@@ -359,7 +359,7 @@ def _single_key(row):
 
 
 def _numbers_of(values):
-    """Make a numeric array of values, or None where they are something else."""
+    """Return values as a numeric array, or None if they are not numeric."""
     if isinstance(values, str | bytes | dict | set | frozenset) or values is None:
         return None
     if isinstance(values, list | tuple) and _has_marked(values):

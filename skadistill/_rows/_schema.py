@@ -57,7 +57,7 @@ def unify_frames(X, X_unlabeled):
 
 
 def _common_pandas_type(first, second):
-    """Return the type that holds both columns, or None if there is none."""
+    """Return the type that holds both columns, or None if no type does."""
     import pandas
 
     types = pandas.api.types
@@ -84,7 +84,7 @@ def _common_pandas_type(first, second):
 
 
 def _common_polars_type(first, second):
-    """Return the type that holds both columns, or None if there is none."""
+    """Return the type that holds both columns, or None if no type does."""
     import polars
 
     if not (first.dtype.is_numeric() and second.dtype.is_numeric()):

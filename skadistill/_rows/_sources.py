@@ -115,7 +115,7 @@ class PartitionedRows(ChunkedRows):
         Parameters
         ----------
         rows : ndarray of int of shape (n_taken,)
-            Positions. Where they are most of the collection nothing is kept.
+            Positions. If they are most of the collection, nothing is kept.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class PartitionedRows(ChunkedRows):
 
 
 def _take_of_partition(part, rows, convert):
-    """Take rows of a partition where it lives: they alone travel."""
+    """Take rows of a partition on its worker, so that only they are sent."""
     return convert(take_rows(part, rows))
 
 
@@ -207,7 +207,7 @@ def _is_sliced(pool):
 
 
 def _open_sliced(pool, like):
-    """Read an array of files by slices of its own chunks."""
+    """Read an array of files by slices along its chunks."""
     refuse_other_features(tuple(pool.shape[1:]), like)
     chunks = getattr(pool, "chunks", None)
     step = CHUNK_ROWS

@@ -1,4 +1,4 @@
-"""The rows of both doors as one table: those of X first, then X_unlabeled's."""
+"""All rows of a fit as one table: those of X, then those of X_unlabeled."""
 
 import numpy as np
 from sklearn import get_config
@@ -36,7 +36,7 @@ class RowTable:
         Returns
         -------
         taken : container of n_taken rows
-            A view where the rows are one stretch of an array.
+            A view if the rows are consecutive rows of an array.
         """
         inside = rows < self.n_first
         if inside.all():

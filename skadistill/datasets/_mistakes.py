@@ -36,7 +36,7 @@ class Contents:
 def draw_wrong(contents, rates, error_kind, proba, concentration, rng):
     """Mark contents to answer wrongly: as many rows as the rate of each cell asks.
 
-    A cell is a part of the table with a rate of its own: a stratum, or a class
+    A cell is a part of the table with its own rate: a stratum, or a class
     within a stratum if there is one rate per class.
     """
     n_cells = rates.size

@@ -9,7 +9,6 @@ from torch import nn
 from skadistill._display import qualified_name, text_of
 from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
-from skadistill.objectives._as_objective import as_objective
 from skadistill.query._as_strategy import as_strategy
 from skadistill.student import StudentNet
 from skadistill.student._module import Standardize
@@ -152,7 +151,7 @@ def _about_labels(distiller):
         "Rows paid for to judge the teacher": distiller.n_teacher_checks_,
         "Cost": _cost(distiller),
         "Query strategy": text_of(as_strategy(distiller.query_strategy)),
-        "Objective": text_of(as_objective(distiller.objective)),
+        "Objective": text_of(distiller.objective_),
         "Ended because": ENDINGS[distiller.termination_condition_],
     }
 

@@ -7,10 +7,15 @@ from sklearn.pipeline import Pipeline
 
 from skadistill._optional import require
 from skadistill.exceptions import ExportError
+from skadistill.export._agreement import accept_doubles, check_graph, set_locale
 from skadistill.export._served import last_step, served_model
 from skadistill.student import StudentNet
 
 __all__ = ["to_onnx"]
+
+# Under which texts are lowered: both know more than English letters or are
+# everywhere, while skl2onnx's en_US is missing in most containers.
+LOCALES = ("C.UTF-8", "C")
 
 
 def to_onnx(model, X, *, opset=18):
@@ -28,8 +33,9 @@ def to_onnx(model, X, *, opset=18):
         :class:`~skadistill.ActiveDistiller` or search, any classifier that skl2onnx
         converts, or a pipeline of its transformers that ends in one of these.
     X : array-like of shape (n_samples, n_features, ...), DataFrame or list of texts
-        Rows as the model will get them. They determine shape and type of the input,
-        so that one row is enough: with float32 rows the graph accepts float32.
+        Rows as the model will get them. They determine shape and type of the input:
+        with float32 rows the graph accepts float32. The graph is compared with the
+        model on up to 1000 of them before it is returned.
     opset : int, default=18
         Version of ONNX's operators; 18 is supported by onnxruntime 1.14 and newer.
 
@@ -44,9 +50,10 @@ def to_onnx(model, X, *, opset=18):
     Raises
     ------
     ImportError
-        If onnx, onnxscript or skl2onnx is not installed.
+        If onnx, onnxscript, onnxruntime or skl2onnx is not installed.
     ExportError
-        If a step, a class or a module cannot be exported as a graph.
+        If a step, a class or a module cannot be exported as a graph, or the graph
+        does not load or predicts something else than the model.
     NotFittedError
         If the model is not fitted.
 
@@ -58,7 +65,9 @@ def to_onnx(model, X, *, opset=18):
     -----
     torch exports nets (``torch.onnx.export``), skl2onnx everything else, with a
     converter for nets that stays registered. Weights are exported unchanged: a net with
-    `amp` predicts with reduced precision, its graph does not.
+    `amp` predicts with reduced precision, its graph does not. Where an operator does
+    not accept float64 rows, as those for trees, the graph rounds them to float32.
+    Texts are lowered by the rules of the locale C.UTF-8.
 
     Examples
     --------
@@ -73,11 +82,8 @@ def to_onnx(model, X, *, opset=18):
     >>> [output.name for output in graph.graph.output]
     ['label', 'probabilities']
     """
-    for package in ("onnx", "onnxscript", "skl2onnx"):
+    for package in ("onnx", "onnxscript", "onnxruntime", "skl2onnx"):
         require(package, "export")
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-
     from skadistill.export._net_graph import register_net
 
     served = served_model(model)
@@ -86,28 +92,79 @@ def to_onnx(model, X, *, opset=18):
     register_net(StudentNet)
     if isinstance(classifier, StudentNet):
         register_net(type(classifier))  # may be a subclass
+    types = _input_types(served, X)
+    doubles = {n for n, kind in types if type(kind).__name__ == "DoubleTensorType"}
+    faults = []
+    # Few operators for trees take float64 rows; scikit-learn's trees round them too.
+    for rounded in (set(), doubles) if doubles else (set(),):
+        try:
+            return _export(served, X, types, rounded, opset)
+        except Exception as error:
+            faults.append(error)
+    raise _explain(served, faults[-1]) from faults[-1]
+
+
+def _export(model, X, types, rounded, opset):
+    """Convert a model and compare; inputs named by `rounded` become float32 first."""
+    graph = _convert(model, types, rounded, opset)
+    if not set_locale(graph, LOCALES[0]):
+        check_graph(graph, model, X, types)
+        return graph
     try:
-        return convert_sklearn(
-            served,
-            name=type(classifier).__name__,
-            initial_types=_input_types(served, X),
-            target_opset=opset,
-            options={"zipmap": False},
-        )
-    except (MissingConverter, MissingShapeCalculator) as error:
-        raise ExportError(
-            f"{served!r} cannot be exported as an ONNX graph: skl2onnx lacks a "
+        check_graph(graph, model, X, types)
+    except ExportError:
+        raise
+    except Exception:  # this locale is not installed here
+        set_locale(graph, LOCALES[1])
+        check_graph(graph, model, X, types)
+    return graph
+
+
+def _explain(model, fault):
+    """Return an error of one sentence for whatever failed."""
+    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+
+    if isinstance(fault, ExportError):
+        return fault
+    if isinstance(fault, MissingConverter | MissingShapeCalculator):
+        return ExportError(
+            f"{model!r} cannot be exported as an ONNX graph: skl2onnx lacks a "
             "converter for one of its steps; use a step that skl2onnx supports, "
             "register a converter with it, or save the model with joblib or skops."
-        ) from error
+        )
+    reason = " ".join(str(fault).split())
+    return ExportError(
+        f"{type(last_step(model)).__name__} cannot be exported as an ONNX graph that "
+        f"runs ({type(fault).__name__}: {reason:.100}); pass rows of another type, "
+        "or save the model with joblib or skops."
+    )
+
+
+def _convert(model, types, rounded, opset):
+    """Convert a model with skl2onnx."""
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+
+    graph = convert_sklearn(
+        model,
+        name=type(last_step(model)).__name__,
+        initial_types=[
+            (name, FloatTensorType(kind.shape) if name in rounded else kind)
+            for name, kind in types
+        ],
+        target_opset=opset,
+        options={"zipmap": False},
+    )
+    accept_doubles(graph, rounded)
+    return graph
 
 
 def _check_classes(classifier):
-    """Raise for labels that ONNX has no type for."""
+    """Raise for labels of a type that ONNX lacks."""
     classes = getattr(classifier, "classes_", None)
     if classes is None:
         raise ExportError(
-            f"{classifier!r} has no classes_; to_onnx writes classifiers only."
+            f"{classifier!r} has no classes_; to_onnx exports classifiers only."
         )
     texts = all(isinstance(label, str) for label in classes.tolist())
     if not texts and classes.dtype.kind not in "iub":

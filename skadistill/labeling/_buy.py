@@ -1,4 +1,4 @@
-"""Buy labels: look up what is known, ask for the rest, record it, then use it."""
+"""Buy labels: look up known ones, ask for the rest, record them, then return them."""
 
 import itertools
 import logging
@@ -55,8 +55,8 @@ def buy_labels(
     classes : array-like of shape (n_classes,)
         The columns wanted.
     ledger : BaseLedger or None, default=None
-        Where labels are looked up and recorded. None: nothing is kept after this
-        purchase.
+        The ledger in which labels are looked up and recorded. None: nothing is kept
+        after this purchase.
     batch_size : int or None, default=None
         Rows bought together. None: the teacher's ``claim_size``, else all.
     max_rows : int or None, default=None
@@ -185,7 +185,7 @@ def _log_purchase(teacher, purchase):
 
 
 def _add_receipt(error, n_paid, keep):
-    """Add to a fault how many answers were paid for so far, and where they are."""
+    """Add to a fault how many answers were paid for so far, and what holds them."""
     error.n_paid = n_paid
     if n_paid == 0:
         receipt = "nothing had been paid for in this purchase"

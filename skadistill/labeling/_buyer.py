@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skadistill._interrupts import held_interrupts
+from skadistill._progress import count_paid
 from skadistill._rows._containers import copy_rows
 from skadistill._rows._keys import row_keys
 from skadistill._validation import as_cost
@@ -95,7 +96,7 @@ class LabelPurchase:
 
 
 class Buyer:
-    """One purchase: what is known so far and what it cost."""
+    """One purchase: the answers so far, and their cost."""
 
     def __init__(self, teacher, X, classes, ledger, identity):
         self.teacher = teacher
@@ -164,7 +165,7 @@ class Buyer:
             if not np.all(held):
                 raise LedgerError(
                     f"the claim on row {self.row_numbers[sending[0]]} and others was "
-                    "ended by hand before they were sent; buy the rest again."
+                    "ended by free_claims() before they were sent; buy the rest again."
                 )
             self.sent[sending] = True
 
@@ -239,6 +240,7 @@ class Buyer:
         self.n_paid += len(rows)
         self.cost += cost or 0.0
         self.seconds += part.seconds
+        count_paid(len(rows), cost)
         if fault is not None:
             raise fault
 
@@ -463,7 +465,7 @@ def _claims_shown(ledger):
     ]
     if not shown:
         return ""
-    return f" ({'; '.join(shown)}, in UTC); ledger.free_claims() ends claims by hand"
+    return f" ({'; '.join(shown)}, in UTC); ledger.free_claims() ends claims"
 
 
 def _fault_cost(error, who, n_sent, price):

@@ -133,7 +133,7 @@ def estimate_teacher_error(
         :func:`~sklearn.model_selection.check_cv`, and must test each row at most
         once.
     ledger : BaseLedger or None, default=None
-        Where a ready teacher's answers are looked up and recorded.
+        The ledger in which a ready teacher's answers are looked up and recorded.
     n_samples : int or None, default=None
         At most so many labeled rows, drawn at random, are put to a ready teacher.
         None: all. A cross-fitted estimate costs nothing and uses all.

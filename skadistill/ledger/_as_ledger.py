@@ -27,7 +27,7 @@ def as_ledger(ledger=None):
     Raises
     ------
     LedgerError
-        If it is none of these, or cannot be opened.
+        If it is of another type, or cannot be opened.
 
     Examples
     --------

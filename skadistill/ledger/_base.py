@@ -47,7 +47,7 @@ class BaseLedger(Claiming):
     --------
     MemoryLedger : Lives as long as the process.
     LabelLedger : Lives in a file.
-    skadistill.testing.check_ledger : Checks a ledger of your own.
+    skadistill.testing.check_ledger : Checks a custom ledger.
 
     Examples
     --------
@@ -238,7 +238,7 @@ class BaseLedger(Claiming):
     def forget_no_label(self, teacher_id=None):
         """Forget answers without a label, so that their rows are asked about again.
 
-        What was paid for them stays counted.
+        The payments for them stay counted.
 
         Parameters
         ----------
@@ -389,7 +389,7 @@ class BaseLedger(Claiming):
 
     @abstractmethod
     def summary(self):
-        """Sum up what was paid.
+        """Return totals of rows, calls, money and time.
 
         Returns
         -------

@@ -15,9 +15,9 @@ __all__ = ["Claim", "Spending", "check_amount", "check_limits", "grant_rows"]
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """Hold rows that one buyer may pay for, and nobody else meanwhile.
+    """Hold rows that only one buyer may pay for at this time.
 
-    Rows in none of the three masks got a label meanwhile, or somebody else is
+    Rows in none of the three masks got a label meanwhile, or another buyer is
     paying for them.
 
     Parameters
@@ -76,7 +76,7 @@ def grant_rows(free, price, *, max_rows, max_cost, spending):
     Parameters
     ----------
     free : ndarray of bool of shape (n_samples,)
-        Rows without a label that nobody is paying for.
+        Rows without a label that no buyer is paying for.
     price : float or None
         What one row can cost at most.
     max_rows : int or None

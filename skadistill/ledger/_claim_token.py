@@ -1,4 +1,4 @@
-"""Tell which open claims of this process somebody may still come back to."""
+"""Tell which open claims of this process are still in use."""
 
 import threading
 import uuid
@@ -11,7 +11,7 @@ class ClaimToken:
     """Identify an open claim of this process.
 
     Its name is written beside the claim. As long as a `Claim` refers to the token, and
-    its thread runs, somebody may come back to record labels.
+    its thread runs, labels may still be recorded.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ClaimToken:
 
     @classmethod
     def is_abandoned(cls, name):
-        """Tell whether nobody can come back to a claim of this process.
+        """Tell whether a claim of this process can no longer be used.
 
         Parameters
         ----------

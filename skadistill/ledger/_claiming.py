@@ -18,7 +18,7 @@ class Claiming(ABC):
     def claim(self, keys, teacher_id, classes, *, max_cost_per_row=None):
         """Reserve rows before paying for them, as far as the budget goes.
 
-        Nobody else is granted the same rows until they are recorded or the claim
+        No other claim gets the same rows until they are recorded or the claim
         ends, and what is reserved counts as spent. Recording rows returns what was
         reserved for them beyond their cost. Release a claim if some of its rows will
         not be recorded. A claim also ends when nothing refers to the `Claim` any
@@ -41,7 +41,7 @@ class Claiming(ABC):
         -------
         claim : Claim
             ``granted``, ``refused`` and ``waiting``; rows in none of them got a label
-            meanwhile, or somebody else is paying for them: look them up again.
+            meanwhile, or another buyer is paying for them: look them up again.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Claiming(ABC):
         -------
         held : ndarray of bool of shape (n_rows,)
             Which of them the claim still holds. The others were freed meanwhile,
-            and somebody else may be paying for them: do not send them.
+            and another buyer may be paying for them: do not send them.
         """
         keys = check_keys(keys)
         with held_interrupts():
@@ -186,7 +186,7 @@ class Claiming(ABC):
         return self._open_claims()
 
     def free_claims(self, owner=None):
-        """End open claims by hand, whoever holds them.
+        """End open claims, including those of other processes.
 
         For claims whose owner will not come back. Rows that were sent count as lost,
         since they may be billed. The labels of an owner that does come back are

@@ -38,7 +38,7 @@ class ExpiryWatch:
 
     A claim has ended if its process or its thread has, if nothing in the process
     refers to it any more, or when its lease is over.
-    Clocks of two machines differ: if the database has no clock of its own, a claim
+    Clocks of two machines differ: if the database has no clock, a claim
     from elsewhere whose lease seems to be over is watched for half a lease, in which
     a living owner renews it.
 
@@ -113,7 +113,7 @@ def insert_claim(db, token, label_set, keys, lease, price):
     label_set : dict
         Row of the label set.
     keys : ndarray of dtype V16 and shape (n_rows,)
-        Rows that nobody else has claimed.
+        Rows that no other buyer has claimed.
     lease : float
         For how many seconds.
     price : float
@@ -314,7 +314,7 @@ def end_claim(db, claim, *, why):
 
 
 def drop_claim(db, claim):
-    """Delete a claim and what is left in it.
+    """Delete a claim and its remaining rows.
 
     Parameters
     ----------

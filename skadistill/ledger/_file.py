@@ -45,7 +45,7 @@ class LedgerFile:
     Parameters
     ----------
     path : str or Path
-        Where it is; it is created if it does not exist.
+        Path of the file; it is created if it does not exist.
 
     Raises
     ------
@@ -151,7 +151,7 @@ class _Session:
         """Move what was committed into the main file, at most once in a while.
 
         A commit is safe without. But a copy of the main file alone, without the log
-        beside it, should be no old copy; and each time would cost ten commits.
+        beside it, should not be an old copy; and each time would cost ten commits.
         """
         if self.connection and time.monotonic() > self.checkpointed + _CHECKPOINT_EVERY:
             # A commit will report a full disk.
@@ -473,7 +473,7 @@ def _errors(path):
 def _damaged(path):
     return (
         f"the ledger {path} is damaged: a part of it is missing or unreadable; restore "
-        "it from a copy, or save what is left with the sqlite3 program's .recover."
+        "it from a copy, or save the readable part with the sqlite3 program's .recover."
     )
 
 

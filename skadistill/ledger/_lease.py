@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renew leases in a thread of its own, as long as somebody waits for answers.
+    """Renew leases in a background thread while answers are being waited for.
 
     A claim is renewed until it ends, until its `Claim` is no longer referenced, or
-    until the thread that sent its rows has ended: nobody would record the answers.
+    until the thread that sent its rows has ended: the answers would not be recorded.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class LeaseKeeper:
         Parameters
         ----------
         ledger : SqlLedger
-            Where it is open.
+            The connection that is open.
         claim : Claim
             The claim.
         """
@@ -91,7 +91,7 @@ class LeaseKeeper:
                     return
 
     def _claims(self):
-        """Return the claims that somebody still waits for; drop the others."""
+        """Return the claims whose answers are still waited for; drop the others."""
         with self._lock:
             waited_for = {}
             for name, (claim_ref, thread_ref) in self._kept.items():

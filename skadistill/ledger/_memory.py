@@ -144,7 +144,7 @@ class MemoryLedger(BaseLedger):
             self._warned = True
             warnings.warn(
                 "this MemoryLedger is a copy, in another process than its original, of "
-                f"{len(self)} labels: what is paid here is not remembered there, so "
+                f"{len(self)} labels: labels paid for here are missing there, so "
                 "rows can be paid for again; share a ledger on disk between "
                 "processes, or use joblib's threading backend.",
                 LedgerCopyWarning,
@@ -276,7 +276,7 @@ class MemoryLedger(BaseLedger):
         return claim
 
     def _end_abandoned(self, question, keys):
-        """End claims that nobody will come back to.
+        """End claims that are no longer in use.
 
         Those that nothing refers to, those of threads that have ended, and those of
         this thread on rows that it claims again, which an interrupt has kept it from
@@ -446,7 +446,7 @@ class MemoryLedger(BaseLedger):
         return self.summary()["n_labels"]
 
     def summary(self):
-        """Sum up what was paid.
+        """Return totals of rows, calls, money and time.
 
         Returns
         -------

@@ -13,7 +13,7 @@ def owned_frame(ledger, keys, teacher_id, classes):
     Parameters
     ----------
     ledger : BaseLedger
-        Where they are.
+        The ledger that holds them.
     keys : ndarray of dtype V16 and shape (n_samples,)
         Of the rows.
     teacher_id : str or None

@@ -36,7 +36,7 @@ class PostgresLedger(SqlLedger):
         URL.
     schema : str, default="skadistill"
         The schema of the database that holds the tables; created if missing.
-        Each schema is a ledger of its own.
+        Each schema is a separate ledger.
     max_rows : int or None, default=None
         Rows that may be paid for in the ledger's whole life, all teachers together.
         None: no limit.
@@ -100,7 +100,7 @@ class PostgresLedger(SqlLedger):
         return self._database.transaction(write=write)
 
     def _check_storage(self, db):
-        """PostgreSQL has checks of its own (``amcheck``), for administrators."""
+        """PostgreSQL has its own checks (``amcheck``), for administrators."""
 
 
 class _Database:

@@ -147,7 +147,7 @@ class SqlLedger(BaseLedger):
             )
 
     def summary(self):
-        """Sum up what was paid.
+        """Return totals of rows, calls, money and time.
 
         Returns
         -------
@@ -413,7 +413,7 @@ class SqlLedger(BaseLedger):
     def _free(self, owner):
         with self._transaction(write=True) as db:
             return sum(
-                end_claim(db, claim["id"], why="it was freed by hand")
+                end_claim(db, claim["id"], why="it was freed by free_claims()")
                 for claim in open_claims(db)
                 if owner in (None, describe_process(claim["owner"]))
             )

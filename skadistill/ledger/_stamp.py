@@ -173,7 +173,7 @@ def _fits(in_log, in_file):
 
 
 def _state_of_log(path):
-    """Return what changes when a log is written; None if there is none."""
+    """Return what changes when a log is written; None without a log."""
     try:
         with open(f"{path}-wal", "rb") as stream:
             header = stream.read(_LOG_HEADER)

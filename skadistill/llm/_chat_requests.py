@@ -180,7 +180,7 @@ class ChatRequests(RowRequests):
         return found[0] if found else NoLabel("the reply holds no choice")
 
     def _read(self, choice):
-        """Read one reply as a distribution, or say why it is none."""
+        """Read one reply as a distribution, or return why it cannot be read."""
         message = choice.get("message") or {}
         if message.get("refusal"):
             return NoLabel("refused")
@@ -269,7 +269,7 @@ def _names_field(text, name):
 
 
 def _no_label_of(error):
-    """Return why a row has no label, if that is what a refusal says; else None."""
+    """Return the reason for a missing label from a refusal, or None."""
     if getattr(error, "status_code", None) not in (400, 413, 422):
         return None
     text = _error_text(error)

@@ -151,7 +151,7 @@ def _as_dict(reply):
 
 
 def _json_of(response):
-    """Return the error object of a refused request, empty if there is none."""
+    """Return the error object of a refused request, empty without one."""
     try:
         body = response.json()
     except ValueError:

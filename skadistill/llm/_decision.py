@@ -241,7 +241,7 @@ def _decisions(reply, n_questions):
 
 
 def _read(decision, classes):
-    """Return the probabilities in a decision, or why there are none."""
+    """Return the probabilities in a decision, or why they are missing."""
     if decision.get("type") == "refusal" or decision.get("refusal"):
         return NoLabel("refused")
     listed = decision.get("probabilities")

@@ -51,7 +51,7 @@ class EndpointTeacher(AsyncTeacher):
 
     @property
     def function(self):
-        """The function that sends the requests; made anew if a parameter changes."""
+        """The function that sends the requests; a new one if a parameter changes."""
         params = self.get_params(deep=False)
         client = params.pop("client")
         settings = (id(client), repr(sorted(params.items())))

@@ -17,7 +17,7 @@ class Prompt:
     text : str
         The question. ``{text}`` is replaced by the row's text, ``{name}`` by the
         value of its column `name`; if no such field occurs, the row follows the
-        question in a message of its own.
+        question in a separate message.
     classes : sequence of n_classes labels
         What may be answered.
     descriptions : dict

@@ -153,7 +153,7 @@ def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
     marker : object, default=-1
         The value that stands for "no label". None: nothing to warn about.
     stacklevel : int, default=3
-        Where the warning points: 3 is the caller of the function that calls this
+        Stack level of the warning: 3 is the caller of the function that calls this
         one.
 
     Returns

@@ -46,7 +46,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
           the labeled rows and nothing else.
         - iterable of (train, test) row numbers, or a
           :class:`~sklearn.model_selection.PredefinedSplit`: these count all rows,
-          because whoever wrote them had all rows in hand. Unlabeled rows are
+          because their author had all rows. Unlabeled rows are
           taken out of the test sides and added to the training sides.
     unlabeled_marker : object, default=-1
         The value that stands for "no label". None: every row is labeled.
@@ -83,7 +83,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         if not _is_splitter(cv) and not isinstance(cv, Integral):
             if isinstance(cv, str) or not hasattr(cv, "__iter__"):
                 raise ValueError(
-                    f"cv={cv!r} is no way to split rows; pass a number of folds, a "
+                    f"cv={cv!r} is not a splitter; pass a number of folds, a "
                     "splitter with split and get_n_splits, or an iterable of "
                     "(train, test) row numbers."
                 )
@@ -102,7 +102,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         X : array-like of shape (n_samples, n_features)
             Rows; handed to the wrapped splitter, which mostly counts them.
         y : array-like of shape (n_samples,)
-            Labels, the marker where there is none: a list, an array, a pandas or
+            Labels, the marker for rows without label: a list, an array, a pandas or
             a polars Series.
         groups : array-like of shape (n_samples,), default=None
             Group of every row, for splitters that keep groups together. An
@@ -161,7 +161,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         X : array-like of shape (n_samples, n_features), default=None
             Needed by some splitters, such as ``LeavePOut``.
         y : array-like of shape (n_samples,), default=None
-            Labels; needed where the answer depends on the labeled rows.
+            Labels; needed if the answer depends on the labeled rows.
         groups : array-like of shape (n_samples,), default=None
             Needed by some splitters, such as ``LeaveOneGroupOut``.
         **params : dict
@@ -201,10 +201,10 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         return router
 
     def _read(self, y):
-        """Return labels and mask, or say why there are none."""
+        """Return labels and mask, or raise if they are missing."""
         if y is None:
             raise ValueError(
-                "y is None, so labeled and unlabeled rows cannot be told apart; "
+                "y is None, so labeled and unlabeled rows cannot be distinguished; "
                 "pass y with the marker "
                 f"{self.unlabeled_marker!r} where there is no label."
             )

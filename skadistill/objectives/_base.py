@@ -68,7 +68,7 @@ class TeacherChecks:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Hold what is known about rows and teacher when a student is trained.
+    """Labels, teacher answers and teacher checks from which an objective learns.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Evidence:
         all folds but one and predicts the rows of that fold; targets and
         probabilities have shape (n_samples, n_classes).
     random_state : int, default=0
-        Seed for objectives that draw random numbers and have no seed of their own.
+        Seed for objectives that draw random numbers and have no seed.
 
     Raises
     ------

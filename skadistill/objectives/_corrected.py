@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from skadistill._compat import Interval
 from skadistill.objectives._base import Objective, margin
 
-__all__ = ["Corrected"]
+__all__ = ["Corrected", "probability_right"]
 
 # Added to probabilities, so that logarithms stay finite and no class is impossible.
 MIN_PROBA = 1e-3
@@ -138,6 +138,39 @@ class Corrected(Objective):
             corrected = _correct(targets, evidence, opinion, rank_weights)
         # In this order given labels stay as they are to the last bit.
         return lesson.replace(targets=targets + self.strength * (corrected - targets))
+
+
+def probability_right(evidence, *, n_folds=3, n_passes=2):
+    """Estimate for each training row that the teacher's most likely class is right.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        With predictions of students of other rows.
+    n_folds, n_passes : int, default=3 and 2
+        As in `Corrected`.
+
+    Returns
+    -------
+    trust : ndarray of shape (n_samples,)
+        By what `Corrected` estimates from the teacher checks. Without these, or if no
+        checked answer is wrong: the probability that the students give the class.
+    opinion : ndarray of shape (n_samples, n_classes)
+        What the students of other rows say.
+    """
+    targets, checks = evidence.targets, evidence.teacher_checks
+    learns = checks is not None and checks.independent and len(checks.rows) > 0
+    learns = learns and not evidence.checked_right.all()
+    rank_weights = _rank_weights(evidence) if learns else None
+    corrected = targets
+    for seed in range(evidence.random_state, evidence.random_state + n_passes):
+        opinion = evidence.out_of_fold(corrected, n_folds, seed)
+        if not learns:
+            break
+        corrected = _correct(targets, evidence, opinion, rank_weights)
+    if learns:
+        return _probability_right(evidence, opinion), opinion
+    return opinion[np.arange(len(targets)), targets.argmax(axis=1)], opinion
 
 
 def _correct(targets, evidence, opinion, rank_weights):

@@ -81,7 +81,7 @@ class LearningCurveDisplay(Display):
         count : {"paid", "asked"}, default="paid"
             "paid": rows of the pool paid for, and the labeled rows paid for to
             estimate the teacher's error, which are there from round 1 on. "asked":
-            rows of the pool asked for, whoever paid for them before.
+            rows of the pool asked for, also those that other fits paid for.
         references : dict of str to float or None, default=None
             As in the class.
 

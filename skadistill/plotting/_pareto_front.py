@@ -56,7 +56,7 @@ class ParetoFrontDisplay(Display):
     best_index : int
         Position of the chosen candidate.
     max_size : float or None, default=None
-        The size limit. None: there was none.
+        The size limit; None without one.
     score_stds : array-like of shape (n_candidates,) or None, default=None
         Standard deviation of the scores over folds.
     steps : array-like of int of shape (n_candidates,) or None, default=None

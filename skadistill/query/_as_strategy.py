@@ -40,7 +40,7 @@ def as_strategy(strategy):
     Raises
     ------
     QueryStrategyError
-        If the name is unknown, or the object is none of these.
+        If the name is unknown, or the object is of another type.
 
     Examples
     --------

@@ -15,7 +15,7 @@ __all__ = ["QueryPool", "QueryStrategy", "check_query", "summarize_gains"]
 
 
 class QueryPool(ABC):
-    """Show a strategy the unlabeled rows, and what is known about them.
+    """The unlabeled rows of a fit, with the student's predictions, for a strategy.
 
     The loop builds one for each round. Everything costly is computed on first
     access, so a strategy pays only for what it reads. To try a strategy on its own,
@@ -167,7 +167,8 @@ class QueryPool(ABC):
         """Apply a function to blocks of probabilities and keep one value per row.
 
         The probabilities are never all in memory. If the pool is a Dask collection,
-        the function runs where the partitions are and only its values are sent.
+        the function runs on the workers that hold the partitions and only its values
+        are sent.
 
         Parameters
         ----------

@@ -22,7 +22,7 @@ def margin_gain(proba):
     Returns
     -------
     gain : ndarray of shape (n_samples,)
-        In [0, 1]; 1 where the two first classes tie.
+        In [0, 1]; 1 if the two first classes tie.
 
     Examples
     --------

@@ -42,7 +42,7 @@ class SkactivemlStrategy(QueryStrategy):
         and `missing_label`, and those of a strategy inside it, are set here.
     query_params : dict or None, default=None
         More arguments for the strategy's `query`; they replace those given here.
-        With a model of your own, such as
+        With another model, such as
         ``{"ensemble": ..., "fit_ensemble": True}``, y holds class positions as
         floats, and NaN for a missing label.
 

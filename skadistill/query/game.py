@@ -1,6 +1,6 @@
 """The games behind the robust sampler: gains, their solutions and the draw.
 
-For readers of the paper, and for strategies of your own. All functions take arrays
+For readers of the paper, and for custom strategies. All functions take arrays
 and return arrays; none of them knows of pools, students or teachers.
 """
 

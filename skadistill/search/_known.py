@@ -14,7 +14,7 @@ class KnownResults:
     Parameters
     ----------
     previous : dict or None
-        The earlier results. None: there are none.
+        The earlier results; None without any.
     """
 
     def __init__(self, previous):
@@ -65,7 +65,7 @@ class KnownResults:
         ----------
         results : dict
             ``cv_results_`` of what was trained; changed in place. Columns that the
-            earlier results lack are NaN in their rows, ranks are computed anew.
+            earlier results lack are NaN in their rows, ranks are computed again.
         settings : list of dict
             Parameters of all candidates, in the order wanted.
         """

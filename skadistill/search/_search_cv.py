@@ -120,8 +120,8 @@ feature_names_in_
     A ledger in memory is not shared between processes: with ``n_jobs=2`` each
     process pays for its own labels and warns. Use threads
     (``joblib.parallel_config(backend="threading")``) or a ledger on disk.
-    An unfitted teacher is fitted anew in each fold, so each fold has another teacher
-    with labels of its own.
+    An unfitted teacher is fitted again in each fold, so each fold has another teacher
+    with its own labels.
 
     References
     ----------

@@ -45,7 +45,7 @@ class AssembledNet(NeuralNet):
     skorch checks parameters in its constructor and needs a device from the start;
     here the constructor only stores, and what is looked at is looked at in `fit`.
     Module, criterion and optimizer are made when the data have told their sizes:
-    whoever fits sets `classes_`, `n_subclasses_`, `_input_shape`, `_n_samples`,
+    the caller of fit sets `classes_`, `n_subclasses_`, `_input_shape`, `_n_samples`,
     `_moments` and `seed_` before `initialize`.
     """
 
@@ -224,7 +224,7 @@ class AssembledNet(NeuralNet):
         return super().torch_compile(module, name) if name in self._modules else module
 
     def initialize_module(self):
-        """Create the module, behind a standardizing layer where there is one."""
+        """Create the module, behind the standardizing layer if there is one."""
         with self._seeded_weights(0):
             module = self._make_module()
         moments = getattr(self, "_moments", None)
@@ -280,7 +280,7 @@ class AssembledNet(NeuralNet):
         return sizes
 
     def initialize_criterion(self):
-        """Create the criterion, without reduction where it has that parameter."""
+        """Create the criterion, without reduction if it has that parameter."""
         with self._seeded_weights(1):
             self.criterion_ = self._make_criterion()
         return self
@@ -298,7 +298,7 @@ class AssembledNet(NeuralNet):
         return criterion(**kwargs)
 
     def initialize_optimizer(self, triggered_directly=None):
-        """Create the optimizer, with fused kernels where it has them."""
+        """Create the optimizer, with fused kernels if it has them."""
         args, kwargs = self.get_params_for_optimizer(
             "optimizer", self.get_all_learnable_params()
         )
@@ -346,7 +346,7 @@ class AssembledNet(NeuralNet):
 
 
 def parameter_names(function):
-    """Name the parameters of a class or function; none where it does not tell."""
+    """Return the names of the parameters of a class or function, if known."""
     try:
         return set(inspect.signature(function).parameters)
     except (TypeError, ValueError):

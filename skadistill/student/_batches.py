@@ -29,7 +29,7 @@ class Rows:
     dtype : torch.dtype or None
         What the module gets; None keeps the type of `X`.
     protect : bool, default=True
-        Hand out copies where a slice would share memory with the caller's array.
+        Return copies if a slice would share memory with the caller's array.
         Only needed for modules that may write into their input.
     """
 
@@ -67,7 +67,7 @@ class Rows:
         return max(1, int(np.prod(self.shape[1:]))) * itemsize
 
     def to(self, device):
-        """Move a table that is a tensor to `device`; others stay where they are."""
+        """Move a table that is a tensor to `device`; leave others unchanged."""
         if self.tensor is not None and self.tensor.device != device:
             self.tensor = self.tensor.to(device)
             self.shared = False
@@ -99,7 +99,7 @@ class Rows:
         return self._dense(self.source[index.numpy()])
 
     def _dense(self, rows):
-        """Turn rows of a file or a sparse table into a tensor of their own."""
+        """Copy rows of a file or a sparse table into a tensor."""
         if sp.issparse(rows):
             rows = rows.toarray()
         dtype = None if self.dtype is None else _numpy_dtype(self.dtype)
@@ -182,7 +182,7 @@ class TableDataset(Dataset):
         Positions of classes, or probabilities, followed by whatever else the loss
         reads. None for prediction.
     weights : torch.Tensor of shape (n_samples,) or None
-        Weights of the rows with mean 1; None where all are equal.
+        Weights of the rows with mean 1; None if all are equal.
     X : array-like or None
         The table as it was validated, for scoring callbacks.
     classes : ndarray of shape (n_classes,) or None
@@ -229,7 +229,7 @@ class TableDataset(Dataset):
         )
 
     def _each(self, function):
-        """Apply a function to targets and weights, where there are any."""
+        """Apply a function to targets and weights, if there are any."""
         return (
             None if part is None else function(part)
             for part in (self.targets, self.weights)
@@ -283,7 +283,7 @@ class TableLoader(DataLoader):
     shuffle : bool, default=False
         Draw a new order for each pass.
     **kwargs : dict
-        Passed to ``DataLoader``. With a sampler or workers of your own the
+        Passed to ``DataLoader``. With another sampler or workers the
         batches come from torch's iteration.
     """
 

@@ -98,7 +98,7 @@ def check_loss_is_free(criterion, predict_nonlinearity):
     """Refuse what an objective's own loss would silently replace or misread."""
     if criterion not in (SoftCrossEntropy, nn.CrossEntropyLoss):
         raise ValueError(
-            f"criterion is {criterion!r}, but the objective brings a loss of its own; "
+            f"criterion is {criterion!r}, but the objective has its own loss; "
             "leave the criterion out, or use the objective 'soft'."
         )
     if predict_nonlinearity != "auto":
@@ -149,7 +149,7 @@ def is_clean_table(X, n_features):
     """Tell whether full validation would return this very array in silence.
 
     scikit-learn's takes as long as a thousand rows through the default module,
-    which a loop written by hand does not pay.
+    which a plain torch loop does not pay.
     """
     if not (
         type(X) is np.ndarray

@@ -69,7 +69,7 @@ def rows_of_a_block(forward, rows, memory):
 
 
 def memory_of(device):
-    """Return whom to ask about a device's memory.
+    """Return the memory probe of a device.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class CudaMemory:
 
 
 class CudaCopier:
-    """Copy tensors from pinned memory to a CUDA device in a stream of its own.
+    """Copy tensors from pinned memory to a CUDA device in a separate stream.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def overlapped(batches, device, copier=None):
     batches : iterable of tuple
         The first of each is a tensor of rows.
     device : torch.device
-        Where they are to go.
+        The target device.
     copier : CudaCopier or None, default=None
         How they go there. None: by one of their own where the device is CUDA;
         elsewhere they stay as they are.

@@ -47,7 +47,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     targets : array-like of shape (n_samples, n_classes) or Lesson
         Probabilities; rows sum to 1. Or what an objective makes of them: a lesson
         whose weights depend on the student fits other students than nets twice,
-        one that brings a loss of its own needs a net.
+        one with its own loss needs a net.
     classes : array-like of shape (n_classes,)
         Sorted labels of the columns.
     sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -138,10 +138,10 @@ def _is_weighted_classifier(estimator):
 
 
 def _fit_weighted(estimator, X, lesson, classes, sample_weight, fit_params):
-    """Fit to targets and weights; once more where the weights need a student."""
+    """Fit to targets and weights; fit again if the weights need a student."""
     if lesson.has_own_loss:
         raise ObjectiveError(
-            "the objective brings a loss of its own, which "
+            "the objective has its own loss, which "
             f"{type(estimator).__name__} cannot follow; use a StudentNet, or an "
             "objective made of targets and weights, such as 'soft' or 'debiased'."
         )

@@ -155,7 +155,7 @@ class TableNet(AssembledNet):
         training : bool, default=False
             Whether to run the module in training mode.
         device : str, default="cpu"
-            Where the outputs go.
+            Device of the outputs.
 
         Yields
         ------

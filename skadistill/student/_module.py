@@ -106,7 +106,7 @@ def auto_hidden_sizes(n_samples):
 
     Two hidden layers are enough for tables and embeddings. Their width grows
     with the square root of the rows, so that the number of weights, which goes
-    with the width squared, keeps pace with the rows; it stops at 256, where a
+    with the width squared, keeps pace with the rows; it stops at 256, since a
     student is still small and fast on one CPU core.
 
     Parameters

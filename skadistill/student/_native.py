@@ -48,7 +48,7 @@ def native_fit(estimator, shape, fit_params):
 
 
 def _has_plain_penalty(estimator):
-    """Tell whether a logistic regression is what `fit_logistic` minimizes."""
+    """Tell whether `fit_logistic` minimizes the loss of this logistic regression."""
     params = estimator.get_params(deep=False)
     return (
         params["solver"] == "lbfgs"

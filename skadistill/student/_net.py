@@ -36,7 +36,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
     A `skorch.NeuralNet` (``module__*``, ``optimizer__*``, ``callbacks``,
     ``history`` and the mixins work as skorch users know them) that is a
     scikit-learn classifier as well, learns from soft targets with one weight per
-    row, and fits and predicts about as fast as a loop written by hand.
+    row, and fits and predicts about as fast as a plain torch loop.
 
     For targets :math:`t_i` and weights :math:`w_i` it minimizes
 
@@ -59,7 +59,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
         (n_samples, n_classes), and should return one loss per row; a criterion with
         a `reduction` parameter is created with ``reduction="none"``.
     optimizer : class, default=torch.optim.AdamW
-        The optimizer; its fused kernels are used where they exist. Unless
+        The optimizer; its fused kernels are used if they exist. Unless
         ``optimizer__weight_decay`` is given, that of AdamW is such that a weight
         without gradients shrinks by about exp(-1.5) over the fit, 1.0 at most.
     lr : float, default=3e-3
@@ -128,7 +128,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
     module_, criterion_, optimizer_ : objects
         The trained network (with its standardizing layer), loss and optimizer.
     history_ : skorch.history.History
-        One record per epoch. The batches of an epoch are kept only where a
+        One record per epoch. The batches of an epoch are kept only if a
         callback listens to batches; otherwise one entry holds their mean.
     n_iter_ : int
         Epochs run by the last call to a fitting method.
@@ -260,7 +260,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features) or, for a \
-                module of your own, (n_samples, n_features, ...)
+                custom module, (n_samples, n_features, ...)
             Training rows.
         y : array-like of shape (n_samples,)
             Class labels of any sortable type.
@@ -284,7 +284,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features) or, for a \
-                module of your own, (n_samples, n_features, ...)
+                custom module, (n_samples, n_features, ...)
             Training rows.
         targets : array-like of shape (n_samples, n_classes)
             Probabilities; rows sum to 1 within 1e-3 and are rescaled to do so.
@@ -328,10 +328,10 @@ class StudentNet(ClassifierMixin, TrainableNet):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features) or, for a \
-                module of your own, (n_samples, n_features, ...)
+                custom module, (n_samples, n_features, ...)
             Training rows.
         lesson : skadistill.objectives.Lesson
-            Targets, loss and weights, row by row. A lesson with a loss of its own
+            Targets, loss and weights, row by row. A lesson with its own loss
             takes the place of `criterion`; one with pseudo-subclasses asks the
             module for so many outputs per class, which `predict_proba` adds up.
         classes : array-like of shape (n_classes,)

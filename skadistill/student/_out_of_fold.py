@@ -38,7 +38,7 @@ def predict_out_of_fold(
         Deals the folds.
     fit_params : callable or None, default=None
         Takes positions of rows and returns the keyword arguments of a student's
-        ``fit`` on them. None: there are none.
+        ``fit`` on them; None without metadata.
 
     Returns
     -------

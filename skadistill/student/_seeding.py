@@ -50,7 +50,7 @@ def seeded(seed, device, *, exclusive=False):
     seed : int
         The seed for the CPU generator and for `device`'s.
     device : torch.device
-        Where the module lives.
+        Device of the module.
     exclusive : bool, default=False
         Keep other threads that seed out until the block ends. Wanted for the
         short time in which weights are drawn; during training it would make

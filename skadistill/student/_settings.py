@@ -1,4 +1,4 @@
-"""Settings of classifiers that mean something else once a row has several copies."""
+"""Settings of classifiers whose meaning changes if a row has several copies."""
 
 import warnings
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def balancing_settings(estimator):
     """Return the settings that switch off ``class_weight="balanced"``.
 
     scikit-learn computes these weights from numbers of rows, which say nothing of
-    rows with soft labels: whoever gets a result must weigh classes itself.
+    rows with soft labels: the caller must weigh classes itself.
 
     Parameters
     ----------

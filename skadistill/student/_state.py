@@ -43,13 +43,13 @@ def plain_state(net):
     Raises
     ------
     TypeError
-        If module or criterion is an instance, which cannot be made anew from
+        If module or criterion is an instance, which cannot be created again from
         parameters, or if the net was trimmed for prediction.
     """
     if getattr(net, "_trimmed_for_prediction", False):
         raise TypeError(
-            "the net was trimmed for prediction, so that its parts cannot be made anew "
-            "where it is read; write it before it is trimmed, or use pickle or joblib."
+            "the net was trimmed for prediction, so that its parts cannot be created "
+            "when it is loaded; save it before it is trimmed, or use pickle or joblib."
         )
     for name in ("module", "criterion"):
         part = getattr(net, name)

@@ -35,7 +35,7 @@ _ROUTES = "_routing_method" in inspect.signature(NeuralNet.fit_loop).parameters
 
 
 class TrainableNet(TableNet):
-    """Train the parts of a net about as fast as a loop written by hand.
+    """Train the parts of a net about as fast as a plain torch loop.
 
     skorch's own path through an epoch collects rows one by one and calls every
     hook for every batch. This one cuts batches from tables, calls only the hooks
@@ -259,7 +259,7 @@ class TrainableNet(TableNet):
         self.history.record(prefix + "_batch_count", count)
 
     def _shown_batch(self, batch, iterator):
-        """Replace targets by labels, which is what scorers compare with."""
+        """Replace targets by labels, which scorers compare with."""
         Xi, yi = batch
         table = getattr(iterator, "dataset", None)
         table = table.dataset if isinstance(table, Subset) else table
@@ -391,7 +391,7 @@ class TrainableNet(TableNet):
         Returns
         -------
         losses : torch.Tensor of shape (n_samples,) or ()
-            One loss per row, or one number where the criterion reduces.
+            One loss per row, or one number if the criterion reduces.
         """
         output = first_output(y_pred)
         n_outputs = len(self.classes_) * self.n_subclasses_

@@ -1,6 +1,6 @@
 """Teachers: estimators, functions and APIs that label rows.
 
-A teacher only answers; what was paid is remembered by a ledger, see
+A teacher only answers; payments are recorded by a ledger, see
 :mod:`skadistill.ledger`, and bought by :mod:`skadistill.labeling`.
 """
 

@@ -103,7 +103,7 @@ class LabeledBatch:
 
 @dataclass(frozen=True)
 class NoLabel:
-    """Answer that a row has no label; it is paid for and not asked about again.
+    """The answer for a row without a label: paid for, and not asked about again.
 
     A teacher may return it in place of a label, as it may return None or NaN, for
     example when a language model refuses.

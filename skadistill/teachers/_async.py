@@ -246,8 +246,7 @@ class AsyncTeacher(CalledTeacher):
         """
         if self.classes is None:
             raise TeacherError(
-                f"{self.display_name} has no classes of its own; pass `classes`, or "
-                "call ask."
+                f"{self.display_name} has no classes; pass `classes`, or call ask."
             )
         return self.ask(X, self.classes)
 
@@ -261,7 +260,7 @@ class AsyncTeacher(CalledTeacher):
         X, classes, row_numbers, before_call : as in `BaseTeacher.ask_parts`
             The question.
         with_embeddings : bool, default=False
-            Must be False: there are none.
+            Must be False: this teacher has no embeddings.
 
         Yields
         ------
@@ -316,7 +315,7 @@ class AsyncTeacher(CalledTeacher):
 
 
 def _in_thread(function, *args):
-    """Call a function in a thread of its own; return a future of its result.
+    """Call a function in a new thread; return a future of its result.
 
     A daemon: threads of a pool are waited for when Python ends, and one that hangs
     would hang the exit. A call that hangs takes no place of a pool from later calls.
@@ -432,7 +431,7 @@ def _limits_of(teacher):
 
 
 def _forget():
-    """Start anew in a child process, which has none of the parent's threads."""
+    """Reset in a child process, which lacks the parent's threads."""
     global _LOCK, _LOOP
     _LOCK, _LOOP = threading.Lock(), None
     _LIMITS.clear()

@@ -396,7 +396,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
 
         A row whose answer is unusable has no label, as long as other rows show that
         the teacher can answer: of this call, or `has_answered` of earlier ones. It is
-        kept, so that nobody pays for it again. If nothing was usable yet, the fault is
+        kept, so that it is not paid for again. If nothing was usable yet, the fault is
         probably one of the program, and the rows are left to be asked again.
         """
         if not isinstance(answer, Answer):
@@ -434,7 +434,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         return batch, fault or fault_of_cost
 
     def _cost_of(self, answer, n_samples):
-        """Return what a call cost, None if unknown, and a fault if it is no amount."""
+        """Return the cost of a call or None, and a fault if it is not an amount."""
         per_row = as_cost(self.cost_per_row, "cost_per_row")
         cost = None if per_row is None else per_row * n_samples
         try:

@@ -39,7 +39,7 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
     if len(set(own)) != len(own):
         raise TeacherAnswerError(
             f"{who} names a class twice, its classes being {_names(own)}; give every "
-            "column a class of its own."
+            "column a different class."
         )
     known, wanted = set(own), set(classes)
     missing = [c for c in classes if c not in known]

@@ -1,4 +1,4 @@
-"""Embeddings of teachers: where they come from, and how they are checked."""
+"""Embeddings of teachers: their sources and checks."""
 
 import numpy as np
 import torch
@@ -69,9 +69,9 @@ def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
 
 
 def raise_without_embeddings(who):
-    """Raise: the teacher has no embeddings. Say how it could have some."""
+    """Raise an error about missing embeddings, with ways to get some."""
     raise TeacherError(
-        f"{who} gives no embeddings; say where they come from with "
+        f"{who} returns no embeddings; name their source with "
         "as_teacher(obj, embedding=...), or use an objective that needs none."
     )
 

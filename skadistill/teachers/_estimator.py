@@ -92,7 +92,7 @@ class EstimatorTeacher(BaseTeacher):
     Notes
     -----
     Scores squashed into probabilities are *not calibrated*: their order is the
-    classifier's, their size is not a frequency. Where the size matters (soft
+    classifier's, their size is not a frequency. If the size matters (soft
     targets, debiasing) wrap the classifier in
     :class:`~sklearn.calibration.CalibratedClassifierCV`.
 

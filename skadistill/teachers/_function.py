@@ -56,7 +56,7 @@ class FunctionTeacher(CalledTeacher):
         Where embeddings come from: "pair" says that `function` returns answers and
         embeddings at once; any other text names a method of the object that is
         `function`; a callable takes rows and returns an array of shape
-        (n_samples, n_dims). None: there are none.
+        (n_samples, n_dims); None without any.
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.

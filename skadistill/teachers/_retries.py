@@ -287,7 +287,7 @@ def _headers(error):
 
 
 def _reset(headers):
-    """Return the seconds until a rate limit that is used up starts anew."""
+    """Return the seconds until an exhausted rate limit is reset."""
     waits = []
     for name, value in headers.items():
         if "ratelimit" not in name or "reset" not in name:

@@ -154,11 +154,11 @@ def _check_claims(ledger, keys, labels):
         second = ledger.claim(keys[:6], "t", CLASSES)
         check_that(
             second.granted.tolist() == [False] * 4 + [True] * 2,
-            "rows that somebody else is paying for are granted",
+            "rows that another buyer is paying for are granted",
         )
         check_that(
             not second.refused.any(),
-            "rows that somebody else is paying for are refused",
+            "rows that another buyer is paying for are refused",
         )
         check_that(
             ledger.claim(keys[:4], "t", CLASSES[:2]).granted.all(),

@@ -20,7 +20,7 @@ def check_strategy(strategy, *, student=None):
     - Answer: as many distinct positions in the pool as asked for, from one to all,
       for students that are unsure, certain, or say the same everywhere.
     - Chance: the generator that it is handed is its only source. Equal generators
-      give equal answers, and numpy's global one stays where it was.
+      give equal answers, and numpy's global generator does not move.
     - Manners: the pool is read and not written, its own parameters stay as they were.
 
     Parameters

@@ -4,18 +4,26 @@ import importlib
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_iris
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    GradientBoostingClassifier,
+    VotingClassifier,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 import skadistill
@@ -188,6 +196,114 @@ def test_texts():
     assert_same_answers(model, texts.astype(object), {"X": texts[:, None]})
 
 
+def test_texts_are_lowered_without_an_installed_locale():
+    """The graph names a locale that containers have, not skl2onnx's en_US."""
+    texts = np.array(["Good MOVIE", "bad film", "Nice one", "AWFUL"] * 5)
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    model.fit(texts, ["yes", "no"] * 10)
+    graph = assert_same_answers(model, texts, {"X": texts[:, None]})
+    (node,) = [n for n in graph.graph.node if n.op_type == "StringNormalizer"]
+    locales = [a.s.decode() for a in node.attribute if a.name == "locale"]
+    assert locales in (["C.UTF-8"], ["C"])
+
+
+X64 = X32.astype(np.float64) + 1e-9
+ENCODED = np.column_stack([np.round(X64[:, 0]), X64[:, 1:]])
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [
+        (DecisionTreeClassifier(max_depth=4), X64),
+        (GradientBoostingClassifier(n_estimators=3), X64),
+        (AdaBoostClassifier(n_estimators=3), X64),
+        (BaggingClassifier(n_estimators=3), X64),
+        (CalibratedClassifierCV(DecisionTreeClassifier(max_depth=3)), X64),
+        (
+            make_pipeline(
+                make_column_transformer(
+                    (OneHotEncoder(handle_unknown="ignore"), [0]),
+                    remainder="passthrough",
+                ),
+                DecisionTreeClassifier(max_depth=3),
+            ),
+            ENCODED,
+        ),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_rows_of_float64(model, rows):
+    """Operators that take float32 alone get rounded rows; the input stays float64."""
+    graph = to_onnx(model.fit(rows, Y), rows)
+    label, proba = answers(graph, rows)
+    assert label.tolist() == model.predict(rows).tolist()
+    np.testing.assert_allclose(proba, model.predict_proba(rows), atol=1e-4)
+
+
+def test_frames_of_several_types_behind_trees():
+    """Texts, integers and float64 columns each keep their own input."""
+    frame = pd.DataFrame(X64, columns=list("abcd"))
+    frame["a"] = np.where(X64[:, 0] > 5.8, "long", "short")
+    frame["b"] = np.round(X64[:, 1]).astype(int)
+    model = make_pipeline(
+        make_column_transformer(
+            (OneHotEncoder(handle_unknown="ignore"), ["a", "b"]),
+            (StandardScaler(), ["c", "d"]),
+        ),
+        DecisionTreeClassifier(max_depth=3),
+    ).fit(frame, Y)
+    graph = to_onnx(model, frame)
+    inputs = {name: frame[[name]].to_numpy() for name in frame}
+    inputs["a"] = inputs["a"].astype(str)
+    assert answers(graph, inputs)[0].tolist() == model.predict(frame).tolist()
+
+
+class Wrong(LogisticRegression):
+    """Predicts another class than its coefficients say, as no converter knows."""
+
+    def predict(self, X):
+        return np.roll(self.classes_, 1)[super().predict(X)]
+
+
+class Off(LogisticRegression):
+    def predict_proba(self, X):
+        return np.roll(super().predict_proba(X), 1, axis=1)
+
+
+@pytest.mark.parametrize("kind", [Wrong, Off])
+def test_a_graph_that_disagrees_is_not_returned(kind):
+    """Each graph is compared with its model before anybody deploys it."""
+    skl2onnx = pytest.importorskip("skl2onnx")
+    skl2onnx.update_registered_converter(
+        kind,
+        f"Test{kind.__name__}",
+        skl2onnx.common.shape_calculator.calculate_linear_classifier_output_shapes,
+        skl2onnx.operator_converters.linear_classifier.convert_sklearn_linear_classifier,
+        options={
+            name: [True, False]
+            for name in ("zipmap", "nocl", "raw_scores", "output_class_labels")
+        },
+        overwrite=True,
+    )
+    with pytest.raises(
+        ExportError,
+        match=rf"the graph of {kind.__name__} predicts something else than the model "
+        r"on 150 of 150 rows; save the model with joblib or skops instead\.",
+    ):
+        to_onnx(kind(max_iter=500).fit(X32, Y), X32)
+
+
+def test_what_the_converter_cannot_do_is_one_sentence():
+    """Whatever a converter raises becomes an ExportError with a way out."""
+    model = VotingClassifier([("lr", LogisticRegression(max_iter=500))], voting="soft")
+    with pytest.raises(
+        ExportError,
+        match=r"^VotingClassifier cannot be exported as an ONNX graph that runs "
+        r"\(NotImplementedError: .*\); .*with joblib or skops\.$",
+    ):
+        to_onnx(model.fit(X64, Y), X64)
+
+
 def test_searches_leave_with_their_best():
     """Of a search over distillers the student of the best one is written."""
     folds = [(np.arange(0, 150, 2), np.flatnonzero(PARTLY != -1))]
@@ -234,7 +350,7 @@ def test_labels_without_a_type_in_onnx():
     """Float labels, and classifiers without classes, are refused before any work."""
     with pytest.raises(ExportError, match=r"\[0.0, 1.0, 2.0\] of type float64"):
         to_onnx(net().fit(X32, Y.astype(float)), X32)
-    with pytest.raises(ExportError, match="writes classifiers only"):
+    with pytest.raises(ExportError, match="exports classifiers only"):
         to_onnx(StandardScaler().fit(X32), X32)
 
 
@@ -244,7 +360,7 @@ def test_unfitted_models():
         to_onnx(net(), X32)
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxscript", "skl2onnx"])
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime", "skl2onnx"])
 def test_missing_packages_are_named(monkeypatch, package):
     """The error names the package and the extra that brings it."""
     monkeypatch.setitem(sys.modules, package, None)

@@ -344,7 +344,7 @@ def test_waiting_for_others_is_reported(monkeypatch, caplog):
         "host 12 holds 2 since 2026-11-03 09:05:00 until 2026-11-03 10:05:00; me "
         "holds 2 since 2026-11-03 09:05:00 until its process ends, in UTC"
     ) in said
-    assert "ledger.free_claims() ends claims by hand" in said
+    assert "ledger.free_claims() ends claims" in said
     assert len(ledger) == 6
 
 
@@ -376,7 +376,7 @@ def test_rows_that_were_freed_by_hand_are_not_sent():
 
     asked = []
     teacher = FunctionTeacher(lambda X: asked.append(X), name="t")
-    with pytest.raises(LedgerError, match="row 0 and others was ended by hand"):
+    with pytest.raises(LedgerError, match="row 0 and others was ended by free_claims"):
         buy(teacher, Ledger())
     assert asked == []
 

@@ -53,7 +53,7 @@ def test_a_copy_in_this_process_is_silent_and_apart():
 
 MESSAGE = (
     "this MemoryLedger is a copy, in another process than its original, of 1 labels: "
-    "what is paid here is not remembered there, so rows can be paid for again; share a "
+    "labels paid for here are missing there, so rows can be paid for again; share a "
     "ledger on disk between processes, or use joblib's threading backend."
 )
 

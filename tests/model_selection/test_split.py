@@ -295,7 +295,7 @@ ERRORS = [
         2,
         None,
         ValueError,
-        "y is None, so labeled and unlabeled rows cannot be told apart; pass y "
+        "y is None, so labeled and unlabeled rows cannot be distinguished; pass y "
         "with the marker -1 where there is no label.",
     ),
     (
@@ -327,7 +327,7 @@ def test_refusals_are_whole_sentences(cv, y, kind, sentence):
 def test_what_is_no_splitter_is_refused_at_once(cv):
     """The constructor refuses what can never split."""
     sentence = (
-        f"cv={cv!r} is no way to split rows; pass a number of folds, a splitter with "
+        f"cv={cv!r} is not a splitter; pass a number of folds, a splitter with "
         "split and get_n_splits, or an iterable of (train, test) row numbers."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):

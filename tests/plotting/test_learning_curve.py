@@ -89,7 +89,9 @@ def test_the_frame_is_the_drawings_twin(display):
 
 def test_labels_paid_include_teacher_checks():
     """From round 1 on, the labeled rows that the teacher was asked about count."""
-    distiller = fit(budget=70, teacher_error="auto", n_teacher_checks=None)
+    distiller = fit(
+        budget=70, teacher_error="auto", n_teacher_checks=None, objective="soft"
+    )
     assert distiller.n_teacher_checks_ == 20
     display = LearningCurveDisplay.from_estimator(distiller)
     assert display.n_labels["student"][0].tolist() == [0, 35, 50, 65, 70]

@@ -195,7 +195,7 @@ SPLIT = Lesson(TARGETS, subclasses=np.full((len(X), 3, 2), 0.5))
             net(criterion=nn.NLLLoss),
             MIXED,
             "criterion is <class 'torch.nn.modules.loss.NLLLoss'>, but the objective "
-            "brings a loss of its own; leave the criterion out, or use the objective "
+            "has its own loss; leave the criterion out, or use the objective "
             "'soft'.",
         ),
         (
@@ -207,7 +207,7 @@ SPLIT = Lesson(TARGETS, subclasses=np.full((len(X), 3, 2), 0.5))
         (
             LogisticRegression(),
             MIXED,
-            "the objective brings a loss of its own, which LogisticRegression cannot "
+            "the objective has its own loss, which LogisticRegression cannot "
             "follow; use a StudentNet, or an objective made of targets and weights, "
             "such as 'soft' or 'debiased'.",
         ),

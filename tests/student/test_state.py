@@ -35,7 +35,9 @@ NET_TYPES = [
 DISTILLER_TYPES = [
     "skadistill._distiller.ActiveDistiller",
     "skadistill.ledger._memory.MemoryLedger",
+    "skadistill._forecast.Forecast",
     "skadistill.labeling._teacher_error.TeacherErrorEstimate",
+    "skadistill.objectives._soft.SoftTargets",
 ]
 
 
@@ -210,7 +212,7 @@ def test_trimmed_nets_are_refused_and_pickle_still_works():
     """What is left of one cannot be made anew, and says so."""
     student = net().fit(X, Y)
     student.trim_for_prediction()
-    with pytest.raises(TypeError, match="write it before it is trimmed"):
+    with pytest.raises(TypeError, match="save it before it is trimmed"):
         skops.dumps(student)
     twin = pickle.loads(pickle.dumps(student))
     assert np.array_equal(twin.predict_proba(X), student.predict_proba(X))

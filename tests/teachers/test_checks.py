@@ -394,7 +394,7 @@ def test_a_class_named_twice_is_refused():
         saying(GOOD, classes=["a", "a"]).ask(X, ["a", "b"])
     assert str(caught.value) == (
         "the teacher 'judge' names a class twice, its classes being 'a', 'a'; give "
-        "every column a class of its own."
+        "every column a different class."
     )
 
 

@@ -449,7 +449,7 @@ def test_teachers_without_embeddings_are_refused_before_anything_is_paid():
     with pytest.raises(TeacherError, match=r"as_teacher\(obj, embedding=\.\.\.\)"):
         buy_labels(answer, np.eye(3), classes=[0, 1], with_embeddings=True)
     assert answer.calls == []
-    with pytest.raises(TeacherError, match="gives no embeddings"):
+    with pytest.raises(TeacherError, match="returns no embeddings"):
         as_teacher(LogisticRegression().fit(np.eye(2), [0, 1])).embed(np.eye(2))
 
 

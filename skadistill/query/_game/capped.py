@@ -53,7 +53,7 @@ def solve_capped(gains, high, n_mistakes, n_queries):
     # first, the others stop at the cap: with sums of gains and of inverses, a fill
     # is two binary searches.
     def fill(theta):
-        """Count rows held at theta/g, rows held at the cap, and what is left."""
+        """Count rows held at theta/g, rows held at the cap, and the remaining mass."""
         held = int(np.searchsorted(-positive, -theta * n_queries, side="left"))
         if theta * inverse_sums[held] >= 1:
             full = int(np.searchsorted(inverse_sums[: held + 1], 1.0 / theta, "right"))

@@ -1,4 +1,4 @@
-"""What labeled rows say about where the teacher is wrong, and what that is worth.
+"""Estimate from labeled rows how the teacher's errors depend on the margin.
 
 Against a doubted teacher the regret game (see `regret_inclusion`) is played, which
 leaves no row behind whose worth is above a level. The worth of a row is

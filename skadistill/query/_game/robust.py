@@ -95,7 +95,7 @@ def robust_distribution(gains, n_mistakes, n_queries=1, *, losses=None):
     -----
     The plain game takes a few passes over the gains. With losses, or if the cap
     binds, the gains are sorted, in O(n log n) time and O(n) memory. Rows of equal
-    gain (and loss) get equal probability. Mass that the guarantee has no use for,
+    gain (and loss) get equal probability. Mass that does not raise the guarantee,
     for example because m exceeds the number of rows with a gain, is spread over
     the rows that are below the cap.
 

@@ -1,0 +1,201 @@
+"""What a fitted distiller says of itself: doubtful labels, and a summary in HTML."""
+
+import html
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skadistill._fit.inputs import check_container, check_rows
+from skadistill._rows._keys import row_keys
+from skadistill._rows._table import RowTable
+from skadistill.exceptions import TeacherError
+from skadistill.objectives._base import Evidence, TeacherChecks
+from skadistill.objectives._corrected import probability_right
+from skadistill.student._out_of_fold import predict_out_of_fold
+from skadistill.teachers._as_teacher import as_teacher
+
+__all__ = ["FitReports"]
+
+
+class FitReports(BaseEstimator):
+    """Report on a fit; a mixin that reads fitted attributes."""
+
+    teacher: Any
+    teacher_: Any
+    ledger_: Any
+    student_: Any
+    classes_: np.ndarray
+    labeled_round_: np.ndarray
+    transduction_: np.ndarray
+
+    def suspects(self, X, *, X_unlabeled=None, n_suspects=None):
+        """List the paid labels that are most probably wrong, for people to look at.
+
+        Students trained on other rows give a second opinion on each paid label; how far
+        it counts is estimated from the teacher checks, as
+        :class:`skadistill.objectives.Corrected` does. Students are trained for this,
+        and nothing is paid. A label that a person corrects goes into `y` of the next
+        fit; with the same ledger that fit pays for nothing again.
+
+        Parameters
+        ----------
+        X, X_unlabeled : as in `fit`
+            The same rows in the same order.
+        n_suspects : int or None, default=None
+            Rows to list. None: all paid rows.
+
+        Returns
+        -------
+        suspects : DataFrame, or dict of ndarray without pandas
+            The most doubtful first. ``row``: position in `X`, then `X_unlabeled`;
+            ``round`` in which it was labeled; ``label`` and ``label_proba`` of the
+            teacher; ``suggestion`` and ``suggestion_proba``, the class that students
+            find most likely; ``probability_wrong``.
+
+        Raises
+        ------
+        ValueError
+            If these are not the rows of the fit.
+        TeacherError
+            If there is no teacher, by whose identity the ledger is read.
+
+        Notes
+        -----
+        Without checks of a teacher that was not fitted on the labeled rows, the
+        probability is the one that students deny the label.
+        """
+        check_is_fitted(self, "student_")
+        X = check_container(self, X, reset=False)
+        if X_unlabeled is not None:
+            X, X_unlabeled = check_rows(self, X, X_unlabeled)
+        table = RowTable(X, X_unlabeled)
+        if table.n_samples != len(self.labeled_round_):
+            raise ValueError(
+                f"X and X_unlabeled hold {table.n_samples} rows, and the fit had "
+                f"{len(self.labeled_round_)}; pass the rows of the fit."
+            )
+        rows = np.flatnonzero(self.labeled_round_ >= 0)
+        taken = table.take(rows)
+        evidence, answers = self._evidence(rows, taken)
+        trust, opinion = probability_right(evidence)
+        paid = np.flatnonzero(~evidence.given)
+        paid = paid[np.argsort(trust[paid], kind="stable")][:n_suspects]
+        label, suggestion = answers[paid].argmax(axis=1), opinion[paid].argmax(axis=1)
+        each = np.arange(len(paid))
+        columns = {
+            "row": rows[paid],
+            "round": self.labeled_round_[rows[paid]],
+            "label": self.classes_[label],
+            "label_proba": answers[paid][each, label],
+            "suggestion": self.classes_[suggestion],
+            "suggestion_proba": opinion[paid][each, suggestion],
+            "probability_wrong": 1 - trust[paid],
+        }
+        try:
+            import pandas
+        except ImportError:
+            return columns
+        return pandas.DataFrame(columns)
+
+    def _evidence(self, rows, X):
+        """Collect labels, checks and second opinions for some rows, from the ledger."""
+        if self.teacher_ is None:
+            raise TeacherError(
+                f"this {type(self).__name__} has no teacher, whose labels could be "
+                "read from the ledger; assign it to teacher_."
+            )
+        teacher = as_teacher(self.teacher_)
+        known, answers = self.ledger_.lookup(
+            row_keys(X), teacher.identity, self.classes_
+        )
+        known &= ~np.isnan(answers).any(axis=1)
+        given = self.labeled_round_[rows] == 0
+        codes = np.searchsorted(self.classes_, self.transduction_[rows[given]])
+        targets = np.zeros((len(rows), len(self.classes_)))
+        targets[given] = np.eye(len(self.classes_))[codes]
+        targets[~given] = np.where(known[~given, None], answers[~given], 0)
+        lost = np.flatnonzero(~given & ~known)
+        if lost.size:
+            raise TeacherError(
+                f"the ledger holds no label for {lost.size} of the paid rows; pass the "
+                "rows of the fit, unchanged, and the same teacher and ledger."
+            )
+        checked = np.flatnonzero(given & known)
+        checks = None
+        if checked.size and as_teacher(self.teacher).is_fitted:
+            checks = TeacherChecks(checked, answers[checked])
+        out_of_fold = partial(_predict_out_of_fold, self, X, given)
+        evidence = Evidence(
+            targets,
+            given,
+            teacher_checks=checks,
+            out_of_fold=out_of_fold,
+            random_state=0,
+        )
+        return evidence, targets
+
+    def _repr_html_inner(self):
+        return super()._repr_html_inner() + summary(self)
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] += summary(self)
+        return bundle
+
+
+def _predict_out_of_fold(distiller, X, given, targets, n_folds, seed):
+    """Let students like the distiller's judge rows that they were not trained on."""
+    return predict_out_of_fold(
+        distiller.student_,
+        X,
+        targets,
+        classes=distiller.classes_,
+        given=given,
+        n_folds=n_folds,
+        seed=seed,
+    )
+
+
+def summary(distiller):
+    """Write what a fit did as a table in HTML; empty before it.
+
+    Parameters
+    ----------
+    distiller : ActiveDistiller
+        Fitted or not.
+
+    Returns
+    -------
+    text : str
+        HTML. What a teacher holds is not shown, only what it is called.
+    """
+    if not hasattr(distiller, "history_"):
+        return ""
+    facts = {"Teacher": "none"}
+    if distiller.teacher_ is not None:
+        facts["Teacher"] = as_teacher(distiller.teacher_).display_name
+    bill = f"{distiller.n_paid_} rows paid, {distiller.n_free_} free"
+    if distiller.cost_ is not None:
+        bill += f", cost {distiller.cost_:g}"
+    facts["Bill"] = bill
+    judged = [r for r in distiller.history_ if r["pool_agreement"] is not None]
+    if judged:
+        last = judged[-1]
+        low, high = last["pool_agreement_low"], last["pool_agreement_high"]
+        facts["Agreement with the teacher"] = (
+            f"{last['pool_agreement']:.3f} ({low:.3f} to {high:.3f}) on the pool, "
+            f"student of round {last['round']} of {distiller.n_rounds_}"
+        )
+    facts["Ended because"] = distiller.termination_condition_
+    if distiller.student_round_ != distiller.n_rounds_:
+        facts["Student"] = "that of round 0: the teacher made it worse"
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+        for name, text in facts.items()
+    )
+    return f"<table>{rows}</table>"
