@@ -367,3 +367,16 @@ def test_a_submission_that_may_be_billed_counts(chat):
     counts = ledger.summary()
     assert (counts["cost"], counts["n_failed"], ledger.claims()) == (1.0, 4, [])
     assert done == {}
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+def test_a_start_that_was_not_confirmed_is_found(chat, kind):
+    """The connection breaks after the batch has started: it is not started twice."""
+    teacher, ledger = make_teacher(chat, make_client(kind, chat.url)), MemoryLedger()
+    chat.drops_after_start = True
+    with pytest.raises(JobPendingError, match="batch-0"):
+        buy(teacher, texts(3), ledger)
+    chat.finish()
+    assert buy(teacher, texts(3), ledger).n_paid == 3
+    assert len(chat.batches) == 1
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
