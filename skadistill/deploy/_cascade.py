@@ -75,7 +75,8 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         teacher and ``agreement_low``, its lower bound; ``n_paid`` and ``cost`` of the
         audit; ``cost_per_1000`` predictions, None without a price; ``break_even``,
         the number of predictions after which all that was paid is less than the
-        teacher alone would have cost.
+        teacher alone would have cost; ``curve``, the ``agreement`` seen for each share
+        ``deferred``, which promises nothing.
     usage_ : dict
         What predictions did so far: ``n_predictions``, ``n_deferred``, ``n_paid``,
         ``n_fallback`` (deferred rows that the teacher could not be asked about, or
@@ -378,6 +379,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             "cost": found.cost,
             "cost_per_1000": None if price is None else 1000 * share * price,
             "break_even": n_paid / (1 - share) if share < 1 else float("inf"),
+            "curve": _trade_off(found),
         }
 
     def _answer(self, X):
@@ -446,6 +448,17 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")
+
+
+def _trade_off(found):
+    """Return the agreement on the audit rows for every share that could be deferred."""
+    order = np.argsort(found.proba.max(axis=1), kind="stable")
+    wrong = (~found.agreed[order])[::-1].cumsum()[::-1]
+    n_audit = len(order)
+    return {
+        "deferred": np.arange(n_audit + 1) / n_audit,
+        "agreement": 1 - np.append(wrong, 0) / n_audit,
+    }
 
 
 def _others(X, keys):
