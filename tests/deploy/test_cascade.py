@@ -169,6 +169,8 @@ def test_refit_learns_from_deferred_rows_for_nothing(problem):
     assert cascade.distiller_.history_[-1]["n_labeled"] == n_labeled + n_deferred
     assert cascade.report_["n_audit"] == 300
     assert cascade.usage_["n_paid"] == n_deferred
+    # What was invested before still is.
+    assert cascade.report_["break_even"] >= cascade.distiller_.budget
 
 
 def test_in_a_pipeline(problem):
