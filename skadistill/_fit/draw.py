@@ -132,19 +132,18 @@ def draw_round(strategy, view, n_queries, *, uniform_share, rng, uniform_rng):
     if n_queries == n_pool:
         inclusion = np.ones(n_pool)
     elif not n_chosen or view.inclusion is not None:
-        q: np.ndarray | float = 0.0
+        q = np.zeros(n_queries)
         if n_chosen:
-            q = _check_inclusion(view.inclusion, n_pool, n_chosen, chosen, strategy)
-            q = q[positions].astype(np.float64).clip(0.0, 1.0)
+            named = _check_inclusion(view.inclusion, n_pool, chosen, strategy)
+            q = named[positions].astype(np.float64).clip(0.0, 1.0)
         inclusion = q + (1.0 - q) * (n_uniform / (n_pool - n_chosen))
-        inclusion = np.broadcast_to(inclusion, len(positions))
     uniform = np.isin(positions, order[:n_uniform])
     return RoundDraw(positions, uniform, inclusion, n_pool)
 
 
-def _check_inclusion(inclusion, n_pool, n_chosen, chosen, strategy):
+def _check_inclusion(inclusion, n_pool, chosen, strategy):
     """Return the probabilities that a strategy names, if they can be those."""
-    shape = np.shape(inclusion)
+    shape, n_chosen = np.shape(inclusion), len(chosen)
     if shape in ((), (n_pool,)):
         q = np.broadcast_to(inclusion, n_pool)
         total = float(q.sum(dtype=np.float64))
@@ -156,8 +155,8 @@ def _check_inclusion(inclusion, n_pool, n_chosen, chosen, strategy):
         what = f"have shape {shape}"
     raise QueryStrategyError(
         f"the query strategy {type(strategy).__name__} set a pool.inclusion whose "
-        f"values {what}, in a draw of {n_chosen} of {n_pool} rows; set the probability with "
-        "which each row is drawn, or None."
+        f"values {what}, in a draw of {n_chosen} of {n_pool} rows; set the probability "
+        "with which each row is drawn, or None."
     )
 
 
