@@ -248,10 +248,10 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 pieces.insert(0, X_unlabeled)
             X_unlabeled = stack_rows(pieces)
         distiller = clone(self.distiller).set_params(use_known=True)
-        kept = {name: getattr(self, name) for name in ("usage_", "_deferred")}
+        kept = self.usage_, self._deferred
         n_invested = self._n_invested
         self._fit(distiller, X, y, X_unlabeled, X_audit, params, n_invested)
-        vars(self).update(kept)
+        self.usage_, self._deferred = kept
         return self
 
     def predict(self, X, *, return_source=False):
