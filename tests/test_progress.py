@@ -58,6 +58,18 @@ def test_the_estimate_is_of_the_whole_pool(problem):
 
 
 @pytest.mark.parametrize("strategy", ["rad", "margin"])
+def test_rows_labeled_before_belong_to_the_pool(problem, strategy):
+    """The last round takes what is left: then the agreement on all rows is known."""
+    X, y, teacher, answers, _ = problem
+    params = {"query_strategy": strategy, "query_size": 500, "teacher_error": 0.1}
+    whole = fit(X, y, teacher, budget=None, **params)
+    part = fit(X, y, teacher, budget=500, **params)
+    truth = np.mean(part.predict(X[60:]) == answers[60:])
+    assert whole.n_rounds_ == 2
+    assert whole.history_[1]["pool_agreement"] == pytest.approx(truth)
+
+
+@pytest.mark.parametrize("strategy", ["rad", "margin"])
 def test_estimates_over_fits_have_no_bias(problem, strategy):
     """In the mean over seeds, for the first student and for one that learned."""
     X, y, teacher, answers, _ = problem
