@@ -465,9 +465,10 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
-            upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
-            are the rows of the pool and the labeled rows that the ledger knows.
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
+            ``n_rows_to_pay`` and ``cost``; ``n_known`` and ``n_known_checks`` are the
+            rows of the pool and the labeled rows whose answers the ledger holds.
+            After a fit ``forecast`` is its ``forecast_``.
 
         Examples
         --------
@@ -496,6 +497,7 @@ class ActiveDistiller(
             ledger=ledger,
             uses_known=self._uses_known(),
             cost_per_row=cost_per_row,
+            forecast=getattr(self, "forecast_", None),
         )
 
     def get_metadata_routing(self):
