@@ -81,10 +81,10 @@ class ActiveDistiller(
         :class:`skadistill.student.StudentNet`; for texts and wide sparse rows a linear
         classifier, see :func:`skadistill.student.as_student`.
     query_strategy : str, callable or object, default="robust"
-        How rows are chosen: "robust" (the game-theoretic sampler of Robust Active
-        Distillation [1]_), "margin", "entropy", "least_confident", "random", a
-        function ``f(proba) -> scores``, or a
-        :class:`skadistill.query.QueryStrategy`.
+        How rows are chosen: "robust" (unsure rows, on which the teacher is right, by
+        checks on labeled rows), "rad" (the sampler of Robust Active Distillation
+        [1]_), "margin", "entropy", "least_confident", "random", a function
+        ``f(proba) -> scores``, or a :class:`skadistill.query.QueryStrategy`.
     budget : int, float or None, default=0.2
         Rows that this fit may have the teacher label: a number, a share of the pool,
         or None for the whole pool with the teacher checks on top. It limits the whole

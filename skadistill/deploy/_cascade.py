@@ -328,7 +328,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self._set_threshold(distiller, X_audit, n_invested)
 
     def _choose_audit_rows(self, source, rows, rng):
-        """Choose rows of the pool that nobody is trained on."""
+        """Choose rows of the pool that are not used for training."""
         rows = np.arange(count_rows(source)) if rows is None else rows
         if len(rows) < 2 * self.n_audit:
             raise BudgetError(
