@@ -24,9 +24,10 @@ from skadistill._compat import (
 )
 from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
-from skadistill._fit.cold_start import require_labels
+from skadistill._fit.cold_start import label_space, require_labels
 from skadistill._fit.components import resolve
 from skadistill._fit.inputs import (
+    check_inputs,
     extend_metadata,
     make_scorer,
     refuse_unrouted,
@@ -37,7 +38,7 @@ from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.reports import FitReports
-from skadistill._fit.state import FitState, Seeds, Settings, stop_reason
+from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
 from skadistill._fit.weak import keep_better_student
@@ -465,9 +466,9 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, and the upper bounds
-            ``n_rows_to_pay`` and ``cost``; ``n_known`` and ``n_known_checks`` are the
-            rows of the pool and the labeled rows whose answers the ledger holds.
+            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
+            upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
+            are the rows of the pool and the labeled rows that the ledger knows.
             After a fit ``forecast`` is its ``forecast_``.
 
         Examples

@@ -159,72 +159,11 @@ def test_it_is_drawn_at_most_ten_times_a_second():
     assert stream.getvalue().endswith("rows, cost 0.25, 1:05")
 
 
-@pytest.mark.parametrize("strategy", ["rad", "margin"])
-def test_rows_labeled_before_belong_to_the_pool(problem, strategy):
-    """The last round takes what is left: then the agreement on all rows is known."""
-    X, y, teacher, answers, _ = problem
-    params = {"query_strategy": strategy, "query_size": 500, "teacher_error": 0.1}
-    whole = fit(X, y, teacher, budget=None, **params)
-    part = fit(X, y, teacher, budget=500, **params)
-    truth = np.mean(part.predict(X[60:]) == answers[60:])
-    assert whole.n_rounds_ == 2
-    assert whole.history_[1]["pool_agreement"] == pytest.approx(truth)
-
-
-@pytest.mark.parametrize("strategy", ["rad", "margin"])
-def test_estimates_over_fits_have_no_bias(problem, strategy):
-    """In the mean over seeds, for the first student and for one that learned."""
-    X, y, teacher, answers, _ = problem
-    gaps = []
-    for seed in range(25):
-        shared = MemoryLedger()
-        params = {
-            "query_strategy": strategy,
-            "teacher_error": 0.1,
-            "random_state": seed,
-        }
-        make = {"student": LogisticRegression(), "query_size": 100, "ledger": shared}
-        long = ActiveDistiller(teacher, budget=300, **make, **params).fit(X, y)
-        make["ledger"] = None
-        short = ActiveDistiller(teacher, budget=200, **make, **params).fit(X, y)
-        truth = np.mean(short.predict(X[60:]) == answers[60:])
-        gaps.append(long.history_[2]["pool_agreement"] - truth)
-    assert abs(np.mean(gaps)) < 3.5 * np.std(gaps) / np.sqrt(len(gaps))
-
-
-def test_teacher_checks_bound_the_accuracy(problem):
-    """The student's accuracy on the pool lies between the bounds."""
-    X, y, teacher, _, truth = problem
-    history = fit(X, y, teacher, n_teacher_checks=60, budget=460).history_
-    alone = LogisticRegression().fit(X[:60], y[:60])
-    accuracy = np.mean(alone.predict(X[60:]) == truth[60:])
-    assert history[0]["pool_accuracy_low"] < accuracy < history[0]["pool_accuracy_high"]
-    without = fit(X, y, teacher, teacher_error=0.1).history_
-    assert without[0]["pool_accuracy_low"] is None
-
-
-def test_without_a_uniform_share_top_rows_say_nothing(problem):
-    """And the strategy gets all rows, as ever; a drawing one still says something."""
-    X, y, teacher, _, _ = problem
-    history = fit(X, y, teacher, query_strategy="margin", uniform_share=0.0).history_
-    assert all(record["pool_agreement"] is None for record in history)
-    history = fit(X, y, teacher, query_strategy="random", uniform_share=0.0).history_
-    assert history[0]["pool_agreement"] is not None
-
-
-def test_labels_owned_before_say_nothing(problem):
-    """The rows of a ledger were not drawn for this student."""
-    X, y, teacher, _, _ = problem
-    ledger = MemoryLedger()
-    fit(X, y, teacher, ledger=ledger, teacher_error=0.1, budget=200)
-    again = fit(X, y, teacher, ledger=ledger, teacher_error=0.1, budget=400)
-    assert again.history_[1]["n_free"] == 200
-    assert again.history_[0]["pool_agreement"] is None
-    assert again.history_[1]["pool_agreement"] is not None
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5, "half"])
-def test_the_share_is_a_share(problem, share):
-    X, y, teacher, _, _ = problem
-    with pytest.raises(ValueError, match="uniform_share"):
-        fit(X, y, teacher, uniform_share=share)
+def test_a_shorter_text_covers_a_longer_one():
+    """No letters of the text before stay behind it."""
+    stream = io.StringIO()
+    line = ProgressLine(stream, clock=lambda: 0.0)
+    line.announce(10**9)
+    width = len(stream.getvalue()) - 1
+    line.announce(1)
+    assert len(stream.getvalue().split("\r")[-1]) == width

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
-from skadistill._fit.teacher import needs_checks
+from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill._forecast import Forecast
 from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
 
@@ -56,6 +56,12 @@ class Plan:
         Price of one answer at most, in the user's currency.
     seconds_per_row : float or None, default=None
         How long the teacher took per row so far; None: it was never asked.
+    expected_cost_per_row : float or None, default=None
+        Price of one answer that the teacher expects of such rows, for example by
+        their number of tokens; None: it expects nothing.
+    stops_checking : bool, default=False
+        Whether checks that turn out not to be needed become rows of the pool, which
+        then count in `rounds` too.
     forecast : Forecast or None, default=None
         Of the last fit of this estimator; None before it.
     """
@@ -70,6 +76,8 @@ class Plan:
     uses_known: bool = False
     cost_per_row: float | None = None
     seconds_per_row: float | None = None
+    expected_cost_per_row: float | None = None
+    stops_checking: bool = False
     forecast: Forecast | None = None
 
     @property
@@ -421,6 +429,8 @@ def make_plan(
         uses_known=uses_known,
         cost_per_row=teacher.max_cost_per_row if cost_per_row is None else cost_per_row,
         seconds_per_row=known.seconds_per_row(),
+        expected_cost_per_row=_expected_cost(teacher, labels, cost_per_row),
+        stops_checking=stops,
         forecast=forecast,
     )
 
