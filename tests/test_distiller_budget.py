@@ -434,6 +434,25 @@ def refusals(monkeypatch):
     return buy_some
 
 
+def test_the_time_of_replacing_rows_is_kept(problem, refusals, monkeypatch):
+    """Each look at the pool counts, also those for other rows in the same round."""
+    import skadistill._fit.ask as module
+
+    X, y, teacher = problem
+    refusals.limit, view, looks = np.quantile(X[:, 0], 0.8), module._view, []
+
+    def slow_view(state):
+        looks.append(view(state))
+        looks[-1].seconds = 1000.0
+        return looks[-1]
+
+    monkeypatch.setattr(module, "_view", slow_view)
+    model = distiller(teacher, teacher_error=0.1, max_no_label=1.0).fit(X, y)
+    total = sum(record["seconds_predict"] for record in model.history_)
+    assert len(looks) > model.n_rounds_
+    assert 1000 * len(looks) <= total < 1000 * (len(looks) + 1)
+
+
 def test_rows_without_a_label_are_replaced(problem, refusals):
     """They are paid, leave the pool, and others take their place in the round."""
     X, y, teacher = problem

@@ -101,13 +101,15 @@ def choose(state, record):
     return rows
 
 
-def _draw_more(state, n_queries):
+def _draw_more(state, n_queries, record):
     """Let the strategy choose other rows for those that got no label."""
-    view = _view(state)
+    view, start = _view(state), perf_counter()
     strategy, generator = state.components.strategy, state.next_generator()
     positions = strategy.query(view, n_queries, generator)
     positions = check_query(positions, view.n_samples, n_queries, strategy)
     state.labels.kept = view.kept
+    record.seconds_predict += view.seconds
+    record.seconds_query += perf_counter() - start - view.seconds
     return state.labels.pool[positions]
 
 
@@ -127,7 +129,7 @@ def ask(state, rows, record):
         n_missing = _pay(state, rows, record)
         while n_missing and not stop_reason(state):
             n_queries = min(n_missing, state.n_left, state.labels.pool.size)
-            rows, state.draw = _draw_more(state, n_queries), None
+            rows, state.draw = _draw_more(state, n_queries, record), None
             n_missing = _pay(state, rows, record)
     except JobPendingError as error:
         state.wait_for_jobs(error)

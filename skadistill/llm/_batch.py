@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+import uuid
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -334,16 +335,23 @@ class BatchTeacher(BaseTeacher):
         ]
         batches = self._batches()
         file = self._patiently(lambda: batches.upload(lines), lambda error: True)
-        metadata = {"skadistill": self.identity[:500]}
+        mark = uuid.uuid4().hex
+        metadata = {"skadistill": self.identity[:500], "submission": mark}
         # A second batch beside one that is lost would be paid twice: only what the
         # server has refused is tried again.
-        return self._started(
-            lambda: self._patiently(
+        try:
+            return self._patiently(
                 lambda: batches.create(file, self.completion_window, metadata),
                 lambda error: not may_be_billed(error),
-            ),
-            "the batch",
-        )
+            )
+        except TeacherCallError as error:
+            if error.cost == 0.0:
+                raise
+            # The connection broke after it was sent: it may have started.
+            for batch in self._patiently(batches.latest, lambda error: True):
+                if (batch.get("metadata") or {}).get("submission") == mark:
+                    return batch["id"]
+            raise
 
     def poll_job(self, job, ids, classes):
         """Look at a job once.

@@ -11,6 +11,8 @@ from skadistill.teachers._async import running_loop
 __all__ = ["open_batches"]
 
 _NAME = "rows.jsonl"
+#: Batches among which one is looked for whose start was not confirmed.
+_LATEST = 20
 
 
 def open_batches(client, api_key_env, timeout):
@@ -28,8 +30,8 @@ def open_batches(client, api_key_env, timeout):
     Returns
     -------
     batches : object
-        With ``upload(lines)``, ``create(file, window, metadata)``, ``retrieve(job)``
-        and ``read(file)``.
+        With ``upload(lines)``, ``create(file, window, metadata)``, ``latest()``,
+        ``retrieve(job)`` and ``read(file)``.
     """
     if isinstance(client, str):
         return _AddressBatches(open_address(client, api_key_env, timeout))
@@ -64,6 +66,11 @@ class _ClientBatches:
             metadata=metadata,
         )
         return self._wait(batch).id
+
+    def latest(self):
+        """List the batches that were started last, as dicts."""
+        page = self._wait(self.client.batches.list(limit=_LATEST))
+        return [batch.model_dump() for batch in page.data]
 
     def retrieve(self, job):
         """Return the state of a batch as a dict."""
@@ -106,6 +113,10 @@ class _AddressBatches:
             "metadata": metadata,
         }
         return self.address.request("POST", "/batches", json=body).json()["id"]
+
+    def latest(self):
+        """List the batches that were started last, as dicts."""
+        return self.address.request("GET", f"/batches?limit={_LATEST}").json()["data"]
 
     def retrieve(self, job):
         """Return the state of a batch as a dict."""

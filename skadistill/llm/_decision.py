@@ -6,6 +6,7 @@ from hashlib import blake2b
 import numpy as np
 
 from skadistill.exceptions import TeacherAnswerError, TeacherError
+from skadistill.llm._clients import ReplyError
 from skadistill.llm._endpoint import EndpointTeacher, RowRequests
 from skadistill.llm._prompts import row_fields
 from skadistill.llm._replies import clean
@@ -224,6 +225,8 @@ def _decisions(reply, n_questions):
         ),
         None,
     )
+    if found is None and reply.get("error"):
+        raise ReplyError(reply["error"])
     if isinstance(found, dict):
         found = [{"id": name} | answer for name, answer in found.items()]
     if found is None and n_questions == 1:

@@ -36,6 +36,15 @@ class EndpointTeacher(AsyncTeacher):
         return f"the teacher {self.name or self.model!r}"
 
     @property
+    def claim_size(self):
+        """How many rows are bought together: mostly all of a round.
+
+        At the end of each purchase the slowest call, or the longest wait before
+        another try, is waited for while nothing else is in flight.
+        """
+        return 64 * self.max_concurrency
+
+    @property
     def classes_(self):
         """The classes, in the order given."""
         return list(self.classes)

@@ -32,6 +32,7 @@ class ChatServer:
         self.files: dict = {}
         self.batches: dict = {}
         self.batch_faults: list = []
+        self.drops_after_start = False
         self.looks, self.end_after_looks = 0, None
         self.answered: Counter = Counter()
         self.keys: set = set()
@@ -184,6 +185,10 @@ class _Handler(BaseHTTPRequestHandler):
         if chat.batch_faults:
             self.reply(chat.batch_faults.pop(0), {"error": {"code": "busy"}})
             return
+        if "/batches?" in self.path:
+            last = list(chat.batches.values())[::-1]
+            self.reply(200, {"object": "list", "data": last, "has_more": False})
+            return
         *_, kind, name = self.path.removesuffix("/content").split("/")
         found = chat.batches if kind == "batches" else chat.files
         if name not in found:
@@ -217,6 +222,11 @@ class _Handler(BaseHTTPRequestHandler):
             "created_at": 0,
             "status": "in_progress",
         }
+        if chat.drops_after_start:
+            chat.drops_after_start = False
+            self.close_connection = True
+            self.connection.close()
+            return
         self.reply(200, chat.batches[name])
 
     def do_POST(self):
@@ -244,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
             chat.in_flight += 1
             chat.most_in_flight = max(chat.most_in_flight, chat.in_flight)
         try:
-            time.sleep(chat.latency)
+            time.sleep(0.7 if fault == "slow" else chat.latency)
             self.answer(chat, body, prompt, fault)
         finally:
             with chat.lock:

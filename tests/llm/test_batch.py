@@ -334,3 +334,49 @@ def test_rows_in_jobs_are_not_waited_for_by_others(chat):
     with pytest.raises(TeacherError, match=r"free_claims\(owner='job batch-0'\)"):
         buy(make_chat(chat), texts(5), ledger)
     assert len(ledger) == 2
+
+
+def test_an_interrupt_leaves_the_job(chat):
+    """Ctrl-C while it is waited for: the next purchase collects it."""
+    teacher, ledger = make_teacher(chat, max_wait=60.0), MemoryLedger()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    teacher.poll_job = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        buy(teacher, texts(3), ledger)
+    assert ledger.summary()["n_lost"] == 0
+    chat.finish()
+    assert buy(make_teacher(chat), texts(3), ledger).n_paid == 3
+    assert len(chat.batches) == 1
+
+
+def test_a_submission_that_may_be_billed_counts(chat):
+    """A connection that breaks after the batch was sent: rows at their price."""
+    submit, poll, _, done = make_functions()
+
+    def breaks(rows):
+        submit(rows)
+        raise ConnectionError("reset")
+
+    ledger = MemoryLedger()
+    teacher = BatchTeacher((breaks, poll), name="me", version="1", cost_per_row=0.25)
+    with pytest.raises(TeacherCallError, match="ConnectionError for submit"):
+        buy(teacher, texts(4), ledger)
+    counts = ledger.summary()
+    assert (counts["cost"], counts["n_failed"], ledger.claims()) == (1.0, 4, [])
+    assert done == {}
+
+
+@pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
+def test_a_start_that_was_not_confirmed_is_found(chat, kind):
+    """The connection breaks after the batch has started: it is not started twice."""
+    teacher, ledger = make_teacher(chat, make_client(kind, chat.url)), MemoryLedger()
+    chat.drops_after_start = True
+    with pytest.raises(JobPendingError, match="batch-0"):
+        buy(teacher, texts(3), ledger)
+    chat.finish()
+    assert buy(teacher, texts(3), ledger).n_paid == 3
+    assert len(chat.batches) == 1
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)

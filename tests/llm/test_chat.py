@@ -315,6 +315,14 @@ def test_calls_are_in_flight_together(chat):
     assert chat.most_in_flight == 6
 
 
+def test_a_slow_call_does_not_stop_the_others(chat):
+    """They go on while it is waited for, up to the end of the round."""
+    chat.faults = {"late": "slow"}
+    teacher = make_teacher(chat, max_concurrency=4)
+    buy_labels(teacher, ["late", *map(str, range(60))], classes=CLASSES)
+    assert list(chat.answered).index("late") > 40
+
+
 @pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
 def test_it_works_inside_a_running_event_loop(chat, kind):
     """As in a notebook."""

@@ -95,3 +95,13 @@ def test_questions_that_cannot_be_asked_are_said_before_a_call(chat, params, mes
     with pytest.raises(TeacherError, match=message):
         buy_labels(make_teacher(chat, **params), ["spam"], classes=CLASSES)
     assert chat.requests == []
+
+
+@pytest.mark.parametrize("fault", ["429", "drop", "error in 200", "html"])
+def test_faults_that_pass_are_tried_again(chat, fault):
+    """Each row is answered once."""
+    chat.faults = {1: fault, 3: fault}
+    teacher = make_teacher(chat, max_concurrency=1)
+    assert buy_labels(teacher, ["spam", "b", "c"], classes=CLASSES).labeled.all()
+    assert set(chat.answered.values()) == {1}
+    assert len(chat.requests) == 5
