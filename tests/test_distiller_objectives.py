@@ -70,6 +70,7 @@ def distiller(teacher, **params):
         "query_strategy": "random",
         "budget": 50,
         "query_size": 25,
+        "on_weak_teacher": "ignore",
         "random_state": 0,
     } | params
     return ActiveDistiller(teacher, **params)
