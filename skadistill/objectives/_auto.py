@@ -63,6 +63,9 @@ class AutoObjective(Objective):
     SoftTargets()
     """
 
+    #: Rows on which the teacher is checked at most, for the choice alone.
+    most_checks = MOST_CHECKS
+
     def transform(self, lesson, evidence):
         """Return the lesson as it is."""
         return lesson
