@@ -72,6 +72,7 @@ def distiller(teacher, **params):
         "query_size": 25,
         "on_weak_teacher": "ignore",
         "random_state": 0,
+        "on_weak_teacher": "ignore",  # what it leads to is tested elsewhere
     } | params
     return ActiveDistiller(teacher, **params)
 
