@@ -8,6 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -197,3 +198,12 @@ def test_rows_and_targets_must_match(problem):
     for student in (logistic(), RandomForestClassifier(5)):
         with pytest.raises(ValueError, match=r"got 59 rows of X and 60 of targets"):
             fit_student(student, X[:59], targets, classes=CLASSES)
+
+
+def test_gaussians_get_the_likeliest_labels(problem):
+    """Soft labels would widen the Gaussians of the classes."""
+    X, targets, _ = problem
+    got = fit_student(GaussianNB(), X, targets, classes=CLASSES)
+    expected = GaussianNB().fit(X, CLASSES[targets.argmax(axis=1)])
+    np.testing.assert_allclose(got.var_, expected.var_)
+    np.testing.assert_allclose(got.class_prior_, expected.class_prior_)
