@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs lint types env clean
+.PHONY: demo test docs site lint types env clean
 
 # Torch first, pinned: a ranged requirement may bring gigabytes of CUDA packages.
 $(VENV)/.torch: constraints.txt
@@ -46,6 +46,14 @@ test: lint types
 docs: $(VENV)/.docs
 	env -u SKADISTILL_DATA OMP_NUM_THREADS=1 \
 		$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+
+# One folder per version and a page that leads to the last one built: serve as it is.
+site: docs
+	version=$$($(BIN)/python -c "import skadistill; print(skadistill.__version__)") && \
+		mkdir -p docs/_build/site && rm -rf docs/_build/site/$$version && \
+		cp -r docs/_build/html docs/_build/site/$$version && \
+		echo "<meta http-equiv=\"refresh\" content=\"0; url=$$version/\">" \
+		> docs/_build/site/index.html
 
 clean:
 	cd docs && rm -rf _build assembled auto_examples reference results

@@ -7,7 +7,7 @@ first third of the budget does, what stopping rules save, and, by drawing audits
 and again, how often a certificate and a cascade break their promise. All rows are
 training rows of their data sets.
 
-    SKADISTILL_DATA=... python benchmarks/certificates.py --seeds 6    # restartable
+    SKADISTILL_DATA=... python benchmarks/certificates.py --seeds 4    # restartable
 """
 
 import os
@@ -34,7 +34,8 @@ from skadistill.teachers import as_teacher
 
 KEPT = Path(__file__).resolve().parent / "results" / "certificates.jsonl"
 N_ROUNDS = 9
-STRATEGIES = ("robust", "rad", "margin", "random")
+# With the error rate given, "robust" plays the game of "rad".
+STRATEGIES = ("rad", "margin", "random")
 CONFIDENCE = 0.95
 
 
@@ -333,7 +334,7 @@ def report(runs, n_audits):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--audits", type=int, default=40)
     options = parser.parse_args()
     runs = {}

@@ -12,7 +12,7 @@ on the same hard labels, and on rows drawn at random.
 
     pip install mixle==0.8.2
     SKADISTILL_DATA=... python benchmarks/peers.py            # some minutes
-    SKADISTILL_DATA=... python benchmarks/peers.py --quick    # one data set, not saved
+    SKADISTILL_DATA=... python benchmarks/peers.py --data sst2_sentences
 """
 
 import os
@@ -24,6 +24,7 @@ import argparse
 import gzip
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from _common import (
     machine_lines,
     markdown_table,
     mean_interval,
+    remembered,
     save_result,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -44,10 +46,11 @@ from skadistill.teachers import FunctionTeacher
 
 # Data set: answers paid for in all, and at first.
 BILLS = {
-    "banking77": (1000, 200),
-    "ag_news10k": (400, 100),
     "sst2_sentences": (400, 100),
+    "ag_news10k": (400, 100),
+    "banking77": (1000, 200),
 }
+RUNS = Path(__file__).resolve().parent / "results" / "peers.jsonl"
 N_ROUNDS = 5
 SEEDS = range(3)
 
@@ -168,44 +171,52 @@ METHODS = {
 }
 
 
+def measure(name, seed):
+    """Run all methods once; return the teacher's accuracy, theirs, and CPU seconds."""
+    budget, n_first = BILLS[name]
+    problem, teacher = make_problem(name, seed)
+    result = {"teacher": [teacher, 0.0]}
+    for method, run in METHODS.items():
+        start = time.process_time()
+        predicted, billed = run(problem, budget, n_first, seed)
+        seconds = time.process_time() - start
+        assert billed == budget, (method, billed)
+        result[method] = [float(np.mean(predicted == problem.y_test)), seconds]
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("--data", nargs="*", default=list(BILLS), choices=list(BILLS))
+    names = parser.parse_args().data
     parts = [
         "# Beside mixle's active_distill",
         "Made by `benchmarks/peers.py`. Test accuracy in %, mean of three seeds and "
-        "half the 95 % t interval; seconds of one fit on one thread, answers of the "
-        "teacher not included. All answers of the teacher are billed: the first rows, "
+        "half the 95 % t interval; CPU seconds of one fit on one thread, the teacher "
+        "not included. All answers of the teacher are billed: the first rows, "
         "the same for all, and five rounds of margin sampling.",
     ]
-    for name in list(BILLS)[-1:] if quick else BILLS:
+    for name in names:
         budget, n_first = BILLS[name]
-        scores = {method: [] for method in METHODS}
-        seconds = {method: [] for method in METHODS}
-        teachers = []
-        for seed in SEEDS:
-            problem, score = make_problem(name, seed)
-            teachers.append(100 * score)
-            for method, run in METHODS.items():
-                start = time.perf_counter()
-                predicted, billed = run(problem, budget, n_first, seed)
-                seconds[method].append(time.perf_counter() - start)
-                assert billed == budget, (method, billed)
-                scores[method].append(100 * np.mean(predicted == problem.y_test))
+        runs = [
+            remembered(RUNS, [name, seed], lambda: measure(name, seed))  # noqa: B023
+            for seed in SEEDS
+        ]
         rows = []
         for method in METHODS:
-            mean, low, _ = mean_interval(scores[method])
+            scores, seconds = zip(*(run[method] for run in runs), strict=True)
+            mean, low, _ = mean_interval(100 * np.array(scores))
             rows.append(
                 [
                     method,
                     f"{mean:.1f} \N{PLUS-MINUS SIGN} {mean - low:.1f}",
-                    f"{np.mean(seconds[method]):.1f}",
+                    f"{np.mean(seconds):.1f}",
                 ]
             )
+        teacher = 100 * np.mean([run["teacher"][0] for run in runs])
         parts.append(
             f"## {name}: {budget} answers, {n_first} of them at first; "
-            f"the teacher has {np.mean(teachers):.1f} %"
+            f"the teacher has {teacher:.1f} %"
         )
         parts.append(markdown_table(["method", "accuracy", "seconds"], rows))
     parts.append(
@@ -215,11 +226,7 @@ def main():
         "which is not measured here."
     )
     parts.append("  \n".join([*machine_lines(), f"mixle {metadata.version('mixle')}"]))
-    text = "\n\n".join(parts)
-    if quick:
-        print(text)
-    else:
-        save_result("peers.md", text)
+    save_result("peers.md", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,11 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["skadistill.css"]
 html_theme_options = {
-    "logo": {"text": "skadistill", "image_light": "_static/logo.svg"},
+    "logo": {
+        "text": "skadistill",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
@@ -82,6 +86,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 0,
     "write_computation_times": False,
     "capture_repr": (),
+    "remove_config_comments": True,
     "default_thumb_file": str(HERE / "_static" / "prints_only.svg"),
 }
 

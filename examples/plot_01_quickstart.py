@@ -4,7 +4,7 @@ Distill an ensemble into a small network
 
 How much of a teacher's accuracy does a small student reach, and for how many paid
 labels? On scikit-learn's digits, with 50 labeled rows, a student reaches 82.6 % alone
-and 95.9 % with 300 labels chosen by the robust sampler (94.9 % with random ones); the
+and 95.9 % with 300 labels chosen by the default strategy (94.6 % with random ones); the
 teacher reaches 97.6 %.
 
 The teacher is an ensemble of a support vector machine and 300 extremely randomized
@@ -38,6 +38,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.plotting import LearningCurveDisplay
 
 SEEDS = range(5)
 
@@ -80,7 +81,7 @@ def make_student(seed):
 
 def run(name, X, y, n_teacher, n_labeled, budget, n_test):
     scores = {"teacher": [], "student alone": [], "random": [], "robust": []}
-    paid, curves = {}, {"random": [], "robust": []}
+    paid, fitted = {}, {"random": [], "robust": []}
     for seed in SEEDS:
         pool, rows = np.arange(len(X)), []
         for size in (n_teacher, n_labeled, n_test):
@@ -91,7 +92,7 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
         theirs, labeled, test = rows
         teacher = make_teacher(X[theirs], y[theirs], seed)
         scores["teacher"].append(teacher.score(X[test], y[test]))
-        for strategy in curves:
+        for strategy in fitted:
             distiller = ActiveDistiller(
                 teacher,
                 make_student(seed),
@@ -105,17 +106,16 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
                 X_val=X[test],
                 y_val=y[test],
             )
-            curves[strategy].append([r["student_score"] for r in distiller.history_])
+            fitted[strategy].append(distiller)
             scores[strategy].append(distiller.score(X[test], y[test]))
             paid[strategy] = distiller.n_paid_
-        scores["student alone"].append(curves[strategy][-1][0])
+        scores["student alone"].append(distiller.history_[0]["student_score"])
     print(f"\n{name}: {n_labeled} labeled rows, {len(pool)} in the pool")
     print(f"{'':16}{'labels paid':>12}{'test accuracy %':>20}{'(sd of 5 seeds)':>17}")
     for who, values in scores.items():
         mean, spread = 100 * np.mean(values), 100 * np.std(values, ddof=1)
         print(f"{who:16}{paid.get(who, ''):>12}{mean:>20.1f}{f'({spread:.1f})':>17}")
-    n_asked = np.cumsum([record["n_asked"] for record in distiller.history_])
-    return name, n_asked, curves, scores
+    return name, fitted, np.mean(scores["teacher"])
 
 
 # %%
@@ -132,21 +132,18 @@ else:
     print("\nSKADISTILL_DATA is not set: the letters are skipped.")
 
 # %%
-# Learning curves: accuracy against labels of the pool. The dotted line is the teacher.
+# Learning curves: accuracy against labels paid. The dotted line is the teacher.
 try:
     import matplotlib.pyplot as plt
 except ImportError:
     print("\nInstall matplotlib to see the curve.")
 else:
     figure, axes = plt.subplots(1, len(results), figsize=(5 * len(results), 4))
-    for ax, (name, n_asked, curves, scores) in zip(
-        np.atleast_1d(axes), results, strict=True
-    ):
-        for strategy, curve in curves.items():
-            ax.plot(n_asked, 100 * np.mean(curve, axis=0), marker="o", label=strategy)
-        ax.axhline(100 * np.mean(scores["teacher"]), ls=":", color="0.4")
-        ax.set(title=name, xlabel="labels of the pool", ylabel="test accuracy (%)")
-        ax.legend()
+    for ax, (name, fitted, teacher) in zip(np.atleast_1d(axes), results, strict=True):
+        LearningCurveDisplay.from_estimator(
+            fitted, references={"teacher": teacher}
+        ).plot(ax)
+        ax.set_title(name)
     figure.tight_layout()
     if plt.get_backend().lower() == "agg":
         figure.savefig("quickstart.png", dpi=120)

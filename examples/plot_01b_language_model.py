@@ -131,3 +131,5 @@ print(student.predict(["click for your prize", "notes of the team lunch"]))
 
 distiller.ledger_.close()
 folder.cleanup()
+
+# sphinx_gallery_thumbnail_path = "_static/thumb_llm.svg"

@@ -3,14 +3,14 @@ Cross-validate with unlabeled data
 ==================================
 
 What is the score of cross-validation if 1300 of 1400 rows have no label? A plain
-splitter treats "no label" as a class and scores 6.8 %, although the student is right on
-93.0 % of new rows. Splitting only the labeled rows gives 93.0 %. Keeping the unlabeled
-rows out of ``X`` avoids the problem, and with a shared ledger a grid search of 16 fits
-pays for 885 labels instead of 4500.
+splitter treats "no label" as a class and scores 6.7 %, although the student is right on
+94.0 % of new rows. Splitting only the labeled rows gives 94.0 %. Keeping the unlabeled
+rows out of ``X`` avoids the problem. The fits of a grid search share a ledger: 16 of
+them, with a budget of 200 each, pay for 711 labels in all.
 
 The weakness: a hundred labeled rows are few for a score. Its standard error over folds
-is 2.5 points, and the three candidates of the search are within 3 points: the 95.0 % of
-the best one is luck, since it is right on 93.0 % of new rows.
+is 2.4 points, and the three candidates of the search are within 2 points: the 96.0 % of
+the best one is luck, since it is right on 94.5 % of new rows.
 
 .. code-block:: python
 
@@ -36,7 +36,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skadistill import ActiveDistiller, MemoryLedger
+from skadistill import ActiveDistiller
 from skadistill.datasets import hide_labels
 from skadistill.exceptions import UnlabeledTestRowsWarning
 from skadistill.model_selection import PartiallyLabeledSplit
@@ -61,14 +61,13 @@ print(f"{(y_partial == -1).sum()} of {len(y_partial)} rows have no label")
 # warning is raised.
 
 
-def make_distiller(teacher, **params):
+def make_distiller(teacher):
     return ActiveDistiller(
         teacher,
         LogisticRegression(max_iter=200),
         budget=200,
         query_size=100,
         random_state=0,
-        **params,
     )
 
 
@@ -116,9 +115,9 @@ def search(distiller):
 
 
 # %%
-# If the candidates share a ledger, a label that one of them paid for is free for the
-# next. Without one, each of the 3 x 5 fits of the search, and the last one on all rows,
-# pays for its own labels. We count what a provider would bill.
+# The clones of a distiller share a ledger, one in memory unless ``ledger`` is given: a
+# label that one candidate paid for is free for the next. There are 3 x 5 fits of the
+# search, and the last one on all rows. We count what a provider would bill.
 billed = []
 
 
@@ -127,15 +126,10 @@ def ask(X):
     return teacher.predict_proba(X)
 
 
-for ledger in (None, MemoryLedger()):
-    billed.clear()
-    distiller = make_distiller(FunctionTeacher(ask, name="trees"), ledger=ledger)
-    with sklearn.config_context(enable_metadata_routing=True):
-        found = search(distiller.set_fit_request(X_unlabeled=True))
-    print(
-        f"{'a shared ledger' if ledger is not None else 'no ledger':16}"
-        f"{sum(billed):5} rows billed, best C {found.best_params_}"
-    )
+distiller = make_distiller(FunctionTeacher(ask, name="trees"))
+with sklearn.config_context(enable_metadata_routing=True):
+    found = search(distiller.set_fit_request(X_unlabeled=True))
+print(f"{sum(billed)} rows billed, best C {found.best_params_['distill__student__C']}")
 scores = found.cv_results_["mean_test_score"]
 print("scores of the candidates:", scores.round(3))
 print(f"the best one on {len(X_test)} test rows: {found.score(X_test, y_test):.3f}")

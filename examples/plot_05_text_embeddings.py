@@ -4,14 +4,20 @@ Classify texts by their embeddings
 
 How many answers of a large model does a classifier of sentence embeddings need? On
 simulated vectors of 20 topics, a linear student of 80 labeled sentences is right on
-69.5 %. With 400 labels chosen by margin it reaches 95.4 %, 0.7 points below its
-teacher, with random rows 93.7 %. On MiniLM vectors of 77 kinds of questions to a bank
-it reaches 90.0 % with 770 labels chosen by margin, 89.7 % with 1540 random ones, and
-the teacher 90.2 %.
+69.5 %. With 400 answers, 20 of them to check the teacher, it reaches 94.7 %, 1.4 points
+below its teacher; with 400 answers about random sentences 93.6 %.
 
-The weakness: the robust sampler is not better here than margin sampling, 95.3 % for 480
-labels: it pays for 80 answers about our labeled sentences to estimate how often the
-teacher is wrong, and this teacher is wrong on only 4 %.
+The weakness: the default strategy asks about the same rows as margin sampling. The
+checks show that this teacher, which is wrong on 4 %, can be trusted.
+
+.. code-block:: python
+
+    from sklearn.linear_model import LogisticRegression
+    from skadistill import ActiveDistiller
+
+    distiller = ActiveDistiller(teacher, LogisticRegression(), budget=400)
+    distiller.fit(embed(texts), y, X_unlabeled=embed(unlabeled_texts))
+    distiller.predict(embed(new_texts))
 """
 
 # %%

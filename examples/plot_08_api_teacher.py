@@ -207,3 +207,5 @@ server.shutdown()
 server.server_close()
 ledger.close()
 folder.cleanup()
+
+# sphinx_gallery_thumbnail_path = "_static/thumb_api.svg"

@@ -3,12 +3,12 @@ Use a pool that does not fit in memory
 ======================================
 
 How much memory does it take to choose 500 of a million rows? The pool is a file of 122
-MiB. The fit needs at most 34 MiB, and asks about the same rows as with the pool in
+MiB. The fit needs at most 50 MiB, and asks about the same rows as with the pool in
 memory.
 
-The weakness: these 34 MiB are row numbers and gains, and grow with the number of rows.
-Each round reads the whole file once, which is two thirds of the time of the fit; a
-random choice reads only the rows it asks about.
+The weakness: these 50 MiB grow with the number of rows. Each round reads the whole file
+once, which is two thirds of the time of the fit; a random choice reads only the rows it
+asks about.
 
 .. code-block:: python
 

@@ -46,6 +46,7 @@ from skadistill._progress import announce, with_progress
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.student._as_student import as_student
+from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -78,12 +79,13 @@ class ActiveDistiller(
     student : classifier or None, default=None
         The model to train: any scikit-learn classifier or pipeline with
         ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: a
-        :class:`skadistill.student.StudentNet`.
+        :class:`skadistill.student.StudentNet`; for texts and wide sparse rows a linear
+        classifier, see :func:`skadistill.student.as_student`.
     query_strategy : str, callable or object, default="robust"
-        How rows are chosen: "robust" (the game-theoretic sampler of Robust Active
-        Distillation [1]_), "margin", "entropy", "least_confident", "random", a
-        function ``f(proba) -> scores``, or a
-        :class:`skadistill.query.QueryStrategy`.
+        How rows are chosen: "robust" (unsure rows, on which the teacher is right, by
+        checks on labeled rows), "rad" (the sampler of Robust Active Distillation
+        [1]_), "margin", "entropy", "least_confident", "random", a function
+        ``f(proba) -> scores``, or a :class:`skadistill.query.QueryStrategy`.
     budget : int, float or None, default=0.2
         Rows that this fit may have the teacher label: a number, a share of the pool,
         or None for the whole pool with the teacher checks on top. It limits the whole
@@ -467,6 +469,7 @@ class ActiveDistiller(
             ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
             upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
             are the rows of the pool and the labeled rows that the ledger knows.
+            After a fit ``forecast`` is its ``forecast_``.
 
         Examples
         --------
@@ -479,8 +482,9 @@ class ActiveDistiller(
         up to 20 of 40 pool rows in 2 rounds and up to 4 teacher checks: at most
         20 rows to pay, 0.4 in all
         """
-        components = self._resolve(seed=None)
-        labels = self._read_rows(clone(self), components, X, y, X_unlabeled)
+        teacher = as_teacher(self.teacher)
+        labels = self._read_rows(clone(self), teacher, X, y, X_unlabeled)
+        components = self._resolve(teacher, None, labels)
         ledger = None
         if self.ledger is not None or self._clone_ledger is not None:
             ledger = open_ledger(self.ledger, self._clone_ledger, components.teacher)
@@ -494,6 +498,7 @@ class ActiveDistiller(
             ledger=ledger,
             uses_known=self._uses_known(),
             cost_per_row=cost_per_row,
+            forecast=getattr(self, "forecast_", None),
         )
 
     def get_metadata_routing(self):
@@ -518,8 +523,9 @@ class ActiveDistiller(
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
         seeds = Seeds.draw(self.random_state)
-        components = self._resolve(seeds.student)
-        labels = self._read_rows(self, components, X, y, X_unlabeled)
+        teacher = as_teacher(self.teacher)
+        labels = self._read_rows(self, teacher, X, y, X_unlabeled)
+        components = self._resolve(teacher, seeds.student, labels)
         shares = shares_of_fit(
             components,
             labels,
@@ -548,24 +554,24 @@ class ActiveDistiller(
         )
         return state, routed.teacher.fit
 
-    def _read_rows(self, estimator, components, X, y, X_unlabeled):
+    def _read_rows(self, estimator, teacher, X, y, X_unlabeled):
         """Check the rows and name the classes."""
-        teacher = components.teacher
         table, rows, given = check_inputs(
             estimator, X, y, X_unlabeled, needs_y=not teacher.is_fitted
         )
         classes = label_space(self.classes, given, teacher)
         return Labels(table, rows, given, classes)
 
-    def _resolve(self, seed):
+    def _resolve(self, teacher, seed, labels):
         """Turn names into objects, once; what is unknown is an error right away."""
         return resolve(
-            self.teacher,
+            teacher,
             self.student,
             self.query_strategy,
             self.objective,
             seed=seed,
             warm_start=self.warm_start,
+            X=labels.table.parts[0],
         )
 
     def _route(self, params):
@@ -579,7 +585,8 @@ class ActiveDistiller(
         n_labeled, n_classes = state.labels.targets.shape
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
         # A row that the teacher is checked on may be in the pool as well.
-        may_know = self._uses_known() and bool(self.ledger or state.shares.n_checks)
+        is_new = self.ledger is None and self._clone_ledger is None
+        may_know = self._uses_known() and (not is_new or state.shares.n_checks > 0)
         n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
         return 1 + len(rounds) + n_known * bool(rounds and may_know)
 

@@ -24,7 +24,7 @@ class ProgressLine:
     Parameters
     ----------
     stream : text stream
-        Where the line is drawn, by carriage returns.
+        The line is drawn on it, by carriage returns.
     clock : callable, default=time.monotonic
         Returns seconds.
     """

@@ -246,10 +246,10 @@ def spread_rows(table, pool, labeled, n_rows, rng):
     geometry (an array of objects) are drawn at random.
     """
     n_candidates = max(MIN_CANDIDATES, CANDIDATES_PER_ROW * n_rows)
-    sample = rng.permutation(len(pool))[:n_candidates]
+    # Not a permutation of the whole pool, which may be huge. Ascending rows are read
+    # faster.
+    sample = np.sort(rng.choice(len(pool), min(n_candidates, len(pool)), replace=False))
     centers = rng.permutation(labeled)[:MAX_CENTERS]
-    # Ascending rows are read faster; positions in `rows` give the samples back.
-    sample = np.sort(sample)
     rows = np.concatenate([pool[sample], centers])
     points = encode_rows(table.take(rows))
     if points is None:

@@ -39,7 +39,7 @@ class Components:
     objective: Objective
 
 
-def resolve(teacher, student, query_strategy, objective, *, seed, warm_start):
+def resolve(teacher, student, query_strategy, objective, *, seed, warm_start, X=None):
     """Turn names into objects, once per fit.
 
     Parameters
@@ -50,6 +50,8 @@ def resolve(teacher, student, query_strategy, objective, *, seed, warm_start):
         Seeds the student.
     warm_start : bool
         Whether the student goes on from round to round.
+    X : container of rows or None, default=None
+        By which a student is chosen if none is named.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def resolve(teacher, student, query_strategy, objective, *, seed, warm_start):
     """
     components = Components(
         teacher=as_teacher(teacher),
-        student=as_student(student, seed),
+        student=as_student(student, seed, X),
         strategy=as_strategy(query_strategy),
         objective=as_objective(objective),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skadistill.exceptions import QueryStrategyError
 from skadistill.query._base import check_query
 
 __all__ = ["RoundDraw", "draw_round", "estimate_share"]
@@ -131,14 +132,32 @@ def draw_round(strategy, view, n_queries, *, uniform_share, rng, uniform_rng):
     if n_queries == n_pool:
         inclusion = np.ones(n_pool)
     elif not n_chosen or view.inclusion is not None:
-        q: np.ndarray | float = 0.0
+        q = np.zeros(n_queries)
         if n_chosen:
-            q = np.broadcast_to(view.inclusion, n_pool)[positions].astype(np.float64)
-            q = np.clip(q, 0.0, 1.0)
+            named = _check_inclusion(view.inclusion, n_pool, chosen, strategy)
+            q = named[positions].astype(np.float64).clip(0.0, 1.0)
         inclusion = q + (1.0 - q) * (n_uniform / (n_pool - n_chosen))
-        inclusion = np.broadcast_to(inclusion, len(positions))
     uniform = np.isin(positions, order[:n_uniform])
     return RoundDraw(positions, uniform, inclusion, n_pool)
+
+
+def _check_inclusion(inclusion, n_pool, chosen, strategy):
+    """Return the probabilities that a strategy names, if they can be those."""
+    shape, n_chosen = np.shape(inclusion), len(chosen)
+    if shape in ((), (n_pool,)):
+        q = np.broadcast_to(inclusion, n_pool)
+        total = float(q.sum(dtype=np.float64))
+        # Rounding: the sum of a large pool in float32 is off by some parts in 1e4.
+        if abs(total - n_chosen) <= 1e-3 * n_chosen + 1e-3 and q[chosen].min() > 0:
+            return q
+        what = f"sum to {total:g} and are {q[chosen].min():g} for a row that was drawn"
+    else:
+        what = f"have shape {shape}"
+    raise QueryStrategyError(
+        f"the query strategy {type(strategy).__name__} set a pool.inclusion whose "
+        f"values {what}, in a draw of {n_chosen} of {n_pool} rows; set the probability "
+        "with which each row is drawn, or None."
+    )
 
 
 def estimate_share(hits, inclusion):

@@ -60,7 +60,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
     Raises
     ------
     NoLabeledRowsError, ValueError
-        If labels are missing that are needed, or are none of a classifier, or X and
+        If needed labels are missing, or are not labels of classes, or X and
         X_unlabeled differ.
     """
     if y is None and (needs_y or estimator.unlabeled_marker is None):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
 from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
+from skadistill._forecast import Forecast
 from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
 
 __all__ = [
@@ -61,6 +62,8 @@ class Plan:
     stops_checking : bool, default=False
         Whether checks that turn out not to be needed become rows of the pool, which
         then count in `rounds` too.
+    forecast : Forecast or None, default=None
+        Of the last fit of this estimator; None before it.
     """
 
     n_labeled: int
@@ -75,6 +78,7 @@ class Plan:
     seconds_per_row: float | None = None
     expected_cost_per_row: float | None = None
     stops_checking: bool = False
+    forecast: Forecast | None = None
 
     @property
     def n_queries(self):
@@ -127,6 +131,11 @@ class Plan:
             text += f", {self.cost:g}{most or ' in all'}"
         if self.seconds is not None:
             text += f", about {self.seconds:.3g} s"
+        if self.forecast is not None:
+            n_more = self.n_labeled + self.n_queries - self.forecast.n_now
+            score, low, high = self.forecast.after(max(n_more, 0))
+            name = self.forecast.score_name
+            text += f"; {name} {score:.3f} ({low:.3f} to {high:.3f}) expected"
         return text
 
 
@@ -359,6 +368,7 @@ def make_plan(
     ledger,
     uses_known,
     cost_per_row=None,
+    forecast=None,
 ):
     """Work out what a fit would ask and pay for at most.
 
@@ -376,6 +386,8 @@ def make_plan(
         Whether the student is trained on them from the first round.
     cost_per_row : float or None, default=None
         Price of one answer. None: the most that the teacher may charge.
+    forecast : Forecast or None, default=None
+        What more labels would bring, if it is known.
 
     Returns
     -------
@@ -417,8 +429,9 @@ def make_plan(
         uses_known=uses_known,
         cost_per_row=teacher.max_cost_per_row if cost_per_row is None else cost_per_row,
         seconds_per_row=known.seconds_per_row(),
-        stops_checking=stops,
         expected_cost_per_row=_expected_cost(teacher, labels, cost_per_row),
+        stops_checking=stops,
+        forecast=forecast,
     )
 
 

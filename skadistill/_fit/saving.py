@@ -24,7 +24,7 @@ class _Nowhere(io.RawIOBase):
 
 
 class _Refusal:
-    """Raise when it is pickled; shallow and deep copies are none of its business."""
+    """Raise when it is pickled; shallow and deep copies are allowed."""
 
     def __init__(self, message):
         self.message = message

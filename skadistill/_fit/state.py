@@ -222,7 +222,7 @@ class FitState:
     student : estimator
         The student of the last round.
     asked : AskedTeacher
-        The teacher and what is known of it.
+        The teacher, with its error estimate.
     progress : Progress
         What can end the loop.
     records : list of RoundRecord

@@ -1,4 +1,4 @@
-"""A teacher that is no better than the student: told before, and made good after."""
+"""Warn of a teacher that is not better than the student, and undo its effect."""
 
 import warnings
 
@@ -95,8 +95,8 @@ def keep_better_student(state, first_student):
     -----
     Both are judged on the given rows, by students that did not see the row: trained on
     the other given rows, with and without the paid ones. A teacher that was fitted on
-    the given rows is fitted anew without the row as well, for its labels would tell the
-    truth of the row.
+    the given rows is fitted again without the row as well, for its labels would tell
+    the truth of the row.
     """
     last = state.records[-1].round
     labels = state.labels

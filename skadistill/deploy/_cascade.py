@@ -74,8 +74,9 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         deferred, and ``deferred_high``, its upper bound; ``agreement`` with the
         teacher and ``agreement_low``, its lower bound; ``n_paid`` and ``cost`` of the
         audit; ``cost_per_1000`` predictions, None without a price; ``break_even``,
-        the number of predictions after which all that was paid is less than the
-        teacher alone would have cost.
+        the number of predictions after which all that was paid, by fits and audits too,
+        is less than the teacher alone would have cost; ``curve``, the ``agreement``
+        seen for each share ``deferred``, which promises nothing.
     usage_ : dict
         What predictions did so far: ``n_predictions``, ``n_deferred``, ``n_paid``,
         ``n_fallback`` (deferred rows that the teacher could not be asked about, or
@@ -141,6 +142,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     usage_: dict
     _X_audit: Any
     _deferred: list
+    _n_invested: int
 
     def __init__(
         self,
@@ -246,9 +248,10 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 pieces.insert(0, X_unlabeled)
             X_unlabeled = stack_rows(pieces)
         distiller = clone(self.distiller).set_params(use_known=True)
-        usage, deferred = self.usage_, self._deferred
-        self._fit(distiller, X, y, X_unlabeled, X_audit, params)
-        self.usage_, self._deferred = usage, deferred
+        kept = self.usage_, self._deferred
+        n_invested = self._n_invested
+        self._fit(distiller, X, y, X_unlabeled, X_audit, params, n_invested)
+        self.usage_, self._deferred = kept
         return self
 
     def predict(self, X, *, return_source=False):
@@ -304,7 +307,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Features seen in `fit`."""
         return self.distiller_.n_features_in_
 
-    def _fit(self, distiller, X, y, X_unlabeled, X_audit, params):
+    def _fit(self, distiller, X, y, X_unlabeled, X_audit, params, n_invested=0):
         y, is_pool = read_labels(y, distiller.unlabeled_marker)
         rng = check_random_state(self.random_state)
         source = X if X_unlabeled is None else X_unlabeled
@@ -322,10 +325,10 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             params = take_metadata(params, kept, len(y))
             X, y = take_rows(X, kept), y[kept]
         distiller.fit(X, y, X_unlabeled=X_unlabeled, **params)
-        return self._set_threshold(distiller, X_audit)
+        return self._set_threshold(distiller, X_audit, n_invested)
 
     def _choose_audit_rows(self, source, rows, rng):
-        """Choose rows of the pool that nobody is trained on."""
+        """Choose rows of the pool that are not used for training."""
         rows = np.arange(count_rows(source)) if rows is None else rows
         if len(rows) < 2 * self.n_audit:
             raise BudgetError(
@@ -334,7 +337,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return np.sort(rows[rng.permutation(len(rows))[: self.n_audit]])
 
-    def _set_threshold(self, distiller, X_audit):
+    def _set_threshold(self, distiller, X_audit, n_invested=0):
         """Audit the distiller and find out what it can be left to answer."""
         found = audit(
             distiller,
@@ -352,6 +355,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             threshold = deferral_threshold(sure, self.max_deferred, self.confidence)
         self.distiller_, self.threshold_ = distiller, threshold
         self.teacher_ = teacher_of(distiller)
+        self._n_invested = n_invested + distiller.n_paid_ + found.n_paid
         self.report_ = self._report(found, sure > threshold)
         self.usage_ = dict.fromkeys(
             ("n_predictions", "n_deferred", "n_paid", "n_fallback"), 0
@@ -363,7 +367,6 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Say what the audit rows show, in shares and in money."""
         n_audit, n_deferred = len(answered), int((~answered).sum())
         n_wrong = int((answered & ~found.agreed).sum())
-        n_paid = self.distiller_.n_paid_ + found.n_paid
         price = self.teacher_.max_cost_per_row
         if found.n_paid and found.cost:
             price = found.cost / found.n_paid
@@ -377,7 +380,8 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             "n_paid": found.n_paid,
             "cost": found.cost,
             "cost_per_1000": None if price is None else 1000 * share * price,
-            "break_even": n_paid / (1 - share) if share < 1 else float("inf"),
+            "break_even": self._n_invested / (1 - share) if share < 1 else np.inf,
+            "curve": _trade_off(found),
         }
 
     def _answer(self, X):
@@ -446,6 +450,17 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")
+
+
+def _trade_off(found):
+    """Return the agreement on the audit rows for every share that could be deferred."""
+    order = np.argsort(found.proba.max(axis=1), kind="stable")
+    wrong = (~found.agreed[order])[::-1].cumsum()[::-1]
+    n_audit = len(order)
+    return {
+        "deferred": np.arange(n_audit + 1) / n_audit,
+        "agreement": 1 - np.append(wrong, 0) / n_audit,
+    }
 
 
 def _others(X, keys):

@@ -111,7 +111,7 @@ def certify_agreement(
     X_audit : container of n_samples rows
         Rows like those to be predicted, as the distiller takes them; in neither `X`
         nor `X_unlabeled` of its fit. Rows that the student was trained on are left
-        out; if they are many, what is left is no longer a random sample of all.
+        out; if they are many, the rest is no longer a random sample of all.
     target : float, default=0.95
         Share of rows, in (0, 1), on which both must name the same class.
     n_audit : int or None, default=300
@@ -135,7 +135,7 @@ def certify_agreement(
 
     Notes
     -----
-    The promise holds for this student, and for rows from where the audit rows came.
+    The promise holds for this student, and for rows from the source of the audit rows.
     Certify once: who repeats the audit of worse students until one passes has not
     certified it. A fit that has the audit rows in its pool and uses the same ledger
     would train on them. Agreement of at least 1 - x implies an accuracy at most x
@@ -322,7 +322,7 @@ def _certify_share(promise, hits, target, confidence, **bill):
 def _count_more(reaches, n_samples):
     """Count the rows that are missing if what was seen repeats itself.
 
-    Rounding makes this uneven by a row or two, which nobody can plan by.
+    Rounding makes this uneven by a row or two, which cannot be planned for.
     """
     if n_samples == 0:
         return None

@@ -191,7 +191,10 @@ def _rounds(history):
         "Rows trained on": "n_labeled",
         "Asked": "n_asked",
         "Paid": "n_paid",
-        "Agreement with teacher": "student_agreement",
+        "Agreement on the rows asked": "student_agreement",
+        "Agreement on the pool": "pool_agreement",
+        "at least": "pool_agreement_low",
+        "at most": "pool_agreement_high",
         "Accuracy on validation rows": "student_score",
     }
     table = {

@@ -323,7 +323,7 @@ class Buyer:
         return rows[~known]
 
     def _raise_if_in_jobs(self, rows):
-        """Raise if rows are in jobs, which nobody here would ever collect."""
+        """Raise if rows are in jobs, which would never be collected here."""
         try:
             jobs = self.ledger.jobs(self.identity, self.classes)
         except AttributeError:  # a ledger of the user's own

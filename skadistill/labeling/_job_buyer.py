@@ -84,8 +84,8 @@ class JobBuyer(Buyer):
         with held_interrupts():
             if not np.all(self.ledger.sending(claim, keys)):
                 raise LedgerError(
-                    "the claim on the rows was ended by hand before they were sent; "
-                    "buy the rest again."
+                    "the claim on the rows was ended by free_claims() before they were "
+                    "sent; buy the rest again."
                 )
             self.sent[rows] = True
             job = self.teacher.submit_rows(
@@ -208,9 +208,9 @@ def collect_others(teacher, jobs, keys, ledger, classes, identity):
     keys : ndarray of dtype V16 and shape (n_rows,)
         Rows that will be bought; their jobs are collected then.
     ledger : BaseLedger
-        Where they are recorded.
+        The ledger in which they are recorded.
     classes : ndarray of shape (n_classes,)
-        What was asked for.
+        The rows that were asked for.
     identity : str
         The teacher's identity.
     """

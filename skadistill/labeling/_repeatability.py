@@ -109,8 +109,8 @@ def teacher_repeatability(
     classes : array-like of shape (n_classes,) or None, default=None
         The columns wanted. None: those of the teacher.
     ledger : BaseLedger, str, Path or None, default=None
-        Where the first labels are. Rows without one are first asked as usual. None:
-        all are asked twice.
+        The ledger that holds the first labels. Rows without one are first asked as
+        usual. None: all are asked twice.
     random_state : int, RandomState instance or None, default=None
         Draws the rows.
     run : str or None, default=None
@@ -159,9 +159,7 @@ def teacher_repeatability(
     if classes is None:
         classes = teacher.classes_
     if classes is None:
-        raise TeacherError(
-            f"{teacher.display_name} has no classes of its own; pass `classes`."
-        )
+        raise TeacherError(f"{teacher.display_name} has no classes; pass `classes`.")
     classes, ledger = np.asarray(classes), as_ledger(ledger)
     identity = teacher.identity
     rows = _chosen(X, n, identity, classes, ledger, check_random_state(random_state))

@@ -213,7 +213,7 @@ def change(db, table, row, **values):
     db : Transaction
         Open for writing.
     table : {"teachers", "label_sets"}
-        Where it is.
+        The table that holds it.
     row : dict
         As it was read; it is changed, too.
     **values : dict

@@ -129,7 +129,7 @@ class SqlLedger(BaseLedger):
         """Delete labels and embeddings that differ from their checksum.
 
         They are not known any more, and can be asked for again. For a ledger of
-        which there is no copy.
+        which no copy exists.
 
         Returns
         -------

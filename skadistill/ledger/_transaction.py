@@ -71,7 +71,7 @@ def marks(db, values):
     Parameters
     ----------
     db : Transaction
-        Where they will be used.
+        The transaction that will use them.
     values : sized
         What they stand for.
 

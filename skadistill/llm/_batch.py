@@ -87,7 +87,8 @@ class BatchTeacher(BaseTeacher):
 
     Notes
     -----
-    An answer that cannot be used is no label; it is paid for and not asked again.
+    An answer that cannot be used counts as no label; it is paid for and not asked for
+    again.
 
     If the process is killed after the endpoint has started a job and before the
     ledger knows its name, which takes milliseconds, the rows count as lost, at their
@@ -228,7 +229,7 @@ class BatchTeacher(BaseTeacher):
         Returns
         -------
         cost : float or None
-            None if there are no prices.
+            None without prices.
         """
         if self._chat is None:
             price = self.cost_per_row
@@ -251,9 +252,7 @@ class BatchTeacher(BaseTeacher):
         """
         classes = self._class_list()
         if classes is None:
-            raise TeacherError(
-                f"{self.display_name} has no classes of its own; pass `classes`."
-            )
+            raise TeacherError(f"{self.display_name} has no classes; pass `classes`.")
         ids = [str(i) for i in range(count_rows(X))]
         answered = self.refused_rows(X)
         labels = np.full((len(ids), len(classes)), np.nan)
@@ -431,7 +430,7 @@ class BatchTeacher(BaseTeacher):
         return JobAnswers(part.labels, np.ones(n_rows, dtype=bool), costs, models)
 
     def _batches(self):
-        """Return the batches of the client; made anew if it changes."""
+        """Return the batches of the client; new ones if it changes."""
         chat = self._chat
         key = id(chat.client), chat.api_key_env, chat.timeout
         made = vars(self).get("_made")

@@ -10,13 +10,15 @@ from skadistill.objectives._soft import SoftTargets
 
 __all__ = ["AutoObjective"]
 
-#: Rows of the first check, of the second one, and of all checks.
-FIRST_CHECKS, SECOND_CHECKS, MOST_CHECKS = 20, 40, 100
+#: Rows of the first check, and of all checks.
+FIRST_CHECKS, MOST_CHECKS = 20, 40
 #: A teacher that is wrong on at most this share of the first checks is not checked
 #: on more rows.
 CLEARLY_GOOD = 0.1
 #: A teacher that is wrong on a smaller share of the rows is matched as it is.
 OFTEN_WRONG = 0.15
+#: From this share of the first checks on, there is no doubt about that.
+CLEARLY_BAD = 0.25
 
 
 class AutoObjective(Objective):
@@ -96,20 +98,20 @@ class AutoObjective(Objective):
         n_more : int
             0: enough is known.
         """
-        n_even = len(even)
-        if len(aimed) >= FIRST_CHECKS and aimed.mean() <= CLEARLY_GOOD:
+        n_aimed, n_even = len(aimed), len(even)
+        if n_aimed >= FIRST_CHECKS and aimed.mean() <= CLEARLY_GOOD:
             return 0
+        if n_aimed >= MOST_CHECKS:
+            return 0  # the strategy doubts it
         if n_even < FIRST_CHECKS:
-            wanted = FIRST_CHECKS
-        elif even.mean() <= CLEARLY_GOOD:
+            return FIRST_CHECKS - n_even
+        if even.mean() <= CLEARLY_GOOD:
             return 0
-        elif n_even < SECOND_CHECKS:
-            wanted = SECOND_CHECKS
-        elif even.mean() < OFTEN_WRONG:
-            return 0
-        else:
-            wanted = MOST_CHECKS
-        return max(0, min(wanted - n_even, MOST_CHECKS - len(aimed) - n_even))
+        # So many to learn from; and to decide by, where the first ones leave doubt.
+        n_wanted = MOST_CHECKS - n_aimed
+        if even.mean() < CLEARLY_BAD:
+            n_wanted = MOST_CHECKS
+        return max(0, n_wanted - n_even)
 
     def is_enough(self, n_checks):
         """Tell whether so many checks are enough to choose by."""

@@ -305,7 +305,7 @@ class Objective(BaseEstimator, ABC):
         lesson : Lesson
             The lesson of `base`, or the plain targets.
         evidence : Evidence
-            What is known about rows and teacher.
+            Labels, teacher answers and teacher checks.
 
         Returns
         -------
@@ -320,7 +320,7 @@ class Objective(BaseEstimator, ABC):
         Parameters
         ----------
         evidence : Evidence
-            What is known about rows and teacher.
+            Labels, teacher answers and teacher checks.
 
         Returns
         -------

@@ -7,6 +7,10 @@ from skadistill.plotting._drawing import Display, make_frame
 
 __all__ = ["LearningCurveDisplay"]
 
+_SCORES = {
+    "student_score": "student's accuracy",
+    "pool_agreement": "agreement with the teacher",
+}
 _COUNTS = {"paid": "labels paid", "asked": "rows asked"}
 
 
@@ -28,6 +32,12 @@ class LearningCurveDisplay(Display):
         Name of the number of labels on its axis.
     score_name : str, default="student's accuracy"
         Name of the score on its axis.
+    intervals : dict of str to list of array-like, or None, default=None
+        For each run, the ends of the interval of each score, of shape
+        (n_rounds + 1, 2); drawn for curves of a single run.
+    forecasts : dict of str to array-like of shape (n_points, 4) or None, default=None
+        For each curve, labels and the median and ends of the band of their forecast
+        score.
 
     Attributes
     ----------
@@ -37,7 +47,9 @@ class LearningCurveDisplay(Display):
         The figure that contains the axes.
     lines_, bands_, reference_lines_ : dict of str to matplotlib artists
         The mean of each curve, a band of one standard error on both sides (only for
-        several runs), and the references.
+        several runs; of one run, its intervals), and the references.
+    forecast_lines_, forecast_bands_ : dict of str to matplotlib artists
+        The forecasts.
 
     See Also
     --------
@@ -62,26 +74,45 @@ class LearningCurveDisplay(Display):
         references=None,
         count_name="labels paid",
         score_name="student's accuracy",
+        intervals=None,
+        forecasts=None,
     ):
         self.n_labels = {name: _runs(runs) for name, runs in n_labels.items()}
         self.scores = {name: _runs(runs) for name, runs in scores.items()}
         self.references = references
         self.count_name = count_name
         self.score_name = score_name
+        self.intervals = intervals
+        self.forecasts = forecasts
 
     @classmethod
-    def from_estimator(cls, estimator, *, count="paid", references=None):
+    def from_estimator(
+        cls,
+        estimator,
+        *,
+        count="paid",
+        score="student_score",
+        forecast=None,
+        references=None,
+    ):
         """Create a display from the history of fitted distillers.
 
         Parameters
         ----------
         estimator : ActiveDistiller or dict
-            Fitted with ``X_val`` and ``y_val``. A dict has one entry per curve: its
-            name, and one distiller or a list of them, fitted with different seeds.
+            Fitted, with ``X_val`` and ``y_val`` for "student_score". A dict has one
+            entry per curve: its name, and one distiller or a list of them, fitted with
+            different seeds.
         count : {"paid", "asked"}, default="paid"
             "paid": rows of the pool paid for, and the labeled rows paid for to
             estimate the teacher's error, which are there from round 1 on. "asked":
-            rows of the pool asked for, also those that other fits paid for.
+            rows of the pool asked for, whoever paid for them before.
+        score : {"student_score", "pool_agreement"}, default="student_score"
+            Accuracy on the validation rows, or agreement with the teacher on the pool,
+            with its 95 % interval; rounds without one are left out.
+        forecast : int or None, default=None
+            More labels up to which ``forecast_`` is drawn, for curves of one distiller
+            whose forecast is of this score. None: none.
         references : dict of str to float or None, default=None
             As in the class.
 
@@ -93,8 +124,13 @@ class LearningCurveDisplay(Display):
         Raises
         ------
         ValueError
-            If a history has no scores, or `count` is unknown.
+            If a history has no scores, or `count` or `score` is unknown.
         """
+        if score not in _SCORES:
+            raise ValueError(
+                f"score must be one of {sorted(_SCORES)}, got {score!r}; pass one of "
+                "these."
+            )
         if count not in _COUNTS:
             raise ValueError(
                 f"count must be one of {sorted(_COUNTS)}, got {count!r}; pass one of "
@@ -106,14 +142,48 @@ class LearningCurveDisplay(Display):
             name: group if isinstance(group, list | tuple) else [group]
             for name, group in estimator.items()
         }
+        kept = {
+            name: [_scored(one, score) for one in group]
+            for name, group in groups.items()
+        }
+        counts = {
+            name: [
+                _count_labels(one, count)[at]
+                for one, at in zip(group, kept[name], strict=True)
+            ]
+            for name, group in groups.items()
+        }
         return cls(
+            counts,
             {
-                name: [_count_labels(one, count) for one in group]
+                name: [
+                    _values(one, score, at)
+                    for one, at in zip(group, kept[name], strict=True)
+                ]
                 for name, group in groups.items()
             },
-            {name: [_scores(one) for one in group] for name, group in groups.items()},
             references=references,
             count_name=_COUNTS[count],
+            score_name=_SCORES[score],
+            intervals=None
+            if score == "student_score"
+            else {
+                name: [
+                    np.column_stack(
+                        [_values(one, f"{score}_{end}", at) for end in ("low", "high")]
+                    )
+                    for one, at in zip(group, kept[name], strict=True)
+                ]
+                for name, group in groups.items()
+            },
+            forecasts=None
+            if forecast is None
+            else {
+                name: _forecast(group[0], forecast, _count_labels(group[0], count)[-1])
+                for name, group in groups.items()
+                if len(group) == 1
+                and getattr(group[0].forecast_, "score_name", None) == score
+            },
         )
 
     def mean(self, name):
@@ -168,6 +238,11 @@ class LearningCurveDisplay(Display):
             n_labels, score, error = self.mean(name)
             (line,) = ax.plot(n_labels, score, marker="o", markersize=4, label=name)
             self.lines_[name] = line
+            if self.intervals and len(runs) == 1:
+                low, high = np.transpose(self.intervals[name][0])
+                self.bands_[name] = ax.fill_between(
+                    n_labels, low, high, color=line.get_color(), alpha=0.2, linewidth=0
+                )
             if len(runs) > 1:
                 self.bands_[name] = ax.fill_between(
                     n_labels,
@@ -177,6 +252,16 @@ class LearningCurveDisplay(Display):
                     alpha=0.2,
                     linewidth=0,
                 )
+        self.forecast_lines_, self.forecast_bands_ = {}, {}
+        for name, points in (self.forecasts or {}).items():
+            n_labels, score, low, high = np.transpose(points)
+            color = self.lines_[name].get_color()
+            (self.forecast_lines_[name],) = ax.plot(
+                n_labels, score, ls="--", color=color, label=f"{name}, forecast"
+            )
+            self.forecast_bands_[name] = ax.fill_between(
+                n_labels, low, high, color=color, alpha=0.1, linewidth=0
+            )
         for name, score in (self.references or {}).items():
             self.reference_lines_[name] = ax.axhline(
                 score, ls=":", color="0.4", label=name
@@ -199,12 +284,29 @@ def _count_labels(distiller, count):
     return labels
 
 
-def _scores(distiller):
-    """Return the student's score after each round."""
-    scores = [record["student_score"] for record in distiller.history_]
-    if None in scores:
+def _scored(distiller, score):
+    """Return the rounds that have a score."""
+    check_is_fitted(distiller, "history_")
+    scores = [record[score] for record in distiller.history_]
+    found = np.flatnonzero([value is not None for value in scores])
+    if score == "student_score" and len(found) < len(scores):
         raise ValueError(
             f"the history of this {type(distiller).__name__} has no student_score; "
             "fit it with X_val and y_val, rows that are used for nothing else."
         )
-    return scores
+    if not found.size:
+        raise ValueError(
+            f"the history of this {type(distiller).__name__} has no {score}; fit it "
+            "with uniform_share above 0 and at least one round."
+        )
+    return found
+
+
+def _values(distiller, name, rounds):
+    return [distiller.history_[k][name] for k in rounds]
+
+
+def _forecast(distiller, n_more, n_now):
+    """Return labels, median and band of a forecast up to some more labels."""
+    steps = np.unique(np.linspace(0, n_more, 25).astype(int))
+    return [(n_now + n, *distiller.forecast_.after(n)) for n in steps.tolist()]

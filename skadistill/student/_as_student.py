@@ -5,21 +5,25 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skadistill.exceptions import StudentError
-from skadistill.student._net import StudentNet
+from skadistill.student._default import default_student
 
 __all__ = ["as_student"]
 
 
-def as_student(student=None, random_state=None):
+def as_student(student=None, random_state=None, X=None):
     """Return an unfitted student: a clone of the one passed, or the default.
 
     Parameters
     ----------
     student : classifier, Pipeline or None, default=None
-        Cloned; None stands for a :class:`StudentNet` with default settings.
+        Cloned. None stands for a student that suits the rows: for texts a linear
+        classifier of hashed words and their beginnings, for sparse rows of more than
+        1000 columns a linear classifier, otherwise a :class:`StudentNet`.
     random_state : int, RandomState instance or None, default=None
         If the clone or one of its parts has a `random_state` that is None, it is
         set to a number drawn from this one. None leaves all as they are.
+    X : container of n_samples rows or None, default=None
+        Rows that the student will be fitted to. None: a table is assumed.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def as_student(student=None, random_state=None):
             f"{student.__name__}()."
         )
     if student is None:
-        student = StudentNet()
+        student = default_student(X)
     elif hasattr(student, "fit") and hasattr(student, "get_params"):
         student = clone(student)
     else:

@@ -5,6 +5,7 @@ import pytest
 
 from skadistill._fit.draw import draw_round, estimate_share
 from skadistill._intervals import share_interval, share_lower
+from skadistill.exceptions import QueryStrategyError
 from skadistill.query import (
     QueryPool,
     RADSampler,
@@ -128,6 +129,34 @@ def test_equal_weights_are_a_simple_random_sample():
     assert n_effective == pytest.approx(200, rel=0.02)
     _, half_of_the_pool = estimate_share(hits, np.full(200, 0.5))
     assert half_of_the_pool == pytest.approx(400, rel=0.02)
+
+
+class Names(RandomSampler):
+    """Draw evenly and name other probabilities."""
+
+    def __init__(self, inclusion=None):
+        self.inclusion = inclusion
+
+    def query(self, pool, n_queries, random_state):
+        rows = super().query(pool, n_queries, random_state)
+        pool.inclusion = self.inclusion
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("inclusion", "what"),
+    [
+        (np.full(49, 0.1), r"have shape \(49,\)"),
+        (np.full(50, 0.5), "sum to 25"),
+        (0.9, "sum to 45"),
+        (np.r_[np.zeros(45), np.full(5, 0.8)], "are 0 for a row that was drawn"),
+    ],
+)
+def test_probabilities_that_cannot_be_are_refused(inclusion, what):
+    """A wrong shape, a wrong sum, and a row drawn that could not be."""
+    proba, _ = make_pool(50)
+    with pytest.raises(QueryStrategyError, match=what):
+        draw(Names(inclusion), proba, 5, 0, 0.2)
 
 
 def check_coverage(strategy, n_draws, tolerance, sureness, n_queries, share):

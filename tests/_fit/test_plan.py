@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
+from skadistill import ActiveDistiller
 from skadistill._fit.plan import Budget, round_size, share_budget, split_rounds
+from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import BudgetError, EmptyPoolError
 
 
@@ -91,3 +94,26 @@ def test_rounds_grow_with_the_labels():
     assert split_rounds(100_000, "auto", 1000)[:3] == (500, 750, 1125)
     assert len(split_rounds(100_000, "auto", 1000)) == 12
     assert round_size("auto", 5) == 10
+
+
+def test_after_a_fit_a_plan_says_what_to_expect():
+    """The forecast for the labels that would be there, in the text as well."""
+    problem = make_noisy_teacher_problem(n_labeled=100, n_pool=900, random_state=0)
+    model = ActiveDistiller(
+        problem.teacher,
+        LogisticRegression(),
+        budget=300,
+        query_size=100,
+        teacher_error=0.2,
+        random_state=0,
+    )
+    rows = {"X_unlabeled": problem.X_pool}
+    assert model.plan(problem.X_labeled, problem.y_labeled, **rows).forecast is None
+    model.fit(problem.X_labeled, problem.y_labeled, **rows)
+    plan = model.set_params(budget=800).plan(
+        problem.X_labeled, problem.y_labeled, **rows
+    )
+    score, low, high = model.forecast_.after(500)
+    assert plan.forecast is model.forecast_
+    expected = f"; pool_agreement {score:.3f} ({low:.3f} to {high:.3f}) expected"
+    assert repr(plan).endswith(expected)

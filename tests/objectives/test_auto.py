@@ -80,18 +80,19 @@ def mask(n_rows, n_wrong):
         (mask(0, 0), mask(12, 0), 8),
         (mask(0, 0), mask(20, 2), 0),
         (mask(0, 0), mask(20, 3), 20),
-        (mask(0, 0), mask(40, 5), 0),
-        (mask(0, 0), mask(40, 6), 60),
+        (mask(0, 0), mask(20, 19), 20),  # 40 to learn from
+        (mask(0, 0), mask(40, 6), 0),
         (mask(20, 2), mask(0, 0), 0),  # good even where students are unsure
         (mask(20, 3), mask(0, 0), 20),
-        (mask(30, 15), mask(40, 20), 30),
-        (mask(90, 45), mask(0, 0), 10),
-        (mask(100, 50), mask(0, 0), 0),
-        (mask(0, 0), mask(100, 50), 0),
+        (mask(20, 9), mask(20, 2), 0),
+        (mask(20, 9), mask(20, 3), 20),  # 40 to decide by
+        (mask(20, 9), mask(20, 5), 0),
+        (mask(40, 20), mask(0, 0), 0),  # doubted by the strategy
+        (mask(30, 15), mask(40, 20), 0),
     ],
 )
 def test_checks_stop_as_soon_as_they_can(aimed, even, n_more):
-    """20, then 40, then 100 in all; a good teacher costs 20."""
+    """20, then 40; a good teacher costs 20."""
     assert AUTO.n_more_checks(aimed, even) == n_more
 
 

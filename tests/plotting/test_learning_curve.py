@@ -135,3 +135,50 @@ def test_a_missing_package_is_named(display, monkeypatch, missing, extra, use):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=rf"{missing}.*skadistill\[{extra}\]"):
         use(display)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Fit without validation rows, so that rounds judge the students."""
+    problem = make_noisy_teacher_problem(n_labeled=100, n_pool=900, random_state=0)
+    return ActiveDistiller(
+        problem.teacher,
+        LogisticRegression(),
+        budget=400,
+        query_size=100,
+        teacher_error=0.2,
+        random_state=0,
+    ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
+
+
+def test_agreement_is_drawn_with_its_interval(judged):
+    """One point for every student but the last, and the band of its 95 %."""
+    display = LearningCurveDisplay.from_estimator(judged, score="pool_agreement").plot()
+    history = judged.history_[:-1]
+    x, y = display.lines_["student"].get_data()
+    np.testing.assert_array_equal(x, [0, 100, 200, 300])
+    np.testing.assert_allclose(y, [r["pool_agreement"] for r in history])
+    corners = display.bands_["student"].get_paths()[0].vertices[:, 1]
+    assert corners.min() == min(r["pool_agreement_low"] for r in history)
+    assert display.ax_.get_ylabel() == "agreement with the teacher"
+
+
+def test_a_forecast_goes_on_where_the_labels_end(judged):
+    """Dashed, from the labels paid so far, with its band."""
+    display = LearningCurveDisplay.from_estimator(
+        judged, score="pool_agreement", forecast=500
+    ).plot()
+    x, y = display.forecast_lines_["student"].get_data()
+    assert (x[0], x[-1]) == (400, 900)
+    assert y[-1] == judged.forecast_.after(500)[0]
+    assert "student" in display.forecast_bands_
+
+
+def test_agreement_that_was_never_estimated_is_refused():
+    problem = make_noisy_teacher_problem(n_labeled=50, n_pool=100, random_state=0)
+    model = ActiveDistiller(problem.teacher, LogisticRegression(), budget=0)
+    model.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
+    with pytest.raises(ValueError, match="has no pool_agreement; fit it with uniform"):
+        LearningCurveDisplay.from_estimator(model, score="pool_agreement")
+    with pytest.raises(ValueError, match="score must be one of"):
+        LearningCurveDisplay.from_estimator(model, score="accuracy")

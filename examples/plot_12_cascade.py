@@ -1,0 +1,68 @@
+"""
+Ask the teacher only if the student is unsure
+=============================================
+
+The student agrees with its teacher on 95.7 % of new rows, and we need 97 %. How many
+rows must the teacher answer, and who vouches for the threshold? A cascade that promises
+97 % with confidence 95 % defers a third of the rows: 6.56 in money for 1,000
+predictions, where the teacher alone takes 20. On 3,000 new rows it agrees on 98.5 %.
+After it has learned from the deferred rows, 27 % of the rows are deferred.
+
+The weakness: an exact promise is careful. From 500 audit rows the cascade reaches
+98.5 % where 97 % was asked for; more audit rows would let it defer less. And the
+promise is about the teacher's answers, which are wrong on 2 % of the rows.
+"""
+
+# %%
+# A simulated teacher that costs 0.02 a row. The cascade keeps 500 rows of the pool for
+# its audit, fits the distiller on the others, and sets the threshold by an exact test.
+import matplotlib.pyplot as plt
+import numpy as np
+
+from skadistill import ActiveDistiller, StudentNet
+from skadistill.datasets import make_noisy_teacher_problem
+from skadistill.deploy import Cascade
+from skadistill.plotting import CascadeDisplay
+from skadistill.teachers import FunctionTeacher
+
+problem = make_noisy_teacher_problem(
+    n_labeled=100, n_pool=6000, class_sep=1.5, teacher_error=0.02, random_state=0
+)
+X, y = problem.X_labeled, problem.y_labeled
+pool, later = problem.X_pool[:3000], problem.X_pool[3000:]
+teacher = FunctionTeacher(problem.teacher, name="oracle", cost_per_row=0.02)
+distiller = ActiveDistiller(
+    teacher,
+    StudentNet(module__hidden_sizes=(64,), max_epochs=40, random_state=0),
+    budget=600,
+    teacher_error=0.02,
+    random_state=0,
+)
+cascade = Cascade(distiller, target=0.97, n_audit=500, random_state=0)
+cascade.fit(X, y, X_unlabeled=pool)
+for name, value in cascade.report_.items():
+    if name != "curve":
+        print(f"{name}: {value:.4g}")
+
+# %%
+# What each share of deferred rows would give on the audit rows, and what it costs. The
+# line alone promises nothing: the choice is further to the right than where it reaches
+# the target.
+CascadeDisplay.from_estimator(cascade).plot()
+plt.show()
+
+# %%
+# New rows. Deferred answers are in the ledger: the same rows cost nothing again.
+taught = problem.classes[np.asarray(problem.teacher(later)).argmax(axis=1)]
+answers, source = cascade.predict(later, return_source=True)
+student = cascade.distiller_.predict(later)
+print(f"student alone: {np.mean(student == taught):.3f}")
+print(f"cascade: {np.mean(answers == taught):.3f}")
+print(f"answered by the teacher: {np.mean(source == 'teacher'):.3f}")
+print(cascade.usage_)
+
+# %%
+# The deferred rows are those on which the student has most to learn, and they are paid
+# for. Their labels train the next student at no price.
+cascade.refit(X, y, X_unlabeled=pool)
+print(f"deferred after the refit: {cascade.report_['deferred']:.3f}")
