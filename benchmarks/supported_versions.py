@@ -1,9 +1,10 @@
 """Run tests with the least and the newest supported versions of every dependency.
 
-The least versions are the lower bounds in ``pyproject.toml``. Each set is installed
-into a folder of its own, which is put before everything else that is installed; other
-packages, pytest among them, come from the environment that runs this script. torch is
-gigabytes large and is left as it is unless ``--torch`` is given.
+The least versions are the lower bounds in ``pyproject.toml``, those of pandas and
+pyarrow included, since newer ones refuse an old numpy. Each set is installed into a
+separate folder, which is put before everything else that is installed; other packages,
+pytest among them, come from the environment that runs this script. torch is gigabytes
+large and is left as it is unless ``--torch`` is given.
 
     python benchmarks/supported_versions.py
     python benchmarks/supported_versions.py --torch tests      # all tests, torch too
@@ -39,7 +40,8 @@ for name in sys.argv[1:]:
 def required():
     """Return the names of the dependencies, and their lower bounds."""
     with (ROOT / "pyproject.toml").open("rb") as stream:
-        lines = tomllib.load(stream)["project"]["dependencies"]
+        project = tomllib.load(stream)["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["pandas"]
     bounds = {}
     for requirement in map(Requirement, lines):
         (bound,) = (s.version for s in requirement.specifier if s.operator == ">=")
@@ -48,8 +50,8 @@ def required():
 
 
 def install(folder, requirements):
-    """Install into a folder, without dependencies of dependencies."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    """Install into a folder."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*command, "--target", folder, *requirements], check=True)
 
 
@@ -70,6 +72,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tests", nargs="*", default=TESTS)
     parser.add_argument("--torch", action="store_true", help="change torch, too")
+    parser.add_argument("--only", choices=("least", "newest"), help="run one set")
     parser.add_argument("--keep", action="store_true", help="keep the result")
     given = parser.parse_args()
     bounds = required()
@@ -79,6 +82,8 @@ def main():
         "least": [f"{name}=={bound}" for name, bound in changed.items()],
         "newest": list(changed),
     }.items():
+        if given.only not in (None, title):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             install(folder, requirements)
             versions, outcome = run_tests(folder, bounds, given.tests)
