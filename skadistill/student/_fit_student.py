@@ -44,7 +44,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
         What to fit, in place. One with a method `fit_lesson` gets the lesson, one
         with a method `fit_soft` the probabilities as they are; the steps of a
         `Pipeline` are fitted in turn. Any other classifier whose `fit` takes
-        `sample_weight` gets the rows that :func:`expand_soft_labels` makes, on
+        `sample_weight` gets the rows that `expand_soft_labels` makes, on
         average at most two copies per row (`GaussianNB` the likeliest label,
         `SGDClassifier` all copies of tables that stay small with them);
         scikit-learn's `LogisticRegression` and `xgboost.XGBClassifier` minimize the
