@@ -70,7 +70,6 @@ def distiller(teacher, **params):
         "query_strategy": "random",
         "budget": 50,
         "query_size": 25,
-        "on_weak_teacher": "ignore",
         "random_state": 0,
         "on_weak_teacher": "ignore",  # what it leads to is tested elsewhere
     } | params
