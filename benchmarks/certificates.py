@@ -11,6 +11,7 @@ training rows of their data sets.
 """
 
 import os
+import tempfile
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -32,7 +33,8 @@ from skadistill.exceptions import CascadeError
 from skadistill.stopping import GainPerCost, TargetAccuracy, TargetAgreement
 from skadistill.teachers import as_teacher
 
-KEPT = Path(__file__).resolve().parent / "results" / "certificates.jsonl"
+# Some megabytes, which are not kept with the results.
+KEPT = Path(tempfile.gettempdir()) / "skadistill_certificates.jsonl"
 N_ROUNDS = 9
 # With the error rate given, "robust" plays the game of "rad".
 STRATEGIES = ("rad", "margin", "random")

@@ -58,7 +58,7 @@ def students(seed):
         "DecisionTree": DecisionTreeClassifier(min_samples_leaf=3, random_state=seed),
         "RandomForest": RandomForestClassifier(100, random_state=seed),
         "HistGradientBoosting": HistGradientBoostingClassifier(
-            max_iter=50, random_state=seed
+            max_iter=30, random_state=seed
         ),
         "SGD": make_pipeline(
             StandardScaler(), SGDClassifier(loss="log_loss", random_state=seed)
@@ -70,9 +70,9 @@ def students(seed):
         "KNeighbors": KNeighborsClassifier(),
     }
     for package, name, params in (
-        ("catboost", "CatBoost", {"iterations": 50, "thread_count": 1}),
-        ("xgboost", "XGB", {"n_estimators": 50, "n_jobs": 1}),
-        ("lightgbm", "LGBM", {"n_estimators": 50, "n_jobs": 1}),
+        ("catboost", "CatBoost", {"iterations": 40, "thread_count": 1}),
+        ("xgboost", "XGB", {"n_estimators": 40, "n_jobs": 1}),
+        ("lightgbm", "LGBM", {"n_estimators": 40, "n_jobs": 1}),
     ):
         try:
             kind = getattr(import_module(package), f"{name}Classifier")
@@ -105,7 +105,7 @@ def compare(student, X, proba, test):
     return *(accuracy(model, test) for model in (hard, soft, full)), *seconds
 
 
-def main(n_seeds=3):
+def main(n_seeds=2):
     """Print the table."""
     # Columns of letters, about which LightGBM warns, have no names here.
     warnings.simplefilter("ignore")

@@ -5,7 +5,7 @@ evenly from the pool. All rows are training rows of their data sets: a part of t
 kept aside to score the students. Teachers are wrong on a set share of the pool, mostly
 near the class boundaries.
 
-    SKADISTILL_DATA=... python benchmarks/uniform_share.py --seeds 3    # restartable
+    SKADISTILL_DATA=... python benchmarks/uniform_share.py    # restartable
 """
 
 import os

@@ -27,17 +27,19 @@ from _common import (
 )
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import GaussianNB
-from uniform_share import TASKS, problem
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
+from uniform_share import problem
 
-from skadistill import ActiveDistiller, StudentNet
+from skadistill import ActiveDistiller
 from skadistill.exceptions import TeacherWarning
 
 KEPT = Path(__file__).resolve().parent / "results" / "weak_teacher.jsonl"
+DATA = ("pendigits", "magic", "adult", "sst2_sentences_minilm")
 TEACHERS = {
-    "trees": ExtraTreesClassifier(60, random_state=0),
-    "linear": LogisticRegression(max_iter=300),
-    "bayes": GaussianNB(),
+    "trees": ExtraTreesClassifier(40, random_state=0),
+    "neighbors": KNeighborsClassifier(5),
+    "tree": DecisionTreeClassifier(max_depth=4, random_state=0),
 }
 
 
@@ -50,14 +52,12 @@ def run(name, teacher, seed):
         "distilled": {"on_weak_teacher": "ignore"},
         "kept": {},
     }.items():
-        student = StudentNet(
-            module__hidden_sizes=(64,), max_epochs=25, device="cpu", random_state=seed
-        )
-        settings = {"budget": TASKS[name][2], "random_state": seed} | settings
+        student = LogisticRegression(max_iter=200)
+        settings = {"budget": 300, "random_state": seed} | settings
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model = ActiveDistiller(TEACHERS[teacher], student, **settings)
-            model.fit(X, y, X_unlabeled=pool)
+            model.fit(X, y, X_unlabeled=pool[:2500])
         scores[arm] = model.score(X_scored, y_scored)
         if arm == "kept":
             scores["first"] = float(model.student_round_ == 0)
@@ -73,7 +73,7 @@ def main():
     options = parser.parse_args()
     rows, everything = [], []
     for teacher in TEACHERS:
-        for name in TASKS:
+        for name in DATA:
             found = []
             for seed in range(options.seeds):
                 key = [name, teacher, seed]
@@ -110,7 +110,8 @@ def main():
         "",
         f"Kept minus distilled: {mean:+.2f} [{low:+.2f}, {high:+.2f}] points over "
         f"{len(gaps)} runs. The first student was kept in {len(chosen)} of them, and "
-        f"was the better one in {right}.",
+        f"was the better one in {right}; it would have been in "
+        f"{sum(f['alone'] > f['distilled'] for f in everything)} of all.",
         "",
         *machine_lines(),
     ]

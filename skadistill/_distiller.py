@@ -281,7 +281,7 @@ class ActiveDistiller(
     ... ).fit(X, y)
     >>> distiller.n_queries_, distiller.termination_condition_
     (20, 'budget')
-    >>> distiller.predict(X[[0, 75, 125]])
+    >>> distiller.predict(X[[0, 60, 125]])
     array([0, 1, 2])
     """
 

@@ -125,7 +125,7 @@ def test_the_plan_is_an_upper_bound(digits):
     X, _, partly = digits
     model = distiller(noisy(digits, 0.0))
     plan = model.plan(X, partly)
-    assert plan.n_teacher_checks == 80
+    assert plan.n_teacher_checks == 40
     assert plan.n_rows_to_pay == 400
     assert model.fit(X, partly).n_paid_ == 400
 

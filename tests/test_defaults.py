@@ -10,6 +10,7 @@ import pytest
 import skadistill
 import skadistill.callbacks
 import skadistill.datasets
+import skadistill.deploy
 import skadistill.export
 import skadistill.labeling
 import skadistill.ledger
@@ -33,6 +34,7 @@ ROOMS = [
     skadistill.teachers,
     skadistill.model_selection,
     skadistill.datasets,
+    skadistill.deploy,
     skadistill.callbacks,
     skadistill.export,
     skadistill.labeling,

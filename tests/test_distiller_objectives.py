@@ -71,6 +71,7 @@ def distiller(teacher, **params):
         "budget": 50,
         "query_size": 25,
         "random_state": 0,
+        "on_weak_teacher": "ignore",  # what it leads to is tested elsewhere
     } | params
     return ActiveDistiller(teacher, **params)
 

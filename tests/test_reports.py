@@ -24,6 +24,7 @@ def problem():
 
 def fit(problem, **params):
     params = {"budget": 900, "query_strategy": "random", "random_state": 0} | params
+    params = {"on_weak_teacher": "ignore"} | params
     return ActiveDistiller(problem.teacher, LogisticRegression(), **params).fit(
         problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool
     )
@@ -73,6 +74,8 @@ def test_corrected_labels_cost_nothing_again(problem):
         LogisticRegression(),
         budget=850,
         query_strategy="random",
+        objective="soft",
+        on_weak_teacher="ignore",
         ledger=ledger,
         random_state=0,
     ).fit(X, y, X_unlabeled=np.delete(problem.X_pool, at, axis=0))

@@ -152,6 +152,7 @@ def test_rules_end_a_fit_and_say_so(rule, params):
         query_size=100,
         teacher_error=0.2,
         stopping_criterion=rule,
+        on_weak_teacher="ignore",
         random_state=0,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool, **rows)
     assert model.termination_condition_ == rule.reason

@@ -340,8 +340,12 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     shares = share_budget(
         budget, *sizes, n_checks=n_teacher_checks, checks_are_paid=needed or wanted
     )
-    if wanted and not needed and not objective.is_enough(shares.n_checks):
-        shares = share_budget(budget, *sizes, n_checks=0, checks_are_paid=False)
+    if wanted and not needed:
+        most = shares.n_checks
+        if n_teacher_checks == "auto":
+            most = min(most, objective.most_checks)
+        enough = objective.is_enough(most)
+        shares = share_budget(budget, *sizes, n_checks=most, checks_are_paid=enough)
     check_learnable(labels, components.teacher, objective, shares.n_queries)
     if (
         called

@@ -117,6 +117,13 @@ class ClassReader:
             for match in self._mention.finditer(text)
             if clean(match[0]) in self._position
         }
+        if not found and self.numbered:
+            numbers = re.finditer(r"(?<![\w.,])\d+(?!\w|[.,]\d)", text)
+            found = {
+                self._position[match[0]]: match.start()
+                for match in numbers
+                if match[0] in self._position
+            }
         if len(found) != 1:
             return None
         ((position, start),) = found.items()

@@ -63,6 +63,9 @@ class AutoObjective(Objective):
     SoftTargets()
     """
 
+    #: Rows on which the teacher is checked at most, for the choice alone.
+    most_checks = MOST_CHECKS
+
     def transform(self, lesson, evidence):
         """Return the lesson as it is."""
         return lesson
@@ -101,8 +104,6 @@ class AutoObjective(Objective):
         n_aimed, n_even = len(aimed), len(even)
         if n_aimed >= FIRST_CHECKS and aimed.mean() <= CLEARLY_GOOD:
             return 0
-        if n_aimed >= MOST_CHECKS:
-            return 0  # the strategy doubts it
         if n_even < FIRST_CHECKS:
             return FIRST_CHECKS - n_even
         if even.mean() <= CLEARLY_GOOD:

@@ -1,8 +1,11 @@
 """Fit any classifier to a teacher's probabilities: nets, pipelines, weighted rows."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.linear_model import SGDClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -28,6 +31,8 @@ __all__ = ["fit_student"]
 # Copies of rows per row, at most: with the rows themselves three times the table.
 # `benchmarks/students.py` compares with hard labels.
 MAX_COPIES = 2.0
+# Numbers in all copies of a small table: 64 MiB.
+MAX_VALUES = 2**23
 
 
 def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
@@ -40,8 +45,10 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
         with a method `fit_soft` the probabilities as they are; the steps of a
         `Pipeline` are fitted in turn. Any other classifier whose `fit` takes
         `sample_weight` gets the rows that `expand_soft_labels` makes, on
-        average at most two copies per row; scikit-learn's `LogisticRegression` and
-        `xgboost.XGBClassifier` minimize the same loss without copies.
+        average at most two copies per row (`GaussianNB` the likeliest label,
+        `SGDClassifier` all copies of tables that stay small with them);
+        scikit-learn's `LogisticRegression` and `xgboost.XGBClassifier` minimize the
+        same loss without copies.
     X : array-like, sparse matrix, frame or list of length n_samples
         Training rows.
     targets : array-like of shape (n_samples, n_classes) or Lesson
@@ -174,7 +181,8 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
         with changed(estimator, settings):
             fit(estimator, X, mass, classes)
         return
-    rows, columns, mass = choose_copies(targets, max_copies=MAX_COPIES)
+    max_copies = _max_copies(estimator, X, targets.shape[1])
+    rows, columns, mass = choose_copies(targets, max_copies=max_copies)
     copies, metric = X, False
     if weight is not None:
         mass *= np.asarray(weight)[rows]
@@ -193,6 +201,18 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
     if metric:
         likeliest = classes[targets.argmax(axis=1)]
         score_out_of_bag(estimator, X, rows, likeliest, metric)
+
+
+def _max_copies(estimator, X, n_classes):
+    """Return how many copies per row, on average, a classifier learns best from."""
+    if isinstance(estimator, GaussianNB):
+        # Probabilities of other classes widen the Gaussians, which costs a point.
+        return 1.0
+    if isinstance(estimator, SGDClassifier):
+        # It gains 3 points from all copies and loses 1 with two per row.
+        n_values = X.nnz if issparse(X) else np.size(X)
+        return None if n_values * n_classes <= MAX_VALUES else 1.0
+    return MAX_COPIES
 
 
 def _check_every_class(targets, classes, weight):

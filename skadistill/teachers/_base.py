@@ -394,10 +394,8 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     def _check_answer(self, answer, X, classes, row_numbers, *, has_answered=False):
         """Return the labels of a call, with their cost, and the first fault.
 
-        A row whose answer is unusable has no label, as long as other rows show that
-        the teacher can answer: of this call, or `has_answered` of earlier ones. It is
-        kept, so that it is not paid for again. If nothing was usable yet, the fault is
-        probably one of the program, and the rows are left to be asked again.
+        A row with an unusable answer is kept without a label if others, of this call
+        or earlier ones (`has_answered`), are usable; else it is asked about again.
         """
         if not isinstance(answer, Answer):
             answer = Answer(answer)

@@ -62,9 +62,8 @@ class FunctionTeacher(CalledTeacher):
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
     on_invalid : {"raise", "skip"}, default="raise"
         What an unusable answer is, such as an unknown label or probabilities that do
-        not sum to 1. "raise": an error, once the other answers are recorded; the next
-        run leaves the row out if others were answered. "skip": no label, which is
-        paid for, recorded, and left out of the training.
+        not sum to 1. "raise": an error, once all answers are recorded; the next run
+        leaves the row out. "skip": no label; paid for, recorded, and left out.
 
     Attributes
     ----------

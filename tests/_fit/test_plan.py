@@ -105,6 +105,7 @@ def test_after_a_fit_a_plan_says_what_to_expect():
         budget=300,
         query_size=100,
         teacher_error=0.2,
+        objective="soft",
         random_state=0,
     )
     rows = {"X_unlabeled": problem.X_pool}

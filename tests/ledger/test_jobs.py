@@ -2,22 +2,29 @@
 
 import gc
 import multiprocessing
+import uuid
 
 import numpy as np
 import pytest
 
 from skadistill.exceptions import LedgerError
-from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
+from skadistill.ledger import LabelLedger, MemoryLedger, PostgresLedger, row_keys
 
 CLASSES = ["a", "b"]
 FORK = multiprocessing.get_context("fork")
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "postgres"])
 def ledger(request, tmp_path):
     if request.param == "memory":
-        return MemoryLedger(max_rows=10)
-    return LabelLedger(tmp_path / "labels.sqlite", max_rows=10)
+        yield MemoryLedger(max_rows=10)
+    elif request.param == "file":
+        yield LabelLedger(tmp_path / "labels.sqlite", max_rows=10)
+    else:
+        url = request.getfixturevalue("postgres_url")
+        ledger = PostgresLedger(url, f"jobs_{uuid.uuid4().hex}", max_rows=10)
+        yield ledger
+        ledger.close()
 
 
 def some_keys(n, start=0):
@@ -100,3 +107,13 @@ def test_what_cannot_be_handed_over_is_an_error(ledger):
     ledger.release(claim)
     with pytest.raises(LedgerError, match="'job-1' has ended"):
         ledger.hand_to_job(claim, "job-1")
+
+
+def test_models_are_counted(ledger):
+    """Which model answered how many rows, of one teacher and of all."""
+    keys = some_keys(5)
+    labels = np.tile([1.0, 0.0], (5, 1))
+    ledger.record(keys[:3], "t", CLASSES, labels[:3], model="m 1")
+    ledger.record(keys[3:], "u", CLASSES, labels[3:], model="m 2")
+    assert ledger.models("t") == {"m 1": 3}
+    assert ledger.models() == {"m 1": 3, "m 2": 2}

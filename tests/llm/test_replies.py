@@ -74,6 +74,23 @@ def test_numbers_are_read_where_the_prompt_numbers_the_classes(text, position):
         assert ClassReader(["ham", "spam"]).position(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("I would say this is **2**.", 1),
+        ("The answer is 1", 0),
+        ("Between 1 and 2", None),
+        ("It is not 2.", None),
+        ("It costs 2.50", None),
+        ("7 of them", None),
+    ],
+)
+def test_the_only_number_in_a_sentence_is_the_answer(text, position):
+    """Unless it is negated, a part of another number, or no class."""
+    assert ClassReader(["ham", "spam"], numbered=True).position(text) == position
+    assert ClassReader(["ham", "spam"]).position(text) is None
+
+
 def test_classes_that_are_numbers_are_read_by_value():
     """With classes 2 and 1, the answer 1 is the class 1, not the first class."""
     assert ClassReader([2, 1]).position("1") == 1

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -194,3 +196,30 @@ def test_rows_and_targets_must_match(problem):
     for student in (logistic(), RandomForestClassifier(5)):
         with pytest.raises(ValueError, match=r"got 59 rows of X and 60 of targets"):
             fit_student(student, X[:59], targets, classes=CLASSES)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
+def test_sgd_gets_all_copies_of_small_tables(problem, kind, monkeypatch):
+    """It learns best from all of them, and memory is bounded all the same."""
+    X, targets, _ = problem
+    seen = []
+
+    class Noted(SGDClassifier):
+        def fit(self, X, y, sample_weight=None):
+            seen.append(X.shape[0])
+            return super().fit(X, y, sample_weight=sample_weight)
+
+    for limit in (1000, 700):
+        monkeypatch.setattr("skadistill.student._fit_student.MAX_VALUES", limit)
+        fit_student(Noted(loss="log_loss"), kind(X), targets, classes=CLASSES)
+    all_copies = int((targets >= 1e-3).sum())
+    assert seen == [all_copies, 60]
+
+
+def test_gaussians_get_the_likeliest_labels(problem):
+    """Soft labels would widen the Gaussians of the classes."""
+    X, targets, _ = problem
+    got = fit_student(GaussianNB(), X, targets, classes=CLASSES)
+    expected = GaussianNB().fit(X, CLASSES[targets.argmax(axis=1)])
+    np.testing.assert_allclose(got.var_, expected.var_)
+    np.testing.assert_allclose(got.class_prior_, expected.class_prior_)

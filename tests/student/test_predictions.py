@@ -96,6 +96,7 @@ def test_students_of_many_kinds(name, iris):
         RandomForestClassifier(10, random_state=0),
         STUDENTS[name],
         budget=20,
+        on_weak_teacher="ignore",
         random_state=0,
     )
     model.fit(X, partly, X_val=X, y_val=y)
