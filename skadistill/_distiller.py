@@ -80,7 +80,7 @@ class ActiveDistiller(
         The model to train: any scikit-learn classifier or pipeline with
         ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: a
         :class:`skadistill.student.StudentNet`; for texts and wide sparse rows a linear
-        classifier, see :func:`skadistill.student.as_student`.
+        classifier, see `as_student`.
     query_strategy : str, callable or object, default="robust"
         How rows are chosen: "robust" (unsure rows, on which the teacher is right, by
         checks on labeled rows), "rad" (the sampler of Robust Active Distillation

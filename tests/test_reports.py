@@ -64,7 +64,7 @@ def test_as_many_as_wanted(problem):
 def test_corrected_labels_cost_nothing_again(problem):
     """Suspects with their true labels become given rows of the next fit."""
     ledger = MemoryLedger()
-    model = fit(problem, ledger=ledger)
+    model = fit(problem, ledger=ledger, objective="soft")
     found = model.suspects(problem.X_labeled, X_unlabeled=problem.X_pool, n_suspects=50)
     at = found["row"].to_numpy() - 200
     X = np.concatenate([problem.X_labeled, problem.X_pool[at]])

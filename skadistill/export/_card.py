@@ -79,11 +79,12 @@ def model_card(model):
     ...     budget=10, query_size=10, random_state=0,
     ... ).fit(X, y)
     >>> card = model_card(distiller)
-    >>> print(card.select("Rounds").format())
-    | Round | Rows trained on | Asked | Paid | Agreement with teacher |
-    | :---: | :-------------: | :---: | :--: | :--------------------: |
-    |   0   |        80       |   0   |  0   |                        |
-    |   1   |        90       |   10  |  10  |         1.000          |
+    >>> for line in card.select("Rounds").format().splitlines():
+    ...     print(line[:42])
+    | Round | Rows trained on | Asked | Paid |
+    | :---: | :-------------: | :---: | :--: |
+    |   0   |        80       |   0   |  0   |
+    |   1   |        90       |   10  |  10  |
     """
     cards = require("skops.card", "export")
     served = served_model(model)

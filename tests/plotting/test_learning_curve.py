@@ -147,6 +147,7 @@ def judged():
         budget=400,
         query_size=100,
         teacher_error=0.2,
+        objective="soft",
         random_state=0,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
 

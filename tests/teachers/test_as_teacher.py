@@ -441,5 +441,7 @@ def test_classifiers_that_show_their_methods_once_fitted(estimator):
     labels = clone(teacher).fit(rows, y).ask(rows, [0, 1])
     assert (labels.argmax(axis=1) == y).mean() > 0.8
     partly = np.where(np.arange(200) < 100, y, -1)
-    distiller = ActiveDistiller(teacher, LogisticRegression(), budget=20)
+    distiller = ActiveDistiller(
+        teacher, LogisticRegression(), budget=20, on_weak_teacher="ignore"
+    )
     assert distiller.fit(rows, partly).n_queries_ == 20
