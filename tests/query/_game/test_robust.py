@@ -56,7 +56,8 @@ def test_adversary_has_an_answer_that_caps_the_value(games, data):
     gains, n_mistakes = game.gains, game.n_mistakes
     value = solve(game).value
     g = gains[gains > 0].astype(np.float64)
-    assert np.maximum(0, 1 - value / g).sum() <= n_mistakes * (1 + 1e-12) + 1e-12
+    # Rounding of k - m, which cancels digits if m is just below a whole number.
+    assert np.maximum(0, 1 - value / g).sum() <= n_mistakes * (1 + 1e-11) + 1e-11
     if 0 < n_mistakes < g.size:
         p = robust_distribution(g, n_mistakes).p
         assert worst_case_value(p, g, n_mistakes) == pytest.approx(
