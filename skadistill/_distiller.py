@@ -584,9 +584,8 @@ class ActiveDistiller(
         # Checks that turn out not to be needed become rows of the pool.
         n_labeled, n_classes = state.labels.targets.shape
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
-        # A row that the teacher is checked on may be in the pool as well.
         is_new = self.ledger is None and self._clone_ledger is None
-        may_know = self._uses_known() and (not is_new or state.shares.n_checks > 0)
+        may_know = self._uses_known() and not is_new
         n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
         return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
@@ -615,7 +614,7 @@ class ActiveDistiller(
         if asked.estimate is not None and components.teacher.is_fitted:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
-        if self._uses_known():
+        if self._uses_known() and not asked.is_new:
             state.look_up_known()
 
     def _train(self, state, record):

@@ -271,15 +271,22 @@ def test_a_larger_budget_starts_with_the_rows_of_a_smaller_one(
     assert rows[12] < rows[40] < rows[41] < rows[100]
 
 
+@pytest.mark.parametrize("owned", [0, 30])
 @pytest.mark.parametrize("strategy", ["robust", "rad"])
-def test_checked_rows_that_are_in_the_pool_too_are_known(problem, strategy):
-    """They make a round of their own, which is one more than planned."""
+def test_checked_rows_that_are_in_the_pool_too_are_paid_once(problem, strategy, owned):
+    """They are free if they are asked about, or known if the ledger is not new."""
     X, y, teacher = problem
     pool = np.concatenate([X[60:], X[:60]])
-    model = distiller(teacher, query_strategy=strategy, budget=60, query_size=50)
+    ledger = MemoryLedger()
+    if owned:
+        distiller(teacher, ledger=ledger, budget=owned, random_state=5).fit(X, y)
+    model = distiller(
+        teacher, query_strategy=strategy, budget=150, query_size=50, ledger=ledger
+    )
     model.fit(X[:60], y[:60], X_unlabeled=pool)
-    assert model.history_[1]["n_free"] == model.n_teacher_checks_ > 0
-    assert model.n_paid_ <= 60
+    assert len(set(map(bytes, teacher.asked))) == teacher.n_samples
+    assert model.n_paid_ + owned == teacher.n_samples <= 150
+    assert bool(owned) == (model.history_[1]["n_asked"] == model.history_[1]["n_free"])
 
 
 def test_known_labels_can_wait_for_their_turn(problem):

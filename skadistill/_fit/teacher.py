@@ -69,6 +69,9 @@ class AskedTeacher:
         What students say that were trained on other labeled rows alone.
     fit_params : dict
         Metadata with which a teacher that is fitted here is fitted on the given rows.
+    is_new : bool, default=False
+        Whether the ledger held no answer of it before the checks. Then no row of the
+        pool is looked up: that takes as long as scoring it.
     heard : bool, default=True
         Whether it has answered before; one that has not is first asked about a few
         rows.
@@ -84,6 +87,7 @@ class AskedTeacher:
     weak: bool = False
     evidence_alone: TeacherEvidence | None = None
     fit_params: dict = field(default_factory=dict)
+    is_new: bool = False
     heard: bool = True
 
     @property
@@ -286,6 +290,9 @@ def prepare_teacher(
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
     asked.fit_params = fit_params
     asked.heard = not is_untried(teacher, ledger, labels)
+    asked.is_new = (
+        teacher.is_fitted and KnownAnswers(teacher, ledger, labels.classes).is_new
+    )
     needed = needs_checks(components, teacher_error)
     wanted = wants_checks(components, teacher_error)
     if (needed and not teacher.is_fitted) or ((needed or wanted) and n_checks):
