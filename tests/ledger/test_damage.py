@@ -98,6 +98,17 @@ def test_flipped_bits(path):
     flip_bits(path, 60, seed=1)
 
 
+def test_an_index_entry_of_another_label_set_is_noticed(path):
+    """One bit makes the number 1 a 0 in the index, where a scan still passes it."""
+    keys, labels, embeddings = make_whole(path)
+    whole = path.read_bytes()
+    key = keys[100].tobytes()
+    # A header of 4 bytes: the types integer 1, blob of 16 bytes, integer of 2 bytes.
+    at = whole.index(b"\x04\x09\x2c\x02" + key) + 1
+    put(path, whole[:at] + b"\x08" + whole[at + 1 :])
+    assert use(path, keys, labels, embeddings).startswith("error")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_very_many_flipped_bits(path, seed):
