@@ -116,7 +116,7 @@ class AskedTeacher:
         return cost if cost or priced else None
 
 
-def is_untried(teacher, ledger, labels):
+def is_untried(known, labels):
     """Tell whether a teacher's first answer about these classes is still to be seen.
 
     A classifier's answers have a known form; those of a function or an API may not be
@@ -124,9 +124,8 @@ def is_untried(teacher, ledger, labels):
     question than the folds before it. Only some rows are looked up: one small call
     too many costs nothing.
     """
-    if isinstance(teacher, EstimatorTeacher):
+    if isinstance(known.teacher, EstimatorTeacher):
         return False
-    known = KnownAnswers(teacher, ledger, labels.classes)
     rows = np.concatenate([labels.rows, labels.pool])[:N_LOOKED_UP]
     return known.is_new or not any(part.size for part in known.find(labels.table, rows))
 
@@ -289,10 +288,9 @@ def prepare_teacher(
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)
     asked = AskedTeacher(error=None if teacher_error == "auto" else teacher_error)
     asked.fit_params = fit_params
-    asked.heard = not is_untried(teacher, ledger, labels)
-    asked.is_new = (
-        teacher.is_fitted and KnownAnswers(teacher, ledger, labels.classes).is_new
-    )
+    known = KnownAnswers(teacher, ledger, labels.classes)
+    asked.heard = not is_untried(known, labels)
+    asked.is_new = teacher.is_fitted and known.is_new
     needed = needs_checks(components, teacher_error)
     wanted = wants_checks(components, teacher_error)
     if (needed and not teacher.is_fitted) or ((needed or wanted) and n_checks):
