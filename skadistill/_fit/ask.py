@@ -81,9 +81,9 @@ def choose(state, record):
         # A random part of the full round, so that a larger budget asks for these
         # rows too.
         draw = draw.part(n_queries, part)
-    state.draw, rows = draw, state.labels.pool[draw.positions]
+    rows = state.labels.pool[draw.positions]
+    state.draw = None if cold else draw  # spread rows show nothing of the pool
     if cold:
-        state.draw = None  # not drawn with known probabilities
         return rows
     record.take_report(view.report)
     progress = state.progress
@@ -183,9 +183,10 @@ def judge_student(state, agreed, answered):
     paid = ~labels.given
     n_known_agreed = 0
     if paid.any():
-        proba = state.student.predict_proba(labels.table.take(labels.rows[paid]))
+        X = labels.table.take(labels.rows[paid])
+        proba = student_proba(state.student, X, len(labels.classes))
         taught = labels.targets[paid].argmax(axis=1)
-        n_known_agreed = int((np.asarray(proba).argmax(axis=1) == taught).sum())
+        n_known_agreed = int((proba.argmax(axis=1) == taught).sum())
     record.take_estimate(
         *state.draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
         state.asked.estimate,

@@ -10,6 +10,7 @@ from skadistill._rows._containers import take_metadata
 from skadistill._rows._folds import deal_folds
 from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.student._fit_student import fit_student
+from skadistill.student._predictions import student_proba
 
 __all__ = ["hold_against_student", "keep_better_student"]
 
@@ -123,7 +124,7 @@ def keep_better_student(state, first_student):
             classes=labels.classes,
             **state.cut_metadata(labels.rows[rows]),
         )
-        proba = np.asarray(learner.predict_proba(safe_indexing(X, test)))
+        proba = student_proba(learner, safe_indexing(X, test), len(labels.classes))
         right += int((proba.argmax(axis=1) == truth[fold == k]).sum())
     alone = state.asked.evidence_alone.proba.argmax(axis=1) == truth
     if right >= int(alone.sum()):
