@@ -144,6 +144,8 @@ def test_cost_is_unknown_without_prices(problem):
         {"query_size": "auto", "budget": 170},
         {"use_known": False},
         {"query_strategy": "robust", "budget": 150},
+        {"query_strategy": "margin", "budget": 150},
+        {"query_strategy": "random", "budget": 0.7, "use_known": False},
         {"query_strategy": "robust", "budget": None},
         {"query_strategy": "robust", "use_known": False, "query_size": 7},
     ],

@@ -157,16 +157,6 @@ def needs_evidence(components):
     return getattr(components.strategy, "needs_evidence", False)
 
 
-def stops_checking(components, teacher_error):
-    """Tell whether the teacher is checked only as long as the strategy needs it."""
-    return (
-        components.teacher.is_fitted
-        and teacher_error == "auto"
-        and needs_evidence(components)
-        and not components.objective.needs_teacher_checks
-    )
-
-
 def wants_checks(components, teacher_error):
     """Tell whether the objective is to be chosen by what a ready teacher answers."""
     objective = components.objective
@@ -174,6 +164,23 @@ def wants_checks(components, teacher_error):
         isinstance(objective, AutoObjective)
         and components.teacher.is_fitted
         and objective.wants_checks(teacher_error)
+    )
+
+
+def stops_checking(components, teacher_error):
+    """Tell whether the teacher is checked in steps, until enough is known.
+
+    Its error rate alone takes all checks, as does an objective that learns from them.
+    """
+    teacher = components.teacher
+    aimed = teacher_error == "auto" and needs_evidence(components)
+    needs_rate = needs_checks(components, teacher_error) and not aimed
+    return (
+        teacher.is_fitted
+        and not needs_rate
+        and not components.objective.needs_teacher_checks
+        # Each step of one that answers later would take up to a day.
+        and not answers_later(teacher)
     )
 
 
@@ -304,12 +311,7 @@ def prepare_teacher(
             "first_size": asked.first_size,
             "row_numbers": labels.rows,
         }
-        if (needed and evidence is None) or (
-            not teacher.is_fitted
-            or objective.needs_teacher_checks
-            # Each step of one that answers later would take up to a day.
-            or answers_later(teacher)
-        ):
+        if not stops_checking(components, teacher_error):
             estimate = estimate_teacher_error(
                 teacher,
                 X,
