@@ -232,8 +232,8 @@ class BatchTeacher(BaseTeacher):
             None without prices.
         """
         if self._chat is None:
-            price = self.cost_per_row
-            return None if price is None else price * count_rows(X)
+            costs = self.max_costs(X)
+            return None if costs is None else float(costs.sum())
         cost = self._chat.estimate_cost(X)
         return None if cost is None else cost * self.discount
 

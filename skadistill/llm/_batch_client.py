@@ -5,7 +5,7 @@ import inspect
 import json
 
 from skadistill.exceptions import TeacherError
-from skadistill.llm._clients import open_address
+from skadistill.llm._clients import open_address, without_retries
 from skadistill.teachers._async import running_loop
 
 __all__ = ["open_batches"]
@@ -36,9 +36,7 @@ def open_batches(client, api_key_env, timeout):
     if isinstance(client, str):
         return _AddressBatches(open_address(client, api_key_env, timeout))
     if hasattr(client, "files") and hasattr(client, "batches"):
-        if hasattr(client, "with_options"):
-            client = client.with_options(max_retries=0)
-        return _ClientBatches(client)
+        return _ClientBatches(without_retries(client))
     raise TeacherError(
         f"client is an object of type {type(client).__name__}, which has no batches; "
         "pass a client of the openai package, the base URL of an endpoint, or a pair "

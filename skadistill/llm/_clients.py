@@ -7,7 +7,13 @@ import weakref
 from skadistill._optional import require
 from skadistill.exceptions import TeacherError
 
-__all__ = ["EndpointError", "ReplyError", "open_address", "open_client"]
+__all__ = [
+    "EndpointError",
+    "ReplyError",
+    "open_address",
+    "open_client",
+    "without_retries",
+]
 
 
 class EndpointError(Exception):
@@ -33,6 +39,16 @@ class ReplyError(Exception):
         super().__init__(f"the reply holds an error ({self.status_code})")
 
 
+def without_retries(client):
+    """Return a client that does not try again by itself, if it can be told so.
+
+    Its own retries would be invisible: unlogged, unlimited, unbilled.
+    """
+    if hasattr(client, "with_options") and hasattr(client, "max_retries"):
+        return client.with_options(max_retries=0)
+    return client
+
+
 def open_client(client, api_key_env, timeout):
     """Return an object with `is_async` and ``send(body)`` for a client.
 
@@ -54,9 +70,7 @@ def open_client(client, api_key_env, timeout):
     """
     if isinstance(client, str):
         return open_address(client, api_key_env, timeout)
-    # The client's own retries would be invisible: unlogged, unlimited, unbilled.
-    if hasattr(client, "with_options") and hasattr(client, "max_retries"):
-        client = client.with_options(max_retries=0)
+    client = without_retries(client)
     create = getattr(
         getattr(getattr(client, "chat", None), "completions", None), "create", None
     )
