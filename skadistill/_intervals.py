@@ -12,9 +12,9 @@ def exact_lower(n_hits, n_samples, confidence=0.95):
     Parameters
     ----------
     n_hits : int
-        Rows that have the property.
+        Rows that have the property; a float if rows are weighted.
     n_samples : int
-        Rows drawn.
+        Rows drawn; the same.
     confidence : float, default=0.95
         The bound is above the true share in at most 1 minus so many draws.
 
@@ -117,7 +117,4 @@ def share_lower(share, n_effective, confidence=0.95):
     """
     if np.isinf(n_effective):
         return float(share)
-    if share <= 0:
-        return 0.0
-    a, b = share * n_effective, (1 - share) * n_effective
-    return float(beta.ppf(1 - confidence, a, b + 1))
+    return exact_lower(share * n_effective, n_effective, confidence)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from scipy.stats import beta
 from sklearn.utils import check_random_state
 
+from skadistill._intervals import exact_lower, exact_upper
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._rows._keys import row_keys
 from skadistill.exceptions import TeacherError
@@ -75,10 +75,8 @@ class TeacherRepeatability:
         low, high : float
             Bounds; (0, 1) without rows.
         """
-        k, n, tail = self.n_agreed, self.n_samples, (1 - level) / 2
-        low = beta.ppf(tail, k, n - k + 1) if k else 0.0
-        high = beta.ppf(1 - tail, k + 1, n - k) if k < n else 1.0
-        return float(low), float(high)
+        counts, one_sided = (self.n_agreed, self.n_samples), (1 + level) / 2
+        return exact_lower(*counts, one_sided), exact_upper(*counts, one_sided)
 
     def __repr__(self):
         low, high = self.interval()
