@@ -22,8 +22,9 @@ __all__ = [
     "split_rounds",
 ]
 
-#: Teacher checks when the user does not say how many.
-MAX_CHECKS = 200
+#: Teacher checks when the user does not say how many; and where they are asked for in
+#: steps, until enough is known.
+MAX_CHECKS, MAX_STEPWISE_CHECKS = 200, 40
 CHECK_SHARE = 5  # one in so many rows of the budget
 #: Rows of the pool by which a teacher estimates its prices.
 EXAMPLE_ROWS = 200
@@ -340,12 +341,13 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     shares = share_budget(
         budget, *sizes, n_checks=n_teacher_checks, checks_are_paid=needed or wanted
     )
-    if wanted and not needed:
-        most = shares.n_checks
-        if n_teacher_checks == "auto":
-            most = min(most, objective.most_checks)
-        enough = objective.is_enough(most)
-        shares = share_budget(budget, *sizes, n_checks=most, checks_are_paid=enough)
+    for_choice = wanted and not needed
+    in_steps = for_choice or stops_checking(components, teacher_error)
+    if in_steps and n_teacher_checks == "auto" and shares.n_checks:
+        most = min(shares.n_checks, MAX_STEPWISE_CHECKS)
+        shares = share_budget(budget, *sizes, n_checks=most, checks_are_paid=True)
+    if for_choice and not objective.is_enough(shares.n_checks):
+        shares = share_budget(budget, *sizes, n_checks=0, checks_are_paid=False)
     check_learnable(labels, components.teacher, objective, shares.n_queries)
     if (
         called

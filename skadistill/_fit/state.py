@@ -279,10 +279,9 @@ class FitState:
             student = self.components.student
             if isinstance(student, Pipeline):
                 student = student.steps[-1][1]
-            wrong = self.asked.wrong
             objective = objective.settle(
                 self.asked.checks,
-                np.empty(0, dtype=bool) if wrong is None else wrong,
+                self.asked.error_rate,
                 any_loss=hasattr(student, "fit_lesson"),
             )
             self.components = replace(self.components, objective=objective)
