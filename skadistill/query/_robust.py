@@ -39,9 +39,9 @@ class RobustSampler(QueryStrategy):
     c = 1 - r - min(r, 0), where r is the worth of a wrong answer in units of a correct
     one: what wrong answers do harm counts twice. The sampler then plays the regret
     game, which leaves no row behind whose worth is above a level:
-    q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the round. That it
-    draws rows, rather than taking those of largest worth, protects against errors of
-    the e_i.
+    q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the round. That
+    it draws rows, rather than taking those of largest worth, protects against errors
+    of the e_i.
 
     The teacher is trusted if c (e + s) < 1/2 on the checked rows that the game may ask
     about, with e and s the posterior mean and standard deviation of its error rate; or
