@@ -188,7 +188,7 @@ def judge_student(state, agreed, answered):
         taught = labels.targets[paid].argmax(axis=1)
         n_known_agreed = int((proba.argmax(axis=1) == taught).sum())
     record.take_estimate(
-        *state.draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
+        state.draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
         state.asked.estimate,
     )
 
