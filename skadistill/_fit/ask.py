@@ -82,6 +82,7 @@ def choose(state, record):
         # rows too.
         draw = draw.part(n_queries, part)
     rows = state.labels.pool[draw.positions]
+    state.labels.even[rows[draw.even]] = True
     state.draw = None if cold else draw  # spread rows show nothing of the pool
     if cold:
         return rows
