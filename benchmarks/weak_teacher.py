@@ -17,6 +17,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import warnings
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -122,10 +123,10 @@ def main():
         rows.append([teacher, name, *scores, *shares])
     header = ["teacher", "data", "alone", "distilled", "kept", "first %", "warned %"]
     summaries = [
-        summary(teacher, sum((runs[teacher, name] for name in DATA), []))
+        summary(teacher, [f for name in DATA for f in runs[teacher, name]])
         for teacher in TEACHERS
     ]
-    summaries.append(summary("all", sum(runs.values(), [])))
+    summaries.append(summary("all", list(chain(*runs.values()))))
     text = [
         "# Teachers that are no better than the student",
         "",
@@ -145,8 +146,8 @@ def main():
             summaries,
         ),
         "",
-        "Kept: with its 95 % interval; it was to lose at most 0.3. Best: if it were known "
-        "which student is better. A warning comes before the pool is paid for.",
+        "Kept: with its 95 % interval; it was to lose at most 0.3. Best: if it were "
+        "known which student is better. A warning comes before the pool is paid for.",
         "",
         "## Accuracy",
         "",
