@@ -1,5 +1,6 @@
 """When to stop asking before the budget is spent."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.base import BaseEstimator
 from skadistill._compat import Interval, validate_parameters
 from skadistill._forecast import forecast_of
 from skadistill._intervals import exact_lower
+from skadistill.exceptions import BudgetWarning
 
 __all__ = ["GainPerCost", "StablePredictions", "TargetAccuracy", "TargetAgreement"]
 
@@ -64,6 +66,18 @@ class StablePredictions(BaseEstimator):
         validate_parameters(self)
         recent = agreements[-self.patience :]
         return len(recent) == self.patience and min(recent) >= self.min_agreement
+
+
+def _warn_of_no_score(criterion, history, needs):
+    """Warn, once in a fit, of a rule that cannot end it: the budget will be spent."""
+    # Before the third round. Rows that a ledger knew were not drawn for any student.
+    if len(history) == 3 and all(record["n_paid"] for record in history[1:]):
+        warnings.warn(
+            f"{type(criterion).__name__} cannot end this fit before the budget is "
+            f"spent, for nothing tells how good the students are; {needs}.",
+            BudgetWarning,
+            stacklevel=3,
+        )
 
 
 class _Target(BaseEstimator):
@@ -148,10 +162,19 @@ class TargetAgreement(_Target):
         Returns
         -------
         stop : bool
-            Whether the newest estimate reaches the target.
+            Whether the estimates show that the target is reached.
+
+        Warns
+        -----
+        BudgetWarning
+            If there are none after two rounds that were paid for.
         """
         validate_parameters(self)
         judged = [r for r in history[:-1] if r["pool_agreement"] is not None]
+        if not judged:
+            _warn_of_no_score(
+                self, history, "set uniform_share, or use a strategy that draws rows"
+            )
         if not judged or judged[-1] is not history[-2]:
             return False
         share = np.array([r["pool_agreement"] for r in judged])
@@ -232,6 +255,11 @@ class TargetAccuracy(_Target):
         -------
         stop : bool
             Whether the newest bound reaches the target.
+
+        Warns
+        -----
+        BudgetWarning
+            If there is none after two rounds that were paid for.
         """
         validate_parameters(self)
         newest = history[-1]
@@ -242,6 +270,12 @@ class TargetAccuracy(_Target):
             risk = (1 - self.confidence) / (n_looks * (n_looks + 1))
             score, n_rows = newest["student_score"], newest["n_val"]
             return exact_lower(score * n_rows, n_rows, 1 - risk) >= self.target
+        if all(record["pool_accuracy_low"] is None for record in history):
+            _warn_of_no_score(
+                self,
+                history,
+                "pass X_val and y_val, or check the teacher on random rows",
+            )
         if len(history) < 2 or history[-2]["pool_accuracy_low"] is None:
             return False
         return history[-2]["pool_accuracy_low"] >= self.target
@@ -299,9 +333,18 @@ class GainPerCost(BaseEstimator):
         -------
         stop : bool
             Whether the forecast gain per unit of money is below `min_gain`.
+
+        Warns
+        -----
+        BudgetWarning
+            If no round is scored after two that were paid for.
         """
         validate_parameters(self)
         forecast, n_next = forecast_of(history), history[-1]["n_asked"]
+        if forecast is None:
+            _warn_of_no_score(
+                self, history, "pass X_val and y_val, or set uniform_share"
+            )
         if forecast is None or not n_next:
             return False
         price = 1.0 if forecast.cost_per_row is None else forecast.cost_per_row

@@ -1,5 +1,7 @@
 """Stopping rules as tables."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -7,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from skadistill import ActiveDistiller
 from skadistill._fit.draw import draw_round
 from skadistill.datasets import make_noisy_teacher_problem
+from skadistill.exceptions import BudgetWarning
 from skadistill.query import QueryPool, RADSampler
 from skadistill.stopping import (
     GainPerCost,
@@ -86,7 +89,7 @@ def test_target_accuracy_reads_validation_rows_or_checks():
     scored = {"student_score": 0.95, "n_val": 400}
     assert rule.should_stop([scored])
     assert not rule.should_stop([scored | {"n_val": 20}])
-    none = {"student_score": None, "pool_accuracy_low": None}
+    none = {"student_score": None, "pool_accuracy_low": None, "n_paid": 9}
     assert not rule.should_stop([none])
     assert not rule.should_stop([none, none])
     assert rule.should_stop([none | {"pool_accuracy_low": 0.91}, none])
@@ -193,6 +196,39 @@ def test_weighted_rows_are_no_reason_to_stop_too_early():
                 early += 1
                 break
     assert early / 1000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+
+
+@pytest.mark.parametrize(
+    ("rule", "needs"),
+    [
+        (TargetAgreement(0.6), "set uniform_share, or use a strategy that draws rows"),
+        (TargetAccuracy(0.6), "pass X_val and y_val, or check the teacher"),
+        (GainPerCost(0.1), "pass X_val and y_val, or set uniform_share"),
+    ],
+)
+def test_a_rule_that_cannot_end_a_fit_says_so(rule, needs):
+    """Before the third round is paid for, and once."""
+    problem = make_noisy_teacher_problem(60, 400, 10, n_classes=2, random_state=0)
+    model = ActiveDistiller(
+        problem.teacher,
+        LogisticRegression(),
+        budget=160,
+        query_size=40,
+        query_strategy="margin",
+        uniform_share=0.0,
+        stopping_criterion=rule,
+        on_weak_teacher="ignore",
+        random_state=0,
+    )
+    with pytest.warns(BudgetWarning, match=needs) as caught:
+        model.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
+    assert len(caught) == 1
+    assert model.termination_condition_ == "budget"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # known rows are no reason to warn
+        model.set_params(ledger=model.ledger_).fit(
+            problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool
+        )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import html
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class FitReports(BaseEstimator):
         Raises
         ------
         ValueError
-            If these are not the rows of the fit.
+            If these are not the rows of the fit, or `n_suspects` is no number of rows.
         TeacherError
             If there is no teacher, by whose identity the ledger is read.
 
@@ -68,6 +69,11 @@ class FitReports(BaseEstimator):
         probability is the one that students deny the label.
         """
         check_is_fitted(self, "student_")
+        is_count = isinstance(n_suspects, Integral) and not isinstance(n_suspects, bool)
+        if n_suspects is not None and not (is_count and n_suspects >= 0):
+            raise ValueError(
+                f"n_suspects is {n_suspects!r}; pass an integer of at least 0, or None."
+            )
         X = check_container(self, X, reset=False)
         if X_unlabeled is not None:
             X, X_unlabeled = check_rows(self, X, X_unlabeled)
