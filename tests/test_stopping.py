@@ -164,6 +164,35 @@ def test_targets_are_taken_for_reached_as_rarely_as_promised(shares, n_rows):
     assert early <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
+def taken_for_accurate(n_draws, n_val, target=0.9, n_rounds=12, seed=0):
+    """Score students just below the target on the same rows after each round."""
+    rng, rule, early = np.random.default_rng(seed), TargetAccuracy(target), 0
+    for _ in range(n_draws):
+        right = rng.random(n_val) < target - 1e-9
+        history = []
+        for _ in range(n_rounds):
+            history.append({"student_score": right.mean(), "n_val": n_val})
+            if rule.should_stop(history):
+                early += 1
+                break
+            changed = rng.random(n_val) < 0.2  # what the next student says anew
+            right = np.where(changed, rng.random(n_val) < target - 1e-9, right)
+    return early / n_draws
+
+
+def test_students_are_rarely_taken_for_accurate():
+    """Twelve looks together, in 300 fits."""
+    assert taken_for_accurate(300, 200) <= 0.09
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_val", [50, 200, 1000])
+def test_students_are_taken_for_accurate_as_rarely_as_promised(n_val):
+    """2,000 fits of twelve rounds: at most 5 %, and three standard errors."""
+    early = taken_for_accurate(2000, n_val)
+    assert early <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+
+
 def test_targets_that_are_reached_are_found():
     """Rounds of 25 even rows and students that agree in 97 %: 0.9 within ten rounds."""
     assert stopped_early(100, np.full(10, 0.97), 25, 0.9) > 0.9

@@ -165,6 +165,25 @@ def test_a_teacher_may_be_no_better_without_a_word(counts, weak):
         assert said(*counts).hold() is weak
 
 
+@pytest.mark.parametrize("n_samples", [40, 200])
+def test_a_teacher_that_is_no_worse_is_refused_by_chance_only(n_samples):
+    """In 5 % of 1,000 cases, and told to look worse in 16 %; with three errors."""
+    rng = np.random.default_rng(0)
+    refused = told = 0
+    for _ in range(1000):
+        sides = [rng.random(n_samples) < 0.8 for _ in range(2)]
+        held = Said(*(side.astype(int) for side in sides))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                held.hold("raise")
+            except TeacherError:
+                refused += 1
+        told += bool(caught)
+    assert refused / 1000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+    assert (told + refused) / 1000 <= 0.16 + 3 * np.sqrt(0.16 * 0.84 / 1000)
+
+
 def test_the_sentence_gives_the_difference_with_its_interval():
     """Worse by six rows of 60 that 14 differ in: not beyond chance, and told."""
     with pytest.warns(TeacherWarning, match="10.0 points worse") as caught:
