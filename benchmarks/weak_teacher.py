@@ -1,10 +1,12 @@
-"""Whether the better student is kept if the teacher learned from the labeled rows.
+"""Whether the better student is kept if the teacher is no better than the student.
 
-The same labeled rows, pool, teacher and student: the student of the labeled rows alone,
-the distilled one, and what ``on_weak_teacher="warn"`` keeps. Scored on training rows of
-the data sets that are used for nothing else.
+Teachers that were trained on the labeled rows ("trees", "neighbors", "tree", "same") or
+on as many other rows ("elsewhere") or fewer ("few"). The same labeled rows, pool and
+student: the student of the labeled rows alone, the distilled one, and what
+``on_weak_teacher="warn"`` keeps. Scored on training rows of the data sets that are used
+for nothing else. The rule was chosen on seeds 10 to 19.
 
-    SKADISTILL_DATA=... python benchmarks/weak_teacher.py --seeds 3    # restartable
+    SKADISTILL_DATA=... python benchmarks/weak_teacher.py    # restartable
 """
 
 import os
@@ -15,6 +17,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import warnings
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from _common import (
     remembered,
     save_result,
 )
+from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -40,12 +44,22 @@ TEACHERS = {
     "trees": ExtraTreesClassifier(40, random_state=0),
     "neighbors": KNeighborsClassifier(5),
     "tree": DecisionTreeClassifier(max_depth=4, random_state=0),
+    "same": LogisticRegression(max_iter=200),
+    "elsewhere": ExtraTreesClassifier(40, random_state=0),
+    "few": ExtraTreesClassifier(40, random_state=0),
 }
+# Rows that the other teachers learn from, as a share of the labeled rows.
+ELSEWHERE = {"elsewhere": 1.0, "few": 0.4}
 
 
 def run(name, teacher, seed):
     """Return scores of the three students, and whether the first one was kept."""
     X, y, pool, X_scored, y_scored, _ = problem(name, seed)
+    model = TEACHERS[teacher]
+    if teacher in ELSEWHERE:
+        n_rows = int(ELSEWHERE[teacher] * len(X))
+        model = clone(model).fit(X_scored[:n_rows], y_scored[:n_rows])
+    X_scored, y_scored = X_scored[len(X) :], y_scored[len(X) :]
     scores = {}
     for arm, settings in {
         "alone": {"budget": 0},
@@ -56,62 +70,90 @@ def run(name, teacher, seed):
         settings = {"budget": 300, "random_state": seed} | settings
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model = ActiveDistiller(TEACHERS[teacher], student, **settings)
-            model.fit(X, y, X_unlabeled=pool[:2500])
-        scores[arm] = model.score(X_scored, y_scored)
+            fitted = ActiveDistiller(model, student, **settings)
+            fitted.fit(X, y, X_unlabeled=pool[:2500])
+        scores[arm] = fitted.score(X_scored, y_scored)
         if arm == "kept":
-            scores["first"] = float(model.student_round_ == 0)
+            scores["first"] = float(fitted.student_round_ == 0)
             scores["warned"] = float(
                 any(issubclass(w.category, TeacherWarning) for w in caught)
             )
     return scores
 
 
+def summary(title, found):
+    """Return a row: what is lost and kept, and how often each was right."""
+    gaps = [100 * (f["distilled"] - f["alone"]) for f in found]
+    kept = [100 * (f["kept"] - f["alone"]) for f in found]
+    harm = [f for f in found if f["distilled"] < f["alone"]]
+    help_ = [f for f in found if f["distilled"] > f["alone"]]
+
+    def share(key, runs):
+        return f"{sum(int(f[key]) for f in runs)} of {len(runs)}"
+
+    return [
+        title,
+        f"{np.mean(gaps):+.2f}",
+        "{:+.2f} [{:+.2f}, {:+.2f}]".format(*mean_interval(kept)),
+        f"{np.mean(np.maximum(gaps, 0)):+.2f}",
+        share("first", harm),
+        share("first", help_),
+        share("warned", harm),
+        share("warned", help_),
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=8)
     options = parser.parse_args()
-    rows, everything = [], []
-    for teacher in TEACHERS:
-        for name in DATA:
-            found = []
-            for seed in range(options.seeds):
+    runs: dict = {}
+    for seed in range(options.seeds):
+        for teacher in TEACHERS:
+            for name in DATA:
                 key = [name, teacher, seed]
-                found.append(remembered(KEPT, key, partial(run, *key)))
-                print(*key, found[-1], flush=True)
-            everything += found
-            mean = {k: np.mean([f[k] for f in found]) for k in found[0]}
-            rows.append(
-                [
-                    teacher,
-                    name,
-                    *(f"{100 * mean[k]:.1f}" for k in ("alone", "distilled", "kept")),
-                    f"{100 * mean['first']:.0f}",
-                    f"{100 * mean['warned']:.0f}",
-                ]
-            )
-    header = [
-        "teacher",
-        "data",
-        "alone",
-        "distilled",
-        "kept",
-        "first kept %",
-        "warned %",
+                found = remembered(KEPT, key, partial(run, *key))
+                runs.setdefault((teacher, name), []).append(found)
+        print(seed, flush=True)
+    rows = []
+    for (teacher, name), found in runs.items():
+        mean = {k: np.mean([f[k] for f in found]) for k in found[0]}
+        scores = (f"{100 * mean[k]:.1f}" for k in ("alone", "distilled", "kept"))
+        shares = (f"{100 * mean[k]:.0f}" for k in ("first", "warned"))
+        rows.append([teacher, name, *scores, *shares])
+    header = ["teacher", "data", "alone", "distilled", "kept", "first %", "warned %"]
+    summaries = [
+        summary(teacher, [f for name in DATA for f in runs[teacher, name]])
+        for teacher in TEACHERS
     ]
-    gaps = [100 * (f["kept"] - f["distilled"]) for f in everything]
-    mean, low, high = mean_interval(gaps)
-    chosen = [f for f in everything if f["first"]]
-    right = sum(f["alone"] > f["distilled"] for f in chosen)
+    summaries.append(summary("all", list(chain(*runs.values()))))
     text = [
-        "# Teachers trained on the labeled rows",
+        "# Teachers that are no better than the student",
+        "",
+        "## Points above the student of the labeled rows alone",
+        "",
+        markdown_table(
+            [
+                "teacher",
+                "distilled",
+                "kept",
+                "best",
+                "first kept, if better",
+                "if worse",
+                "warned, if the first is better",
+                "if worse",
+            ],
+            summaries,
+        ),
+        "",
+        "Kept: with its 95 % interval; it was to lose at most 0.3. Best: if it were "
+        "known which student is better. A warning comes before the pool is paid for.",
+        "",
+        "## Accuracy",
         "",
         markdown_table(header, rows),
         "",
-        f"Kept minus distilled: {mean:+.2f} [{low:+.2f}, {high:+.2f}] points over "
-        f"{len(gaps)} runs. The first student was kept in {len(chosen)} of them, and "
-        f"was the better one in {right}; it would have been in "
-        f"{sum(f['alone'] > f['distilled'] for f in everything)} of all.",
+        f"{options.seeds} seeds, with which nothing was chosen.",
         "",
         *machine_lines(),
     ]

@@ -137,9 +137,11 @@ class ActiveDistiller(
         which costs nothing.
     on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
         What to do if the teacher, checked for other reasons on 30 labeled rows or
-        more, is worse on them than students trained on the others, by more than chance.
-        If it is no better than these, and unless "ignore", the better of the first and
-        the last student is kept, judged out of fold; see ``student_round_``.
+        more, looks worse on them than students trained on the others. "raise" refuses
+        one that is worse by more than chance, before the pool is paid for. Unless
+        "ignore", and unless the teacher is better by more than chance, the better of
+        the first and the last student is kept, judged out of fold; see
+        ``student_round_``.
     max_no_label : float, default=0.1
         Share of the budget that may go to rows which the teacher answers without a
         label. Such rows are replaced by others in the same round; beyond this share

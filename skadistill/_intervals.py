@@ -1,9 +1,16 @@
 """Bounds of a share that some rows show: exact ones, and those of weighted rows."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from scipy.stats import beta
 
-__all__ = ["exact_lower", "exact_upper", "share_interval", "share_lower"]
+__all__ = [
+    "ShareEstimate",
+    "estimate_share",
+    "exact_lower",
+    "exact_upper",
+]
 
 
 def exact_lower(n_hits, n_samples, confidence=0.95):
@@ -57,64 +64,133 @@ def exact_upper(n_hits, n_samples, confidence=0.95):
     return 1.0 - exact_lower(n_samples - n_hits, n_samples, confidence)
 
 
-def share_interval(share, n_effective, level=0.95):
-    """Return the two-sided interval of a share that weighted rows show.
+@dataclass(frozen=True)
+class ShareEstimate:
+    """Hold the share of the rows of a pool in which something holds, as estimated.
 
     Parameters
     ----------
     share : float
         The estimate.
     n_effective : float
-        Rows of a simple random sample with the same variance; infinite: the share
-        is known.
-    level : float, default=0.95
-        Coverage.
-
-    Returns
-    -------
-    low, high : float
-        Jeffreys' interval of ``share * n_effective`` rows among `n_effective`, which
-        covers the level on average over shares; an exact one would cover more.
-
-    Examples
-    --------
-    >>> from skadistill._intervals import share_interval
-    >>> [round(bound, 3) for bound in share_interval(0.9, 100.0)]
-    [0.83, 0.947]
-    >>> share_interval(0.5, float("inf"))
-    (0.5, 0.5)
+        Rows of a simple random sample that would show it as well; infinite: every row
+        was looked at.
+    alpha, beta : float
+        Parameters of the beta distribution of the share, from which intervals are
+        taken.
+    of_pool : float, default=1.0
+        Share of the rows for which these stand; the others are known.
+    known : float, default=0.0
+        Share of all rows that are known and in which it holds.
     """
-    if np.isinf(n_effective):
-        return float(share), float(share)
-    a, b = share * n_effective, (1 - share) * n_effective
-    tail = (1 - level) / 2
-    low = 0.0 if share <= 0 else float(beta.ppf(tail, a + 0.5, b + 0.5))
-    high = 1.0 if share >= 1 else float(beta.ppf(1 - tail, a + 0.5, b + 0.5))
-    return low, high
+
+    share: float
+    n_effective: float
+    alpha: float = 0.0
+    beta: float = 0.0
+    of_pool: float = 1.0
+    known: float = 0.0
+
+    def interval(self, level=0.95):
+        """Return the two-sided interval of the share.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Coverage.
+
+        Returns
+        -------
+        low, high : float
+            It covers the share about as often as it says, in the mean over shares.
+        """
+        if np.isinf(self.n_effective):
+            return self.share, self.share
+        tail = (1 - level) / 2
+        low, high = beta.ppf([tail, 1 - tail], self.alpha, self.beta).tolist()
+        shown = (self.share - self.known) / self.of_pool
+        low, high = 0.0 if shown <= 0 else low, 1.0 if shown >= 1 else high
+        return self.known + self.of_pool * low, self.known + self.of_pool * high
+
+    def with_known(self, n_samples, n_known, n_known_hits):
+        """Add rows of which it is known, so that the estimate is for all.
+
+        Parameters
+        ----------
+        n_samples : int
+            Rows for which this estimate stands.
+        n_known, n_known_hits : int
+            Rows that are known, and those of them in which it holds.
+
+        Returns
+        -------
+        estimate : ShareEstimate
+            For all of these rows together.
+        """
+        if not n_known:
+            return self
+        n_all = n_samples + n_known
+        of_pool, known = n_samples / n_all, n_known_hits / n_all
+        whole, n_effective = known + of_pool * self.share, self.n_effective / of_pool
+        if 0 < self.share < 1 and not np.isinf(n_effective):
+            # The same variance, for the share of all rows.
+            spread = of_pool**2 * self.share * (1 - self.share) / self.n_effective
+            n_effective = whole * (1 - whole) / spread
+        return replace(
+            self, share=whole, n_effective=n_effective, of_pool=of_pool, known=known
+        )
 
 
-def share_lower(share, n_effective, confidence=0.95):
-    """Return the one-sided lower bound of a share that weighted rows show.
+def estimate_share(hits, inclusion):
+    """Estimate a share of the pool from rows drawn with known probabilities.
 
     Parameters
     ----------
-    share, n_effective : as in `share_interval`
-        The estimate, and the rows it is worth.
-    confidence : float, default=0.95
-        Share of draws in which the bound is below the truth. The bound is that of
-        Clopper and Pearson for so many rows, so that it errs on the low side.
+    hits : ndarray of bool of shape (n_samples,)
+        Whether the property holds for each row drawn.
+    inclusion : ndarray of shape (n_samples,)
+        Probabilities with which these rows were drawn, in (0, 1].
 
     Returns
     -------
-    low : float
-        The bound.
+    estimate : ShareEstimate
+        Its share is the weighted mean with weights 1 / inclusion, divided by the sum of
+        the weights rather than by the size of the pool (Hajek 1971).
+
+    Notes
+    -----
+    The interval of equal weights is that of Jeffreys, which adds half a row with the
+    property and half a row without it. Here both have the largest weight: the rare
+    rows seen may all have small weights, and the variance then seems small. (One whole
+    row, as in the gamma interval of Fay and Feuer, Statistics in Medicine, 1997, covers
+    98 to 100 % of small samples where 95 % are wanted.)
 
     Examples
     --------
-    >>> from skadistill._intervals import share_lower
-    >>> round(share_lower(1.0, 59.0), 4)
-    0.9505
+    >>> import numpy as np
+    >>> from skadistill._intervals import estimate_share
+    >>> estimate = estimate_share(np.arange(50) < 45, np.full(50, 0.001))
+    >>> round(estimate.share, 3), round(estimate.n_effective)
+    (0.9, 50)
+    >>> [round(bound, 3) for bound in estimate.interval()]
+    [0.795, 0.961]
     """
-    if np.isinf(n_effective):
-        return float(share)
-    return exact_lower(share * n_effective, n_effective, confidence)
+    weights, open_ = 1.0 / inclusion, 1.0 - inclusion
+    share = float(weights[hits].sum() / weights.sum())
+    if not open_.any():
+        return ShareEstimate(share, np.inf)
+    largest = weights.argmax()
+    hits = np.r_[hits, False, True].astype(np.float64)
+    weights = np.r_[weights, weights[largest], weights[largest]]
+    # Draws of a fixed size: only differences between the weighted residuals vary
+    # (Hajek 1964), each counted by the probability that its row is left out.
+    counted = np.r_[open_, open_[largest] / 2, open_[largest] / 2]
+    counts = np.ones(len(hits))
+    counts[-2:] = 0.5
+    total = (counts * weights).sum()
+    center = float((counts * weights * hits).sum() / total)
+    residuals = weights * (hits - center)
+    residuals = residuals - (counted * residuals).sum() / counted.sum()
+    variance = (counted * residuals**2).sum() / total**2
+    n_rows = float(center * (1 - center) / variance)
+    return ShareEstimate(share, n_rows - 1, center * n_rows, (1 - center) * n_rows)

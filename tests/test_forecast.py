@@ -48,6 +48,26 @@ def test_a_census_is_a_point():
     assert 0 < high - low < 0.06
 
 
+@pytest.mark.parametrize(
+    ("n_more", "params"),
+    [(-1, {}), (float("nan"), {}), (10, {"level": 1.0}), (10, {"level": 0})],
+)
+def test_what_cannot_be_forecast_is_refused(n_more, params):
+    """Fewer labels than now would be extrapolated beyond the first round."""
+    forecast = make([100, 200], [0.8, 0.85])
+    with pytest.raises(ValueError, match="level is" if params else "n_more is"):
+        forecast.after(n_more, **params)
+    if not params:
+        with pytest.raises(ValueError, match="n_more is"):
+            forecast.gain(n_more)
+
+
+def test_a_flat_curve_after_two_rounds_is_a_band():
+    """Neither rises to 1 nor falls below what was seen."""
+    score, low, high = make([100, 120], [0.8, 0.8], 30.0).after(1000)
+    assert 0.7 < low < score < high < 0.99
+
+
 def record(**values):
     keys = {"student_score", "pool_agreement", "n_effective", "n_val"}
     return dict.fromkeys(keys) | {"n_paid": 50, "cost": 5.0} | values

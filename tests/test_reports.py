@@ -61,6 +61,27 @@ def test_as_many_as_wanted(problem):
     assert few.equals(model.suspects(problem.X_labeled, **rows)[:7])
 
 
+@pytest.mark.parametrize("n_suspects", [-1, 2.5, True, "ten"])
+def test_numbers_of_suspects_are_checked(problem, n_suspects):
+    """A negative one would leave out the least doubtful labels."""
+    model = fit(problem, budget=20)
+    with pytest.raises(ValueError, match="n_suspects is"):
+        model.suspects(
+            problem.X_labeled, X_unlabeled=problem.X_pool, n_suspects=n_suspects
+        )
+
+
+@pytest.mark.parametrize("case", ["no pool", "no budget"])
+def test_a_fit_without_paid_labels_has_no_suspects(problem, case):
+    """An empty table with all columns, though no teacher was needed."""
+    rows = {} if case == "no pool" else {"X_unlabeled": problem.X_pool}
+    model = ActiveDistiller(problem.teacher, LogisticRegression(), budget=0)
+    model.fit(problem.X_labeled, problem.y_labeled, **rows)
+    found = model.suspects(problem.X_labeled, **rows)
+    assert len(found) == 0
+    assert {"row", "label", "suggestion", "probability_wrong"} <= set(found)
+
+
 def test_corrected_labels_cost_nothing_again(problem):
     """Suspects with their true labels become given rows of the next fit."""
     ledger = MemoryLedger()

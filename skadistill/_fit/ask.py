@@ -82,6 +82,7 @@ def choose(state, record):
         # rows too.
         draw = draw.part(n_queries, part)
     rows = state.labels.pool[draw.positions]
+    state.labels.even[rows[draw.even]] = True
     state.draw = None if cold else draw  # spread rows show nothing of the pool
     if cold:
         return rows
@@ -188,7 +189,7 @@ def judge_student(state, agreed, answered):
         taught = labels.targets[paid].argmax(axis=1)
         n_known_agreed = int((proba.argmax(axis=1) == taught).sum())
     record.take_estimate(
-        *state.draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
+        state.draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
         state.asked.estimate,
     )
 

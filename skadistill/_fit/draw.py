@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skadistill._intervals import estimate_share
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query._base import check_query
 
-__all__ = ["RoundDraw", "draw_round", "estimate_share"]
+__all__ = ["RoundDraw", "draw_round"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,30 +63,27 @@ class RoundDraw:
 
         Returns
         -------
-        share : float or None
-            The estimate for the pool and the other rows together; None if no row that
-            can be used was answered.
-        n_effective : float or None
-            Rows of a simple random sample with the same variance.
+        estimate : ShareEstimate or None
+            For the pool and the other rows together; None if no row that can be used
+            was answered.
         """
         used = answered & (self.uniform if self.inclusion is None else True)
         if not used.any():
-            return None, None
+            return None
         if self.inclusion is None:
             # Of the rows that were asked for, with an answer or without.
             inclusion = np.full(used.sum(), self.uniform.sum() / self.n_pool)
         else:
             inclusion = self.inclusion[used]
-        share, n_effective = estimate_share(hits[used], inclusion)
-        of_pool = self.n_pool / (self.n_pool + n_other)
-        whole = of_pool * share + n_other_hits / (self.n_pool + n_other)
-        if np.isinf(n_effective):
-            return whole, n_effective
-        if 0 < share < 1 and 0 < whole < 1:
-            # The same variance, for the share of all rows.
-            spread = of_pool**2 * share * (1 - share) / n_effective
-            return whole, whole * (1 - whole) / spread
-        return whole, n_effective / of_pool
+        estimate = estimate_share(hits[used], inclusion)
+        return estimate.with_known(self.n_pool, n_other, n_other_hits)
+
+    @property
+    def even(self):
+        """Mask of the rows drawn that are a simple random sample of the pool."""
+        if self.inclusion is not None and np.ptp(self.inclusion) == 0:
+            return np.ones(len(self.positions), dtype=bool)
+        return self.uniform
 
 
 def draw_round(strategy, view, n_queries, *, uniform_share, rng, uniform_rng):
@@ -158,57 +156,3 @@ def _check_inclusion(inclusion, n_pool, chosen, strategy):
         f"values {what}, in a draw of {n_chosen} of {n_pool} rows; set the probability "
         "with which each row is drawn, or None."
     )
-
-
-def estimate_share(hits, inclusion):
-    """Estimate a share of the pool from rows drawn with known probabilities.
-
-    Parameters
-    ----------
-    hits : ndarray of bool of shape (n_samples,)
-        Whether the property holds for each row drawn.
-    inclusion : ndarray of shape (n_samples,)
-        Probabilities with which these rows were drawn, in (0, 1].
-
-    Returns
-    -------
-    share : float
-        Weighted mean with weights 1 / inclusion, divided by the sum of the weights
-        rather than by the size of the pool (Hajek 1971).
-    n_effective : float
-        Rows of a simple random sample with the same variance; infinite if every row
-        of the pool was drawn.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill._fit.draw import estimate_share
-    >>> share, n = estimate_share(np.arange(50) < 45, np.full(50, 0.01))
-    >>> round(float(share), 3), round(n, 1)
-    (0.9, 47.7)
-    """
-    n_samples = len(hits)
-    weights = 1.0 / inclusion
-    total = weights.sum()
-    share = float(weights[hits].sum() / total)
-    open_ = 1.0 - inclusion
-    if not open_.any():
-        return share, np.inf
-    # Draws of a fixed size: only differences between the weighted residuals vary
-    # (Hajek 1964), each counted by the probability that its row is left out.
-    variance = 0.0
-    if n_samples > 1:
-        residuals = weights * (hits - share)
-        counted = open_ * n_samples / (n_samples - 1)
-        center = (counted * residuals).sum() / counted.sum()
-        variance = (counted * (residuals - center) ** 2).sum() / total**2
-    # The rare rows seen may all have small weights, and the variance then seems small:
-    # one more of the largest weight is assumed, as in the gamma interval of Fay and
-    # Feuer (Statistics in Medicine, 1997). With equal weights this changes nothing.
-    largest = weights.argmax()
-    weight = weights[largest] / total
-    rare = min(share, 1 - share) + weight
-    variance += open_[largest] * weight**2
-    if rare >= 1 or variance <= 0:
-        return share, float(1 / weight)
-    return share, float(rare * (1 - rare) / variance)

@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 
-from skadistill._intervals import share_interval
-
 __all__ = ["RoundRecord", "as_history"]
 
 #: Keys of a strategy's report that every record has; others are its own.
@@ -44,7 +42,7 @@ class RoundRecord:
     pool_agreement_low, pool_agreement_high : float or None
         Its 95 % interval.
     n_effective : float or None
-        Rows of a simple random sample that would give the same interval.
+        Rows of a simple random sample that would give about the same interval.
     pool_accuracy_low, pool_accuracy_high : float or None
         Bounds of the student's accuracy on the pool, with teacher checks.
     seconds_teacher, seconds_student, seconds_predict, seconds_query : float
@@ -116,21 +114,21 @@ class RoundRecord:
         if self.n_new:
             self.student_agreement = self.n_agreed / self.n_new
 
-    def take_estimate(self, share, n_effective, checks):
+    def take_estimate(self, estimate, checks):
         """Keep what the next round's uniform rows say of this round's student.
 
         With probability 95 % both the agreement and the teacher's error lie between
         their bounds of 97.5 %; what the accuracy can be at most and at least follows.
         """
-        if share is None:
+        if estimate is None:
             return
-        self.pool_agreement, self.n_effective = float(share), float(n_effective)
-        low, high = share_interval(share, n_effective)
-        self.pool_agreement_low, self.pool_agreement_high = low, high
+        self.pool_agreement = float(estimate.share)
+        self.n_effective = float(estimate.n_effective)
+        self.pool_agreement_low, self.pool_agreement_high = estimate.interval()
         # Aimed checks are rows that are hard for the student: no sample of all rows.
         if checks is None or checks.method != "asked" or not checks.n_samples:
             return
-        low, high = share_interval(share, n_effective, 0.975)
+        low, high = estimate.interval(0.975)
         wrong_low, wrong_high = checks.interval(0.975)
         self.pool_accuracy_low = max(0.0, low - wrong_high)
         # If the teacher is wrong where the student contradicts it, the student may

@@ -2,6 +2,7 @@
 
 import html
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class FitReports(BaseEstimator):
         Raises
         ------
         ValueError
-            If these are not the rows of the fit.
+            If these are not the rows of the fit, or `n_suspects` is no number of rows.
         TeacherError
             If there is no teacher, by whose identity the ledger is read.
 
@@ -68,6 +69,11 @@ class FitReports(BaseEstimator):
         probability is the one that students deny the label.
         """
         check_is_fitted(self, "student_")
+        is_count = isinstance(n_suspects, Integral) and not isinstance(n_suspects, bool)
+        if n_suspects is not None and not (is_count and n_suspects >= 0):
+            raise ValueError(
+                f"n_suspects is {n_suspects!r}; pass an integer of at least 0, or None."
+            )
         X = check_container(self, X, reset=False)
         if X_unlabeled is not None:
             X, X_unlabeled = check_rows(self, X, X_unlabeled)
@@ -78,20 +84,21 @@ class FitReports(BaseEstimator):
                 f"{len(self.labeled_round_)}; pass the rows of the fit."
             )
         rows = np.flatnonzero(self.labeled_round_ >= 0)
-        taken = table.take(rows)
-        evidence, answers = self._evidence(rows, taken)
-        trust, opinion = probability_right(evidence)
-        paid = np.flatnonzero(~evidence.given)
+        paid = np.flatnonzero(self.labeled_round_[rows] > 0)
+        answers = opinion = np.empty((len(rows), len(self.classes_)))
+        trust = np.empty(len(rows))
+        if paid.size:
+            evidence, answers = self._evidence(rows, table.take(rows))
+            trust, opinion = probability_right(evidence)
         paid = paid[np.argsort(trust[paid], kind="stable")][:n_suspects]
         label, suggestion = answers[paid].argmax(axis=1), opinion[paid].argmax(axis=1)
-        each = np.arange(len(paid))
         columns = {
             "row": rows[paid],
             "round": self.labeled_round_[rows[paid]],
             "label": self.classes_[label],
-            "label_proba": answers[paid][each, label],
+            "label_proba": answers[paid, label],
             "suggestion": self.classes_[suggestion],
-            "suggestion_proba": opinion[paid][each, suggestion],
+            "suggestion_proba": opinion[paid, suggestion],
             "probability_wrong": 1 - trust[paid],
         }
         try:
@@ -177,7 +184,8 @@ def summary(distiller):
         return ""
     facts = {"Teacher": "none"}
     if distiller.teacher_ is not None:
-        facts["Teacher"] = as_teacher(distiller.teacher_).display_name
+        name = as_teacher(distiller.teacher_).display_name
+        facts["Teacher"] = name.removeprefix("the teacher ")
     bill = f"{distiller.n_paid_} rows paid, {distiller.n_free_} free"
     if distiller.cost_ is not None:
         bill += f", cost {distiller.cost_:g}"

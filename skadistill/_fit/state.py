@@ -72,6 +72,8 @@ class Labels:
     embeddings : ndarray of float32 of shape (n_labeled, n_dims) or None
         What the teacher gave beside labels; NaN in rows for which it was not asked.
         None: it was never asked for any.
+    even : ndarray of bool of shape (n_samples,)
+        Rows that were drawn evenly from the pool.
     kept : ndarray of shape (n_pool,) or None
         What the strategy keeps about the rows of the pool.
     """
@@ -86,6 +88,7 @@ class Labels:
         self.pool = np.setdiff1d(np.arange(table.n_samples), rows, assume_unique=True)
         self.round = np.full(table.n_samples, -1, dtype=np.int64)
         self.round[rows] = 0
+        self.even = np.zeros(table.n_samples, dtype=bool)
         self.embeddings = None
         self.kept: Any = None
 

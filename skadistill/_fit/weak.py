@@ -36,8 +36,8 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     Returns
     -------
     weak : bool
-        Whether it is right on no more rows than the students: then the first student
-        may be the better one. False with fewer than 30 rows.
+        Whether it may be no better than the students, by chance (5 %): then the first
+        student may be the better one. False with fewer than 30 rows.
 
     Raises
     ------
@@ -47,7 +47,9 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     Warns
     -----
     TeacherWarning
-        If it is worse by more than chance (5 %) and `on_weak_teacher` is "warn".
+        If it is worse by three rows and by more than one standard error, unless
+        `on_weak_teacher` is "ignore". Few labeled rows hardly ever show more; the
+        message gives the interval.
     """
     n_samples = estimate.n_samples
     if n_samples < FEWEST_ROWS:
@@ -56,25 +58,35 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     student_right = evidence.proba[estimate.rows].argmax(axis=1) == truth
     teacher_right = estimate.proba.argmax(axis=1) == truth
     n_student, n_teacher = int(student_right.sum()), int(teacher_right.sum())
-    if n_teacher > n_student:
-        return False
     n_different = int((student_right != teacher_right).sum())
-    # If both are alike the difference is the sum of so many fair signs: 5 % of them are
-    # larger than 1.64 standard errors.
-    if n_student - n_teacher < max(1.64 * np.sqrt(n_different), 1):
-        return True
-    points = 100 * (n_student - n_teacher) / n_samples
-    message = (
-        f"{teacher.display_name} is right on {n_teacher} of {n_samples} labeled rows, "
-        f"and students trained on the other labeled rows are right on {n_student}: it "
-        f"is {points:.1f} points worse, and its labels may do more harm than good; use "
-        "a better teacher, or on_weak_teacher='ignore'."
-    )
-    if on_weak_teacher == "raise":
-        raise TeacherError(message)
-    if on_weak_teacher == "warn":
+    worse = n_student - n_teacher
+    # If both are alike the difference is the sum of so many fair signs: it exceeds its
+    # standard error in 16 % of cases and 1.64 of these in 5 %.
+    error = np.sqrt(n_different)
+    if -worse > 1.64 * error:
+        return False
+    if worse > max(error, 2) and on_weak_teacher != "ignore":
+        low, high = _interval(worse, n_different, n_samples)
+        message = (
+            f"{teacher.display_name} is right on {n_teacher} of {n_samples} labeled "
+            f"rows, and students trained on the other labeled rows are right on "
+            f"{n_student}: it is {100 * worse / n_samples:.1f} points worse (95 % "
+            f"interval {low:.1f} to {high:.1f}), and its labels may do more harm than "
+            "good; use a better teacher, or on_weak_teacher='ignore'."
+        )
+        if on_weak_teacher == "raise" and worse > 1.64 * error:
+            raise TeacherError(message)
         warnings.warn(message, TeacherWarning, stacklevel=2)
     return True
+
+
+def _interval(worse, n_different, n_samples):
+    """Return the interval of a paired difference in points (Agresti and Min, 2005)."""
+    # Half a row is added to each of the four cells of the table.
+    n_samples, n_different = n_samples + 2, n_different + 1
+    gap = worse / n_samples
+    error = 1.96 * np.sqrt((n_different / n_samples - gap**2) / n_samples)
+    return 100 * (gap - error), 100 * (gap + error)
 
 
 def keep_better_student(state, first_student):
@@ -95,37 +107,38 @@ def keep_better_student(state, first_student):
     Notes
     -----
     Both are judged on the given rows, by students that did not see the row: trained on
-    the other given rows, with and without the paid ones. A teacher that was fitted on
-    the given rows is fitted again without the row as well, for its labels would tell
-    the truth of the row.
+    the other given rows, with and without rows labeled by the teacher. These must not
+    know the row either, so they are drawn evenly: a strategy chooses rows by a student
+    that has learned all given ones, and what it leaves out tells what that student
+    knows. And a teacher that is fitted on the given rows is fitted again without the
+    row, to label as many rows of the pool as were paid for, at no price.
     """
     last = state.records[-1].round
     labels = state.labels
-    given = np.flatnonzero(labels.given)
-    paid = np.flatnonzero(~labels.given)
-    if not paid.size or state.asked.evidence_alone is None:
+    if state.asked.evidence_alone is None or labels.given.all():
         return last
-    X = labels.table.take(labels.rows)
-    truth = labels.targets[given].argmax(axis=1)
+    given = labels.rows[labels.given]
+    others, targets = _evenly_labeled(state)
+    X, X_others = labels.table.take(given), labels.table.take(others)
+    truth = labels.targets[labels.given].argmax(axis=1)
     fold = deal_folds(truth, N_FOLDS, np.random.default_rng(state.seeds.objective))
     right = 0
     for k in range(N_FOLDS):
-        train, test = given[fold != k], given[fold == k]
+        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(test):
             continue
-        rows = np.concatenate([train, paid])
-        targets = labels.targets[rows]
         if not state.components.teacher.is_fitted:
-            targets[len(train) :] = _relabel(state, X, train, paid)
+            targets = _relabel(state, safe_indexing(X, train), train, X_others)
+        rows = np.concatenate([given[train], others])
         learner = fit_student(
             clone(state.student),
-            safe_indexing(X, rows),
-            targets,
+            labels.table.take(rows),
+            np.concatenate([np.eye(len(labels.classes))[truth[train]], targets]),
             classes=labels.classes,
-            **state.cut_metadata(labels.rows[rows]),
+            **state.cut_metadata(rows),
         )
         proba = student_proba(learner, safe_indexing(X, test), len(labels.classes))
-        right += int((proba.argmax(axis=1) == truth[fold == k]).sum())
+        right += int((proba.argmax(axis=1) == truth[test]).sum())
     alone = state.asked.evidence_alone.proba.argmax(axis=1) == truth
     if right >= int(alone.sum()):
         return last
@@ -133,12 +146,25 @@ def keep_better_student(state, first_student):
     return 0
 
 
-def _relabel(state, X, train, paid):
-    """Let a teacher fitted on some given rows label the paid ones."""
-    classes = state.labels.classes
+def _evenly_labeled(state):
+    """Return rows drawn evenly from the pool, and the teacher's labels of them."""
+    labels = state.labels
+    paid = np.flatnonzero(~labels.given)
+    if not state.components.teacher.is_fitted:
+        pool = np.concatenate([labels.pool, labels.rows[paid]])
+        rng = np.random.default_rng(state.seeds.objective)
+        return rng.choice(pool, paid.size, replace=False), None
+    even = paid[labels.even[labels.rows[paid]]]
+    # Without any, those of the strategy speak for the last student.
+    chosen = even if even.size else paid
+    return labels.rows[chosen], labels.targets[chosen]
+
+
+def _relabel(state, X, train, X_others):
+    """Let a teacher fitted on some given rows label rows of the pool."""
     teacher = clone(state.components.teacher)
-    n_given = len(state.labels.y)
-    params = take_metadata(state.asked.fit_params, train, n_given)
-    teacher.fit(safe_indexing(X, train), state.labels.y[train], **params)
+    y = state.labels.y
+    params = take_metadata(state.asked.fit_params, train, len(y))
+    teacher.fit(X, y[train], **params)
     teacher.allow_missing_classes = True
-    return teacher.ask(safe_indexing(X, paid), classes)
+    return teacher.ask(X_others, state.labels.classes)

@@ -1,6 +1,7 @@
 """Rows on which a fitted distiller is audited: drawn evenly, not trained on, bought."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def teacher_of(distiller):
 
 def check_range(name, value, low, high):
     """Raise if a number does not lie between two others, both excluded."""
-    if isinstance(value, bool) or not low < value < high:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not low < value < high:
         raise ValueError(
             f"{name} is {value!r}; pass a number between {low} and {high}."
         )
@@ -111,7 +113,16 @@ def draw_audit_rows(distiller, X, n_audit, random_state):
         Positions, in random order. Fewer than `n_audit` if there are no more.
     """
     check_is_fitted(distiller, "student_")
+    if n_audit is not None and (
+        isinstance(n_audit, bool) or not isinstance(n_audit, Integral) or n_audit < 1
+    ):
+        raise ValueError(
+            f"n_audit is {n_audit!r}; pass an integer of at least 1, or None for all "
+            "audit rows."
+        )
     n_samples = count_rows(X)
+    if not n_samples:
+        raise BudgetError("there are no audit rows; pass some in X_audit.")
     order = check_random_state(random_state).permutation(n_samples)
     trained = getattr(distiller, "_trained_keys", np.empty(0, dtype="V16"))
     if n_audit is not None:

@@ -22,7 +22,7 @@ from skadistill._rows._keys import row_keys
 from skadistill._validation import read_labels
 from skadistill.deploy._audit import audit, teacher_of
 from skadistill.deploy._threshold import deferral_threshold, promised_threshold
-from skadistill.exceptions import BudgetError, BudgetWarning
+from skadistill.exceptions import BudgetError, BudgetWarning, TeacherError
 from skadistill.labeling._buy import buy_labels
 
 __all__ = ["Cascade"]
@@ -272,6 +272,12 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             "student", "teacher", or "fallback": the student, for a row that the
             teacher should have answered. Only if `return_source` is True.
 
+        Raises
+        ------
+        TeacherError
+            If the teacher fails. What was paid for until then is in the ledger, so that
+            the same rows cost nothing again.
+
         Warns
         -----
         BudgetWarning
@@ -390,14 +396,15 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         proba = np.array(self.distiller_.predict_proba(X), dtype=np.float64)
         source = np.full(len(proba), "student", dtype="<U8")
         deferred = np.flatnonzero(proba.max(axis=1, initial=0.0) <= self.threshold_)
-        self.usage_["n_predictions"] += len(proba)
-        self.usage_["n_deferred"] += len(deferred)
         if len(deferred):
             source[deferred] = "fallback"
             labels = self._ask(take_rows(X, deferred), deferred)
             got = ~np.isnan(labels).any(axis=1)
             proba[deferred[got]], source[deferred[got]] = labels[got], "teacher"
             self.usage_["n_fallback"] += int((~got).sum())
+        # Only now: a teacher that fails ends the prediction, which is made again.
+        self.usage_["n_predictions"] += len(proba)
+        self.usage_["n_deferred"] += len(deferred)
         return proba, source
 
     def _ask(self, X, rows):
@@ -413,15 +420,20 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         left = None
         if self.budget is not None:
             left = max(self.budget - self.usage_["n_paid"], 0)
-        purchase = buy_labels(
-            self.teacher_,
-            X,
-            classes=self.classes_,
-            ledger=self.distiller_.ledger_,
-            batch_size=self.batch_size,
-            max_rows=left,
-            row_numbers=rows,
-        )
+        try:
+            purchase = buy_labels(
+                self.teacher_,
+                X,
+                classes=self.classes_,
+                ledger=self.distiller_.ledger_,
+                batch_size=self.batch_size,
+                max_rows=left,
+                row_numbers=rows,
+            )
+        except TeacherError as error:
+            # Batches before the fault are paid for, and count towards the budget.
+            self.usage_["n_paid"] += getattr(error, "n_paid", 0)
+            raise
         self.usage_["n_paid"] += purchase.n_paid
         self.usage_["cost"] += purchase.cost
         self._deferred.append(take_rows(X, np.flatnonzero(purchase.paid)))

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted
 
 from skadistill._intervals import exact_lower, exact_upper
 from skadistill._rows._containers import take_rows
+from skadistill._validation import read_labels
 from skadistill.deploy._audit import audit, check_range, draw_audit_rows
 
 __all__ = ["Certificate", "certify_accuracy", "certify_agreement"]
@@ -136,10 +138,11 @@ def certify_agreement(
     Notes
     -----
     The promise holds for this student, and for rows from the source of the audit rows.
-    Certify once: who repeats the audit of worse students until one passes has not
-    certified it. A fit that has the audit rows in its pool and uses the same ledger
-    would train on them. Agreement of at least 1 - x implies an accuracy at most x
-    below the teacher's.
+    Pass rows as they come in use: each copy counts, so that five rows repeated sixty
+    times would pass for 300. Certify once: who repeats the audit of worse students
+    until one passes has not certified it. A fit that has the audit rows in its pool and
+    uses the same ledger would train on them. Agreement of at least 1 - x implies an
+    accuracy at most x below the teacher's.
 
     References
     ----------
@@ -239,7 +242,7 @@ def certify_accuracy(
             f"target is {target!r} and within is {within!r}; pass one of the two."
         )
     check_consistent_length(X_audit, y_audit)
-    y_audit = np.asarray(y_audit)
+    y_audit = _true_labels(distiller, y_audit)
     if within is None:
         _check(target=target, confidence=confidence)
         rows = draw_audit_rows(distiller, X_audit, n_audit, random_state)
@@ -281,6 +284,25 @@ def _check(target, confidence):
     """Raise if a target or a confidence cannot be one, before anything is paid."""
     check_range("target", target, 0, 1)
     check_range("confidence", confidence, 0, 1)
+
+
+def _true_labels(distiller, y):
+    """Return labels, every one of which must be there to compare with."""
+    check_is_fitted(distiller, "student_")
+    y, is_missing = read_labels(y, distiller.unlabeled_marker)
+    # A class that the student does not know counts as a mistake of it, unless all are.
+    if is_missing.any():
+        raise ValueError(
+            f"{int(is_missing.sum())} of the {len(y)} audit rows have no label in "
+            "y_audit; label them, or leave them out of X_audit as well."
+        )
+    classes = distiller.classes_
+    if len(y) and not np.isin(y, classes).any():
+        raise ValueError(
+            f"none of the {len(y)} labels in y_audit is one of the student's classes "
+            f"{classes.tolist()}; pass labels of the same kind."
+        )
+    return y
 
 
 def _bill(found):

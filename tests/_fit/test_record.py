@@ -1,6 +1,11 @@
 """Records of rounds and the history made of them."""
 
+import numpy as np
+import pytest
+
 from skadistill._fit.record import RoundRecord, as_history
+from skadistill._intervals import estimate_share
+from skadistill.labeling import TeacherErrorEstimate
 
 
 def test_every_record_has_every_key():
@@ -29,3 +34,35 @@ def test_histories_are_copies():
     record = RoundRecord(0)
     as_history([record])[0]["n_paid"] = 5
     assert as_history([record])[0]["n_paid"] == 0
+
+
+def accuracy_bounds_hold(n_draws, overlap, seed=0):
+    """Draw even rows and checks; count how often the accuracy is within its bounds.
+
+    The student contradicts the teacher on 15 % of the rows and the teacher is wrong on
+    20 %; `overlap` says how many of the rows that it contradicts it corrects.
+    """
+    rng, held = np.random.default_rng(seed), 0
+    accuracy = 1 - 0.2 + 0.15 * overlap - 0.15 * (1 - overlap)
+    for _ in range(n_draws):
+        record = RoundRecord(0)
+        n_wrong = int(rng.binomial(60, 0.2))
+        record.take_estimate(
+            estimate_share(rng.random(50) > 0.15, np.full(50, 1e-3)),
+            TeacherErrorEstimate(n_wrong / 60, n_wrong, 60, "asked", 60, None, []),
+        )
+        held += record.pool_accuracy_low <= accuracy <= record.pool_accuracy_high
+    return held / n_draws
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0])
+def test_bounds_of_the_accuracy_hold(overlap):
+    """At least 95 %, however the mistakes of both lie; here with the error of 500."""
+    assert accuracy_bounds_hold(500, overlap) >= 0.95 - 3 * 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0])
+def test_bounds_of_the_accuracy_hold_in_many_draws(overlap):
+    """2,000 draws: at least 93 %."""
+    assert accuracy_bounds_hold(2000, overlap) >= 0.93

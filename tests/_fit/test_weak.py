@@ -1,6 +1,8 @@
 """A teacher that is no better than the student is told, and costs no accuracy."""
 
+import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from skadistill import ActiveDistiller
+from skadistill._fit.weak import hold_against_student
 from skadistill.exceptions import TeacherError, TeacherWarning
 
 
@@ -96,21 +100,130 @@ def test_few_rows_tell_nothing(problem):
     assert model.student_round_ == model.n_rounds_
 
 
-def test_alike_is_not_worse():
-    """A teacher of the student's own kind is no news: hardly ever a warning."""
-    warned = 0
+def test_a_teacher_of_the_same_kind_is_hardly_ever_refused():
+    """It is worse by more than chance in 5 % of cases; here in at most 4 of 20."""
+    refused = 0
     for seed in range(20):
         X, y = make_classification(300, n_features=8, random_state=seed)
         y[100:] = -1
+        teacher, student = (
+            RandomForestClassifier(10, random_state=seed + k) for k in (0, 1)
+        )
+        model = distiller(teacher, budget=20, on_weak_teacher="raise")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TeacherWarning)
+            try:
+                model.set_params(student=student).fit(X, y)
+            except TeacherError:
+                refused += 1
+    assert refused <= 4
+
+
+class Said:
+    """A teacher's answers and students' opinions on labeled rows, one bit each."""
+
+    display_name = "it"
+
+    def __init__(self, teacher_right, student_right):
+        n = len(teacher_right)
+        self.n_samples, self.rows, self.truth = n, np.arange(n), np.zeros(n, int)
+        sides = np.eye(2)
+        self.answers = sides[1 - np.asarray(teacher_right)]
+        self.opinions = sides[1 - np.asarray(student_right)]
+
+    def hold(self, on_weak_teacher="warn"):
+        estimate = SimpleNamespace(
+            n_samples=self.n_samples, rows=self.rows, proba=self.answers
+        )
+        evidence = SimpleNamespace(truth=self.truth, proba=self.opinions)
+        return hold_against_student(self, estimate, evidence, on_weak_teacher)
+
+
+def said(both, teacher, student, none):
+    """Count rows on which both are right, one of them, and none."""
+    right = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])
+    right = np.repeat(right, [both, teacher, student, none], axis=0)
+    return Said(*right.T)
+
+
+@pytest.mark.parametrize(
+    ("counts", "weak"),
+    [
+        ((20, 40, 0, 0), False),  # better by more than chance
+        ((50, 6, 4, 0), True),  # better, perhaps by chance
+        ((50, 5, 5, 0), True),
+        ((50, 4, 7, 1), True),  # worse, but by less than a standard error
+        ((50, 0, 2, 0), True),  # two rows are not worth a sentence
+        ((60, 0, 0, 0), True),
+        ((20, 5, 2, 2), False),  # 29 rows
+    ],
+)
+def test_a_teacher_may_be_no_better_without_a_word(counts, weak):
+    """Both students are compared after the fit if it may be so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert said(*counts).hold() is weak
+
+
+@pytest.mark.parametrize("n_samples", [40, 200])
+def test_a_teacher_that_is_no_worse_is_refused_by_chance_only(n_samples):
+    """In 5 % of 1,000 cases, and told to look worse in 16 %; with three errors."""
+    rng = np.random.default_rng(0)
+    refused = told = 0
+    for _ in range(1000):
+        sides = [rng.random(n_samples) < 0.8 for _ in range(2)]
+        held = Said(*(side.astype(int) for side in sides))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            distiller(
-                RandomForestClassifier(10, random_state=seed), budget=20
-            ).set_params(student=RandomForestClassifier(10, random_state=seed + 1)).fit(
-                X, y
+            try:
+                held.hold("raise")
+            except TeacherError:
+                refused += 1
+        told += bool(caught)
+    assert refused / 1000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+    assert (told + refused) / 1000 <= 0.16 + 3 * np.sqrt(0.16 * 0.84 / 1000)
+
+
+def test_the_sentence_gives_the_difference_with_its_interval():
+    """Worse by six rows of 60 that 14 differ in: not beyond chance, and told."""
+    with pytest.warns(TeacherWarning, match="10.0 points worse") as caught:
+        assert said(40, 4, 10, 6).hold()
+    (low, high), gap = (
+        map(float, re.findall(r"interval (\S+) to (\S+)\)", str(caught[0].message))[0]),
+        10.0,
+    )
+    assert low < 0 < gap < high < 30
+    with pytest.warns(TeacherWarning, match="points worse"):
+        said(40, 4, 10, 6).hold("raise")
+    with pytest.raises(TeacherError, match="points worse"):
+        said(40, 2, 12, 6).hold("raise")
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+def test_rows_of_the_strategy_do_not_speak_for_the_last_student():
+    """Soft labels near one half of rows between the classes: they hide what is lost.
+
+    The strategy chose these rows by a student that had learned the given rows, so that
+    students without a given row learn from what is chosen how that row is labeled.
+    """
+    gains = {"warn": [], "ignore": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(2000, 100))
+        y = (X[:, :10].sum(axis=1) + rng.normal(size=2000) > 0).astype(int)
+        hidden = np.where(np.arange(1200) < 200, y[:1200], -1)
+        alone = LogisticRegression().fit(X[:200], y[:200]).score(X[1200:], y[1200:])
+        for what, found in gains.items():
+            model = distiller(
+                KNeighborsClassifier(),
+                query_strategy="margin",
+                objective="corrected",
+                on_weak_teacher=what,
+                random_state=seed,
             )
-        warned += any(issubclass(w.category, TeacherWarning) for w in caught)
-    assert warned <= 4
+            found.append(model.fit(X[:1200], hidden).score(X[1200:], y[1200:]) - alone)
+    assert np.mean(gains["ignore"]) < -0.01
+    assert np.mean(gains["warn"]) > -0.003
 
 
 @pytest.mark.parametrize("value", ["stop", None, True])

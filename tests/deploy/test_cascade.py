@@ -13,7 +13,13 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skadistill import ActiveDistiller, MemoryLedger
 from skadistill.deploy import Cascade
-from skadistill.exceptions import BudgetError, BudgetWarning, CascadeError
+from skadistill.exceptions import (
+    BudgetError,
+    BudgetWarning,
+    CascadeError,
+    TeacherCallError,
+)
+from skadistill.teachers import FunctionTeacher
 
 
 def fit(problem, distiller=None, **params):
@@ -128,6 +134,32 @@ def test_the_ledgers_budget_counts(problem):
         cascade.predict(problem.X[2000:])
     assert problem.n_asked == 520
     assert cascade.usage_["n_paid"] == 20
+
+
+def test_a_teacher_that_fails_spends_no_more_than_the_budget(problem):
+    """Batches before the fault are paid, kept and counted; the prediction is not."""
+    cascade = fit(problem, budget=30, batch_size=5)
+    asked = []
+
+    def failing(X):
+        asked.append(len(X))
+        if len(asked) % 3 == 0:
+            raise ConnectionError("503")
+        return problem.answer(X)
+
+    cascade.teacher_ = FunctionTeacher(failing, name="oracle", cost_per_row=0.1)
+    known = len(cascade.distiller_.ledger_)
+    for start in (2000, 2250):
+        with pytest.raises(TeacherCallError, match="503"):
+            cascade.predict(problem.X[start : start + 250])
+        n_paid = len(cascade.distiller_.ledger_) - known
+        assert cascade.usage_["n_paid"] == n_paid
+        assert cascade.usage_["n_predictions"] == cascade.usage_["n_deferred"] == 0
+    cascade.teacher_ = problem.teacher
+    with pytest.warns(BudgetWarning, match="the budget is spent"):
+        cascade.predict(problem.X[2000:])
+    assert cascade.usage_["n_paid"] == 30
+    assert len(cascade.distiller_.ledger_) - known == 30
 
 
 def test_rows_without_an_answer_fall_back_in_silence(problem):

@@ -175,3 +175,55 @@ def test_certificates_keep_their_promise(share):
     tolerance = 3 * np.sqrt(0.05 * 0.95 / 2000)
     assert broken_promises(2000, share, share + 1e-9) <= 0.05 + tolerance
     assert broken_gaps(2000, 1 - share if share > 0.9 else 0.05) <= 0.05 + tolerance
+
+
+@pytest.mark.parametrize("n_audit", [0, -5, 2.5, True, "all"])
+def test_numbers_of_audit_rows_are_checked(problem, n_audit):
+    """Before anything is paid, and not as rows that were trained on."""
+    fitted = problem.fit()
+    before = problem.n_asked
+    with pytest.raises(ValueError, match=f"n_audit is {n_audit!r}; pass an integer"):
+        certify_agreement(fitted, problem.X[1500:], n_audit=n_audit)
+    with pytest.raises(BudgetError, match="there are no audit rows"):
+        certify_agreement(fitted, problem.X[:0])
+    with pytest.raises(ValueError, match="target is 'high'; pass a number"):
+        certify_agreement(fitted, problem.X[1500:], target="high")
+    assert problem.n_asked == before
+
+
+@pytest.mark.parametrize("n_audit", [1, 3])
+def test_few_rows_certify_nothing(problem, n_audit):
+    """Even if all agree: three rows show no more than a share of 0.37."""
+    fitted = problem.fit()
+    found = certify_agreement(
+        fitted, problem.X[1500:], target=0.4, n_audit=n_audit, random_state=0
+    )
+    assert found.n_samples == n_audit
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda y: np.where(np.arange(len(y)) < 7, np.nan, y), "7 of the 500"),
+        (lambda y: np.where(np.arange(len(y)) < 9, -1, y), "9 of the 500"),
+        (lambda y: y.astype(str), "none of the 500 labels"),
+        (lambda y: y + 5, r"student's classes \[0, 1\]"),
+    ],
+    ids=["missing", "marker", "strings", "other codes"],
+)
+def test_labels_that_cannot_be_compared_are_refused(problem, spoil, message):
+    """They would count as mistakes of the student, in silence."""
+    fitted = problem.fit()
+    y = spoil(problem.y[1500:2000])
+    for how in ({"target": 0.7}, {"within": 0.1}):
+        with pytest.raises(ValueError, match=message):
+            certify_accuracy(fitted, problem.X[1500:2000], y, **how)
+
+
+def test_a_class_that_the_student_does_not_know_is_a_mistake(problem):
+    """It comes in use as well, and the student will be wrong."""
+    fitted = problem.fit()
+    y = np.where(np.arange(500) < 250, 2, problem.y[1500:2000])
+    found = certify_accuracy(fitted, problem.X[1500:2000], y, target=0.7)
+    assert 0.4 < found.estimate <= 0.5

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from skadistill.exceptions import TeacherError
 from skadistill.labeling import buy_labels, teacher_repeatability
+from skadistill.labeling._repeatability import TeacherRepeatability
 from skadistill.ledger import LabelLedger, MemoryLedger
 from skadistill.teachers import Answer, as_teacher
 
@@ -108,3 +109,17 @@ def test_numbers_of_rows_are_checked(n):
     with pytest.raises(TeacherError, match="pass `classes`"):
         teacher_repeatability(lambda X: X, TEXTS)
     assert fickle.n_asked == 0
+
+
+@pytest.mark.parametrize("n_samples", [5, 40, 200])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_the_interval_holds_as_often_as_it_says(n_samples, share):
+    """At least 95 %, by the probabilities of all outcomes."""
+    covered = 0.0
+    for n_agreed in range(n_samples + 1):
+        found = TeacherRepeatability(
+            n_samples, n_agreed, 0, 0.0, None, None, None, {}, {}, 0, 0.0
+        )
+        low, high = found.interval()
+        covered += (low <= share <= high) * binom.pmf(n_agreed, n_samples, share)
+    assert covered >= 0.95

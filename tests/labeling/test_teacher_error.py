@@ -48,6 +48,25 @@ def test_the_interval_is_that_of_the_posterior():
     assert many.interval(0.5)[0] > many.interval(0.9)[0]
 
 
+@pytest.mark.parametrize("n_samples", [40, 100, 300])
+def test_the_interval_holds_as_often_as_it_says(n_samples):
+    """95 % in the mean over error rates, by the probabilities of all outcomes."""
+    counts = np.arange(n_samples + 1)
+    rates = np.linspace(0.01, 0.6, 60)
+    low, high = np.transpose(
+        [
+            TeacherErrorEstimate(0.0, k, n_samples, "asked", 0, None, []).interval()
+            for k in counts
+        ]
+    )
+    covered = [
+        binom.pmf(counts, n_samples, rate)[(low <= rate) & (rate <= high)].sum()
+        for rate in rates
+    ]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.01)
+    assert min(covered) > 0.85
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize("n_samples", [None, 150])
 def test_a_known_error_is_found(rate, n_samples):

@@ -1,0 +1,100 @@
+"""SuspectsDisplay: how many wrong labels are found by looking at some of them."""
+
+import numpy as np
+
+from skadistill.plotting._drawing import Display, make_frame
+
+__all__ = ["SuspectsDisplay"]
+
+
+class SuspectsDisplay(Display):
+    """Plot how many wrong labels a person finds who looks at the most doubtful first.
+
+    The expected number of mistakes among the first labels is the sum of their
+    probabilities of being wrong. A dashed line shows the same labels in any order.
+
+    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
+    :attr:`frame` holds the same numbers as a table.
+
+    Parameters
+    ----------
+    probability_wrong : array-like of shape (n_suspects,)
+        Probability with which each paid label is wrong, in any order.
+    rows : array-like of int of shape (n_suspects,) or None, default=None
+        Positions of these rows in the data of the fit. None: 0, 1, and so on.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes of the plot.
+    figure_ : matplotlib Figure
+        The figure that contains the axes.
+    line_, chance_ : matplotlib Line2D
+        Expected mistakes, the most doubtful labels first and in any order.
+
+    See Also
+    --------
+    skadistill.ActiveDistiller.suspects : The rows, with both opinions.
+
+    Examples
+    --------
+    >>> from skadistill.plotting import SuspectsDisplay
+    >>> display = SuspectsDisplay([0.1, 0.9, 0.5])
+    >>> display.rows, display.expected_mistakes
+    (array([1, 2, 0]), array([0.9, 1.4, 1.5]))
+    """
+
+    def __init__(self, probability_wrong, *, rows=None):
+        probability_wrong = np.asarray(probability_wrong, dtype=float)
+        order = np.argsort(-probability_wrong, kind="stable")
+        self.probability_wrong = probability_wrong[order]
+        self.rows = order if rows is None else np.asarray(rows)[order]
+        self.expected_mistakes = np.cumsum(self.probability_wrong)
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, X_unlabeled=None):
+        """Create a display from a fitted distiller; students are trained for it.
+
+        Parameters
+        ----------
+        estimator : ActiveDistiller
+            Fitted.
+        X, X_unlabeled : as in ``fit``
+            The same rows in the same order.
+
+        Returns
+        -------
+        display : SuspectsDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError
+            If these are not the rows of the fit.
+        TeacherError
+            If there is no teacher, by whose identity the ledger is read.
+        """
+        suspects = estimator.suspects(X, X_unlabeled=X_unlabeled)
+        return cls(suspects["probability_wrong"], rows=suspects["row"])
+
+    @property
+    def frame(self):
+        """Return the labels as a pandas DataFrame, the most doubtful first."""
+        return make_frame(
+            {
+                "row": self.rows,
+                "probability_wrong": self.probability_wrong,
+                "expected_mistakes": self.expected_mistakes,
+            }
+        )
+
+    def _draw(self, ax):
+        """Draw both orders from no label to all."""
+        found = np.r_[0.0, self.expected_mistakes]
+        looked = np.arange(len(found))
+        (self.line_,) = ax.plot(looked, found, label="most doubtful first")
+        (self.chance_,) = ax.plot(
+            looked[[0, -1]], found[[0, -1]], ls="--", color="0.4", label="in any order"
+        )
+        ax.set(xlabel="labels looked at", ylabel="expected number of wrong labels")
+        ax.legend()
