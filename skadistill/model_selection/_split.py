@@ -206,7 +206,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
             raise ValueError(
                 "y is None, so labeled and unlabeled rows cannot be distinguished; "
                 "pass y with the marker "
-                f"{self.unlabeled_marker!r} where there is no label."
+                f"{self.unlabeled_marker!r} for rows without a label."
             )
         labels, unlabeled = read_labels(y, self.unlabeled_marker)
         if unlabeled.all():

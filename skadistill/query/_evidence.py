@@ -164,7 +164,7 @@ class TeacherEvidence:
         Returns
         -------
         evidence : TeacherEvidence
-            The same with `doubted` set. Without a check there is no doubt.
+            A copy with `doubted` set; without checks it is False.
         """
         doubted = bool(len(self.rows)) and not self.is_trusted(share)
         return replace(self, doubted=doubted)

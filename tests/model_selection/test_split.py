@@ -296,7 +296,7 @@ ERRORS = [
         None,
         ValueError,
         "y is None, so labeled and unlabeled rows cannot be distinguished; pass y "
-        "with the marker -1 where there is no label.",
+        "with the marker -1 for rows without a label.",
     ),
     (
         [([0], [1, 2])],

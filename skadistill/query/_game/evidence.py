@@ -144,8 +144,8 @@ def stack_errors(columns, wrong):
     Notes
     -----
     Two pseudo-rows, one right and one wrong, are added, as in the rule
-    (wrong + 1) / (rows + 2). If no row or every row is answered wrongly, nothing
-    can be learned about where the teacher is wrong: the rate is constant.
+    (wrong + 1) / (rows + 2). If no row or every row is answered wrongly, the
+    rate is constant: nothing shows on which rows the teacher errs.
     """
     wrong = np.asarray(wrong, dtype=bool)
     if wrong.all() or not wrong.any():
@@ -234,8 +234,8 @@ def check_order(inclusion, rng, n_aimed):
     rng : numpy.random.Generator
         Source of randomness.
     n_aimed : int
-        The first rows are all drawn where the game would ask; after these, every
-        second one is drawn evenly.
+        That many rows are drawn with the probabilities of the game; after these,
+        every second one is drawn evenly.
 
     Returns
     -------
