@@ -414,7 +414,7 @@ class ActiveDistiller(
         NoLabeledRowsError, SingleClassError
             If the labeled rows cannot train a student and the teacher cannot give
             what they lack.
-        EmptyPoolError, BudgetError
+        BudgetError
             If the budget cannot be spent.
         TeacherError
             If the teacher fails or its answer is invalid; labels paid before that are
@@ -424,7 +424,7 @@ class ActiveDistiller(
 
         Warns
         -----
-        EmptyPoolWarning
+        BudgetWarning
             If there is a budget and no unlabeled row.
         TeacherWarning
             If the teacher's answers on labeled rows look useless or misordered.

@@ -9,8 +9,6 @@ __all__ = [
     "BudgetError",
     "BudgetWarning",
     "CascadeError",
-    "EmptyPoolError",
-    "EmptyPoolWarning",
     "ExportError",
     "JobPendingError",
     "LedgerError",
@@ -33,11 +31,7 @@ class SkadistillError(Exception):
 
 
 class BudgetError(SkadistillError, ValueError):
-    """Raised if the budget cannot be spent, for example if it exceeds the pool."""
-
-
-class EmptyPoolError(BudgetError):
-    """Raised if there is a budget but no unlabeled row to spend it on."""
+    """Raised if the budget cannot be spent: the pool is empty, or smaller than it."""
 
 
 class NoLabeledRowsError(SkadistillError, ValueError):
@@ -103,11 +97,7 @@ class TeacherAnswerError(TeacherError):
 
 
 class BudgetWarning(UserWarning):
-    """Warns that rows were not put to the teacher because the budget is spent."""
-
-
-class EmptyPoolWarning(UserWarning):
-    """Warns that there is a budget but no unlabeled row to spend it on."""
+    """Warns that the teacher is not asked: the budget is spent or the pool empty."""
 
 
 class TeacherWarning(UserWarning):

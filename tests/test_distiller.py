@@ -25,7 +25,6 @@ from sklearn.preprocessing import StandardScaler
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.exceptions import (
     BudgetError,
-    EmptyPoolError,
     NoLabeledRowsError,
     QueryStrategyError,
     SingleClassError,
@@ -223,7 +222,7 @@ def test_both_doors_ask_the_same_rows(problem):
         np.testing.assert_allclose(first.predict_proba(X), other.predict_proba(X))
 
 
-@pytest.mark.filterwarnings("ignore::skadistill.exceptions.EmptyPoolWarning")
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.BudgetWarning")
 def test_no_pool_is_supervised_training(problem):
     """Without a pool the student is trained on the labels; nobody is asked."""
     X, y, _, teacher = problem
@@ -653,7 +652,7 @@ def test_error_empty_pool(problem):
     """A number of rows to buy and none to sell."""
     X, y, _, teacher = problem
     _error(
-        EmptyPoolError,
+        BudgetError,
         "budget=50 but the pool is empty: no row of y equals the unlabeled_marker and "
         "X_unlabeled holds no row; mark unlabeled rows, pass X_unlabeled, or set "
         "budget=0.",
