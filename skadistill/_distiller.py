@@ -411,7 +411,7 @@ class ActiveDistiller(
 
         Raises
         ------
-        NoLabeledRowsError, SingleClassError
+        SkadistillError
             If the labeled rows cannot train a student and the teacher cannot give
             what they lack.
         BudgetError

@@ -1,8 +1,8 @@
 """Errors and warnings of this package, with a common base class.
 
 Every message is a sentence with three parts: what was wrong, the value
-received, and what to do. Classes that scikit-learn's own checks expect to be a
-`ValueError` are subclasses of it.
+received, and what to do. All errors are subclasses of `ValueError`, as scikit-learn's
+own checks expect.
 """
 
 __all__ = [
@@ -12,10 +12,8 @@ __all__ = [
     "ExportError",
     "JobPendingError",
     "LedgerError",
-    "NoLabeledRowsError",
     "ObjectiveError",
     "QueryStrategyError",
-    "SingleClassError",
     "SkadistillError",
     "StudentError",
     "TeacherAnswerError",
@@ -26,47 +24,39 @@ __all__ = [
 ]
 
 
-class SkadistillError(Exception):
-    """Base class of all errors that skadistill raises on purpose."""
+class SkadistillError(ValueError):
+    """Base class of all errors here; raised itself if the labels train no student."""
 
 
-class BudgetError(SkadistillError, ValueError):
+class BudgetError(SkadistillError):
     """Raised if the budget cannot be spent: the pool is empty, or smaller than it."""
 
 
-class NoLabeledRowsError(SkadistillError, ValueError):
-    """Raised if no row has a label to train the first student on."""
-
-
-class SingleClassError(SkadistillError, ValueError):
-    """Raised if all labeled rows have the same class."""
-
-
-class QueryStrategyError(SkadistillError, ValueError):
+class QueryStrategyError(SkadistillError):
     """Raised if a strategy is unknown or returns repeated, foreign or too few rows."""
 
 
-class ObjectiveError(SkadistillError, ValueError):
+class ObjectiveError(SkadistillError):
     """Raised if an objective is unknown, or lacks evidence that it needs."""
 
 
-class StudentError(SkadistillError, ValueError, TypeError):
+class StudentError(SkadistillError, TypeError):
     """Raised if a student is unknown or cannot learn from soft labels."""
 
 
-class CascadeError(SkadistillError, ValueError):
+class CascadeError(SkadistillError):
     """Raised if no threshold of a cascade can keep its promise."""
 
 
-class ExportError(SkadistillError, ValueError):
+class ExportError(SkadistillError):
     """Raised if a model, or a part of it, cannot be exported."""
 
 
-class LedgerError(SkadistillError, ValueError):
+class LedgerError(SkadistillError):
     """Raised if a ledger cannot be read, written or interpreted."""
 
 
-class TeacherError(SkadistillError, ValueError):
+class TeacherError(SkadistillError):
     """Base class of errors of a teacher; labels paid before the error are kept."""
 
     #: Cost of the failed call; None if unknown, since it may be billed.

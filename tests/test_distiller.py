@@ -25,9 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.exceptions import (
     BudgetError,
-    NoLabeledRowsError,
     QueryStrategyError,
-    SingleClassError,
+    SkadistillError,
     TeacherAnswerError,
     TeacherCallError,
     UnlabeledTestRowsWarning,
@@ -625,7 +624,7 @@ def test_error_no_labeled_row(problem):
     """No label at all."""
     X, _, partly, teacher = problem
     _error(
-        NoLabeledRowsError,
+        SkadistillError,
         "no row has a label and neither `classes` nor the teacher says which classes "
         "there are; give some labels, pass classes=[...], or name the classes of the "
         "teacher with as_teacher(teacher, classes=[...]).",
@@ -639,7 +638,7 @@ def test_error_one_class(problem):
     """Labels of one class."""
     X, _, partly, teacher = problem
     _error(
-        SingleClassError,
+        SkadistillError,
         "the 60 labeled rows hold one class only, 1; a classifier needs labeled rows "
         "of at least two classes, or to know of others by classes=[...].",
         distiller(teacher),

@@ -322,7 +322,7 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     BudgetError
         As `share_budget`, and if the objective learns from teacher checks and the
         budget is too small for one.
-    NoLabeledRowsError, SingleClassError
+    SkadistillError
         If labels are missing that the fit cannot do without.
     """
     objective = components.objective
