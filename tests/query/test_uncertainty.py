@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from skadistill.exceptions import QueryStrategyError
-from skadistill.query import ScoreStrategy, UncertaintySampler, top_rows
+from skadistill.query import UncertaintySampler, top_rows
+from skadistill.query._uncertainty import ScoreStrategy
 from skadistill.query.game import entropy_gain, least_confident_gain, margin_gain
 
 
