@@ -107,7 +107,7 @@ distiller = ActiveDistiller(
 print(distiller.plan(X, y))
 
 # %%
-# The fit. Refused messages are no label: paid, remembered, and left out.
+# The fit. Refused messages stay unlabeled: paid for, remembered, and left out.
 distiller.fit(X, y)
 print(f"rows paid {distiller.n_paid_}, without a label {distiller.n_no_label_}")
 print(f"cost {distiller.cost_:.4f}")

@@ -9,7 +9,7 @@ with 1,000 more labels, which cost 20. We buy them, and the true agreement rises
 87.6 to 89.0 %. A rule that wants half a point per unit of money stops after 400 labels.
 
 The weakness: the bands are wide. Each round has 50 rows that are drawn evenly, and a
-forecast can only say that there is no jump to be expected.
+forecast can only say that no jump is to be expected.
 """
 
 # %%
