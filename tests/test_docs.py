@@ -281,4 +281,5 @@ def test_the_first_lines_run():
     accuracy = distiller.score(problem.X_test, problem.y_test)
     assert f"# {accuracy:.2f}, by the student only\n" in block
     error = round(100 * distiller.teacher_error_)
-    assert f"# {distiller.n_paid_} labels paid, {error} % of them wrong" in block
+    told = f"# {distiller.n_paid_} labels paid; the teacher is wrong on {error} %"
+    assert told in block
