@@ -10,7 +10,7 @@ from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
 from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill._forecast import Forecast
-from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
+from skadistill.exceptions import BudgetError, BudgetWarning
 
 __all__ = [
     "Budget",
@@ -172,11 +172,9 @@ def share_budget(budget, n_pool, n_labeled, *, n_checks, checks_are_paid):
 
     Raises
     ------
-    EmptyPoolError
-        If rows are to be asked for and the pool is empty.
     BudgetError
-        If the budget is larger than the pool and the checks, or the checks take all
-        of it.
+        If rows are to be asked for and the pool is empty, if the budget is larger
+        than the pool and the checks, or if the checks take all of it.
 
     Examples
     --------
@@ -219,7 +217,7 @@ def _resolve_budget(budget, n_pool):
     if isinstance(budget, Integral):
         budget = int(budget)
         if budget > 0 and n_pool == 0:
-            raise EmptyPoolError(
+            raise BudgetError(
                 f"budget={budget} but the pool is empty: no row of y equals the "
                 "unlabeled_marker and X_unlabeled holds no row; mark unlabeled rows, "
                 "pass X_unlabeled, or set budget=0."
@@ -232,7 +230,7 @@ def _resolve_budget(budget, n_pool):
             "mark unlabeled rows, pass X_unlabeled, or set budget=0. Meta-estimators "
             "that encode y, such as VotingClassifier, turn the marker into a class: "
             "pass the pool as X_unlabeled there.",
-            EmptyPoolWarning,
+            BudgetWarning,
             stacklevel=2,
         )
     # 0.29 * 100 is 28.999...: round away the last bits before cutting.
@@ -325,7 +323,7 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     BudgetError
         As `share_budget`, and if the objective learns from teacher checks and the
         budget is too small for one.
-    NoLabeledRowsError, SingleClassError
+    SkadistillError
         If labels are missing that the fit cannot do without.
     """
     objective = components.objective

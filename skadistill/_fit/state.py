@@ -410,8 +410,8 @@ def stop_reason(state):
     Returns
     -------
     reason : str or None
-        A value of ``termination_condition_``; of several reasons, what somebody
-        asked for comes before what ran out.
+        A value of ``termination_condition_``; of several reasons, one that was
+        asked for comes before one that ran out.
     """
     progress = state.progress
     if progress.callback:

@@ -196,14 +196,14 @@ def doubt_teacher(teacher, estimate, labels, evidence=None):
     labels : Labels
         The labels of those rows.
     evidence : TeacherEvidence or None, default=None
-        What students say about them, if the rows were chosen to be hard: there even
-        a good teacher may be no better than the largest class.
+        What students say about them, if the rows were chosen to be hard: on such
+        rows even a good teacher may not beat the largest class.
 
     Warns
     -----
     TeacherWarning
-        If it is no better than an answer that is always the same, in accuracy and in
-        balanced accuracy, or if its columns in another order would be right nearly
+        If it does not beat a constant answer, in accuracy and in balanced accuracy,
+        or if its columns in another order would be right nearly
         always. Fewer than 20 rows show neither.
     """
     n_samples, n_classes = estimate.n_samples, len(labels.classes)

@@ -39,8 +39,8 @@ class AutoObjective(Objective):
       students tell which answers are wrong, and the teacher's own probabilities what
       the truth may be instead;
     - ``Debiased(base=SLaM())`` for hard labels, which hold no second choice, and for
-      two classes, where a second opinion corrects too much;
-    - for students that cannot follow a loss of its own, as `SLaM` has one,
+      two classes, since a second opinion corrects too much there;
+    - for students that cannot minimize a custom loss, such as that of `SLaM`,
       ``Debiased(base=Corrected())`` with more than two classes and ``Debiased()``
       with two.
 

@@ -167,7 +167,7 @@ class TeacherEvidence:
         Returns
         -------
         evidence : TeacherEvidence
-            The same with `doubted` set. Without a check there is no doubt.
+            A copy with `doubted` set; without checks it is False.
         """
         doubted = False
         if len(self.rows) and not self.is_trusted(share):

@@ -17,9 +17,9 @@ class RobustSampler(QueryStrategy):
 
     The teacher is checked on a few labeled rows, first of all on those like the rows
     that the sampler would ask about. A teacher that does well there is asked about
-    the most informative rows. For any other, the labeled rows show where it is
-    wrong, and the gain of a row is discounted by what a wrong answer is likely to
-    cost. No number of mistakes has to be known.
+    the most informative rows. For any other, the labeled rows show which
+    kind of row it gets wrong, and the gain of a row is discounted by what a wrong
+    answer is likely to cost. The number of mistakes need not be known.
 
     Attributes
     ----------

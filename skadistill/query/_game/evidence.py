@@ -245,8 +245,8 @@ def check_order(inclusion, rng, n_aimed):
     rng : numpy.random.Generator
         Source of randomness.
     n_aimed : int
-        The first rows are all drawn where the game would ask; after these, every
-        second one is drawn evenly.
+        That many rows are drawn with the probabilities of the game; after these,
+        every second one is drawn evenly.
 
     Returns
     -------
