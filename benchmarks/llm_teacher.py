@@ -126,6 +126,7 @@ class Server:
         return {
             "bill": bill,
             "answers": self.n_answers,
+            "requests": self.n_requests,
             "rows": len(self.rows),
             "most_open": self.most_open,
         }

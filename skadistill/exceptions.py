@@ -61,6 +61,8 @@ class TeacherError(SkadistillError):
 
     #: Cost of the failed call; None if unknown, since it may be billed.
     cost: float | None = None
+    #: Rows of calls that may be billed and brought no answer; their cost at most.
+    unanswered: tuple | None = None
 
 
 class TeacherCallError(TeacherError):

@@ -9,6 +9,7 @@ from torch import nn
 from skadistill._display import qualified_name, text_of
 from skadistill._optional import require
 from skadistill.export._served import last_step, served_model
+from skadistill.ledger._counts import bill_text
 from skadistill.query._as_strategy import as_strategy
 from skadistill.student import StudentNet
 from skadistill.student._module import Standardize
@@ -159,12 +160,12 @@ def _about_labels(distiller):
 
 def _cost(distiller):
     """Return the cost in the ledger, and which fits it includes."""
-    cost = distiller.ledger_.summary()["cost"]
+    cost = bill_text(distiller.ledger_.summary())
     if not cost:
         return "not stated by the teacher"
     if distiller.ledger is None:
-        return f"{cost:g}"
-    return f"{cost:g}, with all other fits that used the same ledger"
+        return cost
+    return f"{cost}, with all other fits that used the same ledger"
 
 
 def _about_teacher(distiller):

@@ -159,6 +159,7 @@ class Buyer:
                 embeddings=part.embeddings,
                 claim=claim,
                 **self._of_model(part),
+                **_unanswered_of(part),
             )
         except LedgerError as error:
             _add_labels(error, rows, labels)
@@ -209,10 +210,10 @@ class Buyer:
     def _give_up(self, claim, rows, error, seconds):
         """Release a claim after a fault, which must not be hidden by another."""
         n_sent = int(np.sum(~self.known[rows] & self.sent[rows]))
-        cost = _fault_cost(
+        bill = _fault_bill(
             error, self.teacher.display_name, n_sent, claim.max_cost_per_row
         )
-        fault = {"fault": type(error).__name__, "cost": cost, "seconds": seconds}
+        fault = {"fault": type(error).__name__, "seconds": seconds, **bill}
         with held_interrupts():
             _release(self.ledger, claim, fault)
 
@@ -405,23 +406,30 @@ def _claims_shown(ledger):
     return f" ({'; '.join(shown)}, in UTC); ledger.free_claims() ends claims"
 
 
-def _fault_cost(error, who, n_sent, price):
+def _unanswered_of(part):
+    """Return the calls without an answer before a part, for the ledger, if any."""
+    unanswered = getattr(part, "unanswered", None)
+    return {} if unanswered is None else {"unanswered": unanswered}
+
+
+def _fault_bill(error, who, n_sent, price):
     """Return what rows sent without an answer cost; report it unless the error has."""
     cost = getattr(error, "cost", None)
     # A teacher that knows has said it; other errors may have such an attribute.
     if isinstance(error, TeacherError | KeyboardInterrupt) and cost is not None:
-        return cost
-    cost = n_sent * (price or 0.0)
-    if n_sent:
-        logger.warning(
-            "%s: %d rows were sent and their answers not recorded, because of %s; they "
-            "may be billed and count as %g",
-            who,
-            n_sent,
-            type(error).__name__,
-            cost,
-        )
-    return cost
+        return {"cost": cost} | _unanswered_of(error)
+    if not n_sent:
+        return {}
+    most = n_sent * (price or 0.0)
+    logger.warning(
+        "%s: %d rows were sent and their answers not recorded, because of %s; they may "
+        "be billed, %g at most, and the summary of the ledger counts them apart",
+        who,
+        n_sent,
+        type(error).__name__,
+        most,
+    )
+    return {"unanswered": (n_sent, most)}
 
 
 def _closable(parts):

@@ -14,7 +14,7 @@ from skadistill.ledger._checks import (
     check_keys,
     check_labels,
 )
-from skadistill.ledger._claiming import Claiming, amount_or_zero
+from skadistill.ledger._claiming import Claiming, amount_or_zero, with_unanswered
 from skadistill.ledger._owned import owned_frame
 
 __all__ = ["BaseLedger"]
@@ -38,7 +38,8 @@ class BaseLedger(Claiming):
         Rows that may be paid for in the ledger's whole life, all teachers together;
         None: no limit.
     max_cost : float or None
-        Money that may be paid in its whole life; None: no limit.
+        Money that may be paid in its whole life, answers that were lost counted at
+        the most that they can have cost; None: no limit.
     outlives_process : bool
         Whether its labels are still there when the process has ended. A teacher must
         then be known again by the next one.
@@ -136,6 +137,7 @@ class BaseLedger(Claiming):
         claim=None,
         paid=True,
         model=None,
+        unanswered=None,
     ):
         """Remember answers that were paid for.
 
@@ -171,6 +173,10 @@ class BaseLedger(Claiming):
             question do not.
         model : str or None, default=None
             Which model answered, as its endpoint says, see `models`.
+        unanswered : tuple of (int, float) or None, default=None
+            Earlier calls about these rows that may be billed and brought no answer,
+            for example because the connection broke: their number of rows, and what
+            they cost at most.
 
         Raises
         ------
@@ -186,6 +192,7 @@ class BaseLedger(Claiming):
         if model is not None and not isinstance(model, str):
             raise LedgerError(f"model is {model!r}; pass a text, or None.")
         cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
+        cost, extra = with_unanswered(self._store, cost, unanswered)
         # Ctrl-C half way would leave a label that is not counted, or the reverse.
         with held_interrupts():
             self._store(
@@ -199,6 +206,7 @@ class BaseLedger(Claiming):
                 claim,
                 len(keys) if paid else 0,
                 model,
+                **extra,
             )
 
     def record_embeddings(
@@ -372,6 +380,7 @@ class BaseLedger(Claiming):
         claim,
         n_paid,
         model=None,
+        unanswered=None,
     ):
         """Keep labels and embeddings of new keys, count all; arguments are checked.
 
@@ -397,6 +406,10 @@ class BaseLedger(Claiming):
             ``n_labels`` (distinct), ``n_no_label`` (distinct rows answered without a
             label), ``n_paid`` (rows, repeats counted), ``n_calls`` (batches
             recorded), ``n_failed`` (rows that came to a fault), ``n_lost`` (rows sent
-            under a claim that ended before they were recorded), ``cost``,
-            ``seconds``; and ``teachers``, the same eight for each identity.
+            under a claim that ended before they were recorded), ``n_unanswered``
+            (rows of other calls that may be billed and brought no answer), ``cost``
+            (of the answers), ``lost_cost`` (about what lost and unanswered rows cost:
+            each the mean price of those that were answered), ``max_lost_cost`` (what
+            they cost at most, which is what counts against `max_cost`), ``seconds``;
+            and ``teachers``, the same for each identity.
         """

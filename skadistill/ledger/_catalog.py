@@ -23,9 +23,11 @@ __all__ = [
     "damaged",
     "find_label_set",
     "find_teacher",
+    "losses",
     "made_label_set",
     "made_teacher",
     "pay",
+    "pay_unanswered",
     "plain_classes",
     "recount",
     "stored_classes",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 #: What is counted for a teacher in its row.
-COUNTED = [name for name in NO_COUNTS if name not in ("n_labels", "n_no_label")]
+COUNTED = ["n_paid", "n_calls", "n_failed", "n_lost", "cost", "seconds"]
 
 #: Columns of the two tables and the types of their values.
 TEACHER = {"id": int, "identity": str, "n_dims": int} | {
@@ -227,7 +229,7 @@ def change(db, table, row, **values):
     )
 
 
-def pay(db, teacher, outcome, *, at=None, **counts):
+def pay(db, teacher, outcome, *, at=None, n_rows=None, **counts):
     """Insert one payment and add it to what is counted for the teacher.
 
     Parameters
@@ -237,9 +239,11 @@ def pay(db, teacher, outcome, *, at=None, **counts):
     teacher : dict
         As it was read; it is changed, too.
     outcome : str
-        "paid", "lost" or the name of an error.
+        "paid", "lost", "unanswered" or the name of an error.
     at : float or None, default=None
         When, in seconds since 1970. None: now.
+    n_rows : int or None, default=None
+        For how many rows. None: those counted.
     **counts : dict
         What to add to the teacher's counts.
 
@@ -254,7 +258,8 @@ def pay(db, teacher, outcome, *, at=None, **counts):
         teacher,
         **{name: teacher[name] + counts[name] for name in counts},
     )
-    n_rows = sum(counts.get(name, 0) for name in ("n_paid", "n_failed", "n_lost"))
+    if n_rows is None:
+        n_rows = sum(counts.get(name, 0) for name in ("n_paid", "n_failed", "n_lost"))
     return insert(
         db,
         "payments",
@@ -265,6 +270,56 @@ def pay(db, teacher, outcome, *, at=None, **counts):
         seconds=counts.get("seconds", 0.0),
         outcome=outcome,
     )
+
+
+def pay_unanswered(db, teacher, unanswered):
+    """Count rows of calls that may be billed and brought no answer.
+
+    Parameters
+    ----------
+    db : Transaction
+        Open for writing.
+    teacher : dict
+        As it was read; it is changed, too.
+    unanswered : tuple of (int, float) or None
+        Number of rows, and what they cost at most.
+    """
+    if unanswered is not None:
+        n_rows, most = unanswered
+        pay(db, teacher, "unanswered", n_rows=n_rows, cost=most)
+
+
+def losses(db):
+    """Sum up the answers that may be billed and did not arrive.
+
+    Parameters
+    ----------
+    db : Transaction
+        On the ledger.
+
+    Returns
+    -------
+    losses : dict of dict
+        For each number of a teacher that has lost some: ``n_unanswered``, the most
+        that these and lost rows cost, and the cost of everything else.
+    """
+    # The rest is added up by itself: a difference would keep a rounding error.
+    found = db.rows(
+        "SELECT teacher, "
+        "sum(CASE WHEN outcome = 'unanswered' THEN n_rows ELSE 0 END), "
+        "sum(CASE WHEN outcome IN ('lost', 'unanswered') THEN cost ELSE 0 END), "
+        "sum(CASE WHEN outcome IN ('lost', 'unanswered') THEN 0 ELSE cost END) "
+        "FROM payments GROUP BY teacher"
+    )
+    return {
+        teacher: {
+            "n_unanswered": int(n_unanswered),
+            "max_lost_cost": float(most),
+            "cost": float(cost),
+        }
+        for teacher, n_unanswered, most, cost in found
+        if most or n_unanswered
+    }
 
 
 def recount(db, teacher, **counts):

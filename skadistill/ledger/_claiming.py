@@ -1,5 +1,6 @@
 """The part of a ledger's contract that is about paying: claims and what they cost."""
 
+import inspect
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -9,7 +10,7 @@ from skadistill.exceptions import BudgetError, LedgerError
 from skadistill.ledger._budget import check_amount
 from skadistill.ledger._checks import check_classes, check_keys
 
-__all__ = ["Claiming", "amount_or_zero"]
+__all__ = ["Claiming", "amount_or_zero", "with_unanswered"]
 
 
 class Claiming(ABC):
@@ -106,7 +107,7 @@ class Claiming(ABC):
         """
         return self._renew(claim)
 
-    def release(self, claim, *, fault=None, cost=None, seconds=None):
+    def release(self, claim, *, fault=None, cost=None, seconds=None, unanswered=None):
         """End a claim; rows of it that were not recorded are free again.
 
         Parameters
@@ -120,10 +121,14 @@ class Claiming(ABC):
             What the fault cost, in the user's money.
         seconds : float or None, default=None
             How long it took.
+        unanswered : tuple of (int, float) or None, default=None
+            Rows of calls that may be billed and brought no answer, and what they
+            cost at most, as in `BaseLedger.record`.
         """
         cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
+        cost, extra = with_unanswered(self._end, cost, unanswered)
         with held_interrupts():
-            self._end(claim, fault, cost, seconds)
+            self._end(claim, fault, cost, seconds, **extra)
 
     def hand_to_job(self, claim, job):
         """Let an asynchronous job hold the rows of a claim from now on.
@@ -179,8 +184,9 @@ class Claiming(ABC):
         -------
         claims : list of dict
             For each ``owner`` (a text), ``teacher`` (its identity), ``n_rows`` (not
-            answered yet), ``n_sent`` (of these, sent to the teacher), ``since`` and
-            ``until`` (datetime in UTC; None: as long as the owner runs).
+            answered yet), ``n_sent`` (of these, sent to the teacher), ``max_cost``
+            (what they can cost, which is reserved), ``since`` and ``until`` (datetime
+            in UTC; None: as long as the owner runs).
         """
         return self._open_claims()
 
@@ -205,7 +211,7 @@ class Claiming(ABC):
             return self._free(owner)
 
     def write_off(self, teacher_id=None):
-        """Set the cost of lost rows to nothing, once the bill shows that it was.
+        """Set the cost of lost answers to nothing, once the bill shows that it was.
 
         Parameters
         ----------
@@ -215,12 +221,13 @@ class Claiming(ABC):
         Returns
         -------
         written_off : dict
-            ``n_rows`` that no longer count as lost, and the ``cost`` that they had
-            counted as.
+            ``n_rows`` that no longer count as lost, ``n_unanswered`` rows of other
+            calls without an answer, and the ``cost`` that both counted as against
+            `max_cost`.
         """
         with held_interrupts():
-            n_rows, cost = self._write_off(teacher_id)
-        return {"n_rows": n_rows, "cost": cost}
+            n_rows, n_unanswered, cost = self._write_off(teacher_id)
+        return {"n_rows": n_rows, "n_unanswered": n_unanswered, "cost": cost}
 
     def _send(self, claim, keys):
         """Mark rows as sent; return which ones the claim holds."""
@@ -250,8 +257,8 @@ class Claiming(ABC):
         return 0
 
     def _write_off(self, teacher_id):
-        """Return how many lost rows were written off, and their cost."""
-        return 0, 0.0
+        """Return how many lost and unanswered rows were written off; their cost."""
+        return 0, 0, 0.0
 
     @abstractmethod
     def _reserve(self, keys, teacher_id, classes, price):
@@ -260,6 +267,34 @@ class Claiming(ABC):
     @abstractmethod
     def _end(self, claim, fault, cost, seconds):
         """Drop a claim and count its fault, if any."""
+
+
+def with_unanswered(method, cost, unanswered):
+    """Return how a ledger counts calls that may be billed and brought no answer.
+
+    Parameters
+    ----------
+    method : callable
+        The method of the ledger that counts.
+    cost : float
+        What else there is to pay.
+    unanswered : tuple of (int, float) or None
+        Number of rows, and what they cost at most.
+
+    Returns
+    -------
+    cost : float
+        With the most, if the ledger, one of the user's own, cannot keep them apart.
+    options : dict
+        For the method.
+    """
+    if unanswered is None:
+        return cost, {}
+    n_rows, most = unanswered
+    most = check_amount(most, "unanswered")
+    if "unanswered" not in inspect.signature(method).parameters:
+        return cost + most, {}
+    return cost, {"unanswered": (int(n_rows), most)}
 
 
 def amount_or_zero(value, name):

@@ -302,7 +302,7 @@ def end_claim(db, claim, *, why):
         )
         logger.warning(
             "a claim of %s on rows of %s ended without a label for %d rows that had "
-            "been sent (%s): they may be billed, count as %g and can be asked again",
+            "been sent (%s): they may be billed, %g at most, and can be asked again",
             describe_process(owner),
             teacher["identity"],
             len(sent),
@@ -370,7 +370,7 @@ def recover_lost(db, teacher, claim, keys=None):
 
 
 def write_off_lost(db, teacher):
-    """Set the cost of what a teacher's claims have lost to nothing.
+    """Set the cost of a teacher's answers that did not arrive to nothing.
 
     Parameters
     ----------
@@ -383,13 +383,16 @@ def write_off_lost(db, teacher):
     -------
     n_rows : int
         How many rows had been counted as lost.
+    n_unanswered : int
+        How many rows of other calls had brought no answer.
     cost : float
-        What they had counted as.
+        What both cost at most.
     """
-    lost = f"teacher = {db.mark} AND outcome = 'lost'"
-    n_rows, cost = db.row(
-        f"SELECT coalesce(sum(n_rows), 0), coalesce(sum(cost), 0) FROM payments "
-        f"WHERE {lost}",
+    lost = f"teacher = {db.mark} AND outcome IN ('lost', 'unanswered')"
+    n_rows, n_unanswered, cost = db.row(
+        "SELECT coalesce(sum(CASE WHEN outcome = 'lost' THEN n_rows ELSE 0 END), 0), "
+        "coalesce(sum(CASE WHEN outcome = 'lost' THEN 0 ELSE n_rows END), 0), "
+        f"coalesce(sum(cost), 0) FROM payments WHERE {lost}",
         (teacher["id"],),
     )
     db.run(
@@ -402,7 +405,7 @@ def write_off_lost(db, teacher):
         (teacher["id"],),
     )
     recount(db, teacher, n_lost=-int(n_rows))
-    return int(n_rows), float(cost)
+    return int(n_rows), int(n_unanswered), float(cost)
 
 
 def open_claims(db):
@@ -416,16 +419,16 @@ def open_claims(db):
     Returns
     -------
     claims : list of dict
-        ``id``, ``owner``, ``teacher``, ``n_rows``, ``n_sent``, ``since`` and
-        ``until`` (seconds since 1970).
+        ``id``, ``owner``, ``teacher``, ``n_rows``, ``n_sent``, ``price``, ``since``
+        and ``until`` (seconds since 1970).
     """
     found = db.rows(
         "SELECT claims.id, owner, identity, n_rows, "
         "(SELECT coalesce(sum(sent), 0) FROM claimed_rows WHERE claim = claims.id), "
-        "since, expires FROM claims JOIN teachers ON teachers.id = teacher "
+        "price, since, expires FROM claims JOIN teachers ON teachers.id = teacher "
         "ORDER BY claims.id"
     )
-    names = ("id", "owner", "teacher", "n_rows", "n_sent", "since", "until")
+    names = ("id", "owner", "teacher", "n_rows", "n_sent", "price", "since", "until")
     return [
         dict(zip(names, row, strict=True)) | {"n_sent": int(row[4])} for row in found
     ]

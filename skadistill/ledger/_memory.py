@@ -13,7 +13,12 @@ import numpy as np
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._budget import Claim, Spending, check_limits, grant_rows
 from skadistill.ledger._checks import check_width
-from skadistill.ledger._counts import NO_COUNTS, column_order, total_summary
+from skadistill.ledger._counts import (
+    NO_COUNTS,
+    column_order,
+    total_summary,
+    with_losses,
+)
 from skadistill.ledger._jobs import OpenJob, job_owner
 from skadistill.ledger._keyed_array import KeyedArray
 
@@ -188,6 +193,7 @@ class MemoryLedger(BaseLedger):
         claim,
         n_paid,
         model=None,
+        unanswered=None,
     ):
         self._warn_if_copied()
         with self._lock:
@@ -223,6 +229,7 @@ class MemoryLedger(BaseLedger):
                 cost=cost,
                 seconds=seconds,
             )
+            self._count_unanswered(teacher_id, unanswered)
             if model is not None:
                 counts = self._answered_by.setdefault(teacher_id, {})
                 counts[model] = counts.get(model, 0) + n_paid
@@ -246,6 +253,12 @@ class MemoryLedger(BaseLedger):
         counts = self._counts.setdefault(teacher_id, dict(NO_COUNTS))
         for name, amount in amounts.items():
             counts[name] += amount
+
+    def _count_unanswered(self, teacher_id, unanswered):
+        """Count rows of calls that may be billed and brought no answer."""
+        if unanswered is not None:
+            n_rows, most = unanswered
+            self._count(teacher_id, n_unanswered=n_rows, max_lost_cost=most)
 
     def _reserve(self, keys, teacher_id, classes, price):
         self._warn_if_copied()
@@ -299,7 +312,8 @@ class MemoryLedger(BaseLedger):
         if sent:
             teacher_id = held.question[0]
             self._lost[token] = teacher_id, sent, held.price
-            self._count(teacher_id, n_lost=len(sent), cost=len(sent) * held.price)
+            most = len(sent) * held.price
+            self._count(teacher_id, n_lost=len(sent), max_lost_cost=most)
         return len(held.keys)
 
     def _recover(self, token, keys=None):
@@ -309,7 +323,8 @@ class MemoryLedger(BaseLedger):
         teacher_id, lost, price = self._lost[token]
         back = set(lost) if keys is None else lost.intersection(keys)
         lost.difference_update(back)
-        self._count(teacher_id, n_lost=-len(back), cost=-len(back) * price)
+        most = len(back) * price
+        self._count(teacher_id, n_lost=-len(back), max_lost_cost=-most)
         return len(back)
 
     def _spending(self):
@@ -318,7 +333,7 @@ class MemoryLedger(BaseLedger):
         return Spending(
             n_rows=summary["n_paid"] + summary["n_lost"],
             n_reserved=sum(n for n, _ in held),
-            cost=summary["cost"],
+            cost=summary["cost"] + summary["max_lost_cost"],
             reserved=sum(n * price for n, price in held),
         )
 
@@ -367,7 +382,7 @@ class MemoryLedger(BaseLedger):
         with self._lock:
             return claim.token in self._claims
 
-    def _end(self, claim, fault, cost, seconds):
+    def _end(self, claim, fault, cost, seconds, unanswered=None):
         with self._lock:
             if claim.token in self._claims:
                 ended = self._claims.pop(claim.token)
@@ -379,6 +394,7 @@ class MemoryLedger(BaseLedger):
                 return
             if fault is not None and n_rows:
                 self._count(teacher_id, n_failed=n_rows, cost=cost, seconds=seconds)
+                self._count_unanswered(teacher_id, unanswered)
 
     def _open_claims(self):
         with self._lock:
@@ -388,6 +404,7 @@ class MemoryLedger(BaseLedger):
                     "teacher": held.question[0],
                     "n_rows": len(held.keys),
                     "n_sent": len(held.sent & held.keys),
+                    "max_cost": len(held.keys) * held.price,
                     "since": held.since,
                     "until": None,
                 }
@@ -403,14 +420,18 @@ class MemoryLedger(BaseLedger):
             )
 
     def _write_off(self, teacher_id):
-        n_rows, cost = 0, 0.0
+        n_rows, n_unanswered, cost = 0, 0, 0.0
         with self._lock:
-            for token, (owner, keys, price) in list(self._lost.items()):
+            for owner, counts in self._counts.items():
                 if teacher_id in (None, owner):
-                    n_rows, cost = n_rows + len(keys), cost + len(keys) * price
-                    self._recover(token)
+                    n_rows += counts["n_lost"]
+                    n_unanswered += counts["n_unanswered"]
+                    cost += counts["max_lost_cost"]
+                    counts.update(n_lost=0, n_unanswered=0, max_lost_cost=0.0)
+            for token, (owner, _, _) in list(self._lost.items()):
+                if teacher_id in (None, owner):
                     del self._lost[token]
-        return n_rows, cost
+        return n_rows, n_unanswered, cost
 
     def _forget(self, teacher_id):
         with self._lock:
@@ -462,7 +483,7 @@ class MemoryLedger(BaseLedger):
                 n_without = len(_keys_without_label(table))
                 teachers[teacher_id]["n_no_label"] += n_without
                 teachers[teacher_id]["n_labels"] += len(table.position) - n_without
-        return total_summary(teachers)
+        return total_summary({t: with_losses(c) for t, c in teachers.items()})
 
 
 def _keys_without_label(table):

@@ -19,9 +19,11 @@ from skadistill.ledger._catalog import (
     all_rows,
     find_label_set,
     find_teacher,
+    losses,
     made_label_set,
     made_teacher,
     pay,
+    pay_unanswered,
     stored_classes,
     stored_order,
     teacher_with_id,
@@ -52,7 +54,7 @@ from skadistill.ledger._contents import (
     insert_embeddings,
     insert_labels,
 )
-from skadistill.ledger._counts import total_summary
+from skadistill.ledger._counts import NO_COUNTS, total_summary, with_losses
 from skadistill.ledger._frames import calls_in, table_of
 from skadistill.ledger._jobs import (
     hand_claim_to_job,
@@ -156,15 +158,19 @@ class SqlLedger(BaseLedger):
         """
         with self._transaction(write=False) as db:
             teachers, label_sets = all_rows(db, "teachers"), all_rows(db, "label_sets")
+            lost = losses(db)
         counts = {}
         for teacher in teachers:
             own = [s for s in label_sets if s["teacher"] == teacher["id"]]
             n_no_label = sum(s["n_no_label"] for s in own)
-            counts[teacher["identity"]] = {
+            own_counts = {
+                **NO_COUNTS,
                 "n_labels": sum(s["n_labels"] for s in own) - n_no_label,
                 "n_no_label": n_no_label,
                 **{name: teacher[name] for name in COUNTED},
             }
+            own_counts |= lost.get(teacher["id"], {})
+            counts[teacher["identity"]] = with_losses(own_counts)
         return total_summary(counts)
 
     def to_frame(self):
@@ -283,6 +289,7 @@ class SqlLedger(BaseLedger):
         claim,
         n_paid,
         model=None,
+        unanswered=None,
     ):
         with self._transaction(write=True) as db:
             if claim is not None and claim.job is not None:
@@ -298,6 +305,7 @@ class SqlLedger(BaseLedger):
                 insert_embeddings(db, teacher, keys, embeddings)
             counts = {"n_paid": n_paid, "cost": cost, "seconds": seconds}
             payment = pay(db, teacher, "paid", n_calls=1, **counts)
+            pay_unanswered(db, teacher, unanswered)
             note_model(db, payment, model)
             order = stored_order(label_set, classes)
             if order is not None:
@@ -372,7 +380,7 @@ class SqlLedger(BaseLedger):
             label_set = find_label_set(db, teacher_id, classes)
             return [] if label_set is None else open_jobs(db, label_set)
 
-    def _end(self, claim, fault, cost, seconds):
+    def _end(self, claim, fault, cost, seconds, unanswered=None):
         if claim.token is None:
             return
         number, label_set = claim.token.number, claim.token.label_set
@@ -393,6 +401,7 @@ class SqlLedger(BaseLedger):
                 n_rows = recover_lost(db, teacher, number)
             if fault is not None and n_rows:
                 pay(db, teacher, fault, n_failed=n_rows, cost=cost, seconds=seconds)
+                pay_unanswered(db, teacher, unanswered)
 
     def _open_claims(self):
         with self._transaction(write=False) as db:
@@ -402,6 +411,7 @@ class SqlLedger(BaseLedger):
                     "teacher": claim["teacher"],
                     "n_rows": claim["n_rows"],
                     "n_sent": claim["n_sent"],
+                    "max_cost": claim["n_rows"] * claim["price"],
                     "since": datetime.fromtimestamp(claim["since"], UTC),
                     "until": None
                     if job_name(claim["owner"])
@@ -425,7 +435,8 @@ class SqlLedger(BaseLedger):
                 for teacher in all_rows(db, "teachers")
                 if teacher_id in (None, teacher["identity"])
             ]
-        return sum(n_rows for n_rows, _ in done), math.fsum(cost for _, cost in done)
+        n_rows, n_unanswered, costs = zip(*done, strict=True) if done else ((), (), ())
+        return sum(n_rows), sum(n_unanswered), math.fsum(costs)
 
     def _forget(self, teacher_id):
         with self._transaction(write=True) as db:
@@ -465,7 +476,7 @@ class SqlLedger(BaseLedger):
 
 
 def _spending(db):
-    """Sum up what is spent and what is reserved."""
+    """Sum up what is spent, with lost answers at their most, and what is reserved."""
     teachers = all_rows(db, "teachers")
     n_reserved, reserved = db.row(
         "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) FROM claims"

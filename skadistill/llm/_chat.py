@@ -84,7 +84,7 @@ class ChatTeacher(EndpointTeacher):
         Tries of one request, the first included.
     backoff : float, default=1.0
         Seconds; the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``, and
-        not less than the server's ``Retry-After``.
+        not less than the server's ``Retry-After``, see `AsyncTeacher`.
 
     Attributes
     ----------

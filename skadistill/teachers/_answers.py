@@ -1,11 +1,42 @@
 """What a teacher returns: an answer with its cost, no label, a checked batch."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Answer", "LabeledBatch", "NoLabel"]
+__all__ = ["Answer", "LabeledBatch", "NoLabel", "OtherAnswer", "Unanswered"]
+
+
+class Unanswered(NamedTuple):
+    """Count rows of calls that may be billed and brought no answer.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows; one that was sent twice is counted twice.
+    cost : float
+        What they cost at most.
+
+    Examples
+    --------
+    >>> from skadistill.teachers._answers import Unanswered
+    >>> Unanswered.total([Unanswered(1, 0.5), Unanswered(0, 0.0), Unanswered(2, 1.0)])
+    Unanswered(n_rows=3, cost=1.5)
+    >>> Unanswered.total([Unanswered(0, 0.0)]) is None
+    True
+    """
+
+    n_rows: int
+    cost: float
+
+    @classmethod
+    def total(cls, calls):
+        """Add up calls; None if none of them may be billed."""
+        some = [call for call in calls if call is not None and call.n_rows]
+        if not some:
+            return None
+        return cls(sum(c.n_rows for c in some), sum(c.cost for c in some))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +114,8 @@ class LabeledBatch:
         Answers to other questions about them, which a ledger keeps as well.
     model : str or None, default=None
         Which model answered, as its endpoint says.
+    unanswered : Unanswered or None, default=None
+        Earlier calls about them that may be billed and brought no answer.
 
     Examples
     --------
@@ -99,6 +132,7 @@ class LabeledBatch:
     embeddings: np.ndarray | None = None
     also: Any = ()
     model: str | None = None
+    unanswered: Unanswered | None = None
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class AsyncTeacher(CalledTeacher):
         Tries of one call, the first included.
     backoff : float, default=1.0
         Seconds: the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``,
-        at most 60. A server that asks for a longer wait is obeyed, up to 300 seconds.
+        at most 60; the first is a tenth of that if other calls are answered meanwhile.
+        A server that asks for a longer wait is obeyed, up to 300 seconds.
     retryable : callable or None, default=None
         Takes the error of a try and returns whether to try again. None: the faults
         above.
@@ -112,9 +113,12 @@ class AsyncTeacher(CalledTeacher):
     Clients often try again by themselves, openai and anthropic twice: tries that are
     neither counted nor limited here. Switch that off, with ``max_retries=0``.
 
-    Every try is counted in the ledger's cost. One that the server refused with a
-    status cost nothing; one that broke otherwise is counted in full, since it may be
-    billed.
+    While a call waits for its next try, another one takes its place, unless several
+    fail in a row: then the server limits everyone, and the waits slow down all calls.
+
+    A try that the server refused with a status cost nothing. One that broke otherwise
+    may be billed: the ledger counts it in ``n_unanswered`` and ``lost_cost``, and
+    against ``max_cost`` in full, see `BaseLedger.summary`.
 
     An asynchronous client belongs to the event loop in which it is first used. Create
     it inside the function, or do not use it elsewhere before, as with `asyncio.run`.
@@ -376,6 +380,7 @@ class _Limits:
     def __init__(self):
         self.requests, self.tokens = _MinuteWindow(), _MinuteWindow()
         self.max_concurrency = 0
+        self.n_failed_in_a_row = 0
 
     def follow(self, teacher):
         """Take over the teacher's present number of calls in flight."""

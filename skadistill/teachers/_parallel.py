@@ -17,6 +17,7 @@ from skadistill._display import message_of
 from skadistill._optional import require
 from skadistill._rows._containers import take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
+from skadistill.teachers._answers import Unanswered
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._request import Request
@@ -223,9 +224,12 @@ class _ParallelRequest(Request):
         except Exception as error:
             parts, fault = [], self._worker_error(error, rows)
         if fault is not None:
-            n_left = len(rows) - sum(len(part.rows) for part in parts)
-            cost = n_left * (self.teacher.max_cost_per_row or 0.0)
-            self.fail(fault, cost if fault.cost is None else fault.cost)
+            unanswered = fault.unanswered
+            if fault.cost is None:  # it may be billed
+                n_left = len(rows) - sum(len(part.rows) for part in parts)
+                most = n_left * (self.teacher.max_cost_per_row or 0.0)
+                unanswered = Unanswered(n_left, most)
+            self.fail(fault, fault.cost or 0.0, unanswered)
         return [
             replace(
                 p,

@@ -14,7 +14,7 @@ from skadistill._display import message_of
 from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows, count_rows, take_rows
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.teachers._answers import Answer, LabeledBatch
+from skadistill.teachers._answers import Answer, LabeledBatch, Unanswered
 from skadistill.teachers._retries import (
     is_retryable,
     may_be_billed,
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _SLOW = 0.5
 #: Seconds without a sign of life after which an event loop is reported as blocked.
 _BLOCKED = 2.0
+#: The first wait, as a share of the usual one, if other calls were answered meanwhile.
+_AT_ONCE = 0.1
 #: The longest wait between two tries unless the server asks for more, in seconds.
 _LONGEST_BACKOFF = 60.0
 
@@ -74,6 +76,7 @@ class Request:
         self.fault: Any = None
         self.has_answered = False
         self.fault_cost = 0.0
+        self.fault_unanswered: Unanswered | None = None
 
     def finish(self, parts):
         """Yield the parts, also those in flight at a Ctrl-C, then raise the fault.
@@ -94,13 +97,18 @@ class Request:
                 yield from parts
                 if self.fault is not None and not self.interrupted:
                     # Rows that were never sent cost nothing.
-                    self.fault.cost = self.fault_cost
+                    self._add_bill(self.fault)
                     raise self.fault
         except KeyboardInterrupt as error:
-            error.cost = self.fault_cost  # type: ignore[attr-defined] # read by buy_labels
+            self._add_bill(error)
             raise
 
-    def fail(self, fault, cost):
+    def _add_bill(self, error):
+        """Let an error say what the calls that failed cost; read by buy_labels."""
+        error.cost = self.fault_cost
+        error.unanswered = self.fault_unanswered
+
+    def fail(self, fault, cost, unanswered=None):
         """Record a call that failed, and make no new ones; the first fault is raised.
 
         Parameters
@@ -109,14 +117,43 @@ class Request:
             What to raise.
         cost : float
             What the call cost.
+        unanswered : Unanswered or None, default=None
+            Its tries that may be billed and brought no answer.
         """
         self.stopped = True
         self.fault_cost += cost
+        self.fault_unanswered = Unanswered.total([self.fault_unanswered, unanswered])
         if self.fault is None:
             self.fault = fault
 
     def _interrupt(self):
         self.stopped = self.interrupted = True
+
+
+class _Place:
+    """Hold one of the places of the calls in flight, except while it is given away."""
+
+    def __init__(self, places):
+        self.places = places
+        self.is_held = self.was_given_away = False
+
+    async def take(self):
+        """Wait for a place."""
+        await self.places.acquire()
+        self.is_held = True
+
+    def give_away(self):
+        """Let another call have the place."""
+        self.is_held, self.was_given_away = False, True
+        self.places.release()
+
+    async def __aenter__(self):
+        await self.take()
+        return self
+
+    async def __aexit__(self, *error):
+        if self.is_held:
+            self.places.release()
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +175,8 @@ class AsyncRequest(Request):
         super().__init__(*question)
         self.inbox: queue.SimpleQueue = queue.SimpleQueue()
         self.said_slow = self.said_blocked = False
-        self.wasted: list[float] = []
+        self.wasted: list[Unanswered] = []
+        self.n_waiting = 0
 
     def run(self, loop, limits):
         """Yield parts, in this thread, while the calls are made in the loop's."""
@@ -207,25 +245,28 @@ class AsyncRequest(Request):
     async def _work(self, limits):
         """Make the calls, as many at a time as allowed."""
         try:
-            n_workers = self.teacher.max_concurrency
-            await asyncio.gather(*(self._worker(limits) for _ in range(n_workers)))
+            async with asyncio.TaskGroup() as self.workers:
+                for _ in range(self.teacher.max_concurrency):
+                    self.workers.create_task(self._worker(limits))
         finally:
             self.inbox.put(None)
 
     async def _worker(self, limits):
         """Make one call after the other."""
         for rows in self.calls:
-            async with limits.places:
+            async with _Place(limits.places) as place:
                 if self.stopped:
                     return
-                await self._call(limits, rows)
+                await self._call(limits, rows, place)
+            if place.was_given_away:  # to another worker, which makes the next calls
+                return
 
-    async def _call(self, limits, rows):
+    async def _call(self, limits, rows, place):
         """Make one call, with its tries, and check the answer."""
-        spent: list[float] = []
+        failed: list[Unanswered] = []
         question = take_rows(self.X, rows)
         try:
-            answer = await self._tries(limits, rows, question, spent)
+            answer = await self._tries(limits, rows, question, failed, place)
             if answer is None:
                 return
             part, fault = self.teacher._check_answer(
@@ -238,24 +279,23 @@ class AsyncRequest(Request):
         except BaseException as error:  # an interrupt must not end the loop
             if _is_cancelled(error):
                 raise
-            fault, cost = self._named(error, rows, n_tries=len(spent)), sum(spent)
+            fault, cost = self._named(error, rows, n_tries=len(failed)), 0.0
             if fault is error and isinstance(error, TeacherError):
-                cost += error.cost or 0.0  # of an answer that could not be used
-            self.fail(fault, cost)
+                cost = error.cost or 0.0  # of an answer that could not be used
+            self.fail(fault, cost, Unanswered.total(failed))
             return
-        if part.cost is not None or any(spent):
-            part = replace(part, cost=(part.cost or 0.0) + sum(spent))
+        unanswered = Unanswered.total(failed)
         if len(part.rows):
             self.has_answered |= fault is None
             also = [replace(other, rows=rows[other.rows]) for other in part.also]
-            self.inbox.put(replace(part, rows=rows[part.rows], also=also))
-        elif fault is not None:
-            fault.cost = (fault.cost or 0.0) + sum(spent)
+            part = replace(part, rows=rows[part.rows], also=also, unanswered=unanswered)
+            self.inbox.put(part)
+            unanswered = None
         if fault is not None:
-            self.fail(fault, cost=fault.cost or 0.0)
+            self.fail(fault, fault.cost or 0.0, unanswered)
 
-    async def _tries(self, limits, rows, question, spent):
-        """Try until there is an answer; append to `spent` what failed tries cost.
+    async def _tries(self, limits, rows, question, failed, place):
+        """Try until there is an answer; append to `failed` what may be billed.
 
         Returns None if the request was stopped before anything was sent.
         """
@@ -275,20 +315,27 @@ class AsyncRequest(Request):
             except BaseException as error:
                 if _is_cancelled(error):
                     raise
+                limits.n_failed_in_a_row += 1
                 billed = may_be_billed(error)
-                spent.append(price if billed else 0.0)
-                if billed:
-                    self.wasted.append(price)
+                lost = Unanswered(len(rows), price) if billed else Unanswered(0, 0.0)
+                failed.append(lost)
+                self.wasted.append(lost)
                 last = n_tries == teacher.max_tries or self.stopped
                 if last or not isinstance(error, Exception) or not retryable(error):
                     raise
-                wait = self._wait(error, n_tries)
+                # Others were answered meanwhile: the fault is that of this call alone.
+                is_alone = limits.n_failed_in_a_row == 1
+                wait = self._wait(error, n_tries, is_alone)
                 self._log_retry(rows, error, n_tries, wait)
                 failure = error
             else:
+                limits.n_failed_in_a_row = 0
                 self._warn_if_slow(rows, time.perf_counter() - clock)
                 return Answer(None) if answer is None else answer
-            await self._pause(wait)
+            if is_alone and self.n_waiting < teacher.max_concurrency:
+                await self._pause_elsewhere(wait, limits, place)
+            else:  # the server limits everyone: so do we, by the places held
+                await self._pause(wait)
         if failure is not None:
             raise failure
         return None
@@ -306,10 +353,21 @@ class AsyncRequest(Request):
         self.inbox.put(_AboutToCall(rows, allowed))
         await allowed
 
-    def _wait(self, error, n_tries):
+    def _wait(self, error, n_tries, is_alone):
         """Return the seconds until the next try."""
         longest = min(self.teacher.backoff * 2 ** (n_tries - 1), _LONGEST_BACKOFF)
+        if is_alone and n_tries == 1:
+            longest *= _AT_ONCE
         return max(random.uniform(0.0, longest), retry_after(error))
+
+    async def _pause_elsewhere(self, seconds, limits, place):
+        """Wait while another call takes this one's place among those in flight."""
+        self.n_waiting += 1
+        place.give_away()
+        self.workers.create_task(self._worker(limits))
+        await self._pause(seconds)
+        await place.take()
+        self.n_waiting -= 1
 
     async def _pause(self, seconds):
         """Wait, but not beyond the end of the request."""
@@ -360,13 +418,13 @@ class AsyncRequest(Request):
 
     def _warn_of_waste(self):
         """Report the tries that may be billed and brought no answer."""
-        if self.wasted:
+        wasted = Unanswered.total(self.wasted)
+        if wasted is not None:
             logger.warning(
-                "%s: tries that may be billed and brought no answer: %d; they count "
-                "as %g",
+                "%s: tries that may be billed and brought no answer: %d rows, %g at "
+                "most; the summary of the ledger counts them apart",
                 self.teacher.display_name,
-                len(self.wasted),
-                sum(self.wasted),
+                *wasted,
             )
 
     def _warn_if_slow(self, rows, seconds):
@@ -415,4 +473,5 @@ def _joined(parts, seconds):
             seconds * len(some) / len(parts),
             also=[other for part in some for other in part.also],
             model=model,
+            unanswered=Unanswered.total(part.unanswered for part in some),
         )

@@ -396,7 +396,8 @@ def test_rows_that_were_not_sent_cost_nothing():
         teacher = Broken(len, name="t", version=version, cost_per_row=0.5)
         with pytest.raises(TeacherCallError):
             buy(teacher, ledger)
-        assert ledger.summary()["cost"] == cost
+        assert ledger.summary()["max_lost_cost"] == cost
+        assert ledger.summary()["n_unanswered"] == 2 * cost
 
 
 def test_wrong_parameters_are_found_before_anything_is_claimed():

@@ -23,6 +23,7 @@ from skadistill.ledger import (
     row_keys,
 )
 
+NO_LOSSES = {"n_lost": 0, "n_unanswered": 0, "lost_cost": 0.0, "max_lost_cost": 0.0}
 CLASSES = ["a", "b", "c"]
 
 
@@ -133,7 +134,10 @@ def test_summary_adds_up(new_ledger):
         "n_calls": 0,
         "n_failed": 0,
         "n_lost": 0,
+        "n_unanswered": 0,
         "cost": 0.0,
+        "lost_cost": 0.0,
+        "max_lost_cost": 0.0,
         "seconds": 0.0,
         "teachers": {},
     }
@@ -145,7 +149,7 @@ def test_summary_adds_up(new_ledger):
     u = {"n_labels": 1, "n_paid": 1, "n_calls": 1, "cost": 0.0, "seconds": 0.0}
     total = {"n_labels": 7, "n_paid": 7, "n_calls": 4, "cost": 2.0, "seconds": 0.75}
     for counts in (t, u, total):
-        counts.update(n_no_label=0, n_failed=0, n_lost=0)
+        counts.update(n_no_label=0, n_failed=0, **NO_LOSSES)
     assert ledger.summary() == {**total, "teachers": {"t": t, "u": u}}
     assert len(ledger) == 7
 
@@ -331,9 +335,9 @@ def test_a_fault_is_counted_and_is_no_label(new_ledger):
         "n_paid": 2,
         "n_calls": 1,
         "n_failed": 3,
-        "n_lost": 0,
         "cost": 1.25,
         "seconds": 2.0,
+        **NO_LOSSES,
     }
     assert ledger.lookup(keys, "t", CLASSES)[0].tolist() == [True] * 2 + [False] * 3
     assert ledger.claim(keys[2:], "t", CLASSES).granted.all()
@@ -479,8 +483,10 @@ def test_a_claim_whose_thread_has_ended_ends(new_ledger):
     ledger = new_ledger()
     lose(ledger, keys, 2)
     assert ledger.claim(keys, "t", CLASSES).granted.all()
-    assert ledger.summary()["n_lost"] == 2
-    assert ledger.summary()["cost"] == 1.0
+    counts = ledger.summary()
+    assert (counts["n_lost"], counts["cost"]) == (2, 0.0)
+    # As long as nothing has been answered, no better estimate is known.
+    assert counts["lost_cost"] == counts["max_lost_cost"] == 1.0
 
 
 def test_a_claim_that_was_dropped_ends(new_ledger):
@@ -504,12 +510,14 @@ def test_a_label_that_comes_after_all_takes_its_loss_back(new_ledger):
     assert ledger.summary()["n_lost"] == 4
     ledger.record(keys[:1], "t", CLASSES, labels[:1], cost=0.2, claim=late)
     counts = ledger.summary()
-    assert (counts["n_paid"], counts["n_lost"]) == (1, 3)
-    assert counts["cost"] == pytest.approx(1.7, abs=1e-12)
+    assert (counts["n_paid"], counts["n_lost"], counts["cost"]) == (1, 3, 0.2)
+    assert counts["lost_cost"] == pytest.approx(0.6)
+    assert counts["max_lost_cost"] == pytest.approx(1.5)
     ledger.release(late, fault="TeacherCallError", cost=0.3)
     counts = ledger.summary()
     assert (counts["n_failed"], counts["n_lost"]) == (3, 0)
     assert counts["cost"] == pytest.approx(0.5, abs=1e-12)
+    assert counts["max_lost_cost"] == pytest.approx(0.0, abs=1e-12)
     ledger.record(keys[:1], "t", CLASSES, labels[:1], claim=late)
     assert ledger.summary()["n_lost"] == 0
 
@@ -522,7 +530,8 @@ def test_the_loss_of_others_is_not_taken_back(new_ledger):
     claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=0.5)
     ledger.record(keys, "t", CLASSES, labels, cost=1.0, claim=claim)
     counts = ledger.summary()
-    assert (counts["n_paid"], counts["n_lost"], counts["cost"]) == (2, 2, 2.0)
+    assert (counts["n_paid"], counts["n_lost"], counts["cost"]) == (2, 2, 1.0)
+    assert (counts["lost_cost"], counts["max_lost_cost"]) == (1.0, 1.0)
 
 
 def test_losses_can_be_written_off(new_ledger):
@@ -532,14 +541,70 @@ def test_losses_can_be_written_off(new_ledger):
     late = lose(ledger, keys, 4)
     assert ledger.claim(keys, "t", CLASSES).granted.sum() == 4
     ledger.free_claims()
-    assert ledger.write_off("other") == {"n_rows": 0, "cost": 0.0}
-    assert ledger.write_off() == {"n_rows": 4, "cost": 2.0}
-    assert ledger.write_off() == {"n_rows": 0, "cost": 0.0}
+    ledger.record(keys[5:], "u", CLASSES, labels[5:], cost=0.25, unanswered=(2, 1.0))
+    nothing = {"n_rows": 0, "n_unanswered": 0, "cost": 0.0}
+    assert ledger.write_off("other") == nothing
+    assert ledger.write_off("t") == {"n_rows": 4, "n_unanswered": 0, "cost": 2.0}
+    assert ledger.write_off() == {"n_rows": 0, "n_unanswered": 2, "cost": 1.0}
+    assert ledger.write_off() == nothing
     counts = ledger.summary()
-    assert (counts["n_lost"], counts["cost"]) == (0, 0.0)
+    assert {name: counts[name] for name in NO_LOSSES} == NO_LOSSES
+    assert counts["cost"] == 0.25
     assert ledger.claim(keys, "t", CLASSES).granted.all()
     ledger.record(keys[:1], "t", CLASSES, labels[:1], claim=late)
     assert ledger.summary()["n_lost"] == 0
+
+
+def test_calls_without_an_answer_cost_the_mean_price(new_ledger):
+    """At most what they may have cost; the known cost is apart, to the last digit."""
+    keys, labels = some_rows(6)
+    ledger = new_ledger()
+    claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=10.0)
+    part = {"cost": 0.2, "claim": claim}
+    ledger.record(keys[:2], "t", CLASSES, labels[:2], unanswered=(3, 30.0), **part)
+    ledger.record(keys[2:4], "t", CLASSES, labels[2:4], **part)
+    ledger.release(claim, fault="TeacherCallError", unanswered=(2, 0.125))
+    counts = ledger.summary()
+    assert (counts["n_unanswered"], counts["n_failed"], counts["n_paid"]) == (5, 2, 4)
+    assert counts["cost"] == 0.4
+    assert counts["lost_cost"] == pytest.approx(0.5)
+    assert counts["max_lost_cost"] == 30.125
+    if hasattr(ledger, "check"):
+        ledger.check()
+
+
+def test_a_budget_counts_lost_answers_at_their_most(new_ledger):
+    """What may have been billed is never spent a second time."""
+    keys, labels = some_rows(6)
+    ledger = new_ledger(max_cost=3.0)
+    lose(ledger, keys[:2], 2)  # 0.5 each at most
+    ledger.record(keys[2:3], "t", CLASSES, labels[2:3], cost=0.1, unanswered=(1, 0.5))
+    counts = ledger.summary()
+    assert counts["cost"] + counts["lost_cost"] < 1.0
+    claim = ledger.claim(keys[3:], "t", CLASSES, max_cost_per_row=0.7)
+    assert claim.granted.sum() == 2  # of 3.0 - 0.1 - 1.5
+    assert ledger.claims()[-1]["max_cost"] == 1.4
+
+
+def test_a_ledger_that_knows_one_cost_only_counts_lost_answers_in_it():
+    """As the most that they may have cost: the budget holds."""
+
+    class Own(MemoryLedger):
+        def _store(self, *what):
+            super()._store(*what)
+
+        def _end(self, claim, fault, cost, seconds):
+            super()._end(claim, fault, cost, seconds)
+
+    keys, labels = some_rows(2)
+    ledger = Own()
+    claim = ledger.claim(keys, "t", CLASSES)
+    ledger.record(
+        keys[:1], "t", CLASSES, labels[:1], cost=1.0, claim=claim, unanswered=(1, 0.5)
+    )
+    assert ledger.summary()["cost"] == 1.5
+    ledger.release(claim, fault="TeacherCallError", cost=1.0, unanswered=(1, 0.5))
+    assert ledger.summary()["cost"] == 3.0
 
 
 def test_a_thread_that_claims_its_rows_again_does_not_wait_for_itself(new_ledger):

@@ -95,7 +95,7 @@ def test_a_job_can_be_given_up_by_hand(ledger):
     assert ledger.free_claims(owner="job job-1") == 3
     assert ledger.jobs("t", CLASSES) == []
     counts = ledger.summary()
-    assert (counts["n_lost"], counts["cost"]) == (3, 1.5)
+    assert (counts["n_lost"], counts["max_lost_cost"]) == (3, 1.5)
 
 
 def test_what_cannot_be_handed_over_is_an_error(ledger):

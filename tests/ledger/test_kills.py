@@ -81,8 +81,9 @@ def kill_buyers(path, n_kills, n_rows):
     # Between a mark and its call a kill may come; one call for each kill.
     n_counted = counts["n_paid"] + counts["n_lost"]
     assert len(sent) <= n_counted <= len(sent) + n_kills * PER_CALL
-    cost = counts["n_paid"] * COST + counts["n_lost"] * HIGHEST
-    assert counts["cost"] == pytest.approx(cost)
+    assert counts["cost"] == pytest.approx(counts["n_paid"] * COST)
+    assert counts["lost_cost"] == pytest.approx(counts["n_lost"] * COST)
+    assert counts["max_lost_cost"] == pytest.approx(counts["n_lost"] * HIGHEST)
     ledger.check()
     return {
         "kills": n_kills,
@@ -90,7 +91,7 @@ def kill_buyers(path, n_kills, n_rows):
         "recorded": len(recorded),
         "counted": n_counted,
         "lost": counts["n_lost"],
-        "cost": counts["cost"],
+        "cost": counts["cost"] + counts["lost_cost"],
     }
 
 

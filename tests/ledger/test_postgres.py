@@ -90,7 +90,7 @@ def test_claims_of_exited_processes_are_lost_and_counted(postgres_url):
     ledger = PostgresLedger(postgres_url, "exited")
     assert ledger.claim(keys, "t", CLASSES).granted.all()
     summary = ledger.summary()
-    assert (summary["n_lost"], summary["cost"]) == (4, 2.0)
+    assert (summary["n_lost"], summary["max_lost_cost"]) == (4, 2.0)
     ledger.close()
 
 

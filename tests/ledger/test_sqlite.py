@@ -184,7 +184,8 @@ def test_a_kill_charges_what_was_sent(path, caplog):
     assert claim.granted.tolist() == [False] * 3 + [True] * 5 + [False] * 2
     assert claim.refused.tolist() == [False] * 8 + [True] * 2
     summary = ledger.summary()
-    assert (summary["n_paid"], summary["n_lost"], summary["cost"]) == (3, 4, 2.75)
+    assert (summary["n_paid"], summary["n_lost"], summary["cost"]) == (3, 4, 0.75)
+    assert (summary["lost_cost"], summary["max_lost_cost"]) == (1.0, 2.0)
     (warned,) = caplog.messages
     assert "without a label for 4 rows that had been sent" in warned
     assert "count as 2 " in warned
@@ -274,7 +275,7 @@ def test_a_claim_that_was_dropped_is_not_renewed(path):
     with ThreadPoolExecutor(1) as pool:
         time.sleep(0.8)
         assert pool.submit(ledger.claim, keys, "t", CLASSES).result().granted.all()
-    assert ledger.summary()["cost"] == 1.0
+    assert ledger.summary()["max_lost_cost"] == 1.0
 
 
 def test_an_edited_claim_is_an_error_that_says_how_to_end_it(path):

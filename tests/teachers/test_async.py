@@ -219,8 +219,10 @@ def test_passing_faults_are_tried_again(server, fault, asynchronous):
     bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     assert (bought.labels == truth(X)).all()
     assert server.asked == Counter([*(str(v) for v in X[:, 0]), str(X[2, 0])])
-    n_billed = 6 if fault.isdigit() else 7
-    assert ledger.summary()["cost"] == bought.cost == pytest.approx(n_billed / 100)
+    counts, n_unsure = ledger.summary(), 0 if fault.isdigit() else 1
+    assert counts["cost"] == bought.cost == pytest.approx(0.06)
+    assert counts["n_unanswered"] == n_unsure
+    assert counts["lost_cost"] == pytest.approx(n_unsure / 100)
 
 
 @pytest.mark.parametrize(
@@ -254,8 +256,9 @@ def test_lasting_faults_end_the_asking(server, tmp_path, fault, error, said):
     )
     summary = ledger.summary()
     assert summary["n_failed"] == 30 - n_kept - unusable
-    n_billed = n_kept + (not fault.isdigit())
-    assert summary["cost"] == pytest.approx(n_billed / 100)
+    assert summary["cost"] == pytest.approx((n_kept + unusable) / 100)
+    assert summary["n_unanswered"] == (fault == "no choices")
+    assert summary["lost_cost"] == pytest.approx(summary["n_unanswered"] / 100)
     bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     right = (bought.labels == truth(X)).all(axis=1)
     assert np.flatnonzero(~right).tolist() == ([11] if unusable else [])
@@ -868,8 +871,11 @@ def test_the_server_is_not_asked_again_before_it_wants():
     request = AsyncRequest(teacher, np.zeros((1, 1)), CLASSES, None, 1, None)
     error = OSError("busy")
     error.status_code, error.headers = 429, {"Retry-After": "2.5"}
-    assert request._wait(error, 1) == 2.5
-    assert 0 <= request._wait(TimeoutError(), 3) <= 0.004
+    for is_alone in (False, True):
+        assert request._wait(error, 1, is_alone) == 2.5
+        assert 0 <= request._wait(TimeoutError(), 3, is_alone) <= 0.004
+    waits = [request._wait(TimeoutError(), 1, is_alone=True) for _ in range(100)]
+    assert 0 <= min(waits) <= max(waits) <= 0.0001
 
 
 def test_a_long_wait_ends_with_the_request():
