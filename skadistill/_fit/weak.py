@@ -63,7 +63,8 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     # If both are alike the difference is the sum of so many fair signs: it exceeds its
     # standard error in 16 % of cases and 1.64 of these in 5 %.
     error = np.sqrt(n_different)
-    if -worse > 1.64 * error:
+    # A called teacher is checked on rows that are hard for the students.
+    if -worse > (0 if teacher.is_fitted else 1.64 * error):
         return False
     if worse > max(error, 2) and on_weak_teacher != "ignore":
         low, high = _interval(worse, n_different, n_samples)
@@ -107,22 +108,50 @@ def keep_better_student(state, first_student):
     Notes
     -----
     Both are judged on the given rows, by students that did not see the row: trained on
-    the other given rows, with and without rows labeled by the teacher. These must not
-    know the row either, so they are drawn evenly: a strategy chooses rows by a student
-    that has learned all given ones, and what it leaves out tells what that student
-    knows. And a teacher that is fitted on the given rows is fitted again without the
-    row, to label as many rows of the pool as were paid for, at no price.
+    the other given rows, with and without rows labeled by the teacher. A teacher that
+    is fitted on the given rows is fitted again without the row, to label evenly drawn
+    rows of the pool, as many as were paid for, at no price. The rows of any other
+    teacher are those that were paid for. They speak for the last student a little too
+    well: a strategy chooses them by a student that has learned all given rows, and what
+    it leaves out tells what that student knows. The evenly drawn ones among them speak
+    too little for it, being few and not informative. The first student is kept if it is
+    better by both.
     """
     last = state.records[-1].round
     labels = state.labels
     if state.asked.evidence_alone is None or labels.given.all():
         return last
-    given = labels.rows[labels.given]
-    others, targets = _evenly_labeled(state)
-    X, X_others = labels.table.take(given), labels.table.take(others)
     truth = labels.targets[labels.given].argmax(axis=1)
+    alone = state.asked.evidence_alone.proba.argmax(axis=1) == truth
+    n_alone = int(alone.sum())
+    for others, targets in _labeled_rows(state):
+        if _n_right_out_of_fold(state, truth, others, targets) >= n_alone:
+            return last
+    state.student = first_student
+    return 0
+
+
+def _labeled_rows(state):
+    """Yield rows of the pool, and the teacher's labels of them if they were paid."""
+    labels = state.labels
+    paid = np.flatnonzero(~labels.given)
+    if not state.components.teacher.is_fitted:
+        pool = np.concatenate([labels.pool, labels.rows[paid]])
+        rng = np.random.default_rng(state.seeds.objective)
+        yield rng.choice(pool, paid.size, replace=False), None
+        return
+    even = paid[labels.even[labels.rows[paid]]]
+    for chosen in (even, paid) if 0 < even.size < paid.size else (paid,):
+        yield labels.rows[chosen], labels.targets[chosen]
+
+
+def _n_right_out_of_fold(state, truth, others, targets):
+    """Count the given rows that are right, by students that did not see them."""
+    labels = state.labels
+    given = labels.rows[labels.given]
+    X, X_others = labels.table.take(given), labels.table.take(others)
     fold = deal_folds(truth, N_FOLDS, np.random.default_rng(state.seeds.objective))
-    right = 0
+    n_right = 0
     for k in range(N_FOLDS):
         train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(test):
@@ -138,29 +167,8 @@ def keep_better_student(state, first_student):
             **state.cut_metadata(rows),
         )
         proba = student_proba(learner, safe_indexing(X, test), len(labels.classes))
-        right += int((proba.argmax(axis=1) == truth[test]).sum())
-    alone = state.asked.evidence_alone.proba.argmax(axis=1) == truth
-    if right >= int(alone.sum()):
-        return last
-    state.student = first_student
-    return 0
-
-
-def _evenly_labeled(state):
-    """Return rows drawn evenly from the pool, and the teacher's labels of them."""
-    labels = state.labels
-    paid = np.flatnonzero(~labels.given)
-    if not state.components.teacher.is_fitted:
-        pool = np.concatenate([labels.pool, labels.rows[paid]])
-        rng = np.random.default_rng(state.seeds.objective)
-        return rng.choice(pool, paid.size, replace=False), None
-    even = paid[labels.even[labels.rows[paid]]]
-    evidence = state.asked.evidence
-    # A strategy that avoids rows on which the teacher is wrong has better labels than
-    # evenly drawn rows have: there, and without any of these, its rows must do.
-    avoids = evidence is not None and evidence.doubted
-    chosen = even if even.size and not avoids else paid
-    return labels.rows[chosen], labels.targets[chosen]
+        n_right += int((proba.argmax(axis=1) == truth[test]).sum())
+    return n_right
 
 
 def _relabel(state, X, train, X_others):

@@ -123,6 +123,7 @@ class Said:
     """A teacher's answers and students' opinions on labeled rows, one bit each."""
 
     display_name = "it"
+    is_fitted = False
 
     def __init__(self, teacher_right, student_right):
         n = len(teacher_right)
@@ -163,6 +164,16 @@ def test_a_teacher_may_be_no_better_without_a_word(counts, weak):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert said(*counts).hold() is weak
+
+
+@pytest.mark.parametrize(
+    ("counts", "weak"), [((50, 6, 4, 0), False), ((50, 5, 5, 0), True)]
+)
+def test_a_called_teacher_is_weak_if_it_is_right_on_no_more_rows(counts, weak):
+    """It is checked on hard rows, where a good one may be better by little."""
+    held = said(*counts)
+    held.is_fitted = True
+    assert held.hold() is weak
 
 
 @pytest.mark.parametrize("n_samples", [40, 200])
