@@ -259,10 +259,13 @@ def hides_kinds(z, rng):
     z = z[np.lexsort(z.T)] if z.shape[1] else z
     if len(z) > MOST_ROWS:
         z = z[rng.permutation(len(z))[:MOST_ROWS]]
+    # Older versions of scipy cannot decompose empty arrays.
+    if len(z) < FEWEST_ROWS or not z.shape[1]:
+        return False
     scores, sizes, _ = svd(z, full_matrices=False)
     # Whitened: all directions count alike, whatever their variance.
     scores = scores[:, sizes > ROUNDING * max(sizes.max(initial=0.0), 1.0)]
-    if len(z) < FEWEST_ROWS or not scores.shape[1]:
+    if not scores.shape[1]:
         return False
     plain = [
         _share_within(rng.standard_normal(scores.shape), rng) for _ in range(N_PLAIN)

@@ -101,9 +101,8 @@ def test_no_evidence_is_missing_if_every_row_is_given():
         ),
         (
             {"embeddings": np.zeros((2, 4))},
-            "embeddings have 2 rows and targets 3; pass one row per target, NaN if "
-            "there "
-            "is no embedding.",
+            "embeddings have 2 rows and targets 3; pass one row per target, NaN for "
+            "a missing embedding.",
         ),
     ],
 )
