@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs site lint types env clean
+.PHONY: demo test docs site changelog dist lint types env clean
 
 # Torch first, pinned: a ranged requirement may bring gigabytes of CUDA packages.
 $(VENV)/.torch: constraints.txt
@@ -23,6 +23,10 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.docs: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+$(VENV)/.release: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[release]"
 	touch $@
 
 env: $(VENV)/.test
@@ -47,13 +51,24 @@ docs: $(VENV)/.docs
 	env -u SKADISTILL_DATA OMP_NUM_THREADS=1 \
 		$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
 
-# One folder per version and a page that leads to the last one built: serve as it is.
+# One folder per version; "stable" is the last one built. Serve docs/_build/site as it
+# is: its first page leads to "stable".
 site: docs
 	version=$$($(BIN)/python -c "import skadistill; print(skadistill.__version__)") && \
-		mkdir -p docs/_build/site && rm -rf docs/_build/site/$$version && \
-		cp -r docs/_build/html docs/_build/site/$$version && \
-		echo "<meta http-equiv=\"refresh\" content=\"0; url=$$version/\">" \
-		> docs/_build/site/index.html
+		cd docs/_build && mkdir -p site && rm -rf site/$$version && \
+		cp -r html site/$$version && ln -sfn $$version site/stable && \
+		echo '<meta http-equiv="refresh" content="0; url=stable/">' > site/index.html
+
+# The fragments in docs/changes become the section of this version in the changelog.
+changelog:
+	$(PYTHON) docs/_extensions/changes.py
+
+# Built and checked, into dist/.
+dist: $(VENV)/.release
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
 	cd docs && rm -rf _build assembled auto_examples reference results

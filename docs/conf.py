@@ -17,6 +17,8 @@ import skadistill
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
+from changes import unreleased  # noqa: E402
+
 MODULES = [
     f"skadistill.{path.parent.name}"
     for path in sorted(Path(skadistill.__file__).parent.glob("[!_]*/__init__.py"))
@@ -140,15 +142,7 @@ def write(path, text):
 
 def assemble(app):
     """Collect the fragments of the changelog, and the measurements."""
-    kinds = {"breaking": "Breaking", "new": "New", "fixed": "Fixed"}
-    parts = []
-    for kind, title in kinds.items():
-        found = sorted((HERE / "changes").glob(f"*.{kind}.rst"))
-        parts += [f"{title}\n{'~' * len(title)}"] if found else []
-        for path in found:
-            lines = path.read_text(encoding="utf8").strip().splitlines()
-            parts.append("- " + "\n  ".join(lines))
-    write(HERE / "assembled" / "changes.rst", "\n\n".join(parts) + "\n")
+    write(HERE / "assembled" / "changes.rst", unreleased(HERE / "changes"))
     for path in sorted((HERE.parent / "benchmarks" / "results").glob("*.md")):
         text = path.read_text(encoding="utf8")
         # A number stays on one line with its interval; wide tables scroll.

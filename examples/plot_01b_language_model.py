@@ -4,8 +4,8 @@ Teach a small model with a language model
 
 What does an LLM behind an API cost as a teacher, and what is the student worth? A chat
 model labels 300 of 1500 messages for 0.003, in the currency of its prices. The student
-needs no model any more: it is right on 97 % of new messages, its teacher on 95 %, and a
-student trained on our 40 labels only on 57 %.
+then works without the model: it is right on 97 % of new messages, its teacher on 95 %,
+and a student trained on our 40 labels only on 57 %.
 
 No data leave the machine: the client below stands in for the one of your provider.
 """
@@ -91,9 +91,9 @@ teacher = ChatTeacher(
 print(teacher.preview(X))
 
 # %%
-# ``plan`` names the money before any is spent: what is expected by the tokens of the
-# messages, and the most that it can be, if every message were as long as allowed and
-# every call were billed six times.
+# ``plan`` shows the cost before anything is spent: the expected one, by the tokens of
+# the messages, and the largest, if every message were as long as allowed and every call
+# were billed six times.
 folder = tempfile.TemporaryDirectory()
 distiller = ActiveDistiller(
     teacher,
@@ -107,7 +107,7 @@ distiller = ActiveDistiller(
 print(distiller.plan(X, y))
 
 # %%
-# The fit. Refused messages are no label: paid, remembered, and left out.
+# The fit. Refused messages stay unlabeled: paid for, remembered, and left out.
 distiller.fit(X, y)
 print(f"rows paid {distiller.n_paid_}, without a label {distiller.n_no_label_}")
 print(f"cost {distiller.cost_:.4f}")

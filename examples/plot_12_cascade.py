@@ -3,19 +3,20 @@ Ask the teacher only if the student is unsure
 =============================================
 
 The student agrees with its teacher on 95.7 % of new rows, and we need 97 %. How many
-rows must the teacher answer, and who vouches for the threshold? A cascade that promises
-97 % with confidence 95 % defers a third of the rows: 6.56 in money for 1,000
-predictions, where the teacher alone takes 20. On 3,000 new rows it agrees on 98.5 %.
+rows must the teacher answer, and which threshold is safe? A cascade that guarantees
+97 % with confidence 95 % defers a third of the rows: 1,000 predictions cost 6.56; by
+the teacher alone they cost 20. On 3,000 new rows the cascade agrees on 98.5 %.
 After it has learned from the deferred rows, 27 % of the rows are deferred.
 
-The weakness: an exact promise is careful. From 500 audit rows the cascade reaches
-98.5 % where 97 % was asked for; more audit rows would let it defer less. And the
-promise is about the teacher's answers, which are wrong on 2 % of the rows.
+The weakness: an exact guarantee is careful. With 500 audit rows the cascade reaches
+98.5 % instead of 97 %; with more of them it would defer less. And the guarantee is
+about the teacher's answers, which are wrong on 2 % of the rows.
 """
 
 # %%
-# A simulated teacher that costs 0.02 a row. The cascade keeps 500 rows of the pool for
-# its audit, fits the distiller on the others, and sets the threshold by an exact test.
+# A simulated teacher that costs 0.02 per row. The cascade keeps 500 rows of the pool
+# for its audit, fits the distiller on the others, and sets the threshold by an exact
+# test.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -46,8 +47,8 @@ for name, value in cascade.report_.items():
 
 # %%
 # What each share of deferred rows would give on the audit rows, and what it costs. The
-# line alone promises nothing: the choice is further to the right than where it reaches
-# the target.
+# line alone guarantees nothing: the chosen point is further to the right than the one
+# at which the line reaches the target.
 CascadeDisplay.from_estimator(cascade).plot()
 plt.show()
 
@@ -63,6 +64,6 @@ print(cascade.usage_)
 
 # %%
 # The deferred rows are those on which the student has most to learn, and they are paid
-# for. Their labels train the next student at no price.
+# for. Their labels train the next student at no extra cost.
 cascade.refit(X, y, X_unlabeled=pool)
 print(f"deferred after the refit: {cascade.report_['deferred']:.3f}")

@@ -8,7 +8,7 @@ from skadistill.search import LayerNASSearchCV
 from skadistill.student import StudentNet
 from skadistill.teachers import AsyncTeacher
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "ActiveDistiller",

@@ -80,12 +80,13 @@ class ActiveDistiller(
         The model to train: any scikit-learn classifier or pipeline with
         ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: a
         :class:`skadistill.student.StudentNet`; for texts and wide sparse rows a linear
-        classifier, see `as_student`.
+        classifier.
     query_strategy : str, callable or object, default="robust"
-        How rows are chosen: "robust" (unsure rows, on which the teacher is right, by
-        checks on labeled rows), "rad" (the sampler of Robust Active Distillation
-        [1]_), "margin", "entropy", "least_confident", "random", a function
-        ``f(proba) -> scores``, or a :class:`skadistill.query.QueryStrategy`.
+        How rows are chosen: "robust" (those of which the student is unsure, except
+        where checks on labeled rows show the teacher to be wrong), "rad" (the sampler
+        of Robust Active Distillation [1]_), "margin", "entropy", "least_confident",
+        "random", a function ``f(proba) -> scores``, or a
+        :class:`skadistill.query.QueryStrategy`.
     budget : int, float or None, default=0.2
         Rows that this fit may have the teacher label: a number, a share of the pool,
         or None for the whole pool with the teacher checks on top. It limits the whole
@@ -97,8 +98,8 @@ class ActiveDistiller(
         least 10.
     uniform_share : float, default=0.25
         Share of each round that is drawn evenly from the pool instead of by the
-        strategy. These rows tell, at no price, how often the student agrees with the
-        teacher: see ``pool_agreement`` in ``history_``. 0: no such number.
+        strategy. These rows show, at no extra cost, how often the student agrees with
+        the teacher: see ``pool_agreement`` in ``history_``. 0: no such estimate.
     objective : str or object, default="auto"
         What the student must match. "auto": the teacher's soft labels, or corrections
         of them if teacher checks show that it is often wrong (see the guide);
@@ -109,7 +110,7 @@ class ActiveDistiller(
     ledger : object, str, path-like or None, default=None
         Remembers every paid label, and may limit what is spent. A path opens a
         :class:`skadistill.ledger.LabelLedger`, which survives the process. None: a
-        new :class:`skadistill.ledger.MemoryLedger` for each fit, left in ``ledger_``;
+        new :class:`skadistill.ledger.MemoryLedger` for each fit, kept in ``ledger_``;
         all clones of one distiller, as in a search, share one.
     use_known : "auto" or bool, default="auto"
         Whether all labels that the ledger holds for rows of this pool train the
@@ -126,10 +127,10 @@ class ActiveDistiller(
         (NaN, None, pandas.NA, null) mark one as well. None: every row of ``X`` has a
         label and the pool is ``X_unlabeled``.
     teacher_error : "auto", float or None, default="auto"
-        Share of rows on which the teacher is wrong, for strategies that need it, as
-        the robust sampler does. "auto": estimated from teacher checks. A teacher that
-        was trained on these very rows looks better than it is: pass the share you
-        believe. None: unknown, the sampler plays the regret game.
+        Share of rows on which the teacher is wrong, for strategies that need it, such
+        as "rad". "auto": estimated from teacher checks. A teacher that was trained on
+        these rows looks better than it is: pass your own estimate. None: unknown, the
+        strategy plays the regret game.
     n_teacher_checks : "auto", int or None, default="auto"
         Labeled rows, drawn at random, on which a fitted teacher or a callable is
         checked if strategy or objective need that. "auto": a fifth of the budget, at
@@ -162,8 +163,8 @@ class ActiveDistiller(
         unless in a :obj:`joblib.parallel_config` context, which can also name a
         cluster. Results do not depend on it.
     random_state : int, RandomState or None, default=None
-        Seeds the choice of rows, cross-fitting and, if it has no seed of its own, the
-        student.
+        Seeds the choice of rows, cross-fitting and, unless it has a ``random_state``,
+        the student.
     verbose : "auto" or int, default="auto"
         "auto" shows the rows and money paid so far, in terminals and notebooks only.
         0: nothing. 1: one line per round, which always goes to :mod:`logging`.
@@ -190,7 +191,7 @@ class ActiveDistiller(
         on), ``n_pool`` (rows left), ``n_asked``, ``n_paid``, ``n_free`` (from the
         ledger), ``n_no_label`` (answered without a label), ``n_calls``, ``cost``. From
         the strategy: ``gain_mean``, ``gain_max``, ``water_level``, ``n_mistakes``,
-        ``n_support``, and any key of its own. Scores: ``teacher_error``,
+        ``n_support``, and keys of custom ones. Scores: ``teacher_error``,
         ``student_agreement`` (share of the new rows on which the student agreed with
         the teacher before it was trained on them), ``student_score`` (accuracy on
         `X_val`), ``student_stability`` (share of pool rows whose predicted class
@@ -219,8 +220,8 @@ class ActiveDistiller(
     n_teacher_checks_ : int
         Labeled rows newly paid for to check the teacher; part of `n_paid_`.
     cost_ : float or None
-        What this fit newly paid, in the user's money; None if the teacher names no
-        price.
+        Money that this fit paid, in the unit of the teacher's prices; None if the
+        teacher has none.
     teacher_error_ : float or None
         Estimated or given error rate of the teacher; None if it was not needed.
     teacher_error_estimate_ : TeacherErrorEstimate or None
@@ -413,10 +414,10 @@ class ActiveDistiller(
 
         Raises
         ------
-        NoLabeledRowsError, SingleClassError
+        SkadistillError
             If the labeled rows cannot train a student and the teacher cannot give
             what they lack.
-        EmptyPoolError, BudgetError
+        BudgetError
             If the budget cannot be spent.
         TeacherError
             If the teacher fails or its answer is invalid; labels paid before that are
@@ -426,7 +427,7 @@ class ActiveDistiller(
 
         Warns
         -----
-        EmptyPoolWarning
+        BudgetWarning
             If there is a budget and no unlabeled row.
         TeacherWarning
             If the teacher's answers on labeled rows look useless or misordered.

@@ -1,23 +1,19 @@
 """Errors and warnings of this package, with a common base class.
 
 Every message is a sentence with three parts: what was wrong, the value
-received, and what to do. Classes that scikit-learn's own checks expect to be a
-`ValueError` are subclasses of it.
+received, and what to do. All errors are subclasses of `ValueError`, as scikit-learn's
+own checks expect.
 """
 
 __all__ = [
     "BudgetError",
     "BudgetWarning",
     "CascadeError",
-    "EmptyPoolError",
-    "EmptyPoolWarning",
     "ExportError",
     "JobPendingError",
     "LedgerError",
-    "NoLabeledRowsError",
     "ObjectiveError",
     "QueryStrategyError",
-    "SingleClassError",
     "SkadistillError",
     "StudentError",
     "TeacherAnswerError",
@@ -28,51 +24,39 @@ __all__ = [
 ]
 
 
-class SkadistillError(Exception):
-    """Base class of all errors that skadistill raises on purpose."""
+class SkadistillError(ValueError):
+    """Base class of all errors here; raised itself if the labels train no student."""
 
 
-class BudgetError(SkadistillError, ValueError):
-    """Raised if the budget cannot be spent, for example if it exceeds the pool."""
+class BudgetError(SkadistillError):
+    """Raised if the budget cannot be spent: the pool is empty, or smaller than it."""
 
 
-class EmptyPoolError(BudgetError):
-    """Raised if there is a budget but no unlabeled row to spend it on."""
-
-
-class NoLabeledRowsError(SkadistillError, ValueError):
-    """Raised if no row has a label to train the first student on."""
-
-
-class SingleClassError(SkadistillError, ValueError):
-    """Raised if all labeled rows have the same class."""
-
-
-class QueryStrategyError(SkadistillError, ValueError):
+class QueryStrategyError(SkadistillError):
     """Raised if a strategy is unknown or returns repeated, foreign or too few rows."""
 
 
-class ObjectiveError(SkadistillError, ValueError):
+class ObjectiveError(SkadistillError):
     """Raised if an objective is unknown, or lacks evidence that it needs."""
 
 
-class StudentError(SkadistillError, ValueError, TypeError):
+class StudentError(SkadistillError, TypeError):
     """Raised if a student is unknown or cannot learn from soft labels."""
 
 
-class CascadeError(SkadistillError, ValueError):
+class CascadeError(SkadistillError):
     """Raised if no threshold of a cascade can keep its promise."""
 
 
-class ExportError(SkadistillError, ValueError):
+class ExportError(SkadistillError):
     """Raised if a model, or a part of it, cannot be exported."""
 
 
-class LedgerError(SkadistillError, ValueError):
+class LedgerError(SkadistillError):
     """Raised if a ledger cannot be read, written or interpreted."""
 
 
-class TeacherError(SkadistillError, ValueError):
+class TeacherError(SkadistillError):
     """Base class of errors of a teacher; labels paid before the error are kept."""
 
     #: Cost of the failed call; None if unknown, since it may be billed.
@@ -103,11 +87,7 @@ class TeacherAnswerError(TeacherError):
 
 
 class BudgetWarning(UserWarning):
-    """Warns that rows were not put to the teacher because the budget is spent."""
-
-
-class EmptyPoolWarning(UserWarning):
-    """Warns that there is a budget but no unlabeled row to spend it on."""
+    """Warns that the teacher is not asked: the budget is spent or the pool empty."""
 
 
 class TeacherWarning(UserWarning):

@@ -25,10 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.exceptions import (
     BudgetError,
-    EmptyPoolError,
-    NoLabeledRowsError,
     QueryStrategyError,
-    SingleClassError,
+    SkadistillError,
     TeacherAnswerError,
     TeacherCallError,
     UnlabeledTestRowsWarning,
@@ -223,7 +221,7 @@ def test_both_doors_ask_the_same_rows(problem):
         np.testing.assert_allclose(first.predict_proba(X), other.predict_proba(X))
 
 
-@pytest.mark.filterwarnings("ignore::skadistill.exceptions.EmptyPoolWarning")
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.BudgetWarning")
 def test_no_pool_is_supervised_training(problem):
     """Without a pool the student is trained on the labels; nobody is asked."""
     X, y, _, teacher = problem
@@ -626,7 +624,7 @@ def test_error_no_labeled_row(problem):
     """No label at all."""
     X, _, partly, teacher = problem
     _error(
-        NoLabeledRowsError,
+        SkadistillError,
         "no row has a label and neither `classes` nor the teacher says which classes "
         "there are; give some labels, pass classes=[...], or name the classes of the "
         "teacher with as_teacher(teacher, classes=[...]).",
@@ -640,7 +638,7 @@ def test_error_one_class(problem):
     """Labels of one class."""
     X, _, partly, teacher = problem
     _error(
-        SingleClassError,
+        SkadistillError,
         "the 60 labeled rows hold one class only, 1; a classifier needs labeled rows "
         "of at least two classes, or to know of others by classes=[...].",
         distiller(teacher),
@@ -653,7 +651,7 @@ def test_error_empty_pool(problem):
     """A number of rows to buy and none to sell."""
     X, y, _, teacher = problem
     _error(
-        EmptyPoolError,
+        BudgetError,
         "budget=50 but the pool is empty: no row of y equals the unlabeled_marker and "
         "X_unlabeled holds no row; mark unlabeled rows, pass X_unlabeled, or set "
         "budget=0.",

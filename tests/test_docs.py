@@ -270,3 +270,16 @@ def test_the_citation_names_the_license_of_the_package():
     assert f'license = "{license_id}"' in project
     for entry in ("cff-version", "message", "title", "authors"):
         assert re.search(rf"^{entry}:", citation, re.M)
+
+
+def test_the_first_lines_run():
+    """The code of the first page gives the numbers in its comments."""
+    (block,) = python_blocks((DOCS / "index.rst").read_text(encoding="utf8"))
+    names: dict = {}
+    exec(block, names)
+    distiller, problem = names["distiller"], names["problem"]
+    accuracy = distiller.score(problem.X_test, problem.y_test)
+    assert f"# {accuracy:.2f}, by the student only\n" in block
+    error = round(100 * distiller.teacher_error_)
+    told = f"# {distiller.n_paid_} labels paid; the teacher is wrong on {error} %"
+    assert told in block

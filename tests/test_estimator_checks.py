@@ -7,9 +7,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skadistill import ActiveDistiller, StudentNet
 
 # The checks give every row a label, and the default budget is a share of the pool.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::skadistill.exceptions.EmptyPoolWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::skadistill.exceptions.BudgetWarning")
 
 
 def _distillers():

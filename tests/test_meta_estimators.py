@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller
-from skadistill.exceptions import EmptyPoolError, EmptyPoolWarning
+from skadistill.exceptions import BudgetError, BudgetWarning
 from skadistill.model_selection import PartiallyLabeledSplit
 
 X, Y = make_classification(
@@ -186,7 +186,7 @@ def test_marked_rows_inside_what_encodes_labels(outer, budget, distiller):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         refusal = refusal_of(model)
-    said = [str(w.message) for w in told if w.category is EmptyPoolWarning]
+    said = [str(w.message) for w in told if w.category is BudgetWarning]
     assert "X_unlabeled" in (refusal or said[0])
 
 
@@ -194,6 +194,6 @@ def refusal_of(model):
     """Return the message of the error that a fit ends with, if it does."""
     try:
         model.fit(X[:200], MARKED)
-    except EmptyPoolError as error:
+    except BudgetError as error:
         return str(error)
     return None

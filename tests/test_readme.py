@@ -71,5 +71,6 @@ def test_it_points_to_what_is_there(readme):
     assert extras == set(re.findall(r"^(\w+) = \[", declared, re.M)) - {
         "benchmarks",
         "docs",
+        "release",
         "tests",
     }

@@ -2,10 +2,12 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -82,6 +84,20 @@ def release(tmp_path_factory):
     run(sys.executable, "-c", BUILD.format("wheel"), folder, cwd=unpacked)
     (wheel,) = folder.glob("*.whl")
     return SimpleNamespace(folder=folder, unpacked=unpacked, wheel=wheel)
+
+
+def test_all_places_name_the_same_version():
+    """pyproject.toml, the package, the citation; once assembled, the changelog."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == skadistill.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {skadistill.__version__}\n" in citation
+    if list((ROOT / "docs" / "changes").glob("*.rst")):
+        return
+    page = (ROOT / "docs" / "changelog.rst").read_text()
+    newest = re.search(r"^(\S+) \((\S+)\)\n---", page, re.M)
+    day = re.search(r'^date-released: "(\S+)"$', citation, re.M)
+    assert newest.groups() == (skadistill.__version__, day[1])
 
 
 def sources(folder):

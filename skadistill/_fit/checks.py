@@ -98,7 +98,7 @@ class StepwiseChecks:
         )
 
 
-def aimed_checks(checks, strategy, evidence, *, share, rng):
+def aimed_checks(checks, strategy, evidence, *, share, rng, objective=None):
     """Ask about labeled rows until the strategy knows enough.
 
     Parameters
@@ -113,6 +113,8 @@ def aimed_checks(checks, strategy, evidence, *, share, rng):
         Share of the pool that is asked in a round.
     rng : numpy.random.Generator
         Draws the rows.
+    objective : AutoObjective or None, default=None
+        An objective that is to be chosen by the same checks.
 
     Returns
     -------
@@ -122,7 +124,11 @@ def aimed_checks(checks, strategy, evidence, *, share, rng):
     """
     order, n_done = evidence.order(share, rng), 0
     while True:
-        n_more = min(strategy.wants_checks(evidence, share), checks.n_left)
+        n_more = strategy.wants_checks(evidence, share)
+        if objective is not None:
+            rate = evidence.error_rate
+            n_more = max(n_more, objective.n_more_checks(len(evidence.rows), rate))
+        n_more = min(n_more, checks.n_left)
         if n_more <= 0:
             return evidence
         rows, answers = checks.ask(order[n_done : n_done + n_more])
@@ -137,7 +143,7 @@ def even_checks(checks, objective, *, rng):
     Parameters
     ----------
     checks : StepwiseChecks
-        Asks; what it asked about before are aimed checks.
+        Asks.
     objective : AutoObjective
         Says when to stop.
     rng : numpy.random.Generator
@@ -145,20 +151,15 @@ def even_checks(checks, objective, *, rng):
 
     Returns
     -------
-    wrong : ndarray of bool of shape (n_checks,)
-        Whether the teacher is wrong: on the evenly drawn rows if they are as many as
-        the first check of the objective, else on all rows.
+    error_rate : float or None
+        Share of the rows on which the teacher is wrong; None without any.
     """
-    n_aimed = len(checks.rows)
     order, n_done = rng.permutation(len(checks.truth)), 0
-    order = order[~np.isin(order, checks.rows)]
     while True:
         wrong = checks.wrong
-        n_more = objective.n_more_checks(wrong[:n_aimed], wrong[n_aimed:])
-        n_more = min(n_more, checks.n_left, len(order) - n_done)
+        error_rate = float(wrong.mean()) if len(wrong) else None
+        n_more = min(objective.n_more_checks(len(wrong), error_rate), checks.n_left)
         if n_more <= 0:
-            break
+            return error_rate
         checks.ask(order[n_done : n_done + n_more])
         n_done += n_more
-    even = wrong[n_aimed:]
-    return even if objective.is_enough(len(even)) else wrong

@@ -12,7 +12,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import MaxAbsScaler
 
 from skadistill._rows._containers import is_frame, is_records, is_texts
-from skadistill.exceptions import NoLabeledRowsError, SingleClassError, TeacherError
+from skadistill.exceptions import SkadistillError, TeacherError
 from skadistill.objectives._base import Evidence
 from skadistill.student._fit_student import fit_student
 
@@ -59,7 +59,7 @@ def label_space(classes, given, teacher):
     ------
     ValueError
         If a label is not among the named classes.
-    NoLabeledRowsError, SingleClassError
+    SkadistillError
         If fewer than two classes are known.
     """
     found = np.unique(given)
@@ -70,12 +70,12 @@ def label_space(classes, given, teacher):
     if len(found) > 1:
         return found
     if len(found) == 0:
-        raise NoLabeledRowsError(
+        raise SkadistillError(
             "no row has a label and neither `classes` nor the teacher says which "
             "classes there are; give some labels, pass classes=[...], or name the "
             "classes of the teacher with as_teacher(teacher, classes=[...])."
         )
-    raise SingleClassError(
+    raise SkadistillError(
         f"the {len(given)} labeled rows hold one class only, {found.tolist()[0]!r}; a "
         "classifier needs labeled rows of at least two classes, or to know of others "
         "by classes=[...]."
@@ -140,7 +140,7 @@ def check_learnable(labels, teacher, objective, n_queries):
 
     Raises
     ------
-    NoLabeledRowsError, SingleClassError
+    SkadistillError
         If labels are needed: the teacher or the objective learns from labeled rows,
         or the teacher is not asked.
     """
@@ -157,13 +157,13 @@ def check_learnable(labels, teacher, objective, n_queries):
             lacking = "the budget is 0, so that the teacher gives none"
         else:
             return
-        raise NoLabeledRowsError(
+        raise SkadistillError(
             f"none of the {labels.table.n_samples} rows has a label, and {lacking}; "
             "give some labels in y."
         )
     found = np.unique(labels.y)
     if len(found) == 1 and (n_queries == 0 or not teacher.is_fitted):
-        raise SingleClassError(
+        raise SkadistillError(
             f"the {n_labeled} labeled rows hold one class only, "
             f"{found.tolist()[0]!r}; a classifier needs labeled rows of at least two "
             "classes, or a teacher that can be asked for others."

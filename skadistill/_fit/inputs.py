@@ -21,7 +21,7 @@ from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
 from skadistill._validation import read_labels
-from skadistill.exceptions import NoLabeledRowsError
+from skadistill.exceptions import SkadistillError
 from skadistill.student._predictions import student_classes
 
 __all__ = [
@@ -59,7 +59,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
 
     Raises
     ------
-    NoLabeledRowsError, ValueError
+    SkadistillError, ValueError
         If needed labels are missing, or are not labels of classes, or X and
         X_unlabeled differ.
     """
@@ -70,7 +70,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
             else "unlabeled_marker=None says that every row of X has a label; pass y, "
             "or another marker"
         )
-        raise NoLabeledRowsError(
+        raise SkadistillError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but "
             f"the target y is None: {reason}."
         )

@@ -10,7 +10,7 @@ from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
 from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill._forecast import Forecast
-from skadistill.exceptions import BudgetError, EmptyPoolError, EmptyPoolWarning
+from skadistill.exceptions import BudgetError, BudgetWarning
 
 __all__ = [
     "Budget",
@@ -22,8 +22,9 @@ __all__ = [
     "split_rounds",
 ]
 
-#: Teacher checks when the user does not say how many.
-MAX_CHECKS = 200
+#: Teacher checks when the user does not say how many; and where they are asked for in
+#: steps, until enough is known.
+MAX_CHECKS, MAX_STEPWISE_CHECKS = 200, 40
 CHECK_SHARE = 5  # one in so many rows of the budget
 #: Rows of the pool by which a teacher estimates its prices.
 EXAMPLE_ROWS = 200
@@ -171,11 +172,9 @@ def share_budget(budget, n_pool, n_labeled, *, n_checks, checks_are_paid):
 
     Raises
     ------
-    EmptyPoolError
-        If rows are to be asked for and the pool is empty.
     BudgetError
-        If the budget is larger than the pool and the checks, or the checks take all
-        of it.
+        If rows are to be asked for and the pool is empty, if the budget is larger
+        than the pool and the checks, or if the checks take all of it.
 
     Examples
     --------
@@ -218,7 +217,7 @@ def _resolve_budget(budget, n_pool):
     if isinstance(budget, Integral):
         budget = int(budget)
         if budget > 0 and n_pool == 0:
-            raise EmptyPoolError(
+            raise BudgetError(
                 f"budget={budget} but the pool is empty: no row of y equals the "
                 "unlabeled_marker and X_unlabeled holds no row; mark unlabeled rows, "
                 "pass X_unlabeled, or set budget=0."
@@ -231,7 +230,7 @@ def _resolve_budget(budget, n_pool):
             "mark unlabeled rows, pass X_unlabeled, or set budget=0. Meta-estimators "
             "that encode y, such as VotingClassifier, turn the marker into a class: "
             "pass the pool as X_unlabeled there.",
-            EmptyPoolWarning,
+            BudgetWarning,
             stacklevel=2,
         )
     # 0.29 * 100 is 28.999...: round away the last bits before cutting.
@@ -324,7 +323,7 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     BudgetError
         As `share_budget`, and if the objective learns from teacher checks and the
         budget is too small for one.
-    NoLabeledRowsError, SingleClassError
+    SkadistillError
         If labels are missing that the fit cannot do without.
     """
     objective = components.objective
@@ -340,12 +339,13 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
     shares = share_budget(
         budget, *sizes, n_checks=n_teacher_checks, checks_are_paid=needed or wanted
     )
-    if wanted and not needed:
-        most = shares.n_checks
-        if n_teacher_checks == "auto":
-            most = min(most, objective.most_checks)
-        enough = objective.is_enough(most)
-        shares = share_budget(budget, *sizes, n_checks=most, checks_are_paid=enough)
+    for_choice = wanted and not needed
+    in_steps = for_choice or stops_checking(components, teacher_error)
+    if in_steps and n_teacher_checks == "auto" and shares.n_checks:
+        most = min(shares.n_checks, MAX_STEPWISE_CHECKS)
+        shares = share_budget(budget, *sizes, n_checks=most, checks_are_paid=True)
+    if for_choice and not objective.is_enough(shares.n_checks):
+        shares = share_budget(budget, *sizes, n_checks=0, checks_are_paid=False)
     check_learnable(labels, components.teacher, objective, shares.n_queries)
     if (
         called

@@ -61,7 +61,7 @@ class FitReports(BaseEstimator):
         ValueError
             If these are not the rows of the fit, or `n_suspects` is no number of rows.
         TeacherError
-            If there is no teacher, by whose identity the ledger is read.
+            If the fit had no teacher, whose identity is needed to read the ledger.
 
         Notes
         -----

@@ -282,10 +282,9 @@ class FitState:
             student = self.components.student
             if isinstance(student, Pipeline):
                 student = student.steps[-1][1]
-            wrong = self.asked.wrong
             objective = objective.settle(
                 self.asked.checks,
-                np.empty(0, dtype=bool) if wrong is None else wrong,
+                self.asked.error_rate,
                 any_loss=hasattr(student, "fit_lesson"),
             )
             self.components = replace(self.components, objective=objective)
@@ -411,8 +410,8 @@ def stop_reason(state):
     Returns
     -------
     reason : str or None
-        A value of ``termination_condition_``; of several reasons, what somebody
-        asked for comes before what ran out.
+        A value of ``termination_condition_``; of several reasons, one that was
+        asked for comes before one that ran out.
     """
     progress = state.progress
     if progress.callback:

@@ -61,8 +61,8 @@ class AskedTeacher:
         How often it was wrong on those.
     evidence : TeacherEvidence or None, default=None
         The same answers beside what students say of those rows, for the strategy.
-    wrong : ndarray of bool of shape (n_checks,) or None, default=None
-        Whether it was wrong on those labeled rows that stand for all.
+    error_rate : float or None, default=None
+        Share of all labeled rows on which it is wrong, by the checks.
     weak : bool, default=False
         Whether students do as well on the labeled rows.
     evidence_alone : TeacherEvidence or None, default=None
@@ -83,7 +83,7 @@ class AskedTeacher:
     checks: TeacherChecks | None = None
     estimate: TeacherErrorEstimate | None = None
     evidence: TeacherEvidence | None = None
-    wrong: np.ndarray | None = None
+    error_rate: float | None = None
     weak: bool = False
     evidence_alone: TeacherEvidence | None = None
     fit_params: dict = field(default_factory=dict)
@@ -196,14 +196,14 @@ def doubt_teacher(teacher, estimate, labels, evidence=None):
     labels : Labels
         The labels of those rows.
     evidence : TeacherEvidence or None, default=None
-        What students say about them, if the rows were chosen to be hard: there even
-        a good teacher may be no better than the largest class.
+        What students say about them, if the rows were chosen to be hard: on such
+        rows even a good teacher may not beat the largest class.
 
     Warns
     -----
     TeacherWarning
-        If it is no better than an answer that is always the same, in accuracy and in
-        balanced accuracy, or if its columns in another order would be right nearly
+        If it does not beat a constant answer, in accuracy and in balanced accuracy,
+        or if its columns in another order would be right nearly
         always. Fewer than 20 rows show neither.
     """
     n_samples, n_classes = estimate.n_samples, len(labels.classes)
@@ -323,26 +323,33 @@ def prepare_teacher(
             )
             if estimate.proba is not None:
                 truth = labels.targets[estimate.rows].argmax(axis=1)
-                asked.wrong = estimate.proba.argmax(axis=1) != truth
+                wrong = estimate.proba.argmax(axis=1) != truth
+                asked.error_rate = float(wrong.mean())
                 if evidence is not None:
                     evidence = evidence.add(estimate.rows, estimate.proba)
         else:
             truth, rng = labels.targets.argmax(axis=1), np.random.default_rng(seed)
             checks = StepwiseChecks(teacher, X, truth, limit=n_checks, **how)
-            method = "asked"
             if evidence is not None:
-                method, strategy = "aimed", components.strategy
                 evidence = aimed_checks(
-                    checks, strategy, evidence, share=share, rng=rng
+                    checks,
+                    components.strategy,
+                    evidence,
+                    share=share,
+                    rng=rng,
+                    objective=objective if wanted else None,
                 )
-            if wanted:
-                asked.wrong = even_checks(checks, objective, rng=rng)
-            estimate = checks.estimate(method)
+                asked.error_rate = evidence.error_rate
+                estimate = checks.estimate("aimed")
+            else:
+                asked.error_rate = even_checks(checks, objective, rng=rng)
+                estimate = checks.estimate("asked")
         if evidence is not None:
             asked.evidence = evidence.settle(share)
         asked.heard = True
         if teacher_error == "auto":
-            asked.error = estimate.rate
+            is_aimed = estimate.method == "aimed"
+            asked.error = asked.error_rate if is_aimed else estimate.rate
         if estimate.proba is not None:
             asked.checks = TeacherChecks(
                 estimate.rows, estimate.proba, independent=teacher.is_fitted

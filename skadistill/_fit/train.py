@@ -20,7 +20,7 @@ def train(state, record, *, afresh):
     record : RoundRecord
         Completed and kept.
     afresh : bool
-        Whether it forgets what it learned in the round before.
+        Whether it was trained from scratch, not from the round before.
     """
     start, labels = perf_counter(), state.labels
     if record.round == 0 and not labels.rows.size:

@@ -155,8 +155,11 @@ def _evenly_labeled(state):
         rng = np.random.default_rng(state.seeds.objective)
         return rng.choice(pool, paid.size, replace=False), None
     even = paid[labels.even[labels.rows[paid]]]
-    # Without any, those of the strategy speak for the last student.
-    chosen = even if even.size else paid
+    evidence = state.asked.evidence
+    # A strategy that avoids rows on which the teacher is wrong has better labels than
+    # evenly drawn rows have: there, and without any of these, its rows must do.
+    avoids = evidence is not None and evidence.doubted
+    chosen = even if even.size and not avoids else paid
     return labels.rows[chosen], labels.targets[chosen]
 
 

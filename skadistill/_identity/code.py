@@ -284,7 +284,8 @@ def is_users(name):
     Returns
     -------
     users : bool
-        False for the standard library, this package and what pip installed.
+        False for the standard library, this package and what pip installed, also
+        into a folder that is not called site-packages (``pip install --target``).
     """
     top = name.partition(".")[0]
     if top in ("__main__", "__mp_main__"):
@@ -299,7 +300,28 @@ def is_users(name):
         except (ImportError, ValueError):
             spec = None
         file = None if spec is None else spec.origin
-    return file is None or not {"site-packages", "dist-packages"} & {*Path(file).parts}
+    if file is None:
+        return True
+    if {"site-packages", "dist-packages"} & {*Path(file).parts}:
+        return False
+    file = Path(getattr(sys.modules.get(top), "__file__", None) or file)
+    folder = file.parents[1] if file.stem == "__init__" else file.parent
+    return top not in _installed_into(str(folder))
+
+
+@functools.cache
+def _installed_into(folder):
+    """Return the modules that pip has put into a folder.
+
+    Only wheels leave a RECORD. A project that is developed in this folder has none,
+    whether it is installed in editable mode or not at all.
+    """
+    return {
+        file.parts[0].partition(".")[0]
+        for distribution in metadata.distributions(path=[folder])
+        if distribution.read_text("RECORD")
+        for file in distribution.files or ()
+    }
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skadistill.exceptions import NoLabeledRowsError
+from skadistill.exceptions import SkadistillError
 
 __all__ = ["hide_labels"]
 
@@ -33,7 +33,7 @@ def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
 
     Raises
     ------
-    NoLabeledRowsError
+    SkadistillError
         If no row would keep its label.
     ValueError
         If `n_labeled` is larger than the number of rows, or the marker is already one
@@ -57,7 +57,7 @@ def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
             )
         count = round(n_labeled * len(y))
     if count < 1:
-        raise NoLabeledRowsError(
+        raise SkadistillError(
             f"n_labeled={n_labeled!r} leaves none of {len(y)} rows with a label; "
             "pass a larger number."
         )

@@ -69,7 +69,7 @@ def promised_threshold(sure, agreed, target, confidence):
     if np.mean(sure > threshold) < LEAST_ANSWERED:
         raise CascadeError(
             f"no useful threshold keeps an agreement of {target:g} on {n_audit} audit "
-            "rows: the student contradicts the teacher where it is most sure, and "
+            "rows: the student contradicts the teacher on rows it is surest of, and "
             "nearly every row would be deferred; label more rows, audit more, or lower "
             "the target."
         )

@@ -65,7 +65,7 @@ def to_onnx(model, X, *, opset=18):
     -----
     torch exports nets (``torch.onnx.export``), skl2onnx everything else, with a
     converter for nets that stays registered. Weights are exported unchanged: a net with
-    `amp` predicts with reduced precision, its graph does not. Where an operator does
+    `amp` predicts with reduced precision, its graph does not. If an operator does
     not accept float64 rows, as those for trees, the graph rounds them to float32.
     Texts are lowered by the rules of the locale C.UTF-8.
 

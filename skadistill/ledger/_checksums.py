@@ -20,8 +20,8 @@ _SUM = np.dtype("<u8")
 def sealed(owner, keys, table):
     """Write each row of a table as bytes that end in a checksum.
 
-    The checksum of a row is the sum of its 32-bit words, each times an odd 64-bit
-    weight of its own, modulo 2**64. Words are those of the owner, of the key and of
+    The checksum of a row is the sum of its 32-bit words, each times a different
+    odd 64-bit weight, modulo 2**64. Words are those of the owner, of the key and of
     the numbers. An odd factor can be inverted, so any change of one word changes
     the sum; other changes go unnoticed with a chance of about 2**-32 or less.
 

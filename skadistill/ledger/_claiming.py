@@ -46,8 +46,7 @@ class Claiming(ABC):
         Raises
         ------
         BudgetError
-            If the ledger has a `max_cost` and there is no price, or the price is not
-            an amount.
+            If the ledger has a `max_cost` and the price is missing or not an amount.
         """
         keys, classes = check_keys(keys), check_classes(classes)
         if max_cost_per_row is not None:

@@ -63,8 +63,8 @@ class KeyedReader:
     def read(self, db, table, owner):
         """Fill in what a table has under one owner.
 
-        First where the rows are, from the index alone; then the rows, in the order
-        in which they lie in the file.
+        The index alone tells the positions of the rows; then the rows are read, in
+        the order of the file.
 
         Parameters
         ----------

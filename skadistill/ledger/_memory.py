@@ -63,7 +63,7 @@ class MemoryLedger(BaseLedger):
     -----
     A ledger in memory cannot be seen from another process. Pickling makes a copy;
     so do joblib's worker processes (``n_jobs=2``) and a fork. Such a copy answers
-    from what was known when it was made, but what it learns is lost with its
+    from the labels it had when it was made, but new ones are lost with its
     process, and rows are silently paid again elsewhere; its first use there raises
     a `LedgerCopyWarning`. Loading it and predicting stays silent. To share labels
     between jobs, use threads (``joblib.parallel_config(backend="threading")``) or

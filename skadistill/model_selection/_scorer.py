@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import (
 
 from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._validation import read_labels
-from skadistill.exceptions import NoLabeledRowsError, UnlabeledTestRowsWarning
+from skadistill.exceptions import SkadistillError, UnlabeledTestRowsWarning
 from skadistill.model_selection._rows import labeled_values
 
 __all__ = ["LabeledRowsScorer", "ignore_unlabeled", "warn_if_unlabeled"]
@@ -92,11 +92,11 @@ class LabeledRowsScorer:
         self.unlabeled_marker = unlabeled_marker
 
     def __call__(self, estimator, X, y_true, **params):
-        """Return the wrapped scorer's score; NoLabeledRowsError without any label."""
+        """Return the wrapped scorer's score; SkadistillError without any label."""
         labels, unlabeled = read_labels(y_true, self.unlabeled_marker)
         labeled = np.flatnonzero(~unlabeled)
         if len(labeled) == 0:
-            raise NoLabeledRowsError(
+            raise SkadistillError(
                 f"none of the {len(labels)} rows to score has a label, all are "
                 f"{self.unlabeled_marker!r}; score other rows, or split with "
                 "PartiallyLabeledSplit."

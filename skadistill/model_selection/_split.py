@@ -19,7 +19,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._validation import read_labels
-from skadistill.exceptions import NoLabeledRowsError
+from skadistill.exceptions import SkadistillError
 from skadistill.model_selection._rows import labeled_values
 
 __all__ = ["PartiallyLabeledSplit"]
@@ -121,7 +121,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
 
         Raises
         ------
-        NoLabeledRowsError
+        SkadistillError
             If no row has a label, or none of a test side.
         ValueError
             If `y` is missing or the wrapped splitter refuses the labeled rows.
@@ -206,11 +206,11 @@ class PartiallyLabeledSplit(BaseCrossValidator):
             raise ValueError(
                 "y is None, so labeled and unlabeled rows cannot be distinguished; "
                 "pass y with the marker "
-                f"{self.unlabeled_marker!r} where there is no label."
+                f"{self.unlabeled_marker!r} for rows without a label."
             )
         labels, unlabeled = read_labels(y, self.unlabeled_marker)
         if unlabeled.all():
-            raise NoLabeledRowsError(
+            raise SkadistillError(
                 f"none of the {len(labels)} rows has a label, all are "
                 f"{self.unlabeled_marker!r}; label some rows, or pass the right "
                 "unlabeled_marker."
@@ -245,7 +245,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
             train, test = (_as_rows(side, len(unlabeled)) for side in (train, test))
             kept = test[~unlabeled[test]]
             if len(kept) == 0:
-                raise NoLabeledRowsError(
+                raise SkadistillError(
                     f"none of the {len(test)} test rows of fold {number} has a label; "
                     "leave that fold out or put labeled rows into it."
                 )

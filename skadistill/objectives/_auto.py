@@ -1,7 +1,5 @@
 """Choose an objective by what the teacher checks say."""
 
-import numpy as np
-
 from skadistill.objectives._base import Objective
 from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
@@ -17,8 +15,6 @@ FIRST_CHECKS, MOST_CHECKS = 20, 40
 CLEARLY_GOOD = 0.1
 #: A teacher that is wrong on a smaller share of the rows is matched as it is.
 OFTEN_WRONG = 0.15
-#: From this share of the first checks on, there is no doubt about that.
-CLEARLY_BAD = 0.25
 
 
 class AutoObjective(Objective):
@@ -34,7 +30,7 @@ class AutoObjective(Objective):
 
     Notes
     -----
-    A teacher that is wrong on less than 15 % of evenly drawn labeled rows is matched
+    A teacher that is wrong on less than 15 % of the labeled rows is matched
     as it is, by `SoftTargets`. So is one that was fitted on the labeled rows, whose
     answers on other rows carry the truth of these, and one that was checked on fewer
     than 20 rows. For any other the choice is:
@@ -43,8 +39,8 @@ class AutoObjective(Objective):
       students tell which answers are wrong, and the teacher's own probabilities what
       the truth may be instead;
     - ``Debiased(base=SLaM())`` for hard labels, which hold no second choice, and for
-      two classes, where a second opinion corrects too much;
-    - for students that cannot follow a loss of its own, as `SLaM` has one,
+      two classes, since a second opinion corrects too much there;
+    - for students that cannot minimize a custom loss, such as that of `SLaM`,
       ``Debiased(base=Corrected())`` with more than two classes and ``Debiased()``
       with two.
 
@@ -57,14 +53,11 @@ class AutoObjective(Objective):
     >>> wrong = np.arange(40) < 10
     >>> answers = np.eye(4)[(truth + wrong) % 4]
     >>> checks = TeacherChecks(np.arange(40), answers)
-    >>> AutoObjective().settle(checks, wrong, any_loss=True)
+    >>> AutoObjective().settle(checks, wrong.mean(), any_loss=True)
     Debiased(base=SLaM())
-    >>> AutoObjective().settle(checks, np.zeros(40, dtype=bool), any_loss=True)
+    >>> AutoObjective().settle(checks, 0.0, any_loss=True)
     SoftTargets()
     """
-
-    #: Rows on which the teacher is checked at most, for the choice alone.
-    most_checks = MOST_CHECKS
 
     def transform(self, lesson, evidence):
         """Return the lesson as it is."""
@@ -85,49 +78,41 @@ class AutoObjective(Objective):
         """
         return teacher_error in ("auto", None) or teacher_error >= OFTEN_WRONG
 
-    def n_more_checks(self, aimed, even):
-        """Count the evenly drawn labeled rows on which the teacher is checked next.
+    def n_more_checks(self, n_checks, error_rate):
+        """Count the labeled rows on which the teacher is checked next.
 
         Parameters
         ----------
-        aimed : ndarray of bool of shape (n_aimed,)
-            On which rows it was wrong, of those that were chosen because a student is
-            unsure of them. A teacher that is good there is good.
-        even : ndarray of bool of shape (n_even,)
-            On which rows it was wrong, of those drawn evenly.
+        n_checks : int
+            Labeled rows on which it was checked so far.
+        error_rate : float
+            Share of all labeled rows on which it is wrong, by these checks.
 
         Returns
         -------
         n_more : int
             0: enough is known.
         """
-        n_aimed, n_even = len(aimed), len(even)
-        if n_aimed >= FIRST_CHECKS and aimed.mean() <= CLEARLY_GOOD:
-            return 0
-        if n_even < FIRST_CHECKS:
-            return FIRST_CHECKS - n_even
-        if even.mean() <= CLEARLY_GOOD:
+        if n_checks < FIRST_CHECKS:
+            return FIRST_CHECKS - n_checks
+        if error_rate <= CLEARLY_GOOD:
             return 0
         # So many to learn from; and to decide by, where the first ones leave doubt.
-        n_wanted = MOST_CHECKS - n_aimed
-        if even.mean() < CLEARLY_BAD:
-            n_wanted = MOST_CHECKS
-        return max(0, n_wanted - n_even)
+        return max(0, MOST_CHECKS - n_checks)
 
     def is_enough(self, n_checks):
         """Tell whether so many checks are enough to choose by."""
         return n_checks >= FIRST_CHECKS
 
-    def settle(self, checks, wrong, *, any_loss):
+    def settle(self, checks, error_rate, *, any_loss):
         """Return the objective that suits the teacher.
 
         Parameters
         ----------
         checks : TeacherChecks or None
             All checks.
-        wrong : ndarray of bool of shape (n_checks,)
-            On which rows the teacher was wrong, of those that stand for all: the
-            evenly drawn ones, if they are enough.
+        error_rate : float or None
+            Share of all labeled rows on which the teacher is wrong, by these checks.
         any_loss : bool
             Whether the student can be trained with any loss.
 
@@ -136,9 +121,9 @@ class AutoObjective(Objective):
         objective : Objective
             What the student is to match.
         """
-        if checks is None or not checks.independent or not self.is_enough(len(wrong)):
+        if checks is None or error_rate is None or error_rate < OFTEN_WRONG:
             return SoftTargets()
-        if np.mean(wrong) < OFTEN_WRONG:
+        if not checks.independent or not self.is_enough(len(checks.rows)):
             return SoftTargets()
         has_more = checks.proba.shape[1] > 2
         is_hard = bool((checks.proba.max(axis=1) == 1).all())

@@ -128,7 +128,7 @@ class Evidence:
         if self.embeddings is not None and len(self.embeddings) != n_samples:
             raise ObjectiveError(
                 f"embeddings have {len(self.embeddings)} rows and targets "
-                f"{n_samples}; pass one row per target, NaN if there is no embedding."
+                f"{n_samples}; pass one row per target, NaN for a missing embedding."
             )
 
     def _validate_checks(self, checks, n_samples):

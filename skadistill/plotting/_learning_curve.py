@@ -106,7 +106,7 @@ class LearningCurveDisplay(Display):
         count : {"paid", "asked"}, default="paid"
             "paid": rows of the pool paid for, and the labeled rows paid for to
             estimate the teacher's error, which are there from round 1 on. "asked":
-            rows of the pool asked for, whoever paid for them before.
+            rows of the pool asked for, also those that an earlier fit has paid for.
         score : {"student_score", "pool_agreement"}, default="student_score"
             Accuracy on the validation rows, or agreement with the teacher on the pool,
             with its 95 % interval; rounds without one are left out.

@@ -1,16 +1,11 @@
 """Query strategies: which unlabeled rows to ask the teacher about next."""
 
 from skadistill._optional import require
-from skadistill.query._as_strategy import as_strategy
 from skadistill.query._base import QueryPool, QueryStrategy
 from skadistill.query._rad import RADSampler
 from skadistill.query._random import RandomSampler
 from skadistill.query._robust import RobustSampler
-from skadistill.query._uncertainty import (
-    ScoreStrategy,
-    UncertaintySampler,
-    top_rows,
-)
+from skadistill.query._uncertainty import UncertaintySampler, top_rows
 
 __all__ = [
     "QueryPool",
@@ -19,10 +14,8 @@ __all__ = [
     "RandomSampler",
     "RobustQueryStrategy",
     "RobustSampler",
-    "ScoreStrategy",
     "SkactivemlStrategy",
     "UncertaintySampler",
-    "as_strategy",
     "top_rows",
 ]
 

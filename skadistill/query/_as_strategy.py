@@ -44,7 +44,7 @@ def as_strategy(strategy):
 
     Examples
     --------
-    >>> from skadistill.query import as_strategy
+    >>> from skadistill.query._as_strategy import as_strategy
     >>> as_strategy("entropy")
     UncertaintySampler(measure='entropy')
     """

@@ -8,9 +8,9 @@ import numpy as np
 from skadistill.query._game.evidence import (
     check_order,
     discount,
+    is_asked_elsewhere,
     is_trusted,
-    neighbor_error,
-    stack_errors,
+    learn_errors,
     wrong_answer_ratio,
 )
 from skadistill.query._game.regret import regret_inclusion
@@ -19,7 +19,10 @@ from skadistill.query._measures import margin_gain
 __all__ = ["TeacherEvidence"]
 
 #: Rows of the first check of a teacher, of every one after it, and of all checks.
-FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS = 20, 10, 100
+FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS = 20, 10, 40
+#: The first checks are all on rows that the game would ask about; after these, every
+#: second one is on a row drawn evenly.
+N_AIMED = 10
 
 # The discount is tabulated at so many gains: a pool of 1e7 rows is looked up,
 # not searched.
@@ -100,9 +103,9 @@ class TeacherEvidence:
         Returns
         -------
         order : ndarray of int of shape (n_labeled,)
-            The first `FEWEST_CHECKS` are rows that the game would ask about.
+            The first `N_AIMED` are rows that the game would ask about.
         """
-        return check_order(self._play(share), rng, FEWEST_CHECKS)
+        return check_order(self._play(share), rng, N_AIMED)
 
     def add(self, rows, answers):
         """Return this evidence with more rows checked."""
@@ -164,28 +167,31 @@ class TeacherEvidence:
         Returns
         -------
         evidence : TeacherEvidence
-            The same with `doubted` set. Without a check there is no doubt.
+            A copy with `doubted` set; without checks it is False.
         """
-        doubted = bool(len(self.rows)) and not self.is_trusted(share)
+        doubted = False
+        if len(self.rows) and not self.is_trusted(share):
+            n_queries = max(self._n(share), min(FEWEST_CHECKS, len(self.truth)))
+            errors = self.errors(self.gains)
+            doubted = is_asked_elsewhere(self.gains, errors, self.ratio, n_queries)
         return replace(self, doubted=doubted)
 
-    def errors(self, gains):
-        """Estimate the probability that the teacher is wrong, from gains.
+    @cached_property
+    def errors(self):
+        """Function from gains to the probability that the teacher is wrong.
 
-        Parameters
-        ----------
-        gains : ndarray of shape (n_samples,)
-            Gains of the student that was trained on the labeled rows alone.
-
-        Returns
-        -------
-        errors : ndarray of shape (n_samples,)
-            One probability per row.
+        The gains are those of students that were trained on the labeled rows alone.
         """
-        reference = self.gains[self.rows]
-        column = neighbor_error(reference, self.wrong)
-        predict = stack_errors([column], self.wrong)
-        return predict([neighbor_error(reference, self.wrong, gains)])
+        return learn_errors(self.gains[self.rows], self.wrong)
+
+    @cached_property
+    def error_rate(self):
+        """Probability that the teacher is wrong on a labeled row, checked or not.
+
+        Most of the checked rows are hard for students; how the errors depend on that
+        tells how often the teacher is wrong on all.
+        """
+        return float(self.errors(self.gains).mean())
 
     def discount(self, gains):
         """Compute which share of its gain each row keeps.

@@ -50,7 +50,7 @@ class RADSampler(QueryStrategy):
     -----
     Without replacement: inclusion probabilities are n_queries * p, drawn exactly
     by systematic sampling; if one would exceed 1, the capped game is solved.
-    The sampler assumes nothing about where the teacher is wrong. If the teacher
+    The sampler assumes nothing about which rows the teacher gets wrong. If the teacher
     is never wrong, `UncertaintySampler` asks about more informative rows.
 
     References

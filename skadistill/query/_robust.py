@@ -17,9 +17,9 @@ class RobustSampler(QueryStrategy):
 
     The teacher is checked on a few labeled rows, first of all on those like the rows
     that the sampler would ask about. A teacher that does well there is asked about
-    the most informative rows. For any other, the labeled rows show where it is
-    wrong, and the gain of a row is discounted by what a wrong answer is likely to
-    cost. No number of mistakes has to be known.
+    the most informative rows. For any other, the labeled rows show which
+    kind of row it gets wrong, and the gain of a row is discounted by what a wrong
+    answer is likely to cost. The number of mistakes need not be known.
 
     Attributes
     ----------
@@ -34,18 +34,22 @@ class RobustSampler(QueryStrategy):
     -----
     The gain g_i of a row is 1 minus the current student's margin. A trusted teacher is
     asked about the rows of largest gain. Otherwise the worth of a row is
-    w_i = g_i (1 - 3/2 (1 - r) e_i)_+ with e_i the teacher's error rate on checked rows
-    of similar margin, for the first student and out of fold; and r the worth of a
-    wrong answer in units of a correct one. The sampler then plays the regret game,
-    which leaves no row behind whose worth is above a level: q_i = (1 - v / w_i)_+,
-    with v such that the q_i sum to the rows of the round. That it draws rows, rather
-    than taking those of largest worth, protects against errors of the e_i.
+    w_i = g_i (1 - c e_i)_+ with e_i the teacher's error rate on rows of similar margin
+    for the first student, learned from the checked rows by a logistic regression; and
+    c = 1 - r - min(r, 0), where r is the worth of a wrong answer in units of a correct
+    one: what wrong answers do harm counts twice. The sampler then plays the regret
+    game, which leaves no row behind whose worth is above a level:
+    q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the round. That
+    it draws rows, rather than taking those of largest worth, protects against errors
+    of the e_i.
 
-    The teacher is trusted if (1 - r) (e + s) < 1/2 on the checked rows that the game
-    may ask about, with e and s the posterior mean and standard deviation of its
-    error rate, or if wrong answers do no harm (r >= -0.1). A teacher that is not
-    fitted here is checked on 20 rows, then on ten more at a time until it is trusted,
-    or 100 rows or a fifth of the budget are spent.
+    The teacher is trusted if c (e + s) < 1/2 on the checked rows that the game may ask
+    about, with e and s the posterior mean and standard deviation of its error rate; or
+    if no other rows of the same number have twice the worth of those of largest gain.
+    A teacher that is not fitted here is checked on 20 rows, of which the first ten and
+    every second one after them are such as the game may ask about, then on ten more at
+    a time until it passes the first test, or 40 rows or a fifth of the budget are
+    spent.
 
     The evidence is learned once, before the pool is paid for: a teacher's mistakes do
     not change from round to round. Without any, this is the regret game. It does not

@@ -25,7 +25,8 @@ class ScoreStrategy(QueryStrategy):
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.query import QueryPool, ScoreStrategy
+    >>> from skadistill.query import QueryPool
+    >>> from skadistill.query._uncertainty import ScoreStrategy
     >>> pool = QueryPool.from_proba(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))
     >>> strategy = ScoreStrategy(lambda p: -p.max(axis=1))
     >>> strategy.query(pool, 1, np.random.default_rng(0))
@@ -66,7 +67,6 @@ class UncertaintySampler(QueryStrategy):
     See Also
     --------
     RADSampler : Guards against a teacher that is wrong on the hardest rows.
-    ScoreStrategy : For scores that only rank, or depend on all rows.
 
     Examples
     --------

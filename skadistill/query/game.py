@@ -8,16 +8,10 @@ from skadistill.query._game.draw import fixed_size_sample
 from skadistill.query._game.level import water_level
 from skadistill.query._game.regret import regret_inclusion
 from skadistill.query._game.robust import robust_distribution, worst_case_value
-from skadistill.query._measures import (
-    entropy_gain,
-    least_confident_gain,
-    margin_gain,
-)
+from skadistill.query._measures import margin_gain
 
 __all__ = [
-    "entropy_gain",
     "fixed_size_sample",
-    "least_confident_gain",
     "margin_gain",
     "regret_inclusion",
     "robust_distribution",

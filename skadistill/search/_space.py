@@ -18,7 +18,7 @@ class Space:
     Raises
     ------
     ValueError
-        If there is no layer, or a layer has no options or lists one twice.
+        If `layers` is empty, or a layer has no options or lists one twice.
     """
 
     def __init__(self, layers):

@@ -84,7 +84,7 @@ def _text_features():
 def words_and_beginnings(text):
     """Split a text into lowered words, and the first five letters of longer ones.
 
-    The beginning is what forms of a word share, and many misspellings.
+    Forms of a word, and many misspellings, share their beginning.
 
     Parameters
     ----------

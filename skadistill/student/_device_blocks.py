@@ -191,8 +191,8 @@ def overlapped(batches, device, copier=None):
     device : torch.device
         The target device.
     copier : CudaCopier or None, default=None
-        How they go there. None: by one of their own where the device is CUDA;
-        elsewhere they stay as they are.
+        Copies them to the device. None: a new one if the device is CUDA; on other
+        devices the tensors stay as they are.
 
     Yields
     ------

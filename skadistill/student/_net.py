@@ -89,8 +89,8 @@ class StudentNet(ClassifierMixin, TrainableNet):
         and for log-probabilities, and normalized sigmoids for
         ``BCEWithLogitsLoss``. None: the module returns probabilities.
     device : "auto", str, torch.device or None, default="auto"
-        "auto" is CUDA when there is one, otherwise the CPU. None leaves modules
-        where they are.
+        "auto" is CUDA when there is one, otherwise the CPU. None does not
+        move modules.
     amp : {False, "bf16", "fp16"}, default=False
         Mixed precision through ``torch.autocast``; "fp16" scales the gradients.
     compile : bool, default=False

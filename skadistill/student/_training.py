@@ -39,8 +39,8 @@ class TrainableNet(TableNet):
 
     skorch's own path through an epoch collects rows one by one and calls every
     hook for every batch. This one cuts batches from tables, calls only the hooks
-    somebody listens to, and falls back to skorch's where a callback, an optimizer
-    or a loader needs it.
+    that are overridden, and falls back to skorch's if a callback, an optimizer or a
+    loader needs it.
     """
 
     _run: Run | None = None

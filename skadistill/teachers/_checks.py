@@ -54,7 +54,7 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
     if extra and not allow_extra:
         raise TeacherAnswerError(
             f"{who} knows the {_class_word(extra)} {_names(extra)}, which no labeled "
-            f"row has, the classes asked for being {_names(classes)}; label a row of "
+            f"row has (the classes asked for are {_names(classes)}); label rows of "
             f"{_those(extra)}, or wrap the teacher in as_teacher(teacher, "
             f"allow_extra_classes=True) to drop {_its(extra)} share and renormalize."
         )
@@ -444,8 +444,8 @@ def _mapped(labels, own, classes, faults):
         TeacherAnswerError,
         lambda i, number: (
             f"gave all of row {number} to the {_class_word(extra)} {_names(extra)}, "
-            "which no labeled row has, so that nothing is left of it; label a row of "
-            "such a class or leave the row out of the pool."
+            "which no labeled row has, so that nothing is left of it; label rows of "
+            "this class or leave the row out of the pool."
         ),
     )
     with np.errstate(invalid="ignore", divide="ignore"):

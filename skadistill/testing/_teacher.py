@@ -20,7 +20,7 @@ def check_teacher(teacher, X, classes):
     It is asked about all rows of `X` three times, which may be billed: pass few rows.
 
     - Answers: probabilities of the classes, one row for each row asked about, or a
-      row of NaN if there is no label; without rows, nothing is asked.
+      row of NaN for a missing label; without rows, nothing is asked.
     - Rows: what it says about a row depends neither on the other rows asked about
       nor on their order, since labels are recorded row by row.
     - Identity: a text that stays the same, in clones too; otherwise labels would be

@@ -24,8 +24,7 @@ from skadistill._fit.cold_start import (
 )
 from skadistill._rows._table import RowTable
 from skadistill.exceptions import (
-    NoLabeledRowsError,
-    SingleClassError,
+    SkadistillError,
     StudentError,
     TeacherError,
 )
@@ -193,7 +192,7 @@ def test_known_answers_come_first(blobs):
 def test_classes_that_nobody_names():
     """A function without classes and no label."""
     refused(
-        NoLabeledRowsError,
+        SkadistillError,
         "no row has a label and neither `classes` nor the teacher says which classes "
         "there are; give some labels, pass classes=[...], or name the classes of the "
         "teacher with as_teacher(teacher, classes=[...]).",
@@ -205,7 +204,7 @@ def test_classes_that_nobody_names():
 def test_a_teacher_that_needs_labels(blobs):
     """An unfitted teacher cannot start from nothing."""
     refused(
-        NoLabeledRowsError,
+        SkadistillError,
         "This ActiveDistiller estimator requires y to be passed, but the target y is "
         "None: the teacher has to be fitted on labeled rows; pass y, or a fitted "
         "teacher.",
@@ -213,7 +212,7 @@ def test_a_teacher_that_needs_labels(blobs):
         blobs[0],
     )
     refused(
-        NoLabeledRowsError,
+        SkadistillError,
         "none of the 360 rows has a label, and the teacher has to be fitted on labeled "
         "rows; give some labels in y.",
         distiller(KNeighborsClassifier(), classes=[0, 1]),
@@ -225,7 +224,7 @@ def test_a_teacher_that_needs_labels(blobs):
 def test_every_row_labeled_and_no_label(blobs):
     """unlabeled_marker=None says that y holds labels only."""
     refused(
-        NoLabeledRowsError,
+        SkadistillError,
         "This ActiveDistiller estimator requires y to be passed, but the target y is "
         "None: unlabeled_marker=None says that every row of X has a label; pass y, or "
         "another marker.",
@@ -248,7 +247,7 @@ def test_every_row_labeled_and_no_label(blobs):
 def test_fits_that_labels_are_needed_for(blobs, params, reason):
     """No budget, or an objective that learns from teacher checks."""
     message = f"none of the 360 rows has a label, and {reason}; give some labels in y."
-    refused(NoLabeledRowsError, message, distiller(blobs[3], **params), blobs[0])
+    refused(SkadistillError, message, distiller(blobs[3], **params), blobs[0])
 
 
 def test_one_class_and_no_budget(blobs):
@@ -256,7 +255,7 @@ def test_one_class_and_no_budget(blobs):
     X, y, _, teacher = blobs
     partly = np.where((y == 1) & (np.cumsum(y == 1) <= 30), 1, -1)
     refused(
-        SingleClassError,
+        SkadistillError,
         "the 30 labeled rows hold one class only, 1; a classifier needs labeled rows "
         "of at least two classes, or a teacher that can be asked for others.",
         distiller(teacher, budget=0),

@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 from skadistill import ActiveDistiller
 from skadistill._fit.inputs import extend_metadata
 from skadistill._rows._table import RowTable
-from skadistill.exceptions import EmptyPoolWarning
+from skadistill.exceptions import BudgetWarning
 
 
 def test_weights_of_unlabeled_rows_are_one():
@@ -159,9 +159,9 @@ def test_an_empty_pool_is_said(numbers, budget):
     """For a share of the pool as for a number of rows."""
     X, y = numbers
     model = ActiveDistiller(Teacher(), LogisticRegression(), budget=budget)
-    with pytest.warns(EmptyPoolWarning, match=f"budget={budget} but the pool is empty"):
+    with pytest.warns(BudgetWarning, match=f"budget={budget} but the pool is empty"):
         model.fit(X[:80], y[:80])
-    with pytest.warns(EmptyPoolWarning, match="VotingClassifier"):
+    with pytest.warns(BudgetWarning, match="VotingClassifier"):
         VotingClassifier([("d", model)]).fit(X, y)
     model.set_params(budget=0).fit(X[:80], y[:80])
     model.set_params(budget=None).fit(X[:80], y[:80])

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from skadistill import ActiveDistiller
 from skadistill._fit.plan import Budget, round_size, share_budget, split_rounds
 from skadistill.datasets import make_noisy_teacher_problem
-from skadistill.exceptions import BudgetError, EmptyPoolError
+from skadistill.exceptions import BudgetError
 
 
 def share(budget, n_pool, *, n_labeled=0, n_checks="auto", paid=False):
@@ -70,7 +70,7 @@ def test_budgets_that_cannot_be_spent():
         share(16, 10, n_labeled=5, n_checks=5, paid=True)
     with pytest.raises(BudgetError, match="takes 8 labeled rows"):
         share(8, 10, n_labeled=20, n_checks=8, paid=True)
-    with pytest.raises(EmptyPoolError):
+    with pytest.raises(BudgetError):
         share(1, 0)
 
 

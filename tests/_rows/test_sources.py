@@ -15,7 +15,8 @@ from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
 from skadistill._rows._sources import ChunkedRows, as_rows
-from skadistill.query import RADSampler, ScoreStrategy
+from skadistill.query import RADSampler
+from skadistill.query._uncertainty import ScoreStrategy
 from skadistill.stopping import StablePredictions
 
 N_LABELED = 40

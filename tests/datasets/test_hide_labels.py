@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skadistill.datasets import hide_labels
-from skadistill.exceptions import NoLabeledRowsError
+from skadistill.exceptions import SkadistillError
 
 
 @settings(max_examples=80, deadline=None)
@@ -71,13 +71,13 @@ def test_the_same_seed_hides_the_same_rows():
         (
             [0, 1],
             0,
-            NoLabeledRowsError,
+            SkadistillError,
             "n_labeled=0 leaves none of 2 rows with a label; pass a larger number.",
         ),
         (
             [0, 1],
             0.01,
-            NoLabeledRowsError,
+            SkadistillError,
             "n_labeled=0.01 leaves none of 2 rows with a label; pass a larger number.",
         ),
         (

@@ -20,7 +20,7 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 
-from skadistill.exceptions import NoLabeledRowsError, UnlabeledTestRowsWarning
+from skadistill.exceptions import SkadistillError, UnlabeledTestRowsWarning
 from skadistill.model_selection import (
     ignore_unlabeled,
 )
@@ -132,7 +132,7 @@ def test_a_table_without_labels_cannot_be_scored(fitted):
         "none of the 80 rows to score has a label, all are -1; score other rows, or "
         "split with PartiallyLabeledSplit."
     )
-    with pytest.raises(NoLabeledRowsError, match=f"^{re.escape(sentence)}$"):
+    with pytest.raises(SkadistillError, match=f"^{re.escape(sentence)}$"):
         ignore_unlabeled()(model, X, np.full(80, -1))
 
 

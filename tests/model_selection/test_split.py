@@ -28,7 +28,7 @@ from sklearn.model_selection import (
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from skadistill.datasets import hide_labels
-from skadistill.exceptions import NoLabeledRowsError
+from skadistill.exceptions import SkadistillError
 from skadistill.model_selection import PartiallyLabeledSplit, ignore_unlabeled
 
 SPLITTERS = [
@@ -287,7 +287,7 @@ ERRORS = [
     (
         2,
         [-1, -1, -1],
-        NoLabeledRowsError,
+        SkadistillError,
         "none of the 3 rows has a label, all are -1; label some rows, or pass the "
         "right unlabeled_marker.",
     ),
@@ -296,12 +296,12 @@ ERRORS = [
         None,
         ValueError,
         "y is None, so labeled and unlabeled rows cannot be distinguished; pass y "
-        "with the marker -1 where there is no label.",
+        "with the marker -1 for rows without a label.",
     ),
     (
         [([0], [1, 2])],
         [0, -1, -1],
-        NoLabeledRowsError,
+        SkadistillError,
         "none of the 2 test rows of fold 0 has a label; leave that fold out or put "
         "labeled rows into it.",
     ),

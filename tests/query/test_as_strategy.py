@@ -12,11 +12,11 @@ from skadistill.query import (
     RADSampler,
     RandomSampler,
     RobustSampler,
-    ScoreStrategy,
     UncertaintySampler,
-    as_strategy,
 )
+from skadistill.query._as_strategy import as_strategy
 from skadistill.query._measures import entropy_gain
+from skadistill.query._uncertainty import ScoreStrategy
 
 
 def exactly(sentence):
@@ -108,7 +108,8 @@ def test_strategies_are_cloned_like_estimators(strategy):
 
 SCRIPT = """
 import numpy as np
-from skadistill.query import QueryPool, as_strategy
+from skadistill.query import QueryPool
+from skadistill.query._as_strategy import as_strategy
 proba = np.random.default_rng(5).dirichlet(np.ones(3), size=200).round(1)
 proba /= proba.sum(axis=1, keepdims=True)
 for name in ["robust", "rad", "margin", "entropy", "least_confident", "random"]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skadistill.query.game import entropy_gain, least_confident_gain, margin_gain
+from skadistill.query._measures import entropy_gain, least_confident_gain, margin_gain
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])

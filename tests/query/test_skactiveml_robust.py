@@ -5,7 +5,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from skadistill.query import QueryPool, RADSampler, as_strategy
+from skadistill.query import QueryPool, RADSampler
+from skadistill.query._as_strategy import as_strategy
 
 pytest.importorskip("skactiveml")
 from skactiveml import pool as theirs

@@ -359,8 +359,8 @@ def test_extra_classes_are_named():
     with pytest.raises(TeacherAnswerError) as caught:
         teacher.ask(X, ["a", "b"])
     assert str(caught.value) == (
-        "the teacher 'judge' knows the class 'z', which no labeled row has, the "
-        "classes asked for being 'a', 'b'; label a row of that class, or wrap "
+        "the teacher 'judge' knows the class 'z', which no labeled row has (the "
+        "classes asked for are 'a', 'b'); label rows of that class, or wrap "
         "the teacher in as_teacher(teacher, allow_extra_classes=True) to drop its "
         "share and renormalize."
     )
@@ -383,7 +383,7 @@ def test_a_row_wholly_in_an_extra_class_is_refused(answer):
         teacher.ask(X, ["a", "b"])
     assert without_advice(caught.value) == (
         "the teacher 'judge' gave all of row 1 to the class 'z', which no labeled row "
-        "has, so that nothing is left of it; label a row of such a class or leave the "
+        "has, so that nothing is left of it; label rows of this class or leave the "
         "row out of the pool."
     )
 

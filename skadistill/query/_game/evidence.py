@@ -3,36 +3,32 @@
 Against a doubted teacher the regret game (see `regret_inclusion`) is played, which
 leaves no row behind whose worth is above a level. The worth of a row is
 
-    w_i = g_i (1 - 3/2 (1 - r) e_i)_+
+    w_i = g_i (1 - c e_i)_+,    c = 1 - r - min(r, 0)
 
 g_i is the gain of a correct answer, e_i the learned probability that the teacher is
-wrong on row i, and r the worth of a wrong answer in units of a correct one. With 1 in
-place of 3/2 this would be the expected worth of an answer to first order; wrong labels
-that agree with what the student already mistakes were measured to cost more.
+wrong on row i, and r the worth of a wrong answer in units of a correct one. With
+c = 1 - r this is the expected worth of an answer to first order. What wrong answers
+do harm counts twice: labels that agree with what the student already mistakes cost
+more than a first step shows.
 
 An honest teacher too is wrong more often on rows that are hard for the student, and
 those are still worth most. So the discount is only played against a teacher that
-fails a test on exactly the rows the game asks about: see `is_trusted`.
+fails two tests: see `is_trusted` and `is_asked_elsewhere`.
 """
 
 import numpy as np
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 __all__ = [
     "check_order",
     "discount",
+    "is_asked_elsewhere",
     "is_trusted",
-    "neighbor_error",
-    "stack_errors",
+    "learn_errors",
+    "wrong_answer_cost",
     "wrong_answer_ratio",
 ]
-
-# Log-odds are cut here, so that a single row cannot decide a logistic regression.
-_LEAST = 0.005
-# A wrong answer at least this much worth does no harm to speak of.
-HARMLESS = -0.1
-# Chosen on training rows among 1, 1.5, 2 and 3.
-HARM = 1.5
 
 
 def wrong_answer_ratio(proba, answers, truth):
@@ -80,90 +76,71 @@ def wrong_answer_ratio(proba, answers, truth):
     return float(np.clip(worth[wrong].sum() / scale, -1.0, 1.0)) if scale else 0.0
 
 
-def neighbor_error(reference, wrong, values=None):
-    """Estimate the error rate at some values from the nearest checked rows.
+def wrong_answer_cost(ratio):
+    """Compute what a wrong answer takes from the worth of a row.
 
     Parameters
     ----------
-    reference : ndarray of shape (n_checks,)
-        One value per checked row, for example the student's gain.
-    wrong : ndarray of bool of shape (n_checks,)
-        Whether the teacher was wrong on it.
-    values : ndarray of shape (n_samples,) or None, default=None
-        Where to estimate. None: at the checked rows, each judged by the others.
+    ratio : float
+        Worth of a wrong answer in units of a correct one, see `wrong_answer_ratio`.
 
     Returns
     -------
-    error : ndarray of shape (n_samples,)
-        (wrong + 1) / (k + 2) among the k nearest in value: k = 2 sqrt(n_checks), at
-        least 10.
+    cost : float
+        In units of a correct answer: 1 if a wrong answer is worth nothing, 0 if it is
+        worth as much as a correct one.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from skadistill.query._game.evidence import neighbor_error
-    >>> gains = np.linspace(0, 1, 40)
-    >>> neighbor_error(gains, gains > 0.5, np.array([0.1, 0.9])).round(2)
-    array([0.07, 0.93])
+    >>> from skadistill.query._game.evidence import wrong_answer_cost
+    >>> [wrong_answer_cost(ratio) for ratio in (1.0, 0.0, -0.5)]
+    [0.0, 1.0, 2.0]
     """
-    n_checks = len(reference)
-    k = min(n_checks, max(int(2 * np.sqrt(n_checks)), 10))
-    order = np.argsort(reference, kind="stable")
-    sums = np.concatenate([[0], np.cumsum(wrong[order])])
-    at = reference if values is None else values
-    first = np.searchsorted(reference[order], at) - k // 2
-    first = np.clip(first, 0, n_checks - k)
-    count = sums[first + k] - sums[first]
-    if values is not None:
-        return (count + 1) / (k + 2)
-    # Without the row itself, which is among its own neighbors unless values tie.
-    return (np.maximum(count - wrong, 0) + 1) / (k + 1)
+    return 1.0 - ratio - min(ratio, 0.0)
 
 
-def log_odds(p):
-    """Return the log-odds of probabilities, cut at both ends."""
-    p = np.clip(p, _LEAST, 1 - _LEAST)
-    return np.log(p / (1 - p))
-
-
-def stack_errors(columns, wrong):
-    """Calibrate estimates of the error rate by one logistic regression.
+def learn_errors(gains, wrong):
+    """Learn the teacher's error rate as a function of the gain.
 
     Parameters
     ----------
-    columns : sequence of ndarrays of shape (n_checks,)
-        Estimates for the checked rows that did not see the row they judge.
+    gains : ndarray of shape (n_checks,)
+        The students' gains on the checked rows.
     wrong : ndarray of bool of shape (n_checks,)
-        Whether the teacher was wrong.
+        Whether the teacher was wrong on each.
 
     Returns
     -------
     predict : callable
-        Takes columns of estimates for other rows and returns one error rate per row.
+        Takes gains and returns one error rate per row.
 
     Notes
     -----
-    Two pseudo-rows, one right and one wrong, are added, as in the rule
-    (wrong + 1) / (rows + 2). If no row or every row is answered wrongly, nothing
-    can be learned about where the teacher is wrong: the rate is constant.
+    A logistic regression, with half a right row and half a wrong one of mean gain more.
+    If no row or every row is answered wrongly, the rate is constant:
+    (wrong + 1/2) / (n_checks + 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query._game.evidence import learn_errors
+    >>> gains = np.linspace(0, 1, 40)
+    >>> predict = learn_errors(gains, gains > 0.5)
+    >>> predict(np.array([0.1, 0.9])).round(1)
+    array([0., 1.])
     """
     wrong = np.asarray(wrong, dtype=bool)
     if wrong.all() or not wrong.any():
-        rate = (wrong.sum() + 1) / (len(wrong) + 2)
-        return lambda columns: np.full(len(columns[0]), rate)
-    Z = np.stack([log_odds(column) for column in columns], axis=1)
-    model = LogisticRegression().fit(
-        np.concatenate([Z, Z[[0, 0]]]), np.concatenate([wrong, [False, True]])
+        rate = (wrong.sum() + 0.5) / (len(wrong) + 1)
+        return lambda gains: np.full(len(gains), rate)
+    # The slope is hardly held back: 10 is a prior deviation of 3 over all gains.
+    model = LogisticRegression(C=10.0).fit(
+        np.append(gains, [np.mean(gains)] * 2)[:, None],
+        np.append(wrong, [False, True]),
+        sample_weight=np.append(np.ones(len(gains)), [0.5, 0.5]),
     )
-    coefficients, intercept = model.coef_[0], model.intercept_[0]
-
-    def predict(columns):
-        odds = intercept
-        for weight, column in zip(coefficients, columns, strict=True):
-            odds = odds + weight * log_odds(column)
-        return 1.0 / (1.0 + np.exp(-odds))
-
-    return predict
+    slope, intercept = model.coef_[0, 0], model.intercept_[0]
+    return lambda gains: expit(intercept + slope * gains)
 
 
 def is_trusted(wrong, ratio):
@@ -179,24 +156,58 @@ def is_trusted(wrong, ratio):
     Returns
     -------
     trusted : bool
-        Whether (1 - r) (e + s) < 1/2, with e and s the mean and the standard
-        deviation of the posterior of the error rate (Beta, uniform prior); or a wrong
-        answer costs less than a tenth of what a correct one gains, and at least
-        30 rows show it.
+        Whether c (e + s) < 1/2, with c the `wrong_answer_cost`, and e and s the mean
+        and the standard deviation of the posterior of the error rate (Beta, uniform
+        prior).
 
     Examples
     --------
     >>> import numpy as np
     >>> from skadistill.query._game.evidence import is_trusted
-    >>> is_trusted(np.arange(20) < 3, -0.5), is_trusted(np.arange(20) < 10, -0.5)
+    >>> is_trusted(np.arange(20) < 2, -0.5), is_trusted(np.arange(20) < 10, -0.5)
     (True, False)
     """
     n_samples = len(wrong)
-    if n_samples >= 30 and ratio >= HARMLESS:
-        return True
     mean = (np.count_nonzero(wrong) + 1) / (n_samples + 2)
     spread = np.sqrt(mean * (1 - mean) / (n_samples + 3))
-    return bool((1 - ratio) * (mean + spread) < 0.5)
+    return bool(wrong_answer_cost(ratio) * (mean + spread) < 0.5)
+
+
+def is_asked_elsewhere(gains, errors, ratio, n_queries):
+    """Tell whether other rows than those of largest gain are worth twice as much.
+
+    Parameters
+    ----------
+    gains : ndarray of shape (n_samples,)
+        Gains of a correct answer.
+    errors : ndarray of shape (n_samples,)
+        Probability that the teacher is wrong on each row.
+    ratio : float
+        Worth of a wrong answer in units of a correct one.
+    n_queries : int
+        Rows to ask about.
+
+    Returns
+    -------
+    elsewhere : bool
+        Whether the rows of largest gain are worth less than half of what the rows of
+        largest worth are. A teacher that is as often wrong anywhere is none to
+        avoid rows for: they would only be less informative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.query._game.evidence import is_asked_elsewhere
+    >>> gains = np.linspace(0, 1, 100)
+    >>> is_asked_elsewhere(gains, np.where(gains > 0.5, 0.6, 0.0), -0.5, 20)
+    True
+    >>> is_asked_elsewhere(gains, np.full(100, 0.3), -0.5, 20)
+    False
+    """
+    worth = gains * (1.0 - wrong_answer_cost(ratio) * errors)
+    of_gains = worth[np.argsort(-gains, kind="stable")[:n_queries]].sum()
+    largest = np.sort(np.maximum(worth, 0.0))[::-1][:n_queries].sum()
+    return bool(of_gains < 0.5 * largest)
 
 
 def discount(errors, ratio):
@@ -212,16 +223,16 @@ def discount(errors, ratio):
     Returns
     -------
     factor : ndarray of shape (n_samples,)
-        1 - 3/2 (1 - ratio) error, at least 0.
+        1 - c error with c the `wrong_answer_cost`, at least 0.
 
     Examples
     --------
     >>> import numpy as np
     >>> from skadistill.query._game.evidence import discount
-    >>> discount(np.array([0.0, 0.25, 0.5, 1.0]), -1.0)
-    array([1.  , 0.25, 0.  , 0.  ])
+    >>> discount(np.array([0.0, 0.25, 0.5, 1.0]), -0.5)
+    array([1. , 0.5, 0. , 0. ])
     """
-    return np.maximum(1.0 - HARM * (1.0 - ratio) * np.asarray(errors), 0.0)
+    return np.maximum(1.0 - wrong_answer_cost(ratio) * np.asarray(errors), 0.0)
 
 
 def check_order(inclusion, rng, n_aimed):
@@ -234,8 +245,8 @@ def check_order(inclusion, rng, n_aimed):
     rng : numpy.random.Generator
         Source of randomness.
     n_aimed : int
-        The first rows are all drawn where the game would ask; after these, every
-        second one is drawn evenly.
+        That many rows are drawn with the probabilities of the game; after these,
+        every second one is drawn evenly.
 
     Returns
     -------
