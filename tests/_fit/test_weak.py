@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -14,7 +15,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from skadistill import ActiveDistiller
-from skadistill._fit.weak import hold_against_student
+from skadistill._fit import weak
+from skadistill._fit.weak import _evenly_labeled, hold_against_student
 from skadistill.exceptions import TeacherError, TeacherWarning
 
 
@@ -235,6 +237,42 @@ def test_rows_of_the_strategy_do_not_speak_for_the_last_student():
             found.append(model.fit(X[:1200], hidden).score(X[1200:], y[1200:]) - alone)
     assert np.mean(gains["ignore"]) < -0.01
     assert np.mean(gains["warn"]) > -0.003
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+@pytest.mark.parametrize(
+    ("fitted", "uniform_share", "n_rows"),
+    [(True, 0.25, 25), (True, 0, 100), (False, 0, 100)],
+)
+def test_rows_drawn_evenly_judge(problem, monkeypatch, fitted, uniform_share, n_rows):
+    """Of a ready teacher those paid for, or all if there is none; else random ones."""
+    X, y, truth = problem
+    seen = []
+
+    def spy(state):
+        rows, targets = _evenly_labeled(state)
+        seen.append((rows, targets, state.labels))
+        return rows, targets
+
+    monkeypatch.setattr(weak, "_evenly_labeled", spy)
+    teacher = STUMP if not fitted else clone(STUMP).fit(X[-100:], truth[-100:])
+    distiller(
+        teacher,
+        query_strategy="margin",
+        objective="corrected",
+        query_size=20,
+        budget=100 if not fitted else 140,
+        n_teacher_checks=40,
+        uniform_share=uniform_share,
+    ).fit(X, y)
+    ((rows, targets, labels),) = seen
+    assert len(np.unique(rows)) == n_rows
+    assert (targets is None) is not fitted
+    paid = labels.round[rows] > 0
+    assert paid.all() if fitted else 0 < paid.sum() < 60
+    if uniform_share:
+        assert labels.even[rows].all()
+        assert labels.even.sum() == n_rows
 
 
 @pytest.mark.parametrize("value", ["stop", None, True])
