@@ -68,7 +68,7 @@ def test_each_round_is_logged_once(shown, tracked, monkeypatch):
     (distiller,) = kept
     steps, metrics = zip(*tracked["rounds"], strict=True)
     assert steps == (0, 1, 2, 3, 4)
-    assert [m["labels_paid"] for m in metrics] == [0, 70, 145, 258, 400]
+    assert [m["labels_paid"] for m in metrics] == [0, 90, 165, 278, 400]
     scores = [record["student_score"] for record in distiller.history_]
     assert [m["student_score"] for m in metrics] == scores
     # The error is learned after round 0, and only if a row is to be paid for.

@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skadistill import ActiveDistiller
 from skadistill._fit import weak
-from skadistill._fit.weak import _evenly_labeled, hold_against_student
+from skadistill._fit.weak import _labeled_rows, hold_against_student
 from skadistill.exceptions import TeacherError, TeacherWarning
 
 
@@ -245,16 +245,15 @@ def test_rows_of_the_strategy_do_not_speak_for_the_last_student():
     [(True, 0.25, 25), (True, 0, 100), (False, 0, 100)],
 )
 def test_rows_drawn_evenly_judge(problem, monkeypatch, fitted, uniform_share, n_rows):
-    """Of a ready teacher those paid for, or all if there is none; else random ones."""
+    """Of a ready teacher those paid for, then all; else random ones."""
     X, y, truth = problem
     seen = []
 
     def spy(state):
-        rows, targets = _evenly_labeled(state)
-        seen.append((rows, targets, state.labels))
-        return rows, targets
+        seen.extend((*pair, state.labels) for pair in _labeled_rows(state))
+        return [pair[:2] for pair in seen]
 
-    monkeypatch.setattr(weak, "_evenly_labeled", spy)
+    monkeypatch.setattr(weak, "_labeled_rows", spy)
     teacher = STUMP if not fitted else clone(STUMP).fit(X[-100:], truth[-100:])
     distiller(
         teacher,
@@ -265,7 +264,8 @@ def test_rows_drawn_evenly_judge(problem, monkeypatch, fitted, uniform_share, n_
         n_teacher_checks=40,
         uniform_share=uniform_share,
     ).fit(X, y)
-    ((rows, targets, labels),) = seen
+    rows, targets, labels = seen[0]
+    assert len(seen) == (2 if fitted and uniform_share else 1)
     assert len(np.unique(rows)) == n_rows
     assert (targets is None) is not fitted
     paid = labels.round[rows] > 0
@@ -273,6 +273,8 @@ def test_rows_drawn_evenly_judge(problem, monkeypatch, fitted, uniform_share, n_
     if uniform_share:
         assert labels.even[rows].all()
         assert labels.even.sum() == n_rows
+        # And all that were paid, which speak for the last student too well.
+        assert len(seen[-1][0]) > n_rows or not fitted
 
 
 @pytest.mark.parametrize("value", ["stop", None, True])
