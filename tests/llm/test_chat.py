@@ -387,6 +387,10 @@ def test_a_plan_names_the_money_without_a_call(chat):
     assert plan.expected_cost < plan.cost == 20 * teacher.max_cost_per_row
     assert f"about {plan.expected_cost:.3g} in all, {plan.cost:g} at most" in repr(plan)
     assert distiller.plan(X, y, cost_per_row=0.5).expected_cost is None
+    # Printed, it shows the prompt of a row; its repr, as in a traceback, shows no row.
+    assert str(plan).startswith(repr(plan))
+    assert str(plan).endswith(teacher.preview(X[2:3]))
+    assert X[2] not in repr(plan)
     assert chat.requests == []
 
 
