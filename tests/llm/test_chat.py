@@ -409,3 +409,14 @@ def test_what_is_reserved_is_the_most_that_a_row_can_cost(chat, text):
     assert (bought.n_paid, bought.n_refused) == (1, 0)
     assert chat.bill <= price
     assert make_teacher(chat, prices=None).max_costs([text]) is None
+
+
+@pytest.mark.parametrize("reply", [[1, 2], None, "spam"])
+def test_a_reply_of_another_shape_is_a_sentence(reply):
+    """Not an AttributeError of ours; the reply itself is not shown."""
+    create = SimpleNamespace(create=lambda **body: reply)
+    client = SimpleNamespace(chat=SimpleNamespace(completions=create))
+    teacher = ChatTeacher(client, "small", CLASSES, "Spam?")
+    kind = type(reply).__name__
+    with pytest.raises(TeacherError, match=f"a reply of type {kind} instead of"):
+        buy_labels(teacher, ["hello"], classes=CLASSES)
