@@ -5,8 +5,9 @@ the wrong class of 10 % of the texts. It counts what it answers and bills. `Chat
 asks it through its address, 16 calls at a time; the student is a logistic regression on
 tf-idf, the rows are chosen by margin, the budget is 2,000.
 
-* Time: by the clock, beside calls * latency / 16 + the seconds in which the student is
-  trained and scores the pool.
+* Time: by the clock, beside requests (those that fail included) * latency / 16 + the
+  seconds in which the student is trained and scores the pool.
+* No label: beside the rows that the server refused, by its own count.
 * Faults: of the requests 2 % are refused with 429 and 1 % with 500, 1 % of the
   connections are dropped; of the replies 2 % are refusals, 3 % sentences, 1 % are
   written otherwise.
@@ -74,7 +75,7 @@ class Server:
         self.n_requests = self.n_answers = 0
         self.n_open = self.most_open = 0
         self.tokens = [0, 0]
-        self.rows = {}
+        self.rows, self.refused = {}, set()
 
     def reply_to(self, body):
         """Return status and content."""
@@ -100,6 +101,7 @@ class Server:
         kind = share(text, "reply") if self.faults else 1.0
         if kind < 0.02:
             content, refusal, top = None, "I cannot help with that.", []
+            self.refused.add(text)
         elif kind < 0.05:
             content, top = f"I would say this is **{label + 1}**.", [("I", 0.97)]
         elif kind < 0.06:
@@ -128,6 +130,7 @@ class Server:
             "answers": self.n_answers,
             "requests": self.n_requests,
             "rows": len(self.rows),
+            "refused": len(self.refused),
             "most_open": self.most_open,
         }
 
@@ -251,12 +254,14 @@ def measure(name, faults, budget):
         r["seconds_student"] + r["seconds_predict"] + r["seconds_query"]
         for r in history
     )
-    ideal = stats["answers"] * LATENCY / CONCURRENCY
+    ideal = stats["requests"] * LATENCY / CONCURRENCY
     return [
         name,
         "yes" if faults else "no",
         distiller.n_paid_,
-        f"{100 * distiller.n_no_label_ / distiller.n_paid_:.1f}",
+        distiller.n_no_label_,
+        stats["refused"],
+        stats["requests"],
         stats["most_open"],
         f"{ideal:.1f}",
         f"{own:.1f}",
@@ -264,6 +269,7 @@ def measure(name, faults, budget):
         f"{seconds / (ideal + own):.2f}",
         f"{stats['bill']:.6f}",
         f"{summary['cost']:.6f}",
+        f"{summary['lost_cost']:.6f}",
         f"{100 * distiller.score(X_test, y_test):.1f}",
     ]
 
@@ -290,10 +296,8 @@ def measure_kills(name, n_kills, budget):
             fitting.join()
         ledger = LabelLedger(path)
         ledger.check()
-        # The last claims end when somebody claims again.
         summary, stats = ledger.summary(), stats_of(url)
-        lost = ledger.write_off()
-        recorded = ledger.summary()["cost"]
+        # Those of the last process end when somebody claims again.
         ledger.close()
     process.terminate()
     return [
@@ -302,10 +306,13 @@ def measure_kills(name, n_kills, budget):
         summary["n_paid"],
         stats["answers"],
         stats["rows"],
-        lost["n_rows"],
+        summary["n_lost"],
         f"{stats['bill']:.6f}",
-        f"{recorded:.6f}",
         f"{summary['cost']:.6f}",
+        f"{summary['lost_cost']:.6f}",
+        f"{summary['cost'] + summary['lost_cost'] - stats['bill']:+.6f}",
+        f"{(summary['cost'] + summary['lost_cost']) / stats['bill'] - 1:+.2%}",
+        f"{summary['max_lost_cost']:.6f}",
     ]
 
 
@@ -322,7 +329,7 @@ def main():
             "# A chat model as a teacher",
             "",
             f"Budget {budget}, {CONCURRENCY} calls in flight, {LATENCY} s for a reply, "
-            f'{100 * ERROR:.0f} % wrong. "Ideal" is answers * latency / calls in '
+            f'{100 * ERROR:.0f} % wrong. "Ideal" is requests * latency / calls in '
             'flight; "ratio" is the clock over ideal + student. Money is per million '
             f"tokens {PRICES}.",
             "",
@@ -331,7 +338,9 @@ def main():
                     "data",
                     "faults",
                     "labels paid",
-                    "no label %",
+                    "no label",
+                    "refused by server",
+                    "requests",
                     "in flight",
                     "ideal s",
                     "student s",
@@ -339,6 +348,7 @@ def main():
                     "ratio",
                     "server's bill",
                     "ledger's cost",
+                    "lost (estimate)",
                     "test accuracy %",
                 ],
                 runs,
@@ -346,8 +356,8 @@ def main():
             "",
             "Killed in the middle of calls and started again (0.1 s for a reply). "
             "Answers to a process that was killed meanwhile are billed and lost. The "
-            "ledger counts them at the most that they may have cost until they are "
-            "written off.",
+            "ledger estimates them by the mean price of the others; the most that they "
+            "may have cost counts against max_cost.",
             "",
             markdown_table(
                 [
@@ -358,8 +368,11 @@ def main():
                     "rows",
                     "lost rows",
                     "server's bill",
-                    "recorded",
-                    "with lost rows",
+                    "ledger's cost",
+                    "lost (estimate)",
+                    "difference",
+                    "relative",
+                    "lost at most",
                 ],
                 kills,
             ),

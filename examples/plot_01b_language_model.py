@@ -80,7 +80,7 @@ client = SimpleNamespace(
 
 # %%
 # The teacher: a client, a model, classes, a question, and the prices of a million
-# tokens. ``preview`` shows what would be sent about a message.
+# tokens.
 teacher = ChatTeacher(
     client,
     model="small",
@@ -88,12 +88,11 @@ teacher = ChatTeacher(
     prompt="Is this message spam?",
     prices=(0.15, 0.60),
 )
-print(teacher.preview(X))
 
 # %%
 # ``plan`` shows the cost before anything is spent: the expected one, by the tokens of
 # the messages, and the largest, if every message were as long as allowed and every call
-# were billed six times.
+# were billed six times. It also shows what would be sent about a message.
 folder = tempfile.TemporaryDirectory()
 distiller = ActiveDistiller(
     teacher,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from skadistill._rows._keys import row_keys
+from skadistill._rows._keys import KEY_DTYPE, row_keys
 from skadistill.labeling._job_buyer import (
     answers_later,
     check_remembers_jobs,
@@ -118,6 +118,7 @@ class KnownAnswers:
     def __init__(self, teacher, ledger, classes, identity=None):
         self.teacher, self.ledger, self.classes = teacher, ledger, classes
         self.identity, self.counts = None, None
+        self._hashed: dict[int, bytes] = {}  # row: key, for teachers with jobs
         if ledger is not None and teacher.is_fitted:
             self.identity = teacher.identity if identity is None else identity
             self.counts = ledger.summary()["teachers"].get(self.identity)
@@ -149,8 +150,13 @@ class KnownAnswers:
         found = [np.zeros((0, 2), dtype=bool)]
         if self.is_new:
             return rows[:0], rows[:0]
+        start = 0
         for block in table.blocks(rows, len(self.classes)):
             keys = row_keys(block)
+            if answers_later(self.teacher):
+                own = rows[start : start + len(keys)].tolist()
+                self._hashed |= zip(own, keys.tolist(), strict=True)
+                start += len(keys)
             known, labels = self.ledger.lookup(keys, self.identity, self.classes)
             refused = known & np.isnan(labels).any(axis=1)
             labeled = known & ~refused
@@ -180,8 +186,12 @@ class KnownAnswers:
         jobs = self.ledger.jobs(self.identity, self.classes)
         if not jobs or not rows.size:
             return rows[:0]
-        blocks = table.blocks(rows, len(self.classes))
-        keys = np.concatenate([row_keys(block) for block in blocks])
+        new = np.array([i for i in rows.tolist() if i not in self._hashed], rows.dtype)
+        hashed = [row_keys(block) for block in table.blocks(new, len(self.classes))]
+        if hashed:
+            keys = np.concatenate(hashed).tolist()
+            self._hashed |= zip(new.tolist(), keys, strict=True)
+        keys = np.array([self._hashed[i] for i in rows.tolist()], KEY_DTYPE)
         # Jobs on other rows, such as other teacher checks, are collected as well.
         collect_others(
             self.teacher, jobs, keys, self.ledger, self.classes, self.identity

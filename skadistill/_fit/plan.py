@@ -65,6 +65,9 @@ class Plan:
         then count in `rounds` too.
     forecast : Forecast or None, default=None
         Of the last fit of this estimator; None before it.
+    example : str or None, default=None
+        What the teacher would be asked about the first row of the pool, for teachers
+        with a ``preview``; ``print(plan)`` shows it.
     """
 
     n_labeled: int
@@ -80,6 +83,7 @@ class Plan:
     expected_cost_per_row: float | None = None
     stops_checking: bool = False
     forecast: Forecast | None = None
+    example: str | None = None
 
     @property
     def n_queries(self):
@@ -138,6 +142,14 @@ class Plan:
             name = self.forecast.score_name
             text += f"; {name} {score:.3f} ({low:.3f} to {high:.3f}) expected"
         return text
+
+    def __str__(self):
+        # Not in repr, which logs and tracebacks show: it holds a row.
+        if self.example is None:
+            return repr(self)
+        return (
+            f"{self!r}\nThe first row would be asked about like this:\n{self.example}"
+        )
 
 
 class Budget(NamedTuple):
@@ -436,7 +448,16 @@ def make_plan(
         expected_cost_per_row=_expected_cost(teacher, labels, cost_per_row),
         stops_checking=stops,
         forecast=forecast,
+        example=_example(teacher, labels),
     )
+
+
+def _example(teacher, labels):
+    """Return what the teacher would be asked about one row, if it can show that."""
+    preview = getattr(teacher, "preview", None)
+    if preview is None or not labels.pool.size:
+        return None
+    return preview(labels.table.take(labels.pool[:1]))
 
 
 def _expected_cost(teacher, labels, cost_per_row):

@@ -142,7 +142,7 @@ class _Address:
 
     def send(self, body, path="/chat/completions"):
         """Send a request; the reply as a dict."""
-        return self.request("POST", path, json=body).json()
+        return _as_dict(self.request("POST", path, json=body).json())
 
     def request(self, method, path, **content):
         """Send any request; the response, unless it is a refusal."""
@@ -161,7 +161,12 @@ def _as_dict(reply):
     """Return a reply as plain dicts and lists."""
     if isinstance(reply, dict):
         return reply
-    return reply.model_dump()
+    if hasattr(reply, "model_dump"):
+        return reply.model_dump()
+    raise TeacherError(
+        f"the endpoint sent a reply of type {type(reply).__name__} instead of an "
+        "object with choices; check the address, and that it speaks the protocol."
+    )
 
 
 def _json_of(response):

@@ -7,6 +7,7 @@ from numbers import Real
 
 from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import open_client
+from skadistill.llm._replies import clean
 from skadistill.teachers._async import AsyncTeacher
 
 __all__ = ["EndpointTeacher", "Prices", "RowRequests"]
@@ -70,11 +71,12 @@ class EndpointTeacher(AsyncTeacher):
 
     def _check_parameters(self):
         super()._check_parameters()
-        names = {str(label) for label in self.classes_}
-        if len(self.classes_) < 2 or len(names) != len(self.classes_):
+        # As replies are read: "Yes." is an answer of the class "yes".
+        names = {clean(str(label)) for label in self.classes_}
+        if len(names) < 2 or len(names) != len(self.classes_) or "" in names:
             raise TeacherError(
-                f"classes are {self.classes_!r}; pass at least two, with different "
-                "names."
+                f"classes are {self.classes_!r}; pass at least two, with names that "
+                "differ in more than case, blanks and punctuation."
             )
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise TeacherError(

@@ -188,7 +188,7 @@ def test_a_kill_charges_what_was_sent(path, caplog):
     assert (summary["lost_cost"], summary["max_lost_cost"]) == (1.0, 2.0)
     (warned,) = caplog.messages
     assert "without a label for 4 rows that had been sent" in warned
-    assert "count as 2 " in warned
+    assert "may be billed, 2 at most" in warned
     ledger.check()
 
 

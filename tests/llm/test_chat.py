@@ -126,7 +126,8 @@ def test_half_a_reply_is_tried_again_and_counted_as_billed(chat, kind):
     teacher = make_teacher(chat, make_client(kind, chat.url))
     bought = buy_labels(teacher, ["spam"], classes=CLASSES, ledger=ledger)
     assert bought.labeled.all()
-    assert ledger.summary()["cost"] >= chat.bill
+    counts = ledger.summary()
+    assert counts["cost"] + counts["lost_cost"] == pytest.approx(chat.bill)
 
 
 @pytest.mark.parametrize("kind", ["url", "openai", "async openai"])
@@ -358,6 +359,8 @@ def test_costs_can_be_estimated_without_a_call(chat):
     ("params", "message"),
     [
         ({"classes": ["a"]}, "classes are"),
+        ({"classes": ["yes", "Yes"]}, "differ in more than case"),
+        ({"classes": ["C", "C#"]}, "differ in more than case"),
         ({"prompt": " "}, "prompt is"),
         ({"prices": (1.0, -2.0)}, "prices are"),
         ({"prices": {"input": 1.0}}, "prices are"),
@@ -387,6 +390,10 @@ def test_a_plan_names_the_money_without_a_call(chat):
     assert plan.expected_cost < plan.cost == 20 * teacher.max_cost_per_row
     assert f"about {plan.expected_cost:.3g} in all, {plan.cost:g} at most" in repr(plan)
     assert distiller.plan(X, y, cost_per_row=0.5).expected_cost is None
+    # Printed, it shows the prompt of a row; its repr, as in a traceback, shows no row.
+    assert str(plan).startswith(repr(plan))
+    assert str(plan).endswith(teacher.preview(X[2:3]))
+    assert X[2] not in repr(plan)
     assert chat.requests == []
 
 
@@ -403,3 +410,14 @@ def test_what_is_reserved_is_the_most_that_a_row_can_cost(chat, text):
     assert (bought.n_paid, bought.n_refused) == (1, 0)
     assert chat.bill <= price
     assert make_teacher(chat, prices=None).max_costs([text]) is None
+
+
+@pytest.mark.parametrize("reply", [[1, 2], None, "spam"])
+def test_a_reply_of_another_shape_is_a_sentence(reply):
+    """Not an AttributeError of ours; the reply itself is not shown."""
+    create = SimpleNamespace(create=lambda **body: reply)
+    client = SimpleNamespace(chat=SimpleNamespace(completions=create))
+    teacher = ChatTeacher(client, "small", CLASSES, "Spam?")
+    kind = type(reply).__name__
+    with pytest.raises(TeacherError, match=f"a reply of type {kind} instead of"):
+        buy_labels(teacher, ["hello"], classes=CLASSES)

@@ -913,3 +913,36 @@ def test_the_shape_of_a_zero_shot_classifier():
     bought = buy_labels(teacher, ["good", "bad", "good"], classes=["neg", "pos"])
     assert bought.labels[:, 1].tolist() == [0.9, 0.2, 0.9]
     assert bought.n_paid == 2
+
+
+def rows_in_order(refuses, n_rows=6):
+    """Ask with one call in flight; return the rows in the order of their tries."""
+    began = []
+
+    async def ask(X):
+        row = int(X[0, 0])
+        began.append(row)
+        if refuses(row) and began.count(row) == 1:
+            error = OSError("busy")
+            error.status_code, error.headers = 503, {"Retry-After": "0.3"}
+            raise error
+        return [CLASSES[0]]
+
+    teacher = AsyncTeacher(ask, name="t", max_concurrency=1, backoff=0.001)
+    teacher.ask(np.arange(float(n_rows))[:, None], CLASSES)
+    assert set(began) == set(range(n_rows))
+    return began
+
+
+def test_a_call_that_waits_gives_its_place_away():
+    """Other rows are asked about while one has to wait, and it comes in the end."""
+    began = rows_in_order(lambda row: row == 3)
+    assert began[:5] == [0, 1, 2, 3, 4]
+    assert began.count(3) == 2
+
+
+def test_calls_keep_their_places_if_the_server_refuses_several_in_a_row():
+    """Else each refusal would send another row to a server that limits everyone."""
+    began = rows_in_order(lambda row: True)
+    assert began[:3] == [0, 1, 1]
+    assert len(began) == 12
