@@ -36,8 +36,9 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     Returns
     -------
     weak : bool
-        Whether it may be no better than the students, by chance (5 %): then the first
-        student may be the better one. False with fewer than 30 rows.
+        Whether it may be no better than the students, by chance (5 %), or, if it is not
+        fitted here, does not look better: then the first student may be the better one.
+        False with fewer than 30 rows.
 
     Raises
     ------
@@ -63,7 +64,8 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     # If both are alike the difference is the sum of so many fair signs: it exceeds its
     # standard error in 16 % of cases and 1.64 of these in 5 %.
     error = np.sqrt(n_different)
-    if -worse > 1.64 * error:
+    # Of a ready teacher only rows paid for and drawn evenly can judge, which are few.
+    if -worse > (0 if getattr(teacher, "is_fitted", False) else 1.64 * error):
         return False
     if worse > max(error, 2) and on_weak_teacher != "ignore":
         low, high = _interval(worse, n_different, n_samples)
@@ -122,7 +124,7 @@ def keep_better_student(state, first_student):
     X, X_others = labels.table.take(given), labels.table.take(others)
     truth = labels.targets[labels.given].argmax(axis=1)
     fold = deal_folds(truth, N_FOLDS, np.random.default_rng(state.seeds.objective))
-    right = 0
+    right = np.zeros(len(truth), dtype=bool)
     for k in range(N_FOLDS):
         train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(test):
@@ -138,9 +140,12 @@ def keep_better_student(state, first_student):
             **state.cut_metadata(rows),
         )
         proba = student_proba(learner, safe_indexing(X, test), len(labels.classes))
-        right += int((proba.argmax(axis=1) == truth[test]).sum())
+        right[test] = proba.argmax(axis=1) == truth[test]
     alone = state.asked.evidence_alone.proba.argmax(axis=1) == truth
-    if right >= int(alone.sum()):
+    # They are fewer than the last student learned: it must be worse beyond an error.
+    is_fitted = state.components.teacher.is_fitted
+    allowed = np.sqrt((right != alone).sum()) if is_fitted else 0
+    if right.sum() >= alone.sum() - allowed:
         return last
     state.student = first_student
     return 0
