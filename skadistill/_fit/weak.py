@@ -36,8 +36,9 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     Returns
     -------
     weak : bool
-        Whether it may be no better than the students, by chance (5 %): then the first
-        student may be the better one. False with fewer than 30 rows.
+        Whether it may be no better than the students, by chance (5 %), or, if it is not
+        fitted here, does not look better: then the first student may be the better one.
+        False with fewer than 30 rows.
 
     Raises
     ------

@@ -3,13 +3,14 @@
 Against a doubted teacher the regret game (see `regret_inclusion`) is played, which
 leaves no row behind whose worth is above a level. The worth of a row is
 
-    w_i = g_i (1 - c e_i)_+,    c = 1 - r - min(r, 0)
+    w_i = g_i (1 - c e_i)_+,    c = 1 - r - 3 min(r, 0)
 
 g_i is the gain of a correct answer, e_i the learned probability that the teacher is
 wrong on row i, and r the worth of a wrong answer in units of a correct one. With
 c = 1 - r this is the expected worth of an answer to first order. What wrong answers
-do harm counts twice: labels that agree with what the student already mistakes cost
-more than a first step shows.
+do harm counts more than once: labels that agree with what the student already
+mistakes cost more than a first step shows. It counts twice where the teacher is
+judged, which a few mistakes should not decide, and four times where rows are chosen.
 
 An honest teacher too is wrong more often on rows that are hard for the student, and
 those are still worth most. So the discount is only played against a teacher that
@@ -29,6 +30,11 @@ __all__ = [
     "wrong_answer_cost",
     "wrong_answer_ratio",
 ]
+
+
+#: How often the harm of wrong answers counts: where the teacher is judged, and where
+#: rows are chosen. Chosen on training rows.
+JUDGED_HARM, AVOIDED_HARM = 2, 4
 
 
 def wrong_answer_ratio(proba, answers, truth):
@@ -76,13 +82,15 @@ def wrong_answer_ratio(proba, answers, truth):
     return float(np.clip(worth[wrong].sum() / scale, -1.0, 1.0)) if scale else 0.0
 
 
-def wrong_answer_cost(ratio):
+def wrong_answer_cost(ratio, harm=JUDGED_HARM):
     """Compute what a wrong answer takes from the worth of a row.
 
     Parameters
     ----------
     ratio : float
         Worth of a wrong answer in units of a correct one, see `wrong_answer_ratio`.
+    harm : float, default=2
+        How often a negative worth counts.
 
     Returns
     -------
@@ -96,7 +104,7 @@ def wrong_answer_cost(ratio):
     >>> [wrong_answer_cost(ratio) for ratio in (1.0, 0.0, -0.5)]
     [0.0, 1.0, 2.0]
     """
-    return 1.0 - ratio - min(ratio, 0.0)
+    return 1.0 - ratio - (harm - 1) * min(ratio, 0.0)
 
 
 def learn_errors(gains, wrong):
@@ -223,16 +231,18 @@ def discount(errors, ratio):
     Returns
     -------
     factor : ndarray of shape (n_samples,)
-        1 - c error with c the `wrong_answer_cost`, at least 0.
+        1 - c error with c the `wrong_answer_cost` in which harm counts four times, at
+        least 0.
 
     Examples
     --------
     >>> import numpy as np
     >>> from skadistill.query._game.evidence import discount
-    >>> discount(np.array([0.0, 0.25, 0.5, 1.0]), -0.5)
-    array([1. , 0.5, 0. , 0. ])
+    >>> discount(np.array([0.0, 0.1, 0.25, 1.0]), -0.25)
+    array([1. , 0.8, 0.5, 0. ])
     """
-    return np.maximum(1.0 - wrong_answer_cost(ratio) * np.asarray(errors), 0.0)
+    cost = wrong_answer_cost(ratio, AVOIDED_HARM)
+    return np.maximum(1.0 - cost * np.asarray(errors), 0.0)
 
 
 def check_order(inclusion, rng, n_aimed):
