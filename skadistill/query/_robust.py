@@ -36,9 +36,9 @@ class RobustSampler(QueryStrategy):
     asked about the rows of largest gain. Otherwise the worth of a row is
     w_i = g_i (1 - c e_i)_+ with e_i the teacher's error rate on rows of similar margin
     for the first student, learned from the checked rows by a logistic regression; and
-    c = 1 - r - min(r, 0), where r is the worth of a wrong answer in units of a correct
-    one: what wrong answers do harm counts twice. The sampler then plays the regret
-    game, which leaves no row behind whose worth is above a level:
+    c = 1 - r - 3 min(r, 0), where r is the worth of a wrong answer in units of a
+    correct one: what wrong answers do harm counts four times. The sampler then plays
+    the regret game, which leaves no row behind whose worth is above a level:
     q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the round. That
     it draws rows, rather than taking those of largest worth, protects against errors
     of the e_i.
@@ -46,6 +46,7 @@ class RobustSampler(QueryStrategy):
     The teacher is trusted if c (e + s) < 1/2 on the checked rows that the game may ask
     about, with e and s the posterior mean and standard deviation of its error rate; or
     if no other rows of the same number have twice the worth of those of largest gain.
+    Here, where a few mistakes should not decide, harm counts twice.
     A teacher that is not fitted here is checked on 20 rows, of which the first ten and
     every second one after them are such as the game may ask about, then on ten more at
     a time until it passes the first test, or 40 rows or a fifth of the budget are

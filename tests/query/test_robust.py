@@ -106,7 +106,7 @@ def test_a_teacher_wrong_where_the_student_is_unsure_is_doubted():
     evidence = evidence.settle(SHARE)
     assert evidence.doubted
     low, high = evidence.discount(np.array([0.3, 0.95], dtype=np.float32))
-    assert low > 0.6
+    assert low > 0.4
     assert high < 0.1
     proba = binary_proba()
     gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
@@ -123,10 +123,10 @@ def test_the_discount_is_the_tabulated_curve():
     """A table of steps differs little from the curve itself."""
     evidence = evidence_of(lambda gains: gains > 0.7)
     gains = np.random.default_rng(3).random(5000).astype(np.float32)
-    cost = 1 - 2 * evidence.ratio
+    cost = 1 - 4 * evidence.ratio
     assert cost > 1
     exact = np.clip(1 - cost * evidence.errors(gains), 0, 1)
-    np.testing.assert_allclose(evidence.discount(gains), exact, atol=0.01)
+    np.testing.assert_allclose(evidence.discount(gains), exact, atol=0.02)
     ends = evidence.discount(np.array([0.0, 1.0, 1.0000001], dtype=np.float32))
     assert np.isfinite(ends).all()
 

@@ -62,7 +62,7 @@ def test_the_play_is_the_regret_game_when_evidence_separates_no_rows(seed):
     """Errors that are the same everywhere, or that cost nothing, change nothing."""
     gains, errors, ratio, b, rng = random_game(seed)
     regret = regret_inclusion(gains, b)
-    same = np.full(len(gains), rng.uniform(0, 0.3))  # costs at most 3 each
+    same = np.full(len(gains), rng.uniform(0, 0.19))  # costs at most 5 each
     assert play(gains, same, ratio, b)[1] == pytest.approx(regret, abs=1e-6)
     assert play(gains, errors, 1.0, b)[1] == pytest.approx(regret, abs=1e-6)
 
@@ -80,7 +80,7 @@ def test_the_play_does_not_depend_on_units_or_order(seed, scale):
 
 
 def test_wrong_answers_cost_what_they_are_not_worth_and_their_harm_twice():
-    """1 - r while they do no harm, 1 - 2 r when they do."""
+    """1 - r while they do no harm, 1 - 2 r where a teacher is judged and they do."""
     assert [wrong_answer_cost(r) for r in (1.0, 0.5, 0.0)] == [0.0, 0.5, 1.0]
     assert [wrong_answer_cost(r) for r in (-0.1, -1.0)] == pytest.approx([1.2, 3.0])
 
@@ -88,7 +88,7 @@ def test_wrong_answers_cost_what_they_are_not_worth_and_their_harm_twice():
 def test_the_discount_falls_with_what_wrong_answers_cost():
     """Linear in the error; 1 without errors; never negative; none when r is 1."""
     errors = np.linspace(0, 1, 101)
-    for ratio, cost in ((-1.0, 3.0), (-0.3, 1.6), (0.0, 1.0), (0.5, 0.5), (1.0, 0.0)):
+    for ratio, cost in ((-1.0, 5.0), (-0.3, 2.2), (0.0, 1.0), (0.5, 0.5), (1.0, 0.0)):
         expected = np.maximum(1 - cost * errors, 0)
         assert discount(errors, ratio) == pytest.approx(expected)
 
