@@ -173,6 +173,9 @@ def _about_teacher(distiller):
     rate, estimate = distiller.teacher_error_, distiller.teacher_error_estimate_
     if rate is None:
         facts["Error rate"] = "unknown"
+    elif estimate is not None and estimate.method == "aimed":
+        # Most of the rows seen were hard, and their interval is not that of all rows.
+        facts["Error rate"] = f"{rate:.3f}, estimated for all labeled rows"
     elif estimate is None or rate != estimate.rate:
         facts["Error rate"] = f"{rate:.3f}, given by the user, not measured"
     else:

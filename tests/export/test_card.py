@@ -86,7 +86,7 @@ def test_cost_is_stated_only_where_it_is_known():
 
 def test_the_teachers_error_has_an_interval_and_its_rows():
     """Rate and bounds are those of the estimate kept by the fit."""
-    model = distiller().fit(X, PARTLY)
+    model = distiller(query_strategy="rad").fit(X, PARTLY)
     estimate = model.teacher_error_estimate_
     low, high = estimate.interval()
     told = facts(model)["Teacher"]
@@ -112,6 +112,15 @@ def test_an_error_that_was_not_measured_says_so(kwargs, rate):
     told = facts(distiller(**kwargs).fit(X, PARTLY))["Teacher"]
     assert told["Error rate"] == rate
     assert "Seen wrong" not in told
+
+
+def test_the_interval_of_hard_rows_is_not_that_of_all():
+    """The checks of the default strategy are aimed at such rows."""
+    model = distiller().fit(X, PARTLY)
+    assert model.teacher_error_estimate_.method == "aimed"
+    assert facts(model)["Teacher"]["Error rate"] == (
+        f"{model.teacher_error_:.3f}, estimated for all labeled rows"
+    )
 
 
 def test_objectives_that_look_at_the_teacher():
