@@ -95,7 +95,7 @@ def test_the_teachers_error_has_an_interval_and_its_rows():
         f"{model.teacher_error_:.3f}, 95 % interval {low:.3f} to {high:.3f}"
     )
     assert told["Seen wrong"] == (
-        f"on {estimate.n_wrong} of {estimate.n_samples} rows with given labels (aimed)"
+        f"on {estimate.n_wrong} of {estimate.n_samples} rows with given labels (asked)"
     )
     assert estimate.proba is None
 
