@@ -140,9 +140,8 @@ class ActiveDistiller(
         What to do if the teacher, checked for other reasons on 30 labeled rows or
         more, looks worse on them than students trained on the others. "raise" refuses
         one that is worse by more than chance, before the pool is paid for. Unless
-        "ignore", and unless the teacher is better by more than chance, the better of
-        the first and the last student is kept, judged out of fold; see
-        ``student_round_``.
+        "ignore", and unless the teacher looks better, the better of the first and the
+        last student is kept, judged out of fold; see ``student_round_``.
     max_no_label : float, default=0.1
         Share of the budget that may go to rows which the teacher answers without a
         label. Such rows are replaced by others in the same round; beyond this share
