@@ -92,7 +92,9 @@ def test_all_faults_at_once(chat, kind, inside_a_loop, tmp_path):
     assert counts["n_paid"] == distiller.n_paid_ == len(chat.answered) == 80
     # Dropped connections and unreadable JSON may be billed, and are counted apart.
     assert counts["cost"] == pytest.approx(chat.bill, rel=1e-12)
-    assert 0 < counts["lost_cost"] <= counts["max_lost_cost"]
+    assert 0 <= counts["lost_cost"] <= counts["max_lost_cost"]
+    # litellm reports both as errors of the server, which bills nothing.
+    assert (counts["lost_cost"] > 0) is (kind != "litellm")
     assert distiller.score(texts, [CLASSES[i % 2] for i in range(140)]) > 0.9
 
 

@@ -365,7 +365,8 @@ def test_a_submission_that_may_be_billed_counts(chat):
     with pytest.raises(TeacherCallError, match="ConnectionError for submit"):
         buy(teacher, texts(4), ledger)
     counts = ledger.summary()
-    assert (counts["cost"], counts["n_failed"], ledger.claims()) == (1.0, 4, [])
+    assert (counts["lost_cost"], counts["max_lost_cost"]) == (1.0, 1.0)
+    assert (counts["cost"], counts["n_failed"], ledger.claims()) == (0.0, 4, [])
     assert done == {}
 
 
