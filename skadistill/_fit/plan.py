@@ -11,6 +11,8 @@ from skadistill._fit.known import KnownAnswers
 from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill._forecast import Forecast
 from skadistill.exceptions import BudgetError, BudgetWarning
+from skadistill.objectives import _auto
+from skadistill.query import _evidence
 
 __all__ = [
     "Budget",
@@ -23,8 +25,9 @@ __all__ = [
 ]
 
 #: Teacher checks when the user does not say how many; and where they are asked for in
-#: steps, until enough is known.
-MAX_CHECKS, MAX_STEPWISE_CHECKS = 200, 40
+#: steps, by the strategy, the objective or both.
+MAX_CHECKS = 200
+MAX_STEPWISE_CHECKS = max(_evidence.MOST_CHECKS, _auto.MOST_CHECKS)
 CHECK_SHARE = 5  # one in so many rows of the budget
 #: Rows of the pool by which a teacher estimates its prices.
 EXAMPLE_ROWS = 200

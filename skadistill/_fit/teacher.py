@@ -347,14 +347,14 @@ def prepare_teacher(
         if evidence is not None:
             asked.evidence = evidence.settle(share)
         asked.heard = True
+        is_aimed = estimate.method == "aimed"
         if teacher_error == "auto":
-            is_aimed = estimate.method == "aimed"
             asked.error = asked.error_rate if is_aimed else estimate.rate
         if estimate.proba is not None:
             asked.checks = TeacherChecks(
                 estimate.rows, estimate.proba, independent=teacher.is_fitted
             )
-            aimed = asked.evidence if estimate.method == "aimed" else None
+            aimed = asked.evidence if is_aimed else None
             doubt_teacher(teacher, estimate, labels, aimed)
             if on_weak_teacher != "ignore" and estimate.n_samples >= FEWEST_ROWS:
                 asked.evidence_alone = evidence or start_evidence(X)
