@@ -85,11 +85,14 @@ def versions_in(folder, names):
     return done.stdout.split()
 
 
-def run_tests(folder, test):
+def run_tests(folder, test, title):
     """Return the last line of pytest, without the time."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     # scikit-learn 1.6 hands pytest generators, of which newer pytests warn.
     command += ["-W", "ignore:Passing a non-Collection iterable", test]
+    # The installed dask needs a newer pyarrow than the least one: never found together.
+    if title == "least":
+        command += ["-k", "not dask"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(folder), capture_output=True, text=True
     )
@@ -120,7 +123,7 @@ def main():
             remembered(
                 FOLDER / "runs.jsonl",
                 [title, *found, test],
-                lambda: run_tests(folder, test),  # noqa: B023
+                lambda: run_tests(folder, test, title),  # noqa: B023
             )
             for test in given.tests
         ]

@@ -1,6 +1,7 @@
 """Classifiers that learn probabilities without copies of rows."""
 
 import pickle
+from inspect import signature
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_class_weight
 
 from skadistill.student import fit_student
 from skadistill.student._native import (
@@ -19,6 +21,8 @@ from skadistill.student._native import (
     native_fit,
 )
 from skadistill.student._soft_labels import expand_soft_labels
+
+READS_WEIGHTS = "sample_weight" in signature(compute_class_weight).parameters
 
 
 def problem(n_classes, n_samples=120):
@@ -49,6 +53,8 @@ def logistic(**params):
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix, sp.csr_array])
 def test_logistic_regression_finds_what_copies_find(n_classes, params, kind):
     """Coefficients are those of scikit-learn on one copy of each row per class."""
+    if "class_weight" in params and not READS_WEIGHTS:
+        pytest.skip("this scikit-learn balances numbers of rows, not their weights")
     X, targets, weight = problem(n_classes)
     got = fit_student(
         logistic(**params),

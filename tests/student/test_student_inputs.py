@@ -58,6 +58,8 @@ def test_frames(frame):
     """Frames of pandas and polars give the net of the array and remember the names."""
     names = ["a", "b", "c", "d"]
     table = frame(dict(zip(names, X.T, strict=True)))
+    if not hasattr(StandardScaler().fit(table), "feature_names_in_"):
+        pytest.skip("this scikit-learn does not see the names of these columns")
     student = net().fit(table, Y)
     assert student.feature_names_in_.tolist() == names
     assert torch.equal(weights_of(student), weights_of(net().fit(X, Y)))
