@@ -46,10 +46,11 @@ test: lint types
 	MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # Warnings are errors. The gallery runs every example, each once, without data of
-# one's own: the numbers on the pages are those anyone gets.
+# one's own: the numbers on the pages are those anyone gets. All pages are read anew
+# (-E): of the others, the search would forget the index entries.
 docs: $(VENV)/.docs
 	env -u SKADISTILL_DATA OMP_NUM_THREADS=1 \
-		$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+		$(BIN)/python -m sphinx -E -W --keep-going docs docs/_build/html
 
 # One folder per version; "stable" is the last one built. Serve docs/_build/site as it
 # is: its first page leads to "stable".
