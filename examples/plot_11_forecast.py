@@ -4,7 +4,7 @@ Decide whether more labels are worth it
 
 How good is the student now, and what would 1,000 more labels bring? No held-out rows
 are needed to tell. After 600 labels the fit itself says that the student agrees
-with its teacher on 87 % of the pool (80 to 92 %). It forecasts 88.2 % (84.7 to 91.9 %)
+with its teacher on 87 % of the pool (80 to 92 %). It forecasts 88.2 % (84.7 to 91.8 %)
 with 1,000 more labels, which cost 20. We buy them, and the true agreement rises from
 87.6 to 89.0 %. A rule that wants half a point per unit of money stops after 400 labels.
 

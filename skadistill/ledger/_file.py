@@ -246,16 +246,26 @@ def _open(path):
         if unsure:
             check_pages(connection, path, "quick_check")
         _check_version(connection, path)
-        _check_schema(connection)
+        with _one_state(connection):
+            _check_schema(connection)
         _add_tables(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")  # KiB
         connection.execute("PRAGMA temp_store = MEMORY")
-        check_catalog(_FileTransaction(connection))
+        with _one_state(connection):
+            check_catalog(_FileTransaction(connection))
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@contextlib.contextmanager
+def _one_state(connection):
+    """Let all statements see one state, whatever other processes write meanwhile."""
+    connection.execute("BEGIN")
+    yield
+    connection.execute("COMMIT")
 
 
 def _connect(path, mode):

@@ -17,7 +17,8 @@ from sklearn.base import clone
 
 from skadistill.exceptions import LedgerError
 from skadistill.labeling import buy_labels
-from skadistill.ledger import LabelLedger, row_keys
+from skadistill.ledger import LabelLedger, _catalog, row_keys
+from skadistill.ledger._catalog import all_rows
 from skadistill.teachers import FunctionTeacher
 from skadistill.testing import check_ledger
 
@@ -107,6 +108,24 @@ def test_classes_that_a_file_cannot_hold(path, label):
         LabelLedger(path).record(
             some_rows(1)[0], "t", np.array([label, "b"], dtype=object), [[0.5, 0.5]]
         )
+
+
+def test_opening_sees_one_state(path, monkeypatch):
+    """What another process records while a ledger is opened is not taken for damage."""
+    keys, labels = some_rows(3)
+    other = LabelLedger(path)
+
+    def read_slowly(db, table):
+        rows = all_rows(db, table)
+        monkeypatch.setattr(_catalog, "all_rows", all_rows)
+        other.record(keys, f"t of {table}", CLASSES, labels)
+        monkeypatch.setattr(_catalog, "all_rows", read_slowly)
+        return rows
+
+    monkeypatch.setattr(_catalog, "all_rows", read_slowly)
+    ledger = LabelLedger(path)
+    monkeypatch.undo()
+    assert len(ledger) == len(other) == 6
 
 
 def record_in_tens(path, keys, labels):
