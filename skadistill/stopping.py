@@ -81,7 +81,7 @@ def _warn_of_no_score(criterion, history, needs):
 
 
 class _Target(BaseEstimator):
-    """Stop once a student has reached a target; subclasses say by what they know it."""
+    """Stop once a student has reached a target, which subclasses measure."""
 
     reads_history = True
 

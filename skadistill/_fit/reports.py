@@ -59,7 +59,8 @@ class FitReports(BaseEstimator):
         Raises
         ------
         ValueError
-            If these are not the rows of the fit, or `n_suspects` is no number of rows.
+            If these are not the rows of the fit, or `n_suspects` is not a number of
+            rows.
         TeacherError
             If the fit had no teacher, whose identity is needed to read the ledger.
 

@@ -36,8 +36,9 @@ def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
     Returns
     -------
     weak : bool
-        Whether it may be no better than the students, by chance (5 %), or, if it is not
-        fitted here, does not look better: then the first student may be the better one.
+        Whether the first student may be the better one: a teacher that is fitted here
+        is not better than the students beyond chance (5 %), any other does not look
+        better at all.
         False with fewer than 30 rows.
 
     Raises

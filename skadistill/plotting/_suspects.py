@@ -72,7 +72,7 @@ class SuspectsDisplay(Display):
         ValueError
             If these are not the rows of the fit.
         TeacherError
-            If there is no teacher, by whose identity the ledger is read.
+            If the teacher is missing: the ledger is read by its identity.
         """
         suspects = estimator.suspects(X, X_unlabeled=X_unlabeled)
         return cls(suspects["probability_wrong"], rows=suspects["row"])

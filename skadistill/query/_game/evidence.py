@@ -199,8 +199,8 @@ def is_asked_elsewhere(gains, errors, ratio, n_queries):
     -------
     elsewhere : bool
         Whether the rows of largest gain are worth less than half of what the rows of
-        largest worth are. A teacher that is as often wrong anywhere is none to
-        avoid rows for: they would only be less informative.
+        largest worth are. If the teacher is wrong equally often everywhere, nothing
+        is gained by asking about other rows, which are less informative.
 
     Examples
     --------
