@@ -31,8 +31,9 @@ $(VENV)/.release: $(VENV)/.torch pyproject.toml
 
 env: $(VENV)/.test
 
+# One thread: the networks are small, and a second one waits where the cores are busy.
 demo: $(VENV)/.demo
-	MPLBACKEND=Agg $(BIN)/python examples/plot_01_quickstart.py
+	MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python examples/plot_01_quickstart.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
