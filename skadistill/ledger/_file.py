@@ -81,16 +81,10 @@ class LedgerFile:
             connection = session.connect(self.path)
             if connection.in_transaction:  # a second Ctrl-C was not held back
                 connection.execute("ROLLBACK")
-            try:
-                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            with _all_or_nothing(connection, write=write):
                 yield _FileTransaction(connection)
                 if write:
                     _write_stamp(connection, next_stamp)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
             if write:
                 session.checkpoint()
 
@@ -246,13 +240,13 @@ def _open(path):
         if unsure:
             check_pages(connection, path, "quick_check")
         _check_version(connection, path)
-        with _one_state(connection):
+        with _all_or_nothing(connection, write=False):
             _check_schema(connection)
         _add_tables(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")  # KiB
         connection.execute("PRAGMA temp_store = MEMORY")
-        with _one_state(connection):
+        with _all_or_nothing(connection, write=False):
             check_catalog(_FileTransaction(connection))
     except BaseException:
         connection.close()
@@ -261,11 +255,19 @@ def _open(path):
 
 
 @contextlib.contextmanager
-def _one_state(connection):
-    """Let all statements see one state, whatever other processes write meanwhile."""
-    connection.execute("BEGIN")
-    yield
-    connection.execute("COMMIT")
+def _all_or_nothing(connection, *, write):
+    """Commit at the end, or undo after an error.
+
+    All statements see one state, whatever other processes write meanwhile.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _connect(path, mode):
@@ -372,16 +374,10 @@ def _add_tables(connection):
     wanted = [s for s in add_tables(SQLITE) if s.split("(")[0].split()[-1] not in names]
     if not wanted:
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with _all_or_nothing(connection, write=True):
         for statement in wanted:
             connection.execute(statement)
         _write_stamp(connection, next_stamp)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _schema_checksum(connection):
@@ -445,8 +441,7 @@ def _check_version(connection, path):
 
 def _update(connection):
     """Apply every missing migration, all or none."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with _all_or_nothing(connection, write=True):
         # Read again: another process may have been faster.
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version < FORMAT_VERSION:
@@ -456,11 +451,6 @@ def _update(connection):
             else:
                 _write_stamp(connection, restamped, _schema_checksum(connection))
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 @contextlib.contextmanager

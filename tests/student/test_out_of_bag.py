@@ -19,10 +19,6 @@ from skadistill.student._out_of_bag import score_out_of_bag
 
 CLASSES = np.array(["a", "b", "c"])
 
-# Versions of scikit-learn differ in how they draw copies, and so in how many rows no
-# member misses.
-pytestmark = pytest.mark.filterwarnings("ignore:.* of 300 rows are in the bag of every")
-
 
 @pytest.fixture(scope="module")
 def problem():
@@ -55,9 +51,7 @@ def test_the_score_is_near_that_on_new_rows(student, kind, problem):
     new = np.mean(student.predict(kind(X_new)) == CLASSES[y_new])
     assert student.oob_score_ == pytest.approx(new, abs=0.15)
     assert student.oob_decision_function_.shape == (300, 3)
-    total = student.oob_decision_function_.sum(axis=1)
-    np.testing.assert_allclose(total[np.isfinite(total)], 1)
-    assert np.isfinite(total).mean() > 0.8
+    np.testing.assert_allclose(student.oob_decision_function_.sum(axis=1), 1)
 
 
 def test_on_single_rows_it_is_scikit_learns(problem):
@@ -78,9 +72,8 @@ def test_metrics_of_the_user(problem):
         40, oob_score=balanced_accuracy_score, random_state=0
     )
     fit_student(forest, X, targets, classes=CLASSES)
-    seen = np.isfinite(forest.oob_decision_function_[:, 0])
-    likeliest = CLASSES[targets[seen].argmax(axis=1)]
-    votes = CLASSES[forest.oob_decision_function_[seen].argmax(axis=1)]
+    likeliest = CLASSES[targets.argmax(axis=1)]
+    votes = CLASSES[forest.oob_decision_function_.argmax(axis=1)]
     assert forest.oob_score_ == balanced_accuracy_score(likeliest, votes)
 
 
