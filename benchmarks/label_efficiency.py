@@ -69,6 +69,17 @@ def make_strategy(name):
     return name
 
 
+def make_distiller(task, teacher, student, **params):
+    """Build the distiller of a run: the number of rounds is that of the task."""
+    size = math.ceil(task.n_queries / task.n_rounds)
+    return ActiveDistiller(teacher, student, query_size=size, **params)
+
+
+def hide_labels(y, n_labeled):
+    """Return the labels that a run is given: those of the first rows, else -1."""
+    return np.where(np.arange(len(y)) < n_labeled, y, -1)
+
+
 def strategies_of(task, rivals):
     """List what runs on a data set."""
     theirs = [s for s in THEIRS if rivals and getattr(task, s)]
@@ -83,7 +94,7 @@ def run_job(name, kind, seed, share, objective, strategies, quick, path):
     task = (QUICK if quick else TASKS)[name]
     _, _, X_test, y_test = data(name)
     X, y, n_labeled, teacher = make_problem(name, task, kind, seed, quick)
-    y_given = np.where(np.arange(len(y)) < n_labeled, y, -1)
+    y_given = hide_labels(y, n_labeled)
     if kind == "A":
         fitted = clone(teacher).fit(X[:n_labeled], y[:n_labeled])
         answers = fitted.predict_proba(X)
@@ -92,12 +103,12 @@ def run_job(name, kind, seed, share, objective, strategies, quick, path):
     right = answers.argmax(axis=1) == np.searchsorted(np.unique(y), y)
     for strategy in strategies:
         start = time.perf_counter()
-        model = ActiveDistiller(
+        model = make_distiller(
+            task,
             teacher,
             make_student(name, seed, quick),
             query_strategy=make_strategy(strategy),
             budget=round(share * task.n_queries),
-            query_size=math.ceil(task.n_queries / task.n_rounds),
             objective=objective,
             random_state=seed,
         ).fit(X, y_given, X_val=X_test, y_val=y_test)

@@ -17,7 +17,6 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import argparse
-import math
 from functools import cache, partial
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from _common import (
 )
 from _teachers import KINDS, data, make_problem, make_student
 from _teachers import TASKS as BENCHMARK
-from label_efficiency import RESULTS, read
+from label_efficiency import RESULTS, hide_labels, make_distiller, read
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict, train_test_split
@@ -112,14 +111,14 @@ def run_again(name, kind, seed):
     torch.set_num_threads(1)
     task, (_, _, X_test, y_test) = BENCHMARK[name], data(name)
     X, y, n_labeled, teacher = make_problem(name, task, kind, seed, False)
-    model = ActiveDistiller(
+    model = make_distiller(
+        task,
         teacher,
         make_student(name, seed),
         budget=task.n_queries,
-        query_size=math.ceil(task.n_queries / task.n_rounds),
         uniform_share=0.0,
         random_state=seed,
-    ).fit(X, np.where(np.arange(len(y)) < n_labeled, y, -1))
+    ).fit(X, hide_labels(y, n_labeled))
     return model.score(X_test, y_test)
 
 
