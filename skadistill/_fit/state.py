@@ -18,6 +18,7 @@ from skadistill._fit.teacher import AskedTeacher
 from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
 from skadistill.query._evidence import TeacherEvidence
+from skadistill.student._committee import train_committee
 from skadistill.student._out_of_fold import TRACE, predict_out_of_fold
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
@@ -361,7 +362,17 @@ class FitState:
         """
         targets = self.labels.targets
         proba = self._predict_out_of_fold(X, targets, 5, self.seeds.objective)
-        return TeacherEvidence(proba, targets.argmax(axis=1))
+        # Trained later, if at all: on these rows, whatever has a label by then.
+        train = partial(
+            train_committee,
+            self.components.student,
+            X,
+            targets,
+            classes=self.labels.classes,
+            seed=self.seeds.objective,
+            **self.cut_metadata(self.labels.rows),
+        )
+        return TeacherEvidence(proba, targets.argmax(axis=1), train_committee=train)
 
     def _predict_out_of_fold(self, X, targets, n_folds, seed):
         """Let students trained on other folds judge the labeled rows."""

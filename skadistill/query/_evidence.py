@@ -1,5 +1,6 @@
 """What labeled rows say about the teacher, for the robust sampler."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -45,6 +46,10 @@ class TeacherEvidence:
         Its answers: of a teacher fitted on labeled rows, cross-fitted ones.
     doubted : bool, default=False
         Whether the rows asked about are to be discounted, see `settle`.
+    train_committee : callable or None, default=None
+        Trains several students on the labeled rows and returns an estimator with
+        their mean probabilities: how hard a row is shows better there than in one
+        student. Called if the teacher is doubted.
 
     Examples
     --------
@@ -62,6 +67,7 @@ class TeacherEvidence:
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     answers: np.ndarray | None = None
     doubted: bool = False
+    train_committee: Callable | None = None
 
     @cached_property
     def gains(self):
@@ -199,8 +205,7 @@ class TeacherEvidence:
         Parameters
         ----------
         gains : ndarray of shape (n_samples,)
-            Gains of the student that was trained on the labeled rows alone, in
-            [0, 1].
+            Gains of students that were trained on the labeled rows alone, in [0, 1].
 
         Returns
         -------

@@ -1,5 +1,7 @@
 """The robust sampler: informative rows, without those the teacher gets wrong."""
 
+from functools import partial
+
 import numpy as np
 
 from skadistill.query._base import QueryStrategy, summarize_gains
@@ -34,10 +36,13 @@ class RobustSampler(QueryStrategy):
     -----
     The gain g_i of a row is 1 minus the current student's margin. A trusted teacher is
     asked about the rows of largest gain. Otherwise the worth of a row is
-    w_i = g_i (1 - c e_i)_+ with e_i the teacher's error rate on rows of similar margin
-    for the first student, learned from the checked rows by a logistic regression; and
+    w_i = g_i (1 - c e_i)_+ with e_i the teacher's error rate on rows of similar margin,
+    learned from the checked rows by a logistic regression; and
     c = 1 - r - 3 min(r, 0), where r is the worth of a wrong answer in units of a
-    correct one: what wrong answers do harm counts four times. The sampler then plays
+    correct one: what wrong answers do harm counts four times. The margin that e_i
+    depends on is that of the mean of five students, which are trained on the labeled
+    rows with other random numbers: one student's margin is partly chance, so that rows
+    which are hard for any student hide among easy ones. The sampler then plays
     the regret game, which leaves no row behind whose worth is above a level:
     q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the round. That
     it draws rows, rather than taking those of largest worth, protects against errors
@@ -109,11 +114,21 @@ class RobustSampler(QueryStrategy):
         if evidence is not None and len(evidence.rows) and not evidence.doubted:
             return top_rows(gains, n_queries, random_state)
         if pool.kept is None and evidence is not None and evidence.doubted:
-            # The first round: the student is the one of the labeled rows alone.
-            pool.kept = evidence.discount(gains)
+            pool.kept = evidence.discount(_first_gains(pool, gains))
         worth = gains if pool.kept is None else gains * pool.kept
         pool.inclusion = regret_inclusion(worth, n_queries)
         return fixed_size_sample(pool.inclusion, random_state)
+
+
+def _first_gains(pool, gains):
+    """Return the gains of students that were trained on the labeled rows alone."""
+    if pool.evidence.train_committee is None:
+        return gains  # those of the first round, whose student is one
+    return pool.map_rows(partial(_mean_gain, pool.evidence.train_committee()))
+
+
+def _mean_gain(committee, X):
+    return _gain(committee.predict_proba(X))
 
 
 def _gain(proba):

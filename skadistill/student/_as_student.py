@@ -5,6 +5,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skadistill.exceptions import StudentError
+from skadistill.student._committee import random_state_names
 from skadistill.student._default import default_student
 
 __all__ = ["as_student"]
@@ -59,9 +60,10 @@ def as_student(student=None, random_state=None, X=None):
     if random_state is None:
         return student
     random_state = check_random_state(random_state)
+    params = student.get_params(deep=True)
     settings = {
-        key: random_state.randint(np.iinfo(np.int32).max)
-        for key, value in sorted(student.get_params(deep=True).items())
-        if value is None and (key == "random_state" or key.endswith("__random_state"))
+        name: random_state.randint(np.iinfo(np.int32).max)
+        for name in random_state_names(student)
+        if params[name] is None
     }
     return student.set_params(**settings) if settings else student

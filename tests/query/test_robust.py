@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -6,6 +8,7 @@ from skadistill import ActiveDistiller
 from skadistill.query import QueryPool, RADSampler, RobustSampler
 from skadistill.query._evidence import TeacherEvidence
 from skadistill.query._game.regret import regret_inclusion
+from skadistill.teachers import as_teacher
 
 SHARE = 0.1
 
@@ -141,6 +144,82 @@ def test_evidence_is_learned_in_the_first_round_and_kept():
     rng = np.random.default_rng(0)
     _, later = query(evidence, proba[rng.permutation(1000)], kept)
     assert later.kept is kept
+
+
+class Judge:
+    """A committee that finds some rows hard, whatever the student says of them."""
+
+    def predict_proba(self, X):
+        first = np.where(X[:, 0] > 0, 0.5, 0.95)
+        return np.stack([first, 1 - first], axis=1)
+
+
+def test_rows_that_the_committee_finds_hard_are_avoided():
+    """The student's own margins are as large for these rows as for the others."""
+    calls = []
+
+    def train_committee():
+        calls.append(1)
+        return Judge()
+
+    evidence = evidence_of(lambda gains: gains > 0.7).settle(SHARE)
+    evidence = replace(evidence, train_committee=train_committee)
+    proba = np.full((1000, 2), 0.5)
+    X = np.random.default_rng(4).normal(size=(1000, 1))
+    pool = QueryPool.from_proba(proba, X=X)
+    pool.evidence = evidence
+    rows = RobustSampler().query(pool, 100, np.random.default_rng(1))
+    assert (X[rows, 0] < 0).all()
+    again = QueryPool.from_proba(proba, X=X)
+    again.evidence, again.kept = evidence, pool.kept
+    RobustSampler().query(again, 100, np.random.default_rng(2))
+    assert len(calls) == 1
+
+
+def test_no_committee_is_trained_for_a_trusted_teacher():
+    evidence = evidence_of(lambda gains: gains < 0, n_checks=20).settle(SHARE)
+    evidence = replace(evidence, train_committee=lambda: pytest.fail("trained"))
+    rows, _ = query(evidence, binary_proba())
+    assert len(rows) == 100
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+def test_the_committee_learns_given_labels_only(tmp_path):
+    """Paid labels that a ledger already holds come in before the first query."""
+    X, y, given = noisy_problem(11)
+    teacher, _ = border_teacher(X, y)
+    path = str(tmp_path / "labels.sqlite")
+    sizes = []
+    for budget in (120, 200):
+        taught = []
+        ActiveDistiller(
+            as_teacher(teacher, name="border"),
+            Taught(taught, random_state=0),
+            ledger=path,
+            budget=budget,
+            query_size=40,
+            random_state=0,
+        ).fit(X, given)
+        sizes.append(taught)
+    for taught in sizes:
+        # Five members, each of another seed, and of the 400 given rows.
+        seeds = {seed for n_rows, seed in taught if n_rows == 400}
+        assert len(seeds) == 6
+
+
+class Taught(LogisticRegression):
+    """Note the number of rows and the seed of each training."""
+
+    def __init__(self, taught=None, random_state=None):
+        super().__init__(random_state=random_state)
+        self.taught = taught
+
+    def __sklearn_clone__(self):
+        return Taught(self.taught, self.random_state)
+
+    def fit(self, X, y, sample_weight=None):
+        self.taught.append((len(X), self.random_state))
+        return super().fit(X, y, sample_weight)
 
 
 @pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
