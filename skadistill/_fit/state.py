@@ -360,8 +360,11 @@ class FitState:
 
         X are the labeled rows, gathered, before any other has a label.
         """
-        targets = self.labels.targets
-        proba = self._predict_out_of_fold(X, targets, 5, self.seeds.objective)
+        targets, seed = self.labels.targets, self.seeds.objective
+
+        def judge(number):
+            return self._predict_out_of_fold(X, targets, 5, seed + number)
+
         # Trained later, if at all: on these rows, whatever has a label by then.
         train = partial(
             train_committee,
@@ -369,10 +372,12 @@ class FitState:
             X,
             targets,
             classes=self.labels.classes,
-            seed=self.seeds.objective,
+            seed=seed,
             **self.cut_metadata(self.labels.rows),
         )
-        return TeacherEvidence(proba, targets.argmax(axis=1), train_committee=train)
+        return TeacherEvidence(
+            judge(0), targets.argmax(axis=1), judge_again=judge, train_committee=train
+        )
 
     def _predict_out_of_fold(self, X, targets, n_folds, seed):
         """Let students trained on other folds judge the labeled rows."""

@@ -24,6 +24,9 @@ FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS = 20, 10, 40
 #: The first checks are all on rows that the game would ask about; after these, every
 #: second one is on a row drawn evenly.
 N_AIMED = 10
+#: How often students judge the labeled rows before a teacher is doubted: gains of one
+#: student are partly chance, and the curve of errors over them too flat.
+N_JUDGMENTS = 3
 
 # The discount is tabulated at so many gains: a pool of 1e7 rows is looked up,
 # not searched.
@@ -46,6 +49,9 @@ class TeacherEvidence:
         Its answers: of a teacher fitted on labeled rows, cross-fitted ones.
     doubted : bool, default=False
         Whether the rows asked about are to be discounted, see `settle`.
+    judge_again : callable or None, default=None
+        Takes a number and returns such probabilities again, of students trained on
+        other folds. Called if the teacher is not trusted.
     train_committee : callable or None, default=None
         Trains several students on the labeled rows and returns an estimator with
         their mean probabilities: how hard a row is shows better there than in one
@@ -67,6 +73,7 @@ class TeacherEvidence:
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     answers: np.ndarray | None = None
     doubted: bool = False
+    judge_again: Callable | None = None
     train_committee: Callable | None = None
 
     @cached_property
@@ -173,14 +180,25 @@ class TeacherEvidence:
         Returns
         -------
         evidence : TeacherEvidence
-            A copy with `doubted` set; without checks it is False.
+            A copy with `doubted` set; without checks it is False. Unless the teacher
+            is trusted, its probabilities are the mean of `N_JUDGMENTS`.
         """
-        doubted = False
-        if len(self.rows) and not self.is_trusted(share):
-            n_queries = max(self._n(share), min(FEWEST_CHECKS, len(self.truth)))
-            errors = self.errors(self.gains)
-            doubted = is_asked_elsewhere(self.gains, errors, self.ratio, n_queries)
-        return replace(self, doubted=doubted)
+        if not len(self.rows) or self.is_trusted(share):
+            return replace(self, doubted=False)
+        surer = self._judged_again()
+        if surer.is_trusted(share):
+            return replace(surer, doubted=False)
+        n_queries = max(self._n(share), min(FEWEST_CHECKS, len(self.truth)))
+        errors = surer.errors(surer.gains)
+        doubted = is_asked_elsewhere(surer.gains, errors, surer.ratio, n_queries)
+        return replace(surer, doubted=doubted)
+
+    def _judged_again(self):
+        """Return this evidence with the labeled rows judged by more students."""
+        if self.judge_again is None:
+            return self
+        others = [self.judge_again(number) for number in range(1, N_JUDGMENTS)]
+        return replace(self, proba=(self.proba + sum(others)) / N_JUDGMENTS)
 
     @cached_property
     def errors(self):

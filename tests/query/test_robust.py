@@ -183,6 +183,26 @@ def test_no_committee_is_trained_for_a_trusted_teacher():
     assert len(rows) == 100
 
 
+def test_labeled_rows_are_judged_thrice_before_a_teacher_is_doubted():
+    """What is learned rests on the mean; a trusted teacher costs no training."""
+    doubtful = evidence_of(lambda gains: gains > 0.7)
+    other = np.random.default_rng(5).dirichlet([1, 1], size=300)
+    numbers = []
+
+    def judge(number):
+        numbers.append(number)
+        return other
+
+    settled = replace(doubtful, judge_again=judge).settle(SHARE)
+    assert numbers == [1, 2]
+    np.testing.assert_allclose(settled.proba, (doubtful.proba + 2 * other) / 3)
+    np.testing.assert_array_equal(settled.rows, doubtful.rows)
+    good = evidence_of(lambda gains: gains < 0, n_checks=20)
+    replace(good, judge_again=judge).settle(SHARE)
+    replace(good.first(0), judge_again=judge).settle(SHARE)
+    assert numbers == [1, 2]
+
+
 @pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
 def test_the_committee_learns_given_labels_only(tmp_path):
     """Paid labels that a ledger already holds come in before the first query."""
