@@ -39,11 +39,12 @@ class RobustSampler(QueryStrategy):
     w_i = g_i (1 - c e_i)_+ with e_i the teacher's error rate on rows of similar margin,
     learned from the checked rows by a logistic regression; and
     c = 1 - r - 3 min(r, 0), where r is the worth of a wrong answer in units of a
-    correct one: what wrong answers do harm counts four times. The margin that e_i
-    depends on is that of the mean of five students, which are trained on the labeled
-    rows with other random numbers: one student's margin is partly chance, so that rows
-    which are hard for any student hide among easy ones. The sampler then plays
-    the regret game, which leaves no row behind whose worth is above a level:
+    correct one: what wrong answers do harm counts four times. One student's margin is
+    partly chance, so that rows which are hard for any student hide among its easy ones.
+    The margin that e_i depends on is therefore that of a mean: on the labeled rows of
+    three students that learned from other folds, on the pool of five that learned from
+    all labeled rows with other random numbers. The sampler then plays the
+    regret game, which leaves no row behind whose worth is above a level:
     q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the round. That
     it draws rows, rather than taking those of largest worth, protects against errors
     of the e_i.

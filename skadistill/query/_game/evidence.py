@@ -12,8 +12,8 @@ do harm counts more than once: labels that agree with what the student already
 mistakes cost more than a first step shows. It counts twice where the teacher is
 judged, which a few mistakes should not decide, and four times where rows are chosen.
 
-How hard a row is for one student is partly chance. So e_i is looked up at the mean
-margin of several students, once a teacher is doubted.
+How hard a row is for one student is partly chance. So before a teacher is doubted e_i
+is learned from the mean margin of several students, and looked up at such a mean.
 
 An honest teacher too is wrong more often on rows that are hard for the student, and
 those are still worth most. So the discount is only played against a teacher that
