@@ -51,7 +51,8 @@ class RobustSampler(QueryStrategy):
 
     The teacher is trusted if c (e + s) < 1/2 on the checked rows that the game may ask
     about, with e and s the posterior mean and standard deviation of its error rate; or
-    if no other rows of the same number have twice the worth of those of largest gain.
+    if no other rows of the same number are worth half as much again as those of largest
+    gain.
     In this test harm counts twice, since a few mistakes should not decide.
     A teacher that is not fitted here is checked on 20 rows, of which the first ten and
     every second one after them are such as the game may ask about, then on ten more at

@@ -38,6 +38,8 @@ __all__ = [
 #: How often the harm of wrong answers counts: where the teacher is judged, and where
 #: rows are chosen. Chosen on training rows.
 JUDGED_HARM, AVOIDED_HARM = 2, 4
+#: Other rows are asked about if they are worth so many times as much. Chosen likewise.
+MUCH_MORE = 1.5
 
 
 def wrong_answer_ratio(proba, answers, truth):
@@ -185,7 +187,7 @@ def is_trusted(wrong, ratio):
 
 
 def is_asked_elsewhere(gains, errors, ratio, n_queries):
-    """Tell whether other rows than those of largest gain are worth twice as much.
+    """Tell whether other rows than those of largest gain are worth much more.
 
     Parameters
     ----------
@@ -201,8 +203,8 @@ def is_asked_elsewhere(gains, errors, ratio, n_queries):
     Returns
     -------
     elsewhere : bool
-        Whether the rows of largest gain are worth less than half of what the rows of
-        largest worth are. If the teacher is wrong equally often everywhere, nothing
+        Whether the rows of largest worth are worth half as much again as the rows of
+        largest gain, or more. If the teacher is wrong equally often everywhere, nothing
         is gained by asking about other rows, which are less informative.
 
     Examples
@@ -218,7 +220,7 @@ def is_asked_elsewhere(gains, errors, ratio, n_queries):
     worth = gains * (1.0 - wrong_answer_cost(ratio) * errors)
     of_gains = worth[np.argsort(-gains, kind="stable")[:n_queries]].sum()
     largest = np.sort(np.maximum(worth, 0.0))[::-1][:n_queries].sum()
-    return bool(of_gains < 0.5 * largest)
+    return bool(MUCH_MORE * of_gains < largest)
 
 
 def discount(errors, ratio):

@@ -117,11 +117,11 @@ def test_no_other_rows_are_worth_more_where_errors_do_not_depend_on_the_gain(see
 
 
 def test_other_rows_are_worth_more_where_only_the_largest_gains_are_wrong():
-    """From the error rate on that halves what is gained there."""
+    """From the error rate on that leaves two thirds of what is gained elsewhere."""
     gains = np.repeat([0.9, 1.0], 50)
     elsewhere = [
         is_asked_elsewhere(gains, np.repeat([0.0, error], 50), 0.0, 50)
-        for error in (0.54, 0.56)
+        for error in (0.39, 0.41)
     ]
     assert elsewhere == [False, True]
 
