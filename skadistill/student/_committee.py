@@ -43,12 +43,7 @@ class Committee:
         proba : ndarray of shape (n_samples, n_classes)
             Probabilities, in the students' dtype.
         """
-        proba = student_proba(self.students[0], X, self.n_classes)
-        if len(self.students) == 1:
-            return proba
-        total = proba.copy()
-        for student in self.students[1:]:
-            total += student_proba(student, X, self.n_classes)
+        total = sum(student_proba(each, X, self.n_classes) for each in self.students)
         return total / len(self.students)
 
 
