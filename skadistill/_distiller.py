@@ -236,9 +236,9 @@ class ActiveDistiller(
         Round of ``student_``: the last, or 0 if a weak teacher made it worse.
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
-        "pool_empty" (every row asked), "no_gain" (the strategy sees nothing to gain),
-        "stable_predictions", "target_agreement", "target_accuracy" or "gain_per_cost"
-        (`stopping_criterion`), "no_label" (`max_no_label`),
+        "pool_empty" (every row asked), "stable_predictions", "target_agreement",
+        "target_accuracy" or "gain_per_cost" (`stopping_criterion`), "no_label"
+        (`max_no_label`),
         "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
         "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher` have not
         ended; fit again to go on).
@@ -428,7 +428,8 @@ class ActiveDistiller(
         Warns
         -----
         BudgetWarning
-            If there is a budget and no unlabeled row.
+            If there is a budget and no unlabeled row; or if the student is certain of
+            every row of the pool, so that random ones are asked.
         TeacherWarning
             If the teacher's answers on labeled rows look useless or misordered.
         """
@@ -446,7 +447,7 @@ class ActiveDistiller(
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
             rows = choose(state, record)
-            if stop_reason(state):  # nothing to gain, or a stable student
+            if stop_reason(state):  # a stable student
                 break
             with tasks.round(record.round):
                 ask(state, rows, record)

@@ -89,7 +89,7 @@ class TeacherAnswerError(TeacherError):
 
 
 class BudgetWarning(UserWarning):
-    """Warns that the teacher is not asked: the budget is spent or the pool empty."""
+    """Warns of a budget that buys nothing or random rows, or is spent or unused."""
 
 
 class TeacherWarning(UserWarning):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, make_classification
@@ -21,17 +22,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.exceptions import (
     BudgetError,
+    BudgetWarning,
     QueryStrategyError,
     SkadistillError,
     TeacherAnswerError,
     TeacherCallError,
     UnlabeledTestRowsWarning,
 )
-from skadistill.query import RADSampler
+from skadistill.query import RADSampler, UncertaintySampler
 from skadistill.stopping import StablePredictions
 
 # A student that trains in milliseconds; the network has tests of its own.
@@ -475,25 +478,67 @@ def test_an_unfitted_teacher_is_fitted_on_the_labeled_rows(problem):
 # Stopping.
 
 
-def test_stops_without_gain(problem):
-    """A student that is certain everywhere has nothing to ask about."""
+class Certain(ClassifierMixin, BaseEstimator):
+    """A student that gives the first class with probability 1, whatever it learned."""
 
-    class Certain(ClassifierMixin, BaseEstimator):
-        def fit(self, X, y, sample_weight=None):
-            self.classes_ = np.unique(y)
-            return self
+    def fit(self, X, y, sample_weight=None):
+        self.classes_ = np.unique(y)
+        return self
 
-        def predict_proba(self, X):
-            return np.tile(np.eye(len(self.classes_))[0], (len(X), 1))
+    def predict_proba(self, X):
+        return np.tile(np.eye(len(self.classes_))[0], (len(X), 1))
 
-        def predict(self, X):
-            return np.full(len(X), self.classes_[0])
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
 
+
+@pytest.mark.parametrize("teacher_error", ["auto", 0.1])
+@pytest.mark.parametrize("strategy", ["robust", "rad", "margin", "entropy"])
+def test_certain_student_gets_random_rows(problem, strategy, teacher_error):
+    """Without any gain the budget is spent all the same, on rows of the whole pool."""
     X, _, partly, teacher = problem
-    fitted = distiller(teacher, student=Certain()).fit(X, partly)
-    assert fitted.termination_condition_ == "no_gain"
-    assert teacher.calls == []
-    assert fitted.n_rounds_ == 0
+    model = distiller(
+        teacher,
+        student=Certain(),
+        query_strategy=strategy,
+        teacher_error=teacher_error,
+        on_weak_teacher="ignore",
+    )
+    with pytest.warns(BudgetWarning, match="Certain is certain of every row") as told:
+        model.fit(X, partly)
+    assert len(told) == 1
+    assert model.termination_condition_ == "budget"
+    assert model.n_paid_ == 50
+    asked = np.flatnonzero(model.labeled_round_ > 0)
+    # 60 labeled rows, then 240: their middle, give or take four standard errors.
+    assert abs(asked.mean() - 179.5) < 4 * 240 / np.sqrt(12 * len(asked))
+
+
+def test_tree_as_student(problem):
+    """A tree that is grown out has no margins, but learns from what is paid."""
+    X, _, partly, teacher = problem
+    model = distiller(teacher, student=DecisionTreeClassifier(), budget=100)
+    with pytest.warns(BudgetWarning, match="a forest instead of a tree"):
+        model.fit(X, partly)
+    assert model.n_queries_ == 100
+
+
+def test_no_warning_if_every_row_is_asked(problem):
+    """Where all rows are asked about, it does not matter that none has a gain."""
+    X, _, partly, teacher = problem
+    model = distiller(teacher, student=Certain(), budget=None).fit(X, partly)
+    assert model.termination_condition_ == "pool_empty"
+    assert (model.labeled_round_ >= 0).all()
+
+
+def test_negative_measure_is_no_reason_to_stop(problem):
+    """A measure may have any sign: only its order counts."""
+    X, _, partly, teacher = problem
+    measure = UncertaintySampler(measure=lambda proba: -proba.max(axis=1))
+    fitted = distiller(teacher, query_strategy=measure).fit(X, partly)
+    same = distiller(teacher, query_strategy="least_confident").fit(X, partly)
+    assert fitted.n_queries_ == 50
+    assert_array_equal(fitted.labeled_round_ > 0, same.labeled_round_ > 0)
 
 
 @pytest.mark.parametrize("strategy", ["robust", "random"])

@@ -1,5 +1,6 @@
 """The steps of a round: score the pool, choose rows, buy their labels."""
 
+import warnings
 from time import perf_counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from skadistill._fit.pool import FitPool
 from skadistill._fit.record import as_history
 from skadistill._fit.state import stop_reason
 from skadistill._rows._sources import PartitionedRows
-from skadistill.exceptions import JobPendingError
+from skadistill.exceptions import BudgetWarning, JobPendingError
 from skadistill.labeling._buy import buy_labels
 from skadistill.query._base import check_query
 from skadistill.student._predictions import student_proba
@@ -47,7 +48,13 @@ def _view(state):
 
 
 def choose(state, record):
-    """Return the rows to ask for; note what speaks against paying for them."""
+    """Return the rows to ask for; note what speaks against paying for them.
+
+    Warns
+    -----
+    BudgetWarning
+        If the student is certain of every row, so that random ones are asked.
+    """
     view, state.view = state.view or _view(state), None
     if state.known.size:
         rows, state.known = state.known, state.known[:0]
@@ -87,8 +94,9 @@ def choose(state, record):
     if cold:
         return rows
     record.take_report(view.report)
+    if state.n_left < view.n_samples:
+        _warn_if_all_certain(state, record)
     progress = state.progress
-    progress.no_gain = view.report.get("gain_max", 1.0) <= 0
     criterion = state.settings.stopping_criterion
     if criterion is not None:
         if getattr(criterion, "reads_history", False):
@@ -100,6 +108,20 @@ def choose(state, record):
         progress.reason = getattr(criterion, "reason", progress.reason)
     record.seconds_predict = view.seconds
     return rows
+
+
+def _warn_if_all_certain(state, record):
+    """Warn, once in a fit, if no row has a gain: no strategy can tell them apart."""
+    if record.gain_max != 0 or any(before.gain_max == 0 for before in state.records):
+        return
+    warnings.warn(
+        f"the student {type(state.student).__name__} is certain of every row of the "
+        f"pool, so that {state.components.strategy!r} cannot tell which ones help, and "
+        "random ones are asked; use a student with graded probabilities, for example "
+        "a forest instead of a tree, or end the fit by a stopping_criterion.",
+        BudgetWarning,
+        stacklevel=2,
+    )
 
 
 def _draw_more(state, n_queries, record):

@@ -143,9 +143,9 @@ class Progress:
         Rows asked for so far, and those of them without a label as answer.
     reason : str
         What ``termination_condition_`` is if the stopping criterion is met.
-    no_gain, stable, ledger_spent, callback, waiting : bool
-        Whether the strategy sees nothing to gain, the stopping criterion is met, the
-        ledger refused to pay, a callback asked to stop, and jobs have not ended.
+    stable, ledger_spent, callback, waiting : bool
+        Whether the stopping criterion is met, the ledger refused to pay, a callback
+        asked to stop, and jobs have not ended.
     """
 
     agreements: list = field(default_factory=list)
@@ -153,7 +153,6 @@ class Progress:
     n_asked: int = 0
     n_no_label: int = 0
     reason: str = "stable_predictions"
-    no_gain: bool = False
     stable: bool = False
     ledger_spent: bool = False
     callback: bool = False
@@ -438,8 +437,6 @@ def stop_reason(state):
         return "ledger_budget"
     if progress.stable:
         return progress.reason
-    if progress.no_gain:
-        return "no_gain"
     if state.labels.pool.size == 0:
         return "no_pool" if len(state.records) == 1 else "pool_empty"
     if state.has_too_few_labels:

@@ -22,7 +22,6 @@ ENDINGS = {
     "no_pool": "there were no unlabeled rows",
     "budget": "the budget was spent",
     "pool_empty": "all rows were asked about",
-    "no_gain": "no row had a gain for the strategy",
     "stable_predictions": "the student no longer changed",
     "target_agreement": "the agreement with the teacher reached its target",
     "target_accuracy": "the accuracy reached its target",

@@ -61,8 +61,8 @@ class UncertaintySampler(QueryStrategy):
         How uncertainty is measured. "margin": 1 minus the gap between the two most
         probable classes. "entropy": the entropy of the probabilities.
         "least_confident": 1 minus the largest probability. A callable takes
-        probabilities of shape (n_block, n_classes) and returns (n_block,); 0 means
-        that a label of the row has nothing to add.
+        probabilities of shape (n_block, n_classes) and returns (n_block,); larger
+        means ask sooner, and 0 in all rows that the student is certain of all.
 
     See Also
     --------
