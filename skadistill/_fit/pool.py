@@ -10,6 +10,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from skadistill._optional import require
 from skadistill._rows._sources import PartitionedRows
 from skadistill._rows._table import take_part
+from skadistill.exceptions import StudentError
 from skadistill.query._base import QueryPool
 from skadistill.student._predictions import student_proba
 
@@ -134,6 +135,14 @@ class _Score:
 
     def __call__(self, block):
         proba = student_proba(self.student, block, self.n_classes)
+        if not np.isfinite(proba.sum(dtype=np.float64)):
+            n_bad = np.count_nonzero(~np.isfinite(proba).all(axis=1))
+            raise StudentError(
+                f"the student {type(self.student).__name__} predicts probabilities "
+                f"that are not finite for {n_bad} of {len(proba)} rows; check its "
+                "settings, or give it more labeled rows. Labels that were paid for "
+                "are in the ledger."
+            )
         winners = proba.argmax(axis=1) if self.keep_classes else None
         return self.function(proba), winners
 

@@ -19,7 +19,7 @@ from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
 from skadistill.query._evidence import TeacherEvidence
 from skadistill.student._committee import train_committee
-from skadistill.student._out_of_fold import TRACE, predict_out_of_fold
+from skadistill.student._out_of_fold import give_every_class, predict_out_of_fold
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
 
@@ -403,15 +403,8 @@ class FitState:
 
 def with_every_class(lesson):
     """Give classes that no row has a trace of weight, which some students need."""
-    missing = lesson.targets.sum(axis=0) == 0
-    if not missing.any():
-        return lesson
-    targets = lesson.targets.copy()
-    # In one row only: in all of them it would multiply the rows of students that
-    # learn from one copy of a row per class.
-    targets[0] += TRACE * missing
-    targets[0] /= targets[0].sum()
-    return lesson.replace(targets=targets)
+    targets = give_every_class(lesson.targets)
+    return lesson if targets is lesson.targets else lesson.replace(targets=targets)
 
 
 def stop_reason(state):

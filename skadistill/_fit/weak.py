@@ -10,6 +10,7 @@ from skadistill._rows._containers import take_metadata
 from skadistill._rows._folds import deal_folds
 from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.student._fit_student import fit_student
+from skadistill.student._out_of_fold import give_every_class
 from skadistill.student._predictions import student_proba
 
 __all__ = ["hold_against_student", "keep_better_student"]
@@ -161,10 +162,12 @@ def _n_right_out_of_fold(state, truth, others, targets):
         if not state.components.teacher.is_fitted:
             targets = _relabel(state, safe_indexing(X, train), train, X_others)
         rows = np.concatenate([given[train], others])
+        # The only labeled row of a class may be one of those left out.
+        learned = np.concatenate([np.eye(len(labels.classes))[truth[train]], targets])
         learner = fit_student(
             clone(state.student),
             labels.table.take(rows),
-            np.concatenate([np.eye(len(labels.classes))[truth[train]], targets]),
+            give_every_class(learned),
             classes=labels.classes,
             **state.cut_metadata(rows),
         )

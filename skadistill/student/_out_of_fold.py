@@ -8,7 +8,7 @@ from skadistill._rows._folds import deal_folds
 from skadistill.student._fit_student import fit_student
 from skadistill.student._predictions import student_proba
 
-__all__ = ["predict_out_of_fold"]
+__all__ = ["give_every_class", "predict_out_of_fold"]
 
 # Probability that every row gives every class, so that no fold lacks one.
 TRACE = 1e-6
@@ -77,4 +77,37 @@ def predict_out_of_fold(
             **own,
         )
         proba[test] = student_proba(learner, safe_indexing(X, test), n_classes)
+    # A GaussianNB that has learned a single row has no opinion.
+    proba[~np.isfinite(proba).all(axis=1)] = 1 / n_classes
     return proba
+
+
+def give_every_class(targets):
+    """Give classes that no row names a trace of probability, which some students need.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n_samples, n_classes)
+        What a student is to match; rows sum to 1.
+
+    Returns
+    -------
+    targets : ndarray of shape (n_samples, n_classes)
+        The same array if no class is missing, else a copy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadistill.student._out_of_fold import give_every_class
+    >>> bool(give_every_class(np.eye(3)[[0, 1]])[:, 2].sum() > 0)
+    True
+    """
+    missing = targets.sum(axis=0) == 0
+    if not missing.any():
+        return targets
+    targets = targets.copy()
+    # In one row only: in all of them it would multiply the rows of students that
+    # learn from one copy of a row per class.
+    targets[0] += TRACE * missing
+    targets[0] /= targets[0].sum()
+    return targets

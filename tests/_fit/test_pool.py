@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import sklearn
 from joblib import parallel_config
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
 from skadistill._fit.pool import map_partition
+from skadistill.exceptions import StudentError
+from skadistill.ledger import MemoryLedger
 from skadistill.query import QueryPool, QueryStrategy
 from skadistill.query._measures import margin_gain
 
@@ -26,6 +29,39 @@ def teacher(X):
 
 def first_column(X):
     return X[:, 0]
+
+
+class NotANumber(ClassifierMixin, BaseEstimator):
+    """Predicts NaN for every second row once it has learned so many."""
+
+    def __init__(self, n_rows=0):
+        self.n_rows = n_rows
+
+    def fit(self, X, y, sample_weight=None):
+        self.classes_, self.value_ = np.unique(y), 0.5
+        if len(X) >= self.n_rows:
+            self.value_ = np.nan
+        return self
+
+    def predict_proba(self, X):
+        proba = np.full((len(X), 2), 0.5)
+        proba[::2] = self.value_
+        return proba
+
+
+@pytest.mark.parametrize(
+    ("strategy", "n_rows"), [("robust", 0), ("random", 0), ("robust", N_LABELED + 1)]
+)
+def test_probabilities_must_be_finite(problem, strategy, n_rows):
+    """Said before anything is paid if it can be seen then; what is paid is kept."""
+    X, y, X_pool = problem
+    ledger = MemoryLedger()
+    model = ActiveDistiller(
+        teacher, NotANumber(n_rows), query_strategy=strategy, ledger=ledger, budget=100
+    )
+    with pytest.raises(StudentError, match=r"NotANumber predicts .* not finite for 1"):
+        model.fit(X, y, X_unlabeled=X_pool)
+    assert (len(ledger) == 0) == (n_rows == 0)
 
 
 class Reading(QueryStrategy):

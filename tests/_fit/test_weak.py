@@ -18,6 +18,7 @@ from skadistill import ActiveDistiller
 from skadistill._fit import weak
 from skadistill._fit.weak import _labeled_rows, hold_against_student
 from skadistill.exceptions import TeacherError, TeacherWarning
+from skadistill.teachers import as_teacher
 
 
 @pytest.fixture
@@ -91,6 +92,21 @@ def test_the_better_student_is_kept(problem, teacher):
     worse = distiller(teacher, on_weak_teacher="ignore").fit(X, y)
     assert worse.student_round_ == worse.n_rounds_
     assert worse.score(X, truth) < model.score(X, truth) - 0.03
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+@pytest.mark.parametrize("kind", ["fitted here", "called"])
+def test_a_class_with_one_labeled_row(problem, kind):
+    """The students that judge a paid fit may have to do without that row."""
+    X, y, _ = problem
+    y[0] = 2
+    guess = as_teacher(
+        lambda rows: np.random.default_rng(0).integers(0, 2, len(rows)),
+        classes=[0, 1, 2],
+    )
+    teacher = STUMP if kind == "fitted here" else guess
+    model = distiller(teacher, n_teacher_checks=100).fit(X, y)
+    assert model.student_round_ == 0 < model.n_rounds_
 
 
 @pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill.student import StudentNet
-from skadistill.student._out_of_fold import predict_out_of_fold
+from skadistill.student._out_of_fold import give_every_class, predict_out_of_fold
 
 
 class Memory(ClassifierMixin, BaseEstimator):
@@ -108,3 +109,25 @@ def test_a_class_of_one_row_is_known_in_every_fold(rng, student, container):
     assert proba.shape == (60, 3)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
     assert not hasattr(student, "classes_")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_no_opinion_is_an_even_one():
+    """A Gaussian of one row has no width: its probabilities are not numbers."""
+    X, targets = np.array([[0.0, 1.0], [2.0, 5.0]]), np.eye(2)
+    given = np.ones(2, dtype=bool)
+    proba = predict_out_of_fold(
+        GaussianNB(), X, targets, classes=[0, 1], given=given, n_folds=2
+    )
+    assert np.isfinite(proba).all()
+    assert (proba == 0.5).all(axis=1).any()
+
+
+def test_every_class_gets_a_trace():
+    """Only classes without any, in one row; the array given stays as it is."""
+    targets = np.eye(3)[[0, 1, 1]]
+    more = give_every_class(targets)
+    assert more[0, 2] > 0 == targets[0, 2]
+    np.testing.assert_allclose(more.sum(axis=1), 1)
+    np.testing.assert_array_equal(more[1:], targets[1:])
+    assert give_every_class(more) is more
