@@ -238,10 +238,9 @@ class ActiveDistiller(
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "stable_predictions", "target_agreement",
         "target_accuracy" or "gain_per_cost" (`stopping_criterion`), "no_label"
-        (`max_no_label`),
-        "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is reached),
-        "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher` have not
-        ended; fit again to go on).
+        (`max_no_label`), "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is
+        reached), "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher`
+        have not ended; fit again to go on).
 
     See Also
     --------

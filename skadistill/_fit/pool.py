@@ -135,6 +135,7 @@ class _Score:
 
     def __call__(self, block):
         proba = student_proba(self.student, block, self.n_classes)
+        # NaN and infinity survive a sum, which takes no memory.
         if not np.isfinite(proba.sum(dtype=np.float64)):
             n_bad = np.count_nonzero(~np.isfinite(proba).all(axis=1))
             raise StudentError(

@@ -352,7 +352,8 @@ class FitState:
             out_of_fold=partial(self._predict_out_of_fold, X),
             random_state=self.seeds.objective,
         )
-        return with_every_class(objective.lesson(evidence))
+        lesson = objective.lesson(evidence)
+        return lesson.replace(targets=give_every_class(lesson.targets))
 
     def start_evidence(self, X):
         """Let students judge the given rows that they were not trained on.
@@ -399,12 +400,6 @@ class FitState:
         record.n_val = self.n_val
         record.seconds_total = perf_counter() - record.start
         self.records.append(record)
-
-
-def with_every_class(lesson):
-    """Give classes that no row has a trace of weight, which some students need."""
-    targets = give_every_class(lesson.targets)
-    return lesson if targets is lesson.targets else lesson.replace(targets=targets)
 
 
 def stop_reason(state):
