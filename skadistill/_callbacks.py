@@ -15,19 +15,7 @@ __all__ = ["CallbackSupportMixin", "with_callbacks"]
 
 
 class CallbackContext:
-    """One task of a fit.
-
-    Parameters
-    ----------
-    estimator : CallbackSupportMixin
-        The estimator being fitted.
-    task_name : str
-        What the task is called.
-    max_subtasks : int, default=0
-        Tasks below this one at most; 0: it is a leaf.
-    parent : CallbackContext or None, default=None
-        The task that this one is a part of.
-    """
+    """One task of a fit."""
 
     def __init__(self, estimator, task_name, *, max_subtasks=0, parent=None):
         self.estimator_name = type(estimator).__name__
@@ -70,25 +58,7 @@ class CallbackSupportMixin:
     _to_tear_down: ExitStack
 
     def set_callbacks(self, *callbacks):
-        """Set the callbacks, none to remove them.
-
-        Parameters
-        ----------
-        *callbacks : objects
-            With the methods ``setup(estimator, context)``,
-            ``on_fit_task_begin(estimator, context)``, ``on_fit_task_end(estimator,
-            context)`` and ``teardown(estimator, context)``, as in scikit-learn 1.9.
-
-        Returns
-        -------
-        self : estimator
-            The estimator itself.
-
-        Raises
-        ------
-        TypeError
-            If one of them lacks a method or is a class.
-        """
+        """Set the callbacks, none to remove them."""
         hooks = ("setup", "on_fit_task_begin", "on_fit_task_end", "teardown")
         for callback in callbacks:
             missing = [name for name in hooks if not hasattr(callback, name)]

@@ -74,19 +74,7 @@ def validate_arguments(constraints, arguments, caller):
 
 
 class RoundTasks:
-    """Report each round as one task of scikit-learn's callbacks.
-
-    Parameters
-    ----------
-    estimator : CallbackSupportMixin
-        The estimator being fitted.
-    n_tasks : int
-        Tasks at most.
-    fitted_attributes : callable
-        Returns what a fitted copy of the estimator needs at this moment.
-    progress : object
-        Its attribute ``callback`` becomes True when a callback asks to stop.
-    """
+    """Report each round as one task of scikit-learn's callbacks."""
 
     def __init__(self, estimator, n_tasks, fitted_attributes, progress):
         self.estimator = estimator

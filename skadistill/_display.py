@@ -28,24 +28,7 @@ _SECRET = re.compile(
 
 
 def message_of(error):
-    """Write what an error says, without what looks like a key.
-
-    Parameters
-    ----------
-    error : BaseException
-        The error of a client, which may quote a URL or a header.
-
-    Returns
-    -------
-    message : str
-        Its text without a final period; each key is replaced by three asterisks.
-
-    Examples
-    --------
-    >>> from skadistill._display import message_of
-    >>> message_of(ValueError("401 for https://host/v1?api_key=0123456789."))
-    '401 for https://host/v1?api_key=***'
-    """
+    """Write what an error says, without what looks like a key."""
 
     def hide(match):
         return "".join(found or "" for found in match.groupdict().values()) + "***"
@@ -54,25 +37,7 @@ def message_of(error):
 
 
 def qualified_name(obj):
-    """Name a function, a method, a class or an object without what it holds.
-
-    Parameters
-    ----------
-    obj : object
-        Anything; a partial is named by its function, an object by its class.
-
-    Returns
-    -------
-    name : str
-        Module and qualified name. A key that a client or a partial holds is not shown.
-
-    Examples
-    --------
-    >>> from functools import partial
-    >>> from skadistill._display import qualified_name
-    >>> qualified_name(partial(sorted, key="sk-secret"))
-    'builtins.sorted'
-    """
+    """Name a function, a method, a class or an object without what it holds."""
     while isinstance(obj, functools.partial):
         obj = obj.func
     if isinstance(obj, types.MethodType):
@@ -88,28 +53,7 @@ def qualified_name(obj):
 
 
 def text_of(obj):
-    """Write an object on one line as its repr does, without what it holds.
-
-    Parameters
-    ----------
-    obj : object
-        An estimator, or anything.
-
-    Returns
-    -------
-    text : str
-        Of an estimator, its repr with partials, methods and clients among its
-        parameters replaced by their names; of a number or a text its repr; of others
-        the qualified name.
-
-    Examples
-    --------
-    >>> from functools import partial
-    >>> from sklearn.preprocessing import FunctionTransformer
-    >>> from skadistill._display import text_of
-    >>> text_of(FunctionTransformer(partial(sorted, key="sk-secret")))
-    'FunctionTransformer(func=builtins.sorted)'
-    """
+    """Write an object on one line as its repr does, without what it holds."""
     if obj is None or type(obj) in (bool, int, float, str):
         return repr(obj)
     if not isinstance(obj, BaseEstimator):
@@ -127,13 +71,6 @@ class HidesContents:
     """Print parameters that hold something by name, in texts and in notebooks.
 
     A mixin for estimators, named before `BaseEstimator`.
-
-    Examples
-    --------
-    >>> from functools import partial
-    >>> from skadistill.teachers import FunctionTeacher
-    >>> FunctionTeacher(partial(sorted, key="sk-secret"))
-    FunctionTeacher(function=builtins.sorted)
     """
 
     def get_params(self, deep=True):

@@ -178,18 +178,7 @@ class Forecast:
 
 
 def forecast_of(history):
-    """Forecast from the records of a fit.
-
-    Parameters
-    ----------
-    history : list of dict
-        As ``history_``.
-
-    Returns
-    -------
-    forecast : Forecast or None
-        None with fewer than two scored rounds.
-    """
+    """Forecast from the records of a fit."""
     name, count = "student_score", "n_val"
     if any(record.get(name) is None for record in history):
         name, count = "pool_agreement", "n_effective"

@@ -14,53 +14,14 @@ __all__ = [
 
 
 def exact_lower(n_hits, n_samples, confidence=0.95):
-    """Return the exact lower bound of a share, from rows drawn at random.
-
-    Parameters
-    ----------
-    n_hits : int
-        Rows that have the property; a float if rows are weighted.
-    n_samples : int
-        Rows drawn; the same.
-    confidence : float, default=0.95
-        The bound is above the true share in at most 1 minus so many draws.
-
-    Returns
-    -------
-    low : float
-        The one-sided bound of Clopper and Pearson (Biometrika 26, 1934); 0 without
-        rows.
-
-    Examples
-    --------
-    >>> from skadistill._intervals import exact_lower
-    >>> round(exact_lower(59, 59), 4)
-    0.9505
-    """
+    """Return the exact lower bound of a share, from rows drawn at random."""
     if n_hits <= 0 or n_samples <= 0:
         return 0.0
     return float(beta.ppf(1 - confidence, n_hits, n_samples - n_hits + 1))
 
 
 def exact_upper(n_hits, n_samples, confidence=0.95):
-    """Return the exact upper bound of a share, see `exact_lower`.
-
-    Parameters
-    ----------
-    n_hits, n_samples, confidence : as in `exact_lower`
-        Rows with the property, rows drawn, and the confidence.
-
-    Returns
-    -------
-    high : float
-        The bound; 1 without rows.
-
-    Examples
-    --------
-    >>> from skadistill._intervals import exact_upper
-    >>> round(exact_upper(0, 59), 4)
-    0.0495
-    """
+    """Return the exact upper bound of a share, see `exact_lower`."""
     return 1.0 - exact_lower(n_samples - n_hits, n_samples, confidence)
 
 
@@ -142,39 +103,7 @@ class ShareEstimate:
 
 
 def estimate_share(hits, inclusion):
-    """Estimate a share of the pool from rows drawn with known probabilities.
-
-    Parameters
-    ----------
-    hits : ndarray of bool of shape (n_samples,)
-        Whether the property holds for each row drawn.
-    inclusion : ndarray of shape (n_samples,)
-        Probabilities with which these rows were drawn, in (0, 1].
-
-    Returns
-    -------
-    estimate : ShareEstimate
-        Its share is the weighted mean with weights 1 / inclusion, divided by the sum of
-        the weights rather than by the size of the pool (Hajek 1971).
-
-    Notes
-    -----
-    The interval of equal weights is that of Jeffreys, which adds half a row with the
-    property and half a row without it. Here both have the largest weight: the rare
-    rows seen may all have small weights, and the variance then seems small. (One whole
-    row, as in the gamma interval of Fay and Feuer, Statistics in Medicine, 1997, covers
-    98 to 100 % of small samples where 95 % are wanted.)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill._intervals import estimate_share
-    >>> estimate = estimate_share(np.arange(50) < 45, np.full(50, 0.001))
-    >>> round(estimate.share, 3), round(estimate.n_effective)
-    (0.9, 50)
-    >>> [round(bound, 3) for bound in estimate.interval()]
-    [0.795, 0.961]
-    """
+    """Estimate a share of the pool from rows drawn with known probabilities."""
     weights, open_ = 1.0 / inclusion, 1.0 - inclusion
     share = float(weights[hits].sum() / weights.sum())
     if not open_.any():

@@ -6,31 +6,7 @@ __all__ = ["require"]
 
 
 def require(name, extra):
-    """Import a module of an optional package.
-
-    Parameters
-    ----------
-    name : str
-        Full name of the module, for example ``"matplotlib.pyplot"``.
-    extra : str
-        The extra of skadistill that installs its package.
-
-    Returns
-    -------
-    module : module
-        The imported module.
-
-    Raises
-    ------
-    ImportError
-        If the package is missing or cannot be imported.
-
-    Examples
-    --------
-    >>> from skadistill._optional import require
-    >>> require("json", "plotting").dumps([1])
-    '[1]'
-    """
+    """Import a module of an optional package."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -20,13 +20,6 @@ class ProgressLine:
     """Draw rows and money paid so far on one line of a stream.
 
     Nothing is written before the first call of `announce`.
-
-    Parameters
-    ----------
-    stream : text stream
-        The line is drawn on it, by carriage returns.
-    clock : callable, default=time.monotonic
-        Returns seconds.
     """
 
     def __init__(self, stream, clock=monotonic):
@@ -90,13 +83,7 @@ def count_paid(n_rows, cost):
 
 
 def interactive_stream():
-    """Return the stream that a person is watching, or None.
-
-    Returns
-    -------
-    stream : text stream or None
-        The error stream in a terminal, the output in a Jupyter notebook.
-    """
+    """Return the stream that a person is watching, or None."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if type(shell).__name__ == "ZMQInteractiveShell":

@@ -11,37 +11,7 @@ __all__ = ["as_cost", "read_labels", "unlabeled_mask"]
 
 
 def read_labels(y, marker):
-    """Return labels as an array, and the mask of those that are missing.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        Labels: a list, an array, or a Series of pandas or polars.
-    marker : object or None
-        The value that stands for "no label". With the default marker -1, missing
-        values (NaN, None, pandas.NA, null) stand for it as well. None: every row is
-        labeled.
-
-    Returns
-    -------
-    y : ndarray of shape (n_samples,)
-        The labels; of dtype object if numbers and strings, or missing values, are
-        among them.
-    mask : ndarray of bool of shape (n_samples,)
-        True for rows without a label.
-
-    Raises
-    ------
-    ValueError
-        If `y` is not one-dimensional, if values are missing and the marker is another
-        one than -1, or if both -1 and missing values are in `y`.
-
-    Examples
-    --------
-    >>> from skadistill._validation import read_labels
-    >>> read_labels(["ant", None, "bee"], -1)[1]
-    array([False,  True, False])
-    """
+    """Return labels as an array, and the mask of those that are missing."""
     y = column_or_1d(_as_array(y), warn=True)
     mask, missing = unlabeled_mask(y, marker), _missing_mask(y)
     if not missing.any():
@@ -91,33 +61,7 @@ def _missing_mask(y):
 
 
 def unlabeled_mask(y, marker):
-    """Mark the rows of `y` that carry no label.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        Labels; strings need dtype object when the marker is not a string.
-    marker : object or None
-        The value that stands for "no label", usually -1. None: every row is
-        labeled.
-
-    Returns
-    -------
-    mask : ndarray of bool of shape (n_samples,)
-        True for rows without a label.
-
-    Raises
-    ------
-    ValueError
-        If `y` is an array of fixed-width strings and the marker is a number:
-        numpy would have turned the marker into a string class.
-
-    Examples
-    --------
-    >>> from skadistill._validation import unlabeled_mask
-    >>> unlabeled_mask([0, -1, 2], marker=-1)
-    array([False,  True, False])
-    """
+    """Mark the rows of `y` that carry no label."""
     y = np.asarray(y)
     if marker is None:
         return np.zeros(y.shape[0], dtype=bool)
@@ -140,32 +84,7 @@ def unlabeled_mask(y, marker):
 
 
 def as_cost(value, name):
-    """Return an amount of money as a float.
-
-    Parameters
-    ----------
-    value : float, int, numpy scalar, Decimal or None
-        The amount. None: not known.
-    name : str
-        What the amount is called in the message.
-
-    Returns
-    -------
-    cost : float or None
-        Finite and not negative; None for None.
-
-    Raises
-    ------
-    TeacherError
-        If the value is a text, a truth value, NaN, infinite or negative.
-
-    Examples
-    --------
-    >>> from decimal import Decimal
-    >>> from skadistill._validation import as_cost
-    >>> as_cost(Decimal("0.25"), "cost_per_row")
-    0.25
-    """
+    """Return an amount of money as a float."""
     if value is None:
         return None
     try:

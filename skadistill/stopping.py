@@ -186,21 +186,7 @@ class TargetAgreement(_Target):
 
 
 def _evidence(hits, misses, target):
-    """Return the logarithm of what speaks for a share above the target.
-
-    Parameters
-    ----------
-    hits, misses : ndarray of shape (n_rounds,)
-        Rows with and without the property, round by round; floats if rows are weighted.
-    target : float
-        In (0, 1).
-
-    Returns
-    -------
-    evidence : float
-        While no share is above the target, its exponential is a supermartingale with
-        mean 1, which exceeds 1 / a with probability a at most (Ville).
-    """
+    """Return the logarithm of what speaks for a share above the target."""
     # From each round on to the last.
     hits, misses = np.cumsum(hits[::-1])[::-1], np.cumsum(misses[::-1])[::-1]
     gains = (

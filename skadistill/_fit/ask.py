@@ -48,13 +48,7 @@ def _view(state):
 
 
 def choose(state, record):
-    """Return the rows to ask for; note what speaks against paying for them.
-
-    Warns
-    -----
-    BudgetWarning
-        If the student is certain of every row, so that random ones are asked.
-    """
+    """Return the rows to ask for; note what speaks against paying for them."""
     view, state.view = state.view or _view(state), None
     if state.known.size:
         rows, state.known = state.known, state.known[:0]

@@ -10,37 +10,7 @@ __all__ = ["StepwiseChecks", "aimed_checks", "even_checks"]
 
 
 class StepwiseChecks:
-    """Ask a teacher about labeled rows, a few at a time, and keep its answers.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        Asked.
-    X : container of n_labeled rows
-        Labeled rows.
-    truth : ndarray of int of shape (n_labeled,)
-        Positions of their classes.
-    limit : int
-        Rows to ask about at most.
-    row_numbers : ndarray of int of shape (n_labeled,)
-        The numbers of the rows in messages.
-    first_size : int or None
-        Rows of the first call, if it is to be smaller than others.
-    **how : dict
-        Passed to :func:`skadistill.labeling.buy_labels`.
-
-    Attributes
-    ----------
-    rows : ndarray of int of shape (n_answered,)
-        Labeled rows with an answer, in the order of asking.
-    answers : ndarray of shape (n_answered, n_classes)
-        The answers.
-    n_asked, n_paid, n_no_label, cost : int, int, int, float
-        Rows asked about, those paid for, those without a label as answer, and what
-        they cost.
-    is_spent : bool
-        Whether the ledger refused to pay for more.
-    """
+    """Ask a teacher about labeled rows, a few at a time, and keep its answers."""
 
     def __init__(self, teacher, X, truth, *, limit, row_numbers, first_size, **how):
         self.teacher, self.X, self.truth = teacher, X, truth
@@ -99,29 +69,7 @@ class StepwiseChecks:
 
 
 def aimed_checks(checks, strategy, evidence, *, share, rng, objective=None):
-    """Ask about labeled rows until the strategy knows enough.
-
-    Parameters
-    ----------
-    checks : StepwiseChecks
-        Asks.
-    strategy : RobustSampler
-        Says when to stop.
-    evidence : TeacherEvidence
-        Nothing checked yet.
-    share : float
-        Share of the pool that is asked in a round.
-    rng : numpy.random.Generator
-        Draws the rows.
-    objective : AutoObjective or None, default=None
-        An objective that is to be chosen by the same checks.
-
-    Returns
-    -------
-    evidence : TeacherEvidence
-        What was learned. Most of the rows are hard for the student, so that the error
-        rate on them tends to be higher than that on all rows.
-    """
+    """Ask about labeled rows until the strategy knows enough."""
     order, n_done = evidence.order(share, rng), 0
     while True:
         n_more = strategy.wants_checks(evidence, share)
@@ -138,22 +86,7 @@ def aimed_checks(checks, strategy, evidence, *, share, rng, objective=None):
 
 
 def even_checks(checks, objective, *, rng):
-    """Ask about evenly drawn labeled rows until the objective can be chosen.
-
-    Parameters
-    ----------
-    checks : StepwiseChecks
-        Asks.
-    objective : AutoObjective
-        Says when to stop.
-    rng : numpy.random.Generator
-        Draws the rows.
-
-    Returns
-    -------
-    error_rate : float or None
-        Share of the rows on which the teacher is wrong; None without any.
-    """
+    """Ask about evenly drawn labeled rows until the objective can be chosen."""
     order, n_done = rng.permutation(len(checks.truth)), 0
     while True:
         wrong = checks.wrong

@@ -38,30 +38,7 @@ ROUNDING = 1e-12
 
 
 def label_space(classes, given, teacher):
-    """Return the classes that the student is to learn.
-
-    Parameters
-    ----------
-    classes : array-like of shape (n_classes,) or None
-        As the user named them.
-    given : ndarray of shape (n_labeled,)
-        Labels of the labeled rows.
-    teacher : BaseTeacher
-        Whose own classes count if it can answer and none are named. Those of a
-        teacher whose extra classes are to be dropped do not.
-
-    Returns
-    -------
-    classes : ndarray of shape (n_classes,)
-        Sorted.
-
-    Raises
-    ------
-    ValueError
-        If a label is not among the named classes.
-    SkadistillError
-        If fewer than two classes are known.
-    """
+    """Return the classes that the student is to learn."""
     found = np.unique(given)
     if classes is not None:
         found = _named(classes, found)
@@ -125,25 +102,7 @@ def _joined(found, more):
 
 
 def check_learnable(labels, teacher, objective, n_queries):
-    """Refuse a fit that could not train any student, before anything is paid.
-
-    Parameters
-    ----------
-    labels : Labels
-        The rows and the classes.
-    teacher : BaseTeacher
-        Who would be asked.
-    objective : Objective
-        What the student would match.
-    n_queries : int
-        Rows of the pool to ask for.
-
-    Raises
-    ------
-    SkadistillError
-        If labels are needed: the teacher or the objective learns from labeled rows,
-        or the teacher is not asked.
-    """
+    """Refuse a fit that could not train any student, before anything is paid."""
     n_labeled = labels.rows.size
     if n_labeled == 0:
         if not teacher.is_fitted:
@@ -187,18 +146,7 @@ def require_labels(labels):
 
 
 def rehearse(state):
-    """Train a student on made-up labels of a few rows, so that faults cost nothing.
-
-    Parameters
-    ----------
-    state : FitState
-        A fit without labeled rows.
-
-    Returns
-    -------
-    student : estimator
-        It can predict, and has learned nothing.
-    """
+    """Train a student on made-up labels of a few rows, so that faults cost nothing."""
     labels, n_classes = state.labels, len(state.labels.classes)
     n_rows = min(REHEARSAL_ROWS_PER_CLASS * n_classes, labels.pool.size)
     rows = labels.pool[:n_rows]
@@ -216,35 +164,7 @@ def rehearse(state):
 
 
 def spread_rows(table, pool, labeled, n_rows, rng):
-    """Choose rows far from each other, and from labeled ones: k-means++ seeding.
-
-    Parameters
-    ----------
-    table : RowTable
-        All rows.
-    pool : ndarray of int of shape (n_pool,)
-        Rows to choose from.
-    labeled : ndarray of int of shape (n_labeled,)
-        Rows with a label.
-    n_rows : int
-        At most `n_pool`.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    positions : ndarray of int of shape (n_rows,)
-        Positions in `pool`, distinct, in the order of the draws.
-
-    Notes
-    -----
-    As scikit-learn's greedy k-means++: the next row is the best of
-    2 + log(n_rows) candidates, each drawn with a chance proportional to its squared
-    distance to the nearest row chosen before; the best one leaves the smallest sum of
-    these. A large pool is represented by a random sample. Numbers are standardized,
-    categories one-hot encoded, texts and dictionaries hashed. Rows without such a
-    geometry (an array of objects) are drawn at random.
-    """
+    """Choose rows far from each other, and from labeled ones: k-means++ seeding."""
     n_candidates = max(MIN_CANDIDATES, CANDIDATES_PER_ROW * n_rows)
     # Not a permutation of the whole pool, which may be huge. Ascending rows are read
     # faster.
@@ -260,24 +180,7 @@ def spread_rows(table, pool, labeled, n_rows, rng):
 
 
 def kmeans_plusplus(points, centers, n_rows, rng):
-    """Draw rows one after the other, each far from the ones before.
-
-    Parameters
-    ----------
-    points : ndarray or CSR matrix of shape (n_samples, n_features)
-        The rows to choose from.
-    centers : like `points`, n_centers rows
-        Rows chosen before; perhaps none.
-    n_rows : int
-        At most n_samples.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    chosen : ndarray of int of shape (n_rows,)
-        Distinct positions among the points.
-    """
+    """Draw rows one after the other, each far from the ones before."""
     n_samples = points.shape[0]
     nearest = np.full(n_samples, np.inf)
     if centers.shape[0]:
@@ -300,18 +203,7 @@ def kmeans_plusplus(points, centers, n_rows, rng):
 
 
 def encode_rows(X):
-    """Turn rows into points whose distances mean something; None if they have none.
-
-    Parameters
-    ----------
-    X : container of n_samples rows
-        Numbers, a sparse matrix, a frame, texts or dictionaries.
-
-    Returns
-    -------
-    points : ndarray or CSR matrix of shape (n_samples, n_features), or None
-        Finite.
-    """
+    """Turn rows into points whose distances mean something; None if they have none."""
     if is_texts(X):
         texts = [text if isinstance(text, str) else "" for text in X]
         hashed = HashingVectorizer(n_features=N_HASHED, alternate_sign=False)

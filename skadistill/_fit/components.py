@@ -19,19 +19,7 @@ __all__ = ["Components", "resolve", "unwrap_teacher"]
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Hold what the names given to the estimator stand for.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        As given; perhaps still to be fitted.
-    student : estimator
-        Unfitted, seeded.
-    strategy : object
-        With a method ``query``.
-    objective : Objective
-        What the student must match.
-    """
+    """Hold what the names given to the estimator stand for."""
 
     teacher: BaseTeacher
     student: Any
@@ -40,29 +28,7 @@ class Components:
 
 
 def resolve(teacher, student, query_strategy, objective, *, seed, warm_start, X=None):
-    """Turn names into objects, once per fit.
-
-    Parameters
-    ----------
-    teacher, student, query_strategy, objective : as in `ActiveDistiller`
-        Names, functions, estimators or objects.
-    seed : int or None
-        Seeds the student.
-    warm_start : bool
-        Whether the student goes on from round to round.
-    X : container of rows or None, default=None
-        By which a student is chosen if none is named.
-
-    Returns
-    -------
-    components : Components
-        The objects.
-
-    Raises
-    ------
-    ValueError, TypeError, TeacherError, ObjectiveError
-        If a name is unknown, or two of them do not go together.
-    """
+    """Turn names into objects, once per fit."""
     components = Components(
         teacher=as_teacher(teacher),
         student=as_student(student, seed, X),
@@ -87,21 +53,7 @@ def resolve(teacher, student, query_strategy, objective, *, seed, warm_start, X=
 
 
 def unwrap_teacher(asked, given):
-    """Return a teacher as the user knows it, without an adapter made here.
-
-    Parameters
-    ----------
-    asked : BaseTeacher or None
-        The teacher that was asked.
-    given : object
-        What the user passed.
-
-    Returns
-    -------
-    teacher : object
-        The fitted estimator or the function behind `asked`, unless the user made the
-        adapter.
-    """
+    """Return a teacher as the user knows it, without an adapter made here."""
     if isinstance(asked, EstimatorTeacher | FunctionTeacher) and not isinstance(
         given, BaseTeacher
     ):

@@ -13,21 +13,7 @@ __all__ = ["RoundDraw", "draw_round"]
 
 @dataclass(frozen=True, eq=False)
 class RoundDraw:
-    """Hold the rows of a round, and how probable it was to draw them.
-
-    Parameters
-    ----------
-    positions : ndarray of int of shape (n_drawn,)
-        Positions in the pool, ascending.
-    uniform : ndarray of bool of shape (n_drawn,)
-        Those of the uniform share: given their number they are a simple random sample
-        of the pool, whatever the strategy did.
-    inclusion : ndarray of float64 of shape (n_drawn,) or None
-        Probability with which each row was to be drawn, the uniform share included.
-        None: the strategy does not draw rows, as those of the largest scores.
-    n_pool : int
-        Rows of the pool.
-    """
+    """Hold the rows of a round, and how probable it was to draw them."""
 
     positions: np.ndarray
     uniform: np.ndarray
@@ -49,24 +35,7 @@ class RoundDraw:
         )
 
     def estimate(self, hits, answered, n_other=0, n_other_hits=0):
-        """Estimate in which share of the rows something holds.
-
-        Parameters
-        ----------
-        hits : ndarray of bool of shape (n_drawn,)
-            Whether it holds, for the rows drawn.
-        answered : ndarray of bool of shape (n_drawn,)
-            Rows for which this is known; the others are left out.
-        n_other, n_other_hits : int, default=0
-            Rows outside the pool that count as well, all of them known, and those for
-            which it holds.
-
-        Returns
-        -------
-        estimate : ShareEstimate or None
-            For the pool and the other rows together; None if no row that can be used
-            was answered.
-        """
+        """Estimate in which share of the rows something holds."""
         used = answered & (self.uniform if self.inclusion is None else True)
         if not used.any():
             return None
@@ -87,33 +56,7 @@ class RoundDraw:
 
 
 def draw_round(strategy, view, n_queries, *, uniform_share, rng, uniform_rng):
-    """Draw the rows of a round: some evenly from the pool, the rest by a strategy.
-
-    The strategy draws S, its part of the rows, from the whole pool. A random order of
-    the pool gives the others: the first rows of it that are not in S. A row is drawn
-    with probability q + (1 - q) r, if q is that of the strategy and r the share of the
-    rows outside S that the others are. And as many rows from the top of the random
-    order are all among those drawn, some perhaps in S: they are the simple random
-    sample that needs no q.
-
-    Parameters
-    ----------
-    strategy : object
-        With a method ``query``.
-    view : QueryPool
-        The pool.
-    n_queries : int
-        Rows to draw.
-    uniform_share : float
-        Share of them that does not come from the strategy.
-    rng, uniform_rng : numpy.random.Generator
-        For the strategy, and for the others.
-
-    Returns
-    -------
-    draw : RoundDraw
-        The rows.
-    """
+    """Draw the rows of a round: some evenly from the pool, the rest by a strategy."""
     n_pool = view.n_samples
     n_queries = min(n_queries, n_pool)
     n_uniform = round(uniform_share * n_queries)

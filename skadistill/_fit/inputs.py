@@ -35,34 +35,7 @@ __all__ = [
 
 
 def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
-    """Check the rows of X and X_unlabeled and find the labeled ones.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Named in errors; learns ``n_features_in_`` and ``feature_names_in_``. Its
-        ``unlabeled_marker`` says which entries of `y` are not labels.
-    X, y, X_unlabeled : as in ``ActiveDistiller.fit``
-        The rows and labels.
-    needs_y : bool, default=False
-        Whether labels are needed to fit the teacher.
-
-    Returns
-    -------
-    table : RowTable
-        All rows, those of X first.
-    labeled : ndarray of int of shape (n_labeled,)
-        Positions of the labeled rows, ascending.
-    given : ndarray of shape (n_labeled,)
-        Their labels, perhaps none; numbers that shared an object array with a marker
-        have a numeric dtype again.
-
-    Raises
-    ------
-    SkadistillError, ValueError
-        If needed labels are missing, or are not labels of classes, or X and
-        X_unlabeled differ.
-    """
+    """Check the rows of X and X_unlabeled and find the labeled ones."""
     if y is None and (needs_y or estimator.unlabeled_marker is None):
         reason = (
             "the teacher has to be fitted on labeled rows; pass y, or a fitted teacher"
@@ -92,28 +65,7 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
 
 
 def check_container(estimator, X, *, reset):
-    """Check rows; frames, texts and records stay what they are.
-
-    Parameters
-    ----------
-    estimator : estimator
-        As in `check_inputs`.
-    X : container
-        The rows. Missing and infinite values are let through: whether they can be
-        used is for teacher and student to say.
-    reset : bool
-        Whether to learn the number and names of features, or to compare them.
-
-    Returns
-    -------
-    X : ndarray, CSR matrix, DataFrame, texts or list of dict
-        The rows. Arrays are numeric, unless they hold objects that are not numbers.
-
-    Raises
-    ------
-    TypeError
-        If the container is of another type.
-    """
+    """Check rows; frames, texts and records stay what they are."""
     if isinstance(X, Mapping) or type(X).__module__.split(".")[0] == "dask":
         raise TypeError(
             f"X is a {type(X).__name__}, whose rows cannot be taken one by one; pass "
@@ -182,26 +134,7 @@ def refuse_unrouted(params):
 
 
 def extend_metadata(params, table):
-    """Give the rows of X_unlabeled their share of the student's metadata.
-
-    Parameters
-    ----------
-    params : dict
-        What was routed to the student's ``fit``.
-    table : RowTable
-        The rows.
-
-    Returns
-    -------
-    cut : callable
-        ``cut(rows)`` returns the parameters for training on these rows.
-
-    Raises
-    ------
-    ValueError
-        If metadata other than ``sample_weight`` has one entry per row of X and
-        there are rows in X_unlabeled.
-    """
+    """Give the rows of X_unlabeled their share of the student's metadata."""
     n_more = table.n_samples - table.n_first
     per_row = {k: v for k, v in params.items() if aligned(v, table.n_first)}
     if "sample_weight" in per_row:
@@ -222,25 +155,7 @@ def extend_metadata(params, table):
 
 
 def make_scorer(estimator, X_val, y_val):
-    """Return a function that scores any student on held-out rows.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Whose features the rows must have.
-    X_val, y_val : as in ``ActiveDistiller.fit``
-        The rows and their labels, or None.
-
-    Returns
-    -------
-    score : callable
-        ``score(student)`` returns the accuracy, or None without such rows.
-
-    Raises
-    ------
-    ValueError
-        If only one of the two is given, or the features differ.
-    """
+    """Return a function that scores any student on held-out rows."""
     if X_val is None and y_val is None:
         return lambda student: None
     if X_val is None or y_val is None:

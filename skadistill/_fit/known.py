@@ -74,22 +74,7 @@ class SharesLedger(BaseEstimator):
 
 
 def open_ledger(ledger, shared, teacher):
-    """Return the ledger of a fit.
-
-    Parameters
-    ----------
-    ledger : str, path-like, BaseLedger or None
-        As the user gave it.
-    shared : CloneLedger or None
-        What a clone shares with the other clones; None for the original.
-    teacher : BaseTeacher
-        Who will be asked.
-
-    Returns
-    -------
-    ledger : BaseLedger
-        The user's, else the one that clones share, else a new one in memory.
-    """
+    """Return the ledger of a fit."""
     check_remembers_jobs(teacher, ledger is not None)
     if ledger is not None or shared is None:
         return as_ledger(ledger)
@@ -100,20 +85,7 @@ def open_ledger(ledger, shared, teacher):
 
 
 class KnownAnswers:
-    """Look for answers of a teacher in a ledger, before anything is paid.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        Ready to be asked. One that still has to be fitted becomes another teacher by
-        that: nothing is known of it.
-    ledger : BaseLedger or None
-        Where to look.
-    classes : ndarray of shape (n_classes,)
-        What would be asked for.
-    identity : str or None, default=None
-        The teacher's identity. None: derived from the teacher.
-    """
+    """Look for answers of a teacher in a ledger, before anything is paid."""
 
     def __init__(self, teacher, ledger, classes, identity=None):
         self.teacher, self.ledger, self.classes = teacher, ledger, classes
@@ -129,24 +101,7 @@ class KnownAnswers:
         return self.counts is None
 
     def find(self, table, rows, *, with_embeddings=False):
-        """Find the rows of a table whose answers are known.
-
-        Parameters
-        ----------
-        table : RowTable
-            All rows.
-        rows : ndarray of int of shape (n_samples,)
-            Rows to look up; each is read once, in blocks.
-        with_embeddings : bool, default=False
-            Whether only rows with a known embedding count.
-
-        Returns
-        -------
-        labeled : ndarray of int of shape (n_labeled,)
-            Rows whose label the ledger holds.
-        unlabeled : ndarray of int of shape (n_unlabeled,)
-            Rows that the teacher answered without a label.
-        """
+        """Find the rows of a table whose answers are known."""
         found = [np.zeros((0, 2), dtype=bool)]
         if self.is_new:
             return rows[:0], rows[:0]
@@ -167,20 +122,7 @@ class KnownAnswers:
         return rows[labeled], rows[refused]
 
     def in_flight(self, table, rows):
-        """Find the rows of a table that jobs of the teacher hold.
-
-        Parameters
-        ----------
-        table : RowTable
-            All rows.
-        rows : ndarray of int of shape (n_samples,)
-            Rows to look up.
-
-        Returns
-        -------
-        held : ndarray of int of shape (n_held,)
-            Rows that were submitted, by this fit or an earlier one.
-        """
+        """Find the rows of a table that jobs of the teacher hold."""
         if not answers_later(self.teacher):
             return rows[:0]
         jobs = self.ledger.jobs(self.identity, self.classes)
@@ -199,13 +141,7 @@ class KnownAnswers:
         return rows[np.isin(keys, np.concatenate([job.keys for job in jobs]))]
 
     def seconds_per_row(self):
-        """Return how long the teacher took for a row so far, None if unknown.
-
-        Returns
-        -------
-        seconds : float or None
-            Time of all calls over the rows they answered.
-        """
+        """Return how long the teacher took for a row so far, None if unknown."""
         if not self.counts or not self.counts["n_paid"]:
             return None
         return self.counts["seconds"] / self.counts["n_paid"]

@@ -9,20 +9,7 @@ __all__ = ["fitted_attributes", "trained_keys"]
 
 
 def fitted_attributes(distiller, state):
-    """Return what a fit that ended now would leave.
-
-    Parameters
-    ----------
-    distiller : ActiveDistiller
-        The estimator.
-    state : FitState
-        Its fit.
-
-    Returns
-    -------
-    attributes : dict
-        Names and values of the fitted attributes.
-    """
+    """Return what a fit that ended now would leave."""
     history, asked, labels = as_history(state.records), state.asked, state.labels
 
     def total(name):

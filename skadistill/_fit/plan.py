@@ -35,43 +35,7 @@ EXAMPLE_ROWS = 200
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """Hold what a fit would ask and pay at most, before anything is paid.
-
-    Parameters
-    ----------
-    n_labeled : int
-        Rows with a given label.
-    n_pool : int
-        Unlabeled rows.
-    rounds : tuple of int
-        Rows to ask for in each round, at most.
-    n_teacher_checks : int
-        Labeled rows on which the teacher would be checked, at most; 0 if it is
-        cross-fitted, or if its error rate is not needed.
-    limit : int
-        Rows of the budget that are still to be paid for, of both kinds.
-    n_known : int, default=0
-        Rows of the pool whose answers the ledger holds.
-    n_known_checks : int, default=0
-        Labeled rows whose answers the ledger holds.
-    uses_known : bool, default=False
-        Whether the student is trained on those of the pool from the first round.
-    cost_per_row : float or None, default=None
-        Price of one answer at most, in the user's currency.
-    seconds_per_row : float or None, default=None
-        How long the teacher took per row so far; None: it was never asked.
-    expected_cost_per_row : float or None, default=None
-        Price of one answer that the teacher expects of such rows, for example by
-        their number of tokens; None: it expects nothing.
-    stops_checking : bool, default=False
-        Whether checks that turn out not to be needed become rows of the pool, which
-        then count in `rounds` too.
-    forecast : Forecast or None, default=None
-        Of the last fit of this estimator; None before it.
-    example : str or None, default=None
-        What the teacher would be asked about the first row of the pool, for teachers
-        with a ``preview``; ``print(plan)`` shows it.
-    """
+    """Hold what a fit would ask and pay at most, before anything is paid."""
 
     n_labeled: int
     n_pool: int
@@ -163,42 +127,7 @@ class Budget(NamedTuple):
 
 
 def share_budget(budget, n_pool, n_labeled, *, n_checks, checks_are_paid):
-    """Share a budget between teacher checks and rows of the pool.
-
-    Parameters
-    ----------
-    budget : int, float or None
-        Rows; a share of the pool (at least one row of a pool that is not empty);
-        None: the whole pool, and the checks on top of it.
-    n_pool : int
-        Unlabeled rows.
-    n_labeled : int
-        Labeled rows.
-    n_checks : "auto", int or None
-        Teacher checks. "auto": a fifth of the budget, at most 200; None: all labeled
-        rows.
-    checks_are_paid : bool
-        Whether the teacher is to be asked about labeled rows at all.
-
-    Returns
-    -------
-    shares : Budget
-        ``n_checks + n_queries`` is the budget, unless that is None.
-
-    Raises
-    ------
-    BudgetError
-        If rows are to be asked for and the pool is empty, if the budget is larger
-        than the pool and the checks, or if the checks take all of it.
-
-    Examples
-    --------
-    >>> from skadistill._fit.plan import share_budget
-    >>> share_budget(400, 1000, 100, n_checks="auto", checks_are_paid=True)
-    Budget(n_checks=80, n_queries=320)
-    >>> share_budget(0.29, 100, 10, n_checks="auto", checks_are_paid=False)
-    Budget(n_checks=0, n_queries=29)
-    """
+    """Share a budget between teacher checks and rows of the pool."""
     total = _resolve_budget(budget, n_pool)
     if not checks_are_paid or total == 0:
         n_wanted = 0
@@ -254,29 +183,7 @@ def _resolve_budget(budget, n_pool):
 
 
 def round_size(query_size, n_labeled, n_classes=0):
-    """Return how many rows each round asks for, whatever the budget.
-
-    Parameters
-    ----------
-    query_size : "auto" or int
-        "auto": half as many rows as have a label, at least 10; while none has, two
-        per class and at least 10.
-    n_labeled : int
-        Rows with a label at the beginning of the round.
-    n_classes : int, default=0
-        Classes to learn.
-
-    Returns
-    -------
-    n_queries : int
-        Rows of a round that neither budget nor pool cuts short.
-
-    Examples
-    --------
-    >>> from skadistill._fit.plan import round_size
-    >>> round_size("auto", 100), round_size("auto", 3), round_size(25, 100)
-    (50, 10, 25)
-    """
+    """Return how many rows each round asks for, whatever the budget."""
     # A size that grows with the labels keeps the number of rounds logarithmic in the
     # budget, so that training takes a few times as long as the last round alone.
     if query_size == "auto":
@@ -285,30 +192,7 @@ def round_size(query_size, n_labeled, n_classes=0):
 
 
 def split_rounds(n_queries, query_size, n_labeled, n_classes=0):
-    """Split rows into rounds; a larger number of rows continues a smaller one.
-
-    Parameters
-    ----------
-    n_queries : int
-        Rows to ask for in all.
-    query_size : "auto" or int
-        See `round_size`.
-    n_labeled : int
-        Rows with a label before the first round.
-    n_classes : int, default=0
-        Classes to learn.
-
-    Returns
-    -------
-    rounds : tuple of int
-        Rows of each round, adding up to `n_queries`.
-
-    Examples
-    --------
-    >>> from skadistill._fit.plan import split_rounds
-    >>> split_rounds(7, 3, 5), split_rounds(100, "auto", 40), split_rounds(0, 3, 5)
-    ((3, 3, 1), (20, 30, 45, 5), ())
-    """
+    """Split rows into rounds; a larger number of rows continues a smaller one."""
     rounds: list[int] = []
     while (left := n_queries - sum(rounds)) > 0:
         size = round_size(query_size, n_labeled + sum(rounds), n_classes)
@@ -317,30 +201,7 @@ def split_rounds(n_queries, query_size, n_labeled, n_classes=0):
 
 
 def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks):
-    """Share the budget of one fit, and refuse one that its objective cannot use.
-
-    Parameters
-    ----------
-    components : Components
-        Teacher, strategy and objective.
-    labels : Labels
-        The rows, of which only the given ones have a label.
-    budget, teacher_error, n_teacher_checks : as in `ActiveDistiller`
-        The settings of the fit.
-
-    Returns
-    -------
-    shares : Budget
-        Teacher checks and rows of the pool.
-
-    Raises
-    ------
-    BudgetError
-        As `share_budget`, and if the objective learns from teacher checks and the
-        budget is too small for one.
-    SkadistillError
-        If labels are missing that the fit cannot do without.
-    """
+    """Share the budget of one fit, and refuse one that its objective cannot use."""
     objective = components.objective
     called = components.teacher.is_fitted
     n_labeled = labels.rows.size
@@ -389,30 +250,7 @@ def make_plan(
     cost_per_row=None,
     forecast=None,
 ):
-    """Work out what a fit would ask and pay for at most.
-
-    Parameters
-    ----------
-    components : Components
-        Teacher, strategy and objective.
-    labels : Labels
-        The rows, of which only the given ones have a label.
-    budget, query_size, teacher_error, n_teacher_checks : as in `ActiveDistiller`
-        The settings of the fit.
-    ledger : BaseLedger or None
-        Where known answers are looked up; None: nowhere.
-    uses_known : bool
-        Whether the student is trained on them from the first round.
-    cost_per_row : float or None, default=None
-        Price of one answer. None: the most that the teacher may charge.
-    forecast : Forecast or None, default=None
-        What more labels would bring, if it is known.
-
-    Returns
-    -------
-    plan : Plan
-        Upper bounds.
-    """
+    """Work out what a fit would ask and pay for at most."""
     teacher, objective = components.teacher, components.objective
     n_labeled, n_pool = labels.rows.size, labels.pool.size
     shares = shares_of_fit(

@@ -22,20 +22,6 @@ class FitPool(QueryPool):
 
     Rows are read, and the student predicts, block by block and only if the strategy
     asks for it.
-
-    Parameters
-    ----------
-    state : FitState
-        The fit, whose student, rows and classes are shown.
-    keep_classes : bool
-        Whether to remember the predicted class of each row.
-    n_jobs : int or None, default=None
-        Blocks processed at once, by joblib's active backend.
-
-    Attributes
-    ----------
-    seconds : float
-        Seconds spent waiting for the blocks, reading the rows included.
     """
 
     def __init__(self, state, *, keep_classes, n_jobs=None):
@@ -149,26 +135,7 @@ class _Score:
 
 
 def map_partition(function, part, left_out, convert, step):
-    """Apply a function to the rows of one partition, in blocks, on its worker.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a block of rows.
-    part : ndarray or DataFrame
-        The partition.
-    left_out : ndarray of int
-        Positions of rows in it that are no longer in the pool.
-    convert : callable
-        Turns the partition into the container that the student takes.
-    step : int
-        Rows per block.
-
-    Returns
-    -------
-    results : list
-        What `function` returned, block by block.
-    """
+    """Apply a function to the rows of one partition, in blocks, on its worker."""
     rows = np.delete(np.arange(len(part)), left_out)
     part = convert(part)
     return [

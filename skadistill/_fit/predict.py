@@ -36,35 +36,13 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
 
     @available_if(lambda self: _student_has(self, "predict_proba"))
     def predict_proba(self, X):
-        """Predict class probabilities with the student alone.
-
-        Parameters
-        ----------
-        X : like `X` in `fit`, n_samples rows
-            Rows.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Rows summing to 1, columns in the order of ``classes_``.
-        """
+        """Predict class probabilities with the student alone."""
         X = self._check_new_rows(X)
         return student_proba(self.student_, X, len(self.classes_))
 
     @available_if(lambda self: _student_has(self, "decision_function"))
     def decision_function(self, X):
-        """Return the student's decision function.
-
-        Parameters
-        ----------
-        X : like `X` in `fit`, n_samples rows
-            Rows.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            What the student returns.
-        """
+        """Return the student's decision function."""
         X = self._check_new_rows(X)
         return self.student_.decision_function(X)
 

@@ -11,52 +11,7 @@ _REPORTED = ("gain_mean", "gain_max", "water_level", "n_mistakes", "n_support")
 
 @dataclass
 class RoundRecord:
-    """Collect the counts, scores and times of one round while it runs.
-
-    Parameters
-    ----------
-    round : int
-        Number of the round; 0 is the student trained on the labeled rows.
-    n_labeled, n_pool : int
-        Rows trained on, and rows left in the pool.
-    n_asked, n_no_label : int
-        Rows asked for in this round, and those of them without a label as answer.
-    n_paid, n_free : int
-        Asked rows that were paid for, and the others.
-    n_calls : int
-        Calls to the teacher.
-    cost : float
-        What the rows paid for cost, as far as the teacher names prices.
-    teacher_error : float or None
-        The teacher's error rate as the strategy was told it.
-    gain_mean, gain_max, water_level, n_mistakes, n_support : float or None
-        What the built-in strategies report.
-    student_agreement, student_score, student_stability : float or None
-        How the student compares with the teacher, with `X_val`, and with the student
-        of the round before.
-    n_val : int or None
-        Rows of `X_val`.
-    pool_agreement : float or None
-        Share of the pool on which this round's student agrees with the teacher, known
-        once the rows of the next round are labeled.
-    pool_agreement_low, pool_agreement_high : float or None
-        Its 95 % interval.
-    n_effective : float or None
-        Rows of a simple random sample that would give about the same interval.
-    pool_accuracy_low, pool_accuracy_high : float or None
-        Bounds of the student's accuracy on the pool, with teacher checks.
-    seconds_teacher, seconds_student, seconds_predict, seconds_query : float
-        Seconds spent in the teacher, in training, in scoring the pool, and in the
-        strategy.
-    seconds_total : float
-        Seconds of the whole round.
-    report : dict
-        What else the strategy reported, under its own keys.
-    n_agreed : int
-        Rows labeled in this round whose class the student had predicted.
-    start : float
-        When the round began, by ``time.perf_counter``.
-    """
+    """Collect the counts, scores and times of one round while it runs."""
 
     round: int
     n_labeled: int = 0
@@ -149,27 +104,7 @@ class RoundRecord:
 
 
 def as_history(records):
-    """Turn records into dictionaries that all have the same keys.
-
-    Parameters
-    ----------
-    records : list of RoundRecord
-        One record per round.
-
-    Returns
-    -------
-    history : list of dict
-        The same values. A key that a strategy reported in some round is in every
-        dictionary, None in the rounds without it.
-
-    Examples
-    --------
-    >>> from skadistill._fit.record import RoundRecord, as_history
-    >>> first, second = RoundRecord(0), RoundRecord(1)
-    >>> second.take_report({"n_hidden": 3})
-    >>> [record["n_hidden"] for record in as_history([first, second])]
-    [None, 3]
-    """
+    """Turn records into dictionaries that all have the same keys."""
     own_keys: dict = {}
     for record in records:
         own_keys |= dict.fromkeys(record.report)

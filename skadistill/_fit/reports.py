@@ -169,18 +169,7 @@ def _predict_out_of_fold(distiller, X, given, targets, n_folds, seed):
 
 
 def summary(distiller):
-    """Write what a fit did as a table in HTML; empty before it.
-
-    Parameters
-    ----------
-    distiller : ActiveDistiller
-        Fitted or not.
-
-    Returns
-    -------
-    text : str
-        HTML. What a teacher holds is not shown, only what it is called.
-    """
+    """Write what a fit did as a table in HTML; empty before it."""
     if not hasattr(distiller, "history_"):
         return ""
     facts = {"Teacher": "none"}

@@ -37,19 +37,7 @@ class _Refusal:
 
 
 def refusal_to_pickle(teacher):
-    """Find out whether a teacher can be pickled.
-
-    Parameters
-    ----------
-    teacher : object
-        As the user passed it.
-
-    Returns
-    -------
-    refusal : object or None
-        None if it can. Otherwise an object that raises a `TeacherError` when it is
-        pickled: put into a state before the teacher, it speaks first.
-    """
+    """Find out whether a teacher can be pickled."""
     if isinstance(teacher, BaseEstimator) and type(teacher).__module__.startswith(
         "sklearn."
     ):

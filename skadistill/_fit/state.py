@@ -47,37 +47,7 @@ class Seeds(NamedTuple):
 
 
 class Labels:
-    """Know which rows have a label, and which are still in the pool.
-
-    Parameters
-    ----------
-    table : RowTable
-        All rows.
-    rows : ndarray of int of shape (n_given,)
-        Rows with a given label.
-    y : ndarray of shape (n_given,)
-        Their labels.
-    classes : ndarray of shape (n_classes,) or None, default=None
-        All classes, sorted. None: those among `y`.
-
-    Attributes
-    ----------
-    rows : ndarray of int of shape (n_labeled,)
-        Rows with a label, given ones first, then in the order of asking.
-    targets : ndarray of shape (n_labeled, n_classes)
-        Their labels as probabilities.
-    pool : ndarray of int of shape (n_pool,)
-        Rows without a label, ascending.
-    round : ndarray of int of shape (n_samples,)
-        Round in which each row got its label; 0: given, -1: none yet.
-    embeddings : ndarray of float32 of shape (n_labeled, n_dims) or None
-        What the teacher gave beside labels; NaN in rows for which it was not asked.
-        None: it was never asked for any.
-    even : ndarray of bool of shape (n_samples,)
-        Rows that were drawn evenly from the pool.
-    kept : ndarray of shape (n_pool,) or None
-        What the strategy keeps about the rows of the pool.
-    """
+    """Know which rows have a label, and which are still in the pool."""
 
     def __init__(self, table, rows, y, classes=None):
         self.table = table
@@ -131,22 +101,7 @@ class Labels:
 
 @dataclass
 class Progress:
-    """Note what can end the loop before its budget does.
-
-    Parameters
-    ----------
-    agreements : list of float
-        Share of the pool whose predicted class stayed, round by round.
-    classes_before : ndarray of int of shape (n_samples,) or None
-        Predicted classes of the round before, -1 outside the pool.
-    n_asked, n_no_label : int
-        Rows asked for so far, and those of them without a label as answer.
-    reason : str
-        What ``termination_condition_`` is if the stopping criterion is met.
-    stable, ledger_spent, callback, waiting : bool
-        Whether the stopping criterion is met, the ledger refused to pay, a callback
-        asked to stop, and jobs have not ended.
-    """
+    """Note what can end the loop before its budget does."""
 
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
@@ -170,25 +125,7 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Hold the parameters of `ActiveDistiller` that every round reads.
-
-    Parameters
-    ----------
-    ledger : BaseLedger
-        The ledger in which labels are looked up and recorded.
-    query_size : "auto" or int
-        Rows of a full round.
-    max_no_label : float
-        Share of the rows to ask for that may be answered without a label.
-    batch_size : int or None
-        Rows per call to the teacher.
-    stopping_criterion : object or None
-        Ends the loop before the budget is spent.
-    n_jobs : int or None
-        Blocks of the pool that are scored at once.
-    uniform_share : float
-        Share of each round that is drawn evenly from the pool.
-    """
+    """Hold the parameters of `ActiveDistiller` that every round reads."""
 
     ledger: Any
     query_size: Any
@@ -201,52 +138,7 @@ class Settings:
 
 @dataclass
 class FitState:
-    """Hold what a fit knows.
-
-    Parameters
-    ----------
-    components : Components
-        Teacher, student, strategy and objective, resolved once.
-    labels : Labels
-        The rows and their labels so far.
-    seeds : Seeds
-        One for each part that draws random numbers.
-    shares : Budget
-        Teacher checks and rows of the pool to ask for.
-    settings : Settings
-        What the rounds read of the estimator's parameters.
-    cut_metadata : callable
-        Gives the student's fit parameters for some rows.
-    score : callable
-        Scores a student on held-out rows, None without such rows.
-
-    Attributes
-    ----------
-    student : estimator
-        The student of the last round.
-    asked : AskedTeacher
-        The teacher, with its error estimate.
-    progress : Progress
-        What can end the loop.
-    records : list of RoundRecord
-        One per round.
-    known : ndarray of int of shape (n_known,)
-        Rows of the pool whose labels are in the ledger and not used yet.
-    in_flight : ndarray of int of shape (n_held,)
-        Rows of the pool that jobs of an earlier fit hold.
-    view : QueryPool or None
-        The pool as the present student has scored it, if it has.
-    draw : RoundDraw or None
-        How the rows of the present round were drawn, if they are to show something.
-    n_draws : int
-        How often a strategy was called, or rows were spread over the pool.
-    rehearsed : bool
-        Whether the student has learned made-up labels only.
-    first_student : estimator or None
-        The student of round 0, unless it is trained on from round to round.
-    student_round : int
-        The round of the present student.
-    """
+    """Hold what a fit knows."""
 
     components: Components
     labels: Labels
@@ -403,19 +295,7 @@ class FitState:
 
 
 def stop_reason(state):
-    """Say why the loop ends here; None if it goes on.
-
-    Parameters
-    ----------
-    state : FitState
-        The fit.
-
-    Returns
-    -------
-    reason : str or None
-        A value of ``termination_condition_``; of several reasons, one that was
-        asked for comes before one that ran out.
-    """
+    """Say why the loop ends here; None if it goes on."""
     progress = state.progress
     if progress.callback:
         return "callback"

@@ -45,37 +45,7 @@ N_LOOKED_UP = 1_000
 
 @dataclass
 class AskedTeacher:
-    """Hold a teacher that is ready to be asked, with its error estimate.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher or None, default=None
-        The teacher; None until it is prepared.
-    identity : str or None, default=None
-        Under which the ledger files its answers.
-    error : float or None, default=None
-        Its error rate; None: unknown, or not needed.
-    checks : TeacherChecks or None, default=None
-        Its answers on labeled rows.
-    estimate : TeacherErrorEstimate or None, default=None
-        How often it was wrong on those.
-    evidence : TeacherEvidence or None, default=None
-        The same answers beside what students say of those rows, for the strategy.
-    error_rate : float or None, default=None
-        Share of all labeled rows on which it is wrong, by the checks.
-    weak : bool, default=False
-        Whether students do as well on the labeled rows.
-    evidence_alone : TeacherEvidence or None, default=None
-        What students say that were trained on other labeled rows alone.
-    fit_params : dict
-        Metadata with which a teacher that is fitted here is fitted on the given rows.
-    is_new : bool, default=False
-        Whether the ledger held no answer of it before the checks. Then no row of the
-        pool is looked up: that takes as long as scoring it.
-    heard : bool, default=True
-        Whether it has answered before; one that has not is first asked about a few
-        rows.
-    """
+    """Hold a teacher that is ready to be asked, with its error estimate."""
 
     teacher: BaseTeacher | None = None
     identity: str | None = None
@@ -117,13 +87,7 @@ class AskedTeacher:
 
 
 def is_untried(known, labels):
-    """Tell whether a teacher's first answer about these classes is still to be seen.
-
-    A classifier's answers have a known form; those of a function or an API may not be
-    usable, and are paid for all the same. A fold that lacks a class asks another
-    question than the folds before it. Only some rows are looked up: one small call
-    too many costs nothing.
-    """
+    """Tell whether a teacher's first answer about these classes is still to be seen."""
     if isinstance(known.teacher, EstimatorTeacher):
         return False
     rows = np.concatenate([labels.rows, labels.pool])[:N_LOOKED_UP]
@@ -131,21 +95,7 @@ def is_untried(known, labels):
 
 
 def needs_checks(components, teacher_error):
-    """Tell whether strategy or objective need the teacher's answers on labeled rows.
-
-    Parameters
-    ----------
-    components : Components
-        Strategy and objective.
-    teacher_error : "auto", float or None
-        As the user gave it.
-
-    Returns
-    -------
-    needed : bool
-        Whether the objective learns from them, or the strategy needs an error rate
-        that is to be estimated.
-    """
+    """Tell whether strategy or objective need the teacher's answers on labeled rows."""
     if components.objective.needs_teacher_checks:
         return True
     needs_error = getattr(components.strategy, "needs_teacher_error", False)
@@ -185,27 +135,7 @@ def stops_checking(components, teacher_error):
 
 
 def doubt_teacher(teacher, estimate, labels, evidence=None):
-    """Warn of a teacher that knows nothing, or that names its columns wrongly.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        Named in the warning.
-    estimate : TeacherErrorEstimate
-        Its answers on labeled rows.
-    labels : Labels
-        The labels of those rows.
-    evidence : TeacherEvidence or None, default=None
-        What students say about them, if the rows were chosen to be hard: on such
-        rows even a good teacher may not beat the largest class.
-
-    Warns
-    -----
-    TeacherWarning
-        If it does not beat a constant answer, in accuracy and in balanced accuracy,
-        or if its columns in another order would be right nearly
-        always. Fewer than 20 rows show neither.
-    """
+    """Warn of a teacher that knows nothing, or that names its columns wrongly."""
     n_samples, n_classes = estimate.n_samples, len(labels.classes)
     if n_samples < 20:
         return
@@ -255,41 +185,7 @@ def prepare_teacher(
     share=None,
     on_weak_teacher="warn",
 ):
-    """Check a teacher on labeled rows if needed, and fit it if needed.
-
-    Parameters
-    ----------
-    components : Components
-        Teacher, strategy and objective.
-    labels : Labels
-        The rows, of which only the given ones have a label.
-    fit_params : dict
-        Metadata for the teacher's ``fit``, for all rows of X.
-    teacher_error : "auto", float or None
-        As the user gave it.
-    ledger : BaseLedger
-        Where answers are looked up and recorded.
-    n_checks : int
-        Labeled rows that a called teacher is asked about; 0: it is not checked.
-    batch_size : int or None
-        Rows per call.
-    seed : int
-        Draws these rows, or deals the folds of a teacher that is fitted here.
-    start_evidence : callable or None, default=None
-        Takes the labeled rows and returns a `TeacherEvidence` without any check, for
-        strategies that look at single answers.
-    share : float or None, default=None
-        Share of the pool that a round asks for.
-    on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
-        What to do if students are as good as the teacher on the labeled rows.
-
-    Returns
-    -------
-    asked : AskedTeacher
-        The teacher, ready to be asked.
-    embeddings : ndarray of shape (n_given, n_dims) or None
-        Those of the labeled rows, if a teacher that is fitted here has them.
-    """
+    """Check a teacher on labeled rows if needed, and fit it if needed."""
     teacher, objective = components.teacher, components.objective
     X, y = labels.table.take(labels.rows), labels.y
     fit_params = take_metadata(fit_params, labels.rows, labels.table.n_first)

@@ -11,17 +11,7 @@ __all__ = ["train"]
 
 
 def train(state, record, *, afresh):
-    """Train the student, or rehearse it while no row has a label.
-
-    Parameters
-    ----------
-    state : FitState
-        The fit; its student is trained.
-    record : RoundRecord
-        Completed and kept.
-    afresh : bool
-        Whether it was trained from scratch, not from the round before.
-    """
+    """Train the student, or rehearse it while no row has a label."""
     start, labels = perf_counter(), state.labels
     if record.round == 0 and not labels.rows.size:
         state.student, state.rehearsed = rehearse(state), True

@@ -21,39 +21,7 @@ N_FOLDS = 5
 
 
 def hold_against_student(teacher, estimate, evidence, on_weak_teacher):
-    """Compare a teacher with students on the same labeled rows, before the pool.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        Named in the message.
-    estimate : TeacherErrorEstimate
-        Its answers on labeled rows.
-    evidence : TeacherEvidence
-        What students say about these that were trained on other labeled rows.
-    on_weak_teacher : {"warn", "raise", "ignore"}
-        What to do if the teacher is not better.
-
-    Returns
-    -------
-    weak : bool
-        Whether the first student may be the better one: a teacher that is fitted here
-        is not better than the students beyond chance (5 %), any other does not look
-        better at all.
-        False with fewer than 30 rows.
-
-    Raises
-    ------
-    TeacherError
-        If it is worse by more than chance (5 %) and `on_weak_teacher` is "raise".
-
-    Warns
-    -----
-    TeacherWarning
-        If it is worse by three rows and by more than one standard error, unless
-        `on_weak_teacher` is "ignore". Few labeled rows hardly ever show more; the
-        message gives the interval.
-    """
+    """Compare a teacher with students on the same labeled rows, before the pool."""
     n_samples = estimate.n_samples
     if n_samples < FEWEST_ROWS:
         return False
@@ -94,32 +62,7 @@ def _interval(worse, n_different, n_samples):
 
 
 def keep_better_student(state, first_student):
-    """Keep the student of the given labels alone if that one is better.
-
-    Parameters
-    ----------
-    state : FitState
-        A fit that has ended, with a weak teacher.
-    first_student : estimator
-        The student of round 0.
-
-    Returns
-    -------
-    round : int
-        The round whose student is kept: 0 or the last one.
-
-    Notes
-    -----
-    Both are judged on the given rows, by students that did not see the row: trained on
-    the other given rows, with and without rows labeled by the teacher. A teacher that
-    is fitted on the given rows is fitted again without the row, to label evenly drawn
-    rows of the pool, as many as were paid for, at no price. The rows of any other
-    teacher are those that were paid for. They speak for the last student a little too
-    well: a strategy chooses them by a student that has learned all given rows, and what
-    it leaves out tells what that student knows. The evenly drawn ones among them speak
-    too little for it, being few and not informative. The first student is kept if it is
-    better by both.
-    """
+    """Keep the student of the given labels alone if that one is better."""
     last = state.records[-1].round
     labels = state.labels
     if state.asked.evidence_alone is None or labels.given.all():

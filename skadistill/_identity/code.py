@@ -48,25 +48,7 @@ class Used(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def used_by(code):
-    """List what code uses, and the code inside it.
-
-    Parameters
-    ----------
-    code : code
-        A function's ``__code__``.
-
-    Returns
-    -------
-    used : Used
-        Its paths.
-
-    Examples
-    --------
-    >>> from skadistill._identity.code import used_by
-    >>> used = used_by((lambda X: model.predict(X)).__code__)
-    >>> ("global", "model", "predict") in used.reads
-    True
-    """
+    """List what code uses, and the code inside it."""
     steps = list(dis.get_instructions(code))
     reads, writes, grows, imports, attributes = set(), set(), set(), [], set()
     starts: dict[tuple, tuple] = {}
@@ -154,34 +136,7 @@ def _seen_from(code, paths):
 
 
 def attributes_written(cls, methods):
-    """Name the attributes that methods write to their own object.
-
-    Parameters
-    ----------
-    cls : type
-        The object's class. Of installed classes nothing is said.
-    methods : iterable of str
-        The methods called from outside; those that they call are followed.
-
-    Returns
-    -------
-    writes : set of str
-        Attributes assigned to.
-    grows : set of str
-        Attributes that are written if they are containers.
-
-    Examples
-    --------
-    >>> from skadistill._identity.code import attributes_written
-    >>> class Client:
-    ...     __module__ = "__main__"  # the user's
-    ...
-    ...     def label(self, X):
-    ...         self.n_calls += 1
-    ...         return X
-    >>> attributes_written(Client, ["label"])
-    ({'n_calls'}, set())
-    """
+    """Name the attributes that methods write to their own object."""
     writes: set[str] = set()
     grows: set[str] = set()
     todo, done = list(methods), set()
@@ -222,20 +177,7 @@ def _function_in(cls, name):
 
 
 def describe_code(code):
-    """Describe what code does, whatever its file and its lines.
-
-    Parameters
-    ----------
-    code : code
-        A function's ``__code__``.
-
-    Returns
-    -------
-    plain : tuple
-        Bytecode, names and numbers.
-    constants : tuple
-        Constants, code of inner functions included.
-    """
+    """Describe what code does, whatever its file and its lines."""
     return (
         code.co_code,
         code.co_exceptiontable,
@@ -246,24 +188,7 @@ def describe_code(code):
 
 
 def imported_module(level, name, namespace):
-    """Import a module of the user that a function imports when it is called.
-
-    Parameters
-    ----------
-    level : int
-        Number of leading dots.
-    name : str
-        As written.
-    namespace : dict
-        The function's global variables.
-
-    Returns
-    -------
-    name : str
-        The absolute name.
-    module : module or None
-        None if it is installed, or cannot be imported.
-    """
+    """Import a module of the user that a function imports when it is called."""
     try:
         dotted = "." * level + name
         name = importlib.util.resolve_name(dotted, namespace.get("__package__") or "")
@@ -274,19 +199,7 @@ def imported_module(level, name, namespace):
 
 @functools.cache
 def is_users(name):
-    """Tell whether a module is the user's own, rather than installed.
-
-    Parameters
-    ----------
-    name : str
-        The module's name.
-
-    Returns
-    -------
-    users : bool
-        False for the standard library, this package and what pip installed, also
-        into a folder that is not called site-packages (``pip install --target``).
-    """
+    """Tell whether a module is the user's own, rather than installed."""
     top = name.partition(".")[0]
     if top in ("__main__", "__mp_main__"):
         return True
@@ -326,18 +239,7 @@ def _installed_into(folder):
 
 @functools.cache
 def version_of(name):
-    """Return the version of the package that a module belongs to.
-
-    Parameters
-    ----------
-    name : str
-        The module's name.
-
-    Returns
-    -------
-    version : str
-        Python's for the standard library; empty if it is not known.
-    """
+    """Return the version of the package that a module belongs to."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
         return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -79,25 +79,7 @@ _TOKENS: dict[int, tuple[Any, str]] = {}
 
 
 def object_token(obj):
-    """Give an object a random name that it keeps while it lives in this process.
-
-    Parameters
-    ----------
-    obj : object
-        Anything. An object that cannot be weakly referenced is kept alive.
-
-    Returns
-    -------
-    token : str
-        32 hexadecimal digits.
-
-    Examples
-    --------
-    >>> from skadistill._identity.contents import object_token
-    >>> f, g = (lambda X: X), (lambda X: X)
-    >>> object_token(f) == object_token(f), object_token(f) == object_token(g)
-    (True, False)
-    """
+    """Give an object a random name that it keeps while it lives in this process."""
     address = id(obj)
     known = _TOKENS.get(address)
     if known is not None and known[0]() is obj:
@@ -119,22 +101,7 @@ def _same(obj):
 
 
 class Contents:
-    """Digest objects by content.
-
-    Attributes
-    ----------
-    unreadable : list of str
-        Types of objects whose contents cannot be read; if there are any, the
-        digest means nothing in another process.
-
-    Examples
-    --------
-    >>> from skadistill._identity.contents import Contents
-    >>> Contents().digest([1, "a"]) == Contents().digest([1, "a"])
-    True
-    >>> Contents().digest([1, "a"]) == Contents().digest([1.0, "a"])
-    False
-    """
+    """Digest objects by content."""
 
     def __init__(self):
         self.unreadable: list[str] = []
@@ -148,18 +115,7 @@ class Contents:
         self._asked: dict[int, set[str]] = {}
 
     def digest(self, *objects):
-        """Return a digest of objects and of everything they depend on.
-
-        Parameters
-        ----------
-        *objects : object
-            Any objects.
-
-        Returns
-        -------
-        digest : str
-            32 hexadecimal digits.
-        """
+        """Return a digest of objects and of everything they depend on."""
         try:
             parts = b"".join(map(self._encode, objects))
             return hashed(parts + self._global_variables()).hex()

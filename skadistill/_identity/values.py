@@ -37,20 +37,7 @@ _TRAINING_PREFIXES = ("optimizer__", "callbacks__", "iterator_")
 
 
 def read_value(obj, encode):
-    """Encode an object by the values it holds.
-
-    Parameters
-    ----------
-    obj : object
-        Anything.
-    encode : callable
-        Encodes the objects inside.
-
-    Returns
-    -------
-    parts : bytes or None
-        None if the object is of no library known here.
-    """
+    """Encode an object by the values it holds."""
     if isinstance(obj, np.ndarray):
         return _array(obj, encode)
     if isinstance(obj, np.generic):
@@ -70,22 +57,7 @@ def read_value(obj, encode):
 
 
 def relevant(obj, state, users):
-    """Return the attributes that an estimator's answers depend on.
-
-    Parameters
-    ----------
-    obj : object
-        Any instance.
-    state : dict
-        Its attributes.
-    users : bool
-        Whether its class is the user's own, of whose attributes nothing is known.
-
-    Returns
-    -------
-    state : dict
-        Without numbers of jobs, caches and what only training reads.
-    """
+    """Return the attributes that an estimator's answers depend on."""
     if isinstance(obj, BaseEstimator) and not users:
         state = {k: v for k, v in state.items() if k not in _IRRELEVANT}
     if hasattr(obj, "module_") and is_net(type(obj)):

@@ -23,24 +23,7 @@ _CONSTANT = (str, bytes, int, float, complex, bool, type(None))
 
 
 def count_rows(X):
-    """Count the rows of `X`, whatever holds them.
-
-    Parameters
-    ----------
-    X : array-like, sparse matrix, DataFrame or list of n_samples rows
-        The rows.
-
-    Returns
-    -------
-    n_samples : int
-        Their number.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import count_rows
-    >>> count_rows([[1.0], [2.0]]), count_rows(["a text"])
-    (2, 1)
-    """
+    """Count the rows of `X`, whatever holds them."""
     shape = getattr(X, "shape", None)
     if shape is not None and len(shape) > 0:
         return int(shape[0])
@@ -48,26 +31,7 @@ def count_rows(X):
 
 
 def take_rows(X, rows):
-    """Take some rows of `X` and keep the container.
-
-    Parameters
-    ----------
-    X : array-like, sparse matrix, DataFrame or list of n_samples rows
-        The rows.
-    rows : array-like of int of shape (n_taken,)
-        Positions, not index labels.
-
-    Returns
-    -------
-    taken : container like `X`
-        The rows at those positions, in that order.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import take_rows
-    >>> take_rows(["zero", "one", "two"], [2, 0])
-    ['two', 'zero']
-    """
+    """Take some rows of `X` and keep the container."""
     rows = np.asarray(rows, dtype=np.intp)
     if sparse.issparse(X):
         return (X if X.format in ("csr", "csc", "lil", "dok") else X.tocsr())[rows]
@@ -83,18 +47,7 @@ def take_rows(X, rows):
 
 
 def stack_rows(pieces):
-    """Put containers of the same kind on top of each other.
-
-    Parameters
-    ----------
-    pieces : list of containers
-        At least one.
-
-    Returns
-    -------
-    stacked : container
-        Of the same kind.
-    """
+    """Put containers of the same kind on top of each other."""
     first = pieces[0]
     if hasattr(first, "iloc"):
         import pandas
@@ -112,68 +65,17 @@ def stack_rows(pieces):
 
 
 def is_frame(X):
-    """Tell whether X is a table with named columns (pandas, polars).
-
-    Parameters
-    ----------
-    X : object
-        Anything a user may pass as rows.
-
-    Returns
-    -------
-    answer : bool
-        True for DataFrames.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import is_frame
-    >>> is_frame([[1.0]])
-    False
-    """
+    """Tell whether X is a table with named columns (pandas, polars)."""
     return hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
 def is_texts(X):
-    """Tell whether X is a one-dimensional collection of strings.
-
-    Parameters
-    ----------
-    X : object
-        Anything a user may pass as rows.
-
-    Returns
-    -------
-    answer : bool
-        True for lists, arrays and Series of str, some of which may be missing.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import is_texts
-    >>> is_texts(["a text", "another"])
-    True
-    """
+    """Tell whether X is a one-dimensional collection of strings."""
     return isinstance(_first_row(X), str)
 
 
 def is_records(X):
-    """Tell whether X is a list of dictionaries, one per row.
-
-    Parameters
-    ----------
-    X : object
-        Anything a user may pass as rows.
-
-    Returns
-    -------
-    answer : bool
-        True for what scikit-learn's ``DictVectorizer`` takes.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import is_records
-    >>> is_records([{"height": 1.8}, {"height": 1.6, "city": "Oslo"}])
-    True
-    """
+    """Tell whether X is a list of dictionaries, one per row."""
     return isinstance(_first_row(X), Mapping)
 
 
@@ -199,28 +101,7 @@ def _is_gap(value):
 
 
 def aligned(value, n_samples):
-    """Tell whether a value holds one entry per row, as sample weights do.
-
-    Parameters
-    ----------
-    value : object
-        Anything that a user may pass beside the rows.
-    n_samples : int
-        The number of rows.
-
-    Returns
-    -------
-    answer : bool
-        True for arrays, sparse matrices, frames and sequences with `n_samples`
-        entries. Strings, bytes, dictionaries, sets, classes and everything without
-        an order or a length are one value, however long.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import aligned
-    >>> aligned([0.5, 1.0, 1.0], 3), aligned("abc", 3), aligned({1, 2, 3}, 3)
-    (True, False, False)
-    """
+    """Tell whether a value holds one entry per row, as sample weights do."""
     if isinstance(value, str | bytes | bytearray | Mapping | type):
         return False
     shape = getattr(value, "shape", None)
@@ -232,28 +113,7 @@ def aligned(value, n_samples):
 
 
 def take_metadata(params, rows, n_samples):
-    """Take some rows of every parameter that has one entry per row.
-
-    Parameters
-    ----------
-    params : dict
-        Metadata, such as ``sample_weight``.
-    rows : array-like of int of shape (n_taken,)
-        Positions among the rows.
-    n_samples : int
-        The number of rows.
-
-    Returns
-    -------
-    params : dict
-        The same names; values that are not `aligned` are passed on as they are.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import take_metadata
-    >>> take_metadata({"weight": [0.5, 1.0], "note": "a1"}, [1], 2)
-    {'weight': [1.0], 'note': 'a1'}
-    """
+    """Take some rows of every parameter that has one entry per row."""
     return {
         name: take_rows(value, rows) if aligned(value, n_samples) else value
         for name, value in params.items()
@@ -264,26 +124,6 @@ def copy_rows(X, rows):
     """Take some rows of `X` as copies, down to the objects inside.
 
     The receiver may empty or change them in place without touching `X`.
-
-    Parameters
-    ----------
-    X : array-like, sparse matrix, DataFrame or list of n_samples rows
-        The rows.
-    rows : array-like of int of shape (n_taken,)
-        Positions, not index labels.
-
-    Returns
-    -------
-    taken : container like `X`
-        The rows at those positions, in that order.
-
-    Examples
-    --------
-    >>> from skadistill._rows._containers import copy_rows
-    >>> records = [{"text": "zero"}, {"text": "one"}]
-    >>> copy_rows(records, [1])[0].clear()
-    >>> records
-    [{'text': 'zero'}, {'text': 'one'}]
     """
     taken = take_rows(X, rows)
     if is_frame(taken):

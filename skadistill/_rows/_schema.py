@@ -6,32 +6,7 @@ __all__ = ["unify_frames"]
 
 
 def unify_frames(X, X_unlabeled):
-    """Give the columns of two frames common types.
-
-    Parameters
-    ----------
-    X, X_unlabeled : DataFrame
-        Frames of the same library with the same columns.
-
-    Returns
-    -------
-    X, X_unlabeled : DataFrame
-        The same rows. Numbers have their common type, categorical columns the union
-        of their categories.
-
-    Raises
-    ------
-    ValueError
-        If columns differ in another way, such as numbers and texts.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from skadistill._rows._schema import unify_frames
-    >>> integers, floats = pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [0.5]})
-    >>> str(unify_frames(integers, floats)[0]["a"].dtype)
-    'float64'
-    """
+    """Give the columns of two frames common types."""
     pandas = hasattr(X, "iloc")
     common = _common_pandas_type if pandas else _common_polars_type
     new, odd = {}, []

@@ -20,18 +20,7 @@ CHUNK_ROWS = 65_536
 
 
 class ChunkedRows:
-    """Read rows of a collection chunk by chunk, never all of it.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Rows of each chunk.
-    read : callable
-        ``read(chunk, start, stop)`` returns rows `start` to `stop` of a chunk in a
-        container that `like` has too.
-    like : container
-        The labeled rows, in memory.
-    """
+    """Read rows of a collection chunk by chunk, never all of it."""
 
     def __init__(self, sizes, read, like):
         self.bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
@@ -43,19 +32,7 @@ class ChunkedRows:
         return self.shape[0]
 
     def take(self, rows):
-        """Return rows in memory.
-
-        Parameters
-        ----------
-        rows : ndarray of int of shape (n_taken,)
-            Positions; each chunk is read once, from the first to the last row
-            wanted of it.
-
-        Returns
-        -------
-        taken : container of n_taken rows
-            In the order of `rows`.
-        """
+        """Return rows in memory."""
         if len(rows) == 0:
             return self._none
         order = np.argsort(rows, kind="stable")
@@ -87,17 +64,7 @@ class ChunkedRows:
 
 
 class PartitionedRows(ChunkedRows):
-    """Take rows of a Dask collection where its partitions live.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Rows of each partition.
-    partitions : sequence
-        One Dask collection each.
-    like : container
-        The labeled rows, in memory.
-    """
+    """Take rows of a Dask collection where its partitions live."""
 
     def __init__(self, sizes, partitions, like):
         super().__init__(sizes, None, like)
@@ -111,16 +78,6 @@ class PartitionedRows(ChunkedRows):
 
         Every round trains on the rows that all rounds have asked about, and reading
         one row can cost the workers its whole partition.
-
-        Parameters
-        ----------
-        rows : ndarray of int of shape (n_taken,)
-            Positions. If they are most of the collection, nothing is kept.
-
-        Returns
-        -------
-        taken : container of n_taken rows
-            In the order of `rows`.
         """
         new = np.setdiff1d(rows, self._known)
         if len(rows) == 0 or 2 * len(new) > len(self):
@@ -134,15 +91,7 @@ class PartitionedRows(ChunkedRows):
         return take_rows(self._kept, at)
 
     def partition_bounds(self):
-        """Iterate over partitions with the numbers of their first and last + 1 rows.
-
-        Yields
-        ------
-        partition : object
-            A Dask collection.
-        first, last : int
-            Its rows.
-        """
+        """Iterate over partitions with the numbers of their first and last + 1 rows."""
         for chunk, (first, last) in enumerate(pairwise(self.bounds.tolist())):
             yield self.partitions[chunk], first, last
 
@@ -161,28 +110,7 @@ def _take_of_partition(part, rows, convert):
 
 
 def as_rows(pool, like):
-    """Open a collection that is not in memory as rows like the labeled ones.
-
-    Parameters
-    ----------
-    pool : object
-        An Arrow table or dataset (``pyarrow.dataset.dataset("folder")`` reads
-        Parquet), a Dask array or DataFrame, or any object with a `shape` that is
-        read by slices, such as a Zarr array or an HDF5 dataset. Anything else is
-        returned as it is.
-    like : ndarray or DataFrame
-        The labeled rows, whose container the rows take on.
-
-    Returns
-    -------
-    rows : ChunkedRows or `pool`
-        Rows to take from.
-
-    Raises
-    ------
-    ValueError
-        If the columns are not those of `like`.
-    """
+    """Open a collection that is not in memory as rows like the labeled ones."""
     module = type(pool).__module__.split(".")[0]
     if module == "pyarrow" and hasattr(pool, "schema"):
         return _open_arrow(pool, like)
@@ -300,20 +228,7 @@ def _like(table, like):
 
 
 def refuse_other_features(columns, like):
-    """Compare names, or the shape of a row, with those of the labeled rows.
-
-    Parameters
-    ----------
-    columns : list of str or tuple of int
-        Names of the pool's columns, or the shape of one of its rows.
-    like : container
-        The labeled rows.
-
-    Raises
-    ------
-    ValueError
-        If they differ.
-    """
+    """Compare names, or the shape of a row, with those of the labeled rows."""
     if hasattr(like, "columns") and isinstance(columns, list):
         if list(like.columns) != columns:
             odd = sorted(set(map(str, like.columns)) ^ set(map(str, columns)))

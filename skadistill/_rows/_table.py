@@ -10,15 +10,7 @@ __all__ = ["RowTable", "take_part"]
 
 
 class RowTable:
-    """Address the rows of X and X_unlabeled by one number and take some of them.
-
-    Parameters
-    ----------
-    X : container of n_x rows
-        Array, sparse matrix, DataFrame or list of texts.
-    X_unlabeled : container of n_u rows, ChunkedRows or None
-        The same kind of container, or one that is read as such.
-    """
+    """Address the rows of X and X_unlabeled by one number and take some of them."""
 
     def __init__(self, X, X_unlabeled=None):
         self.parts = [X] if X_unlabeled is None else [X, X_unlabeled]
@@ -26,18 +18,7 @@ class RowTable:
         self.n_samples = sum(count_rows(part) for part in self.parts)
 
     def take(self, rows):
-        """Return the rows at these positions, in this order, in the container.
-
-        Parameters
-        ----------
-        rows : ndarray of int of shape (n_taken,)
-            Positions in ``[0, n_samples)``.
-
-        Returns
-        -------
-        taken : container of n_taken rows
-            A view if the rows are consecutive rows of an array.
-        """
+        """Return the rows at these positions, in this order, in the container."""
         inside = rows < self.n_first
         if inside.all():
             return take_part(self.parts[0], rows)
@@ -56,37 +37,13 @@ class RowTable:
         return take_part(both, order)
 
     def blocks(self, rows, n_outputs):
-        """Iterate over the rows in blocks that fit scikit-learn's working memory.
-
-        Parameters
-        ----------
-        rows : ndarray of int of shape (n_taken,)
-            Positions to go through.
-        n_outputs : int
-            Numbers that the caller will compute for each row.
-
-        Yields
-        ------
-        block : container
-            The next rows.
-        """
+        """Iterate over the rows in blocks that fit scikit-learn's working memory."""
         size = self.block_rows(n_outputs)
         for start in range(0, rows.shape[0], size):
             yield self.take(rows[start : start + size])
 
     def block_rows(self, n_outputs):
-        """Count the rows of a block that fits scikit-learn's working memory.
-
-        Parameters
-        ----------
-        n_outputs : int
-            Numbers that the caller will compute for each row.
-
-        Returns
-        -------
-        n_samples : int
-            At least 1.
-        """
+        """Count the rows of a block that fits scikit-learn's working memory."""
         width = 1
         for size in getattr(self.parts[0], "shape", (0, 1))[1:]:
             width *= size
@@ -96,20 +53,7 @@ class RowTable:
 
 
 def take_part(part, rows):
-    """Take rows of one container; an ascending stretch of an array comes as a view.
-
-    Parameters
-    ----------
-    part : container
-        Array, sparse matrix, frame, texts or ChunkedRows.
-    rows : ndarray of int of shape (n_taken,)
-        Positions.
-
-    Returns
-    -------
-    taken : container of n_taken rows
-        In the order of `rows`.
-    """
+    """Take rows of one container; an ascending stretch of an array comes as a view."""
     if isinstance(part, ChunkedRows):
         return part.take(rows)
     if isinstance(part, np.ndarray) and rows.shape[0] > 0:

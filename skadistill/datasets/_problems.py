@@ -13,40 +13,7 @@ __all__ = ["NoisyTeacherProblem", "make_noisy_teacher_problem"]
 
 @dataclass(frozen=True, eq=False)
 class NoisyTeacherProblem:
-    """Hold a problem made by :func:`make_noisy_teacher_problem`.
-
-    Attributes
-    ----------
-    X_labeled : ndarray of float32 of shape (n_labeled, n_features)
-        Rows whose label is given.
-    y_labeled : ndarray of shape (n_labeled,)
-        Their labels.
-    X_pool : ndarray of float32 of shape (n_pool, n_features)
-        Unlabeled rows.
-    y_pool : ndarray of shape (n_pool,)
-        Their true labels, for evaluation only.
-    X_test : ndarray of float32 of shape (n_test, n_features)
-        Rows to score on.
-    y_test : ndarray of shape (n_test,)
-        Their true labels.
-    teacher : NoisyTeacher
-        Answers for the rows of all three parts, with the exact error rate in each.
-    teacher_wrong : ndarray of bool of shape (n_pool,)
-        True for the pool rows that the teacher answers wrongly.
-    margin_pool : ndarray of shape (n_pool,)
-        True margin of the pool rows: posterior of the truth minus the largest
-        other one.
-    classes : ndarray of shape (n_classes,)
-        The labels, sorted.
-
-    Examples
-    --------
-    >>> from skadistill.datasets import make_noisy_teacher_problem
-    >>> problem = make_noisy_teacher_problem(random_state=0)
-    >>> X, y = problem.partially_labeled()
-    >>> X.shape, int((y == -1).sum())
-    ((1100, 10), 1000)
-    """
+    """Hold a problem made by :func:`make_noisy_teacher_problem`."""
 
     X_labeled: np.ndarray
     y_labeled: np.ndarray
@@ -60,20 +27,7 @@ class NoisyTeacherProblem:
     classes: np.ndarray
 
     def partially_labeled(self, marker=-1):
-        """Stack labeled and pool rows, with the marker as label of pool rows.
-
-        Parameters
-        ----------
-        marker : object, default=-1
-            The value that stands for "no label".
-
-        Returns
-        -------
-        X : ndarray of float32 of shape (n_labeled + n_pool, n_features)
-            Labeled rows first, then the pool in its order.
-        y : ndarray of shape (n_labeled + n_pool,)
-            Of dtype object if the marker is a string.
-        """
+        """Stack labeled and pool rows, with the marker as label of pool rows."""
         X = np.concatenate([self.X_labeled, self.X_pool])
         y = np.full(len(X), marker, dtype=object if isinstance(marker, str) else int)
         y[: len(self.y_labeled)] = self.y_labeled

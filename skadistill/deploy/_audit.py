@@ -19,24 +19,7 @@ __all__ = ["Audit", "audit", "check_range", "draw_audit_rows", "teacher_of"]
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """Hold audited rows with the answers of student and teacher.
-
-    Parameters
-    ----------
-    rows : ndarray of int of shape (n_samples,)
-        Positions of the rows in what was given, in the order of the draw.
-    X : container of n_samples rows
-        The rows.
-    proba : ndarray of shape (n_samples, n_classes)
-        The student's probabilities.
-    taught : ndarray of int of shape (n_samples,)
-        Position of the teacher's class.
-    n_paid, n_no_label, n_refused : int
-        Rows paid for, rows answered without a label, and rows that the budget did
-        not allow to ask about. The last two are not among the rows.
-    cost : float
-        What the rows paid for cost, as far as the teacher names prices.
-    """
+    """Hold audited rows with the answers of student and teacher."""
 
     rows: np.ndarray
     X: Any
@@ -54,24 +37,7 @@ class Audit:
 
 
 def teacher_of(distiller):
-    """Return the teacher of a fitted distiller, ready to be asked.
-
-    Parameters
-    ----------
-    distiller : ActiveDistiller
-        Fitted.
-
-    Returns
-    -------
-    teacher : BaseTeacher
-        The teacher.
-
-    Raises
-    ------
-    TeacherError
-        If it has none, as after unpickling or after a fit without a budget whose
-        teacher was never fitted.
-    """
+    """Return the teacher of a fitted distiller, ready to be asked."""
     given = getattr(distiller, "teacher_", None)
     if given is None:
         given = distiller.teacher
@@ -94,24 +60,7 @@ def check_range(name, value, low, high):
 
 
 def draw_audit_rows(distiller, X, n_audit, random_state):
-    """Draw rows evenly, without those that the student was trained on.
-
-    Parameters
-    ----------
-    distiller : ActiveDistiller
-        Fitted.
-    X : container of n_samples rows
-        Where to draw them.
-    n_audit : int or None
-        Rows to draw; None: all.
-    random_state : int, RandomState or None
-        Draws them.
-
-    Returns
-    -------
-    rows : ndarray of int
-        Positions, in random order. Fewer than `n_audit` if there are no more.
-    """
+    """Draw rows evenly, without those that the student was trained on."""
     check_is_fitted(distiller, "student_")
     if n_audit is not None and (
         isinstance(n_audit, bool) or not isinstance(n_audit, Integral) or n_audit < 1
@@ -140,27 +89,7 @@ def draw_audit_rows(distiller, X, n_audit, random_state):
 
 
 def audit(distiller, X, n_audit, *, random_state=None, batch_size=None):
-    """Draw rows evenly and buy the teacher's answers.
-
-    Parameters
-    ----------
-    distiller : ActiveDistiller
-        Fitted.
-    X : container of n_samples rows
-        Where to draw them.
-    n_audit : int or None
-        Rows to draw; None: all.
-    random_state : int, RandomState or None, default=None
-        Draws them.
-    batch_size : int or None, default=None
-        Rows per call to the teacher.
-
-    Returns
-    -------
-    found : Audit
-        The rows that have an answer. They are bought in the order of the draw, so
-        that those before the end of a ledger's budget are a random sample too.
-    """
+    """Draw rows evenly and buy the teacher's answers."""
     rows = draw_audit_rows(distiller, X, n_audit, random_state)
     taken = take_rows(X, rows)
     # Before anything is paid: rows that the student cannot read must cost nothing.

@@ -14,45 +14,7 @@ LEAST_ANSWERED = 0.01
 
 
 def promised_threshold(sure, agreed, target, confidence):
-    """Find the lowest threshold with which the promise is kept.
-
-    Parameters
-    ----------
-    sure : ndarray of shape (n_audit,)
-        The student's largest probability on each audit row.
-    agreed : ndarray of bool of shape (n_audit,)
-        Whether its class is the teacher's.
-    target : float
-        Share of all rows on which the cascade must agree with the teacher.
-    confidence : float
-        The promise is broken in at most 1 minus so many draws of the audit rows.
-
-    Returns
-    -------
-    threshold : float
-        The student answers rows that are above it; -inf: all.
-
-    Raises
-    ------
-    CascadeError
-        If there are too few rows, or the student may answer hardly any of them.
-
-    Notes
-    -----
-    Let k(v) be the audit rows above v on which both differ. It only grows as v falls,
-    so that testing thresholds one by one from the highest down, and stopping at the
-    first that fails, ends where k exceeds the largest number c whose upper bound keeps
-    the promise. If v* is the threshold at which the promise begins to be broken, the
-    search passes it only if k(v*) <= c, which is as rare as promised.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.deploy._threshold import promised_threshold
-    >>> sure = np.linspace(0.5, 1, 101)
-    >>> promised_threshold(sure, sure > 0.6, target=0.95, confidence=0.95)
-    0.595
-    """
+    """Find the lowest threshold with which the promise is kept."""
     n_audit, risk = len(sure), 1 - target
     n_allowed = _largest_count(n_audit, risk, confidence)
     if n_allowed is None:
@@ -77,34 +39,7 @@ def promised_threshold(sure, agreed, target, confidence):
 
 
 def deferral_threshold(sure, max_deferred, confidence):
-    """Find the highest threshold with which few enough rows are deferred.
-
-    Parameters
-    ----------
-    sure : ndarray of shape (n_audit,)
-        The student's largest probability on each audit row.
-    max_deferred : float
-        Share of all rows that may be deferred; 0: none.
-    confidence : float
-        As in `promised_threshold`.
-
-    Returns
-    -------
-    threshold : float
-        Rows above it are not deferred; -inf: none is.
-
-    Raises
-    ------
-    CascadeError
-        If there are too few rows.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.deploy._threshold import deferral_threshold
-    >>> deferral_threshold(np.linspace(0.5, 1, 101), 0.2, confidence=0.95)
-    0.56
-    """
+    """Find the highest threshold with which few enough rows are deferred."""
     if max_deferred == 0:
         return -math.inf
     n_audit = len(sure)

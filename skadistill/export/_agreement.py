@@ -14,26 +14,7 @@ N_ROWS = 1000
 
 
 def check_graph(graph, model, X, types):
-    """Raise unless a graph loads and predicts what its model predicts.
-
-    Parameters
-    ----------
-    graph : onnx.ModelProto
-        The graph.
-    model : classifier
-        What was exported.
-    X : array-like, sparse matrix, DataFrame or list of texts
-        Rows, of which the first are compared.
-    types : list of (str, object)
-        Names and types of the graph's inputs.
-
-    Raises
-    ------
-    ExportError
-        If the predictions differ.
-    Exception
-        Those of onnxruntime if it cannot load or run the graph.
-    """
+    """Raise unless a graph loads and predicts what its model predicts."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -80,15 +61,7 @@ def _as_type(values, kind):
 
 
 def accept_doubles(graph, names):
-    """Let a graph for float32 accept float64 rows, which it rounds first.
-
-    Parameters
-    ----------
-    graph : onnx.ModelProto
-        Changed in place.
-    names : set of str
-        Inputs that become float64.
-    """
+    """Let a graph for float32 accept float64 rows, which it rounds first."""
     from onnx import TensorProto, helper
 
     body = graph.graph
@@ -105,20 +78,7 @@ def accept_doubles(graph, names):
 
 
 def set_locale(graph, locale):
-    """Name the locale by whose rules a graph changes the case of texts.
-
-    Parameters
-    ----------
-    graph : onnx.ModelProto
-        Changed in place.
-    locale : str
-        Its name.
-
-    Returns
-    -------
-    found : bool
-        Whether the graph changes the case of texts.
-    """
+    """Name the locale by whose rules a graph changes the case of texts."""
     from onnx import helper
 
     found = False

@@ -36,13 +36,7 @@ class _Probabilities(nn.Module):
 
 
 def register_net(kind):
-    """Register the converter of a class of nets with skl2onnx.
-
-    Parameters
-    ----------
-    kind : type
-        `StudentNet` or a subclass of it; skl2onnx needs each class.
-    """
+    """Register the converter of a class of nets with skl2onnx."""
     update_registered_converter(
         kind,
         f"Skadistill{kind.__name__}",

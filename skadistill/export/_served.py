@@ -7,30 +7,7 @@ __all__ = ["last_step", "served_model"]
 
 
 def served_model(model):
-    """Return the part of a fitted model that makes its predictions.
-
-    Parameters
-    ----------
-    model : estimator
-        A classifier, distiller or search, or a pipeline that ends in one.
-
-    Returns
-    -------
-    served : estimator
-        The student of a distiller, or the best estimator of a search; in a pipeline
-        the last step is replaced by it. Only pipelines are copied.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill import ActiveDistiller
-    >>> from skadistill.export._served import served_model
-    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
-    >>> student = LogisticRegression(random_state=0)
-    >>> model = ActiveDistiller(lambda X: X, student, budget=0).fit(X, y)
-    >>> served_model(model)
-    LogisticRegression(random_state=0)
-    """
+    """Return the part of a fitted model that makes its predictions."""
     check_is_fitted(model)
     for inside in ("student_", "best_estimator_"):
         if hasattr(model, inside):

@@ -23,31 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 def answers_later(teacher):
-    """Tell whether a teacher answers by jobs, which may outlive the process.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        The teacher.
-
-    Returns
-    -------
-    later : bool
-        Whether it has ``submit_rows`` and ``poll_job``, as `BatchTeacher` has.
-    """
+    """Tell whether a teacher answers by jobs, which may outlive the process."""
     return hasattr(teacher, "submit_rows") and hasattr(teacher, "poll_job")
 
 
 def check_remembers_jobs(teacher, remembers):
-    """Raise if jobs that are not waited for would be forgotten, and paid again.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        The teacher.
-    remembers : bool
-        Whether there is a ledger that the next attempt will use, too.
-    """
+    """Raise if jobs that are not waited for would be forgotten, and paid again."""
     if answers_later(teacher) and not remembers and teacher.max_wait is not None:
         raise TeacherError(
             f"{teacher.display_name} answers later and is waited for at most "
@@ -197,23 +178,7 @@ class JobBuyer(Buyer):
 
 
 def collect_others(teacher, jobs, keys, ledger, classes, identity):
-    """Record the answers of jobs that have ended and hold none of some rows.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        Whose jobs they are.
-    jobs : list of OpenJob
-        As the ledger knows them.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        Rows that will be bought; their jobs are collected then.
-    ledger : BaseLedger
-        The ledger in which they are recorded.
-    classes : ndarray of shape (n_classes,)
-        The rows that were asked for.
-    identity : str
-        The teacher's identity.
-    """
+    """Record the answers of jobs that have ended and hold none of some rows."""
     others = [job for job in jobs if not np.isin(job.keys, keys).any()]
     buyer = JobBuyer(teacher, np.empty((0, 1)), classes, ledger, identity)
     for job in others:

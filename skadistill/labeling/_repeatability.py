@@ -19,31 +19,7 @@ __all__ = ["teacher_repeatability"]
 
 @dataclass(frozen=True, eq=False)
 class TeacherRepeatability:
-    """Hold how often a teacher agreed with itself.
-
-    Attributes
-    ----------
-    n_samples : int
-        Rows that have a label from both times.
-    n_agreed : int
-        Those of them whose most probable class is the same.
-    n_no_label : int
-        Rows that got no label the second time, or the first.
-    change : float
-        Mean over the rows of half the sum of absolute differences between the two
-        soft labels (total variation), from 0 to 1.
-    rows : ndarray of int of shape (n_samples,)
-        Positions of the rows compared, ascending.
-    first, second : ndarray of float64 of shape (n_samples, n_classes)
-        The labels from both times.
-    models_first, models_second : dict
-        How many rows each model answered, as the endpoint says; empty if it does not.
-        The first: all rows of the teacher in the ledger.
-    n_paid : int
-        Rows paid for, first answers included.
-    cost : float
-        What they cost, as far as the teacher names prices.
-    """
+    """Hold how often a teacher agreed with itself."""
 
     n_samples: int
     n_agreed: int
@@ -63,18 +39,7 @@ class TeacherRepeatability:
         return self.n_agreed / self.n_samples if self.n_samples else float("nan")
 
     def interval(self, level=0.95):
-        """Return the exact (Clopper-Pearson) confidence interval of the agreement.
-
-        Parameters
-        ----------
-        level : float, default=0.95
-            Its confidence, in (0, 1).
-
-        Returns
-        -------
-        low, high : float
-            Bounds; (0, 1) without rows.
-        """
+        """Return the exact (Clopper-Pearson) confidence interval of the agreement."""
         counts, one_sided = (self.n_agreed, self.n_samples), (1 + level) / 2
         return exact_lower(*counts, one_sided), exact_upper(*counts, one_sided)
 

@@ -11,30 +11,7 @@ __all__ = ["as_ledger"]
 
 
 def as_ledger(ledger=None):
-    """Return a ledger, opening or creating it if it is named.
-
-    Parameters
-    ----------
-    ledger : object, str, Path or None
-        A ledger; the path of a file; the URL of a PostgreSQL database
-        (``postgresql://user@host/database``); or None, for a new `MemoryLedger`.
-
-    Returns
-    -------
-    ledger : object
-        With the methods of `BaseLedger`.
-
-    Raises
-    ------
-    LedgerError
-        If it is of another type, or cannot be opened.
-
-    Examples
-    --------
-    >>> from skadistill.ledger._as_ledger import as_ledger
-    >>> as_ledger(None)
-    MemoryLedger(<0 labels of 0 teachers>)
-    """
+    """Return a ledger, opening or creating it if it is named."""
     if ledger is None:
         return MemoryLedger()
     if isinstance(ledger, str):

@@ -54,15 +54,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Spending:
-    """Count what a ledger has spent, and what open claims reserve beyond that.
-
-    Parameters
-    ----------
-    n_rows, n_reserved : int
-        Rows spent for good, and rows reserved.
-    cost, reserved : float
-        Money spent for good, and money reserved.
-    """
+    """Count what a ledger has spent, and what open claims reserve beyond that."""
 
     n_rows: int
     n_reserved: int
@@ -71,41 +63,7 @@ class Spending:
 
 
 def grant_rows(free, price, *, max_rows, max_cost, spending):
-    """Divide the rows that a buyer wants by what the budget says about them.
-
-    Parameters
-    ----------
-    free : ndarray of bool of shape (n_samples,)
-        Rows without a label that no buyer is paying for.
-    price : float or None
-        What one row can cost at most.
-    max_rows : int or None
-        Limit in rows.
-    max_cost : float or None
-        Limit in money.
-    spending : Spending
-        What is spent and reserved.
-
-    Returns
-    -------
-    granted, refused, waiting : ndarray of bool of shape (n_samples,)
-        As `Claim` describes them.
-
-    Raises
-    ------
-    BudgetError
-        If there is a limit in money and no price.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.ledger._budget import Spending, grant_rows
-    >>> granted, refused, waiting = grant_rows(
-    ...     np.ones(4, dtype=bool), 0.1, max_rows=None, max_cost=1.0,
-    ...     spending=Spending(n_rows=5, n_reserved=2, cost=0.5, reserved=0.2))
-    >>> int(granted.sum()), int(refused.sum()), int(waiting.sum())
-    (3, 0, 1)
-    """
+    """Divide the rows that a buyer wants by what the budget says about them."""
     check_limits(max_rows, max_cost)
     now = ever = math.inf
     if max_rows is not None:
@@ -135,32 +93,6 @@ def check_amount(value, name, error=LedgerError):
 
     Every amount that enters a ledger passes here: databases store what they do not
     know, such as numpy's numbers, as bytes, which count as nothing in a sum.
-
-    Parameters
-    ----------
-    value : int, float, Decimal, Fraction or numpy number
-        The amount.
-    name : str
-        What it is, for the message.
-    error : type, default=LedgerError
-        What is raised.
-
-    Returns
-    -------
-    amount : float
-        Finite and at least 0.
-
-    Raises
-    ------
-    LedgerError
-        If it is a text, a bool, NaN, infinite or negative.
-
-    Examples
-    --------
-    >>> from decimal import Decimal
-    >>> from skadistill.ledger._budget import check_amount
-    >>> check_amount(Decimal("0.25"), "cost")
-    0.25
     """
     number = isinstance(value, Real | Decimal) and not isinstance(value, bool)
     try:
@@ -173,20 +105,7 @@ def check_amount(value, name, error=LedgerError):
 
 
 def check_limits(max_rows, max_cost):
-    """Raise an error if limits are not amounts.
-
-    Parameters
-    ----------
-    max_rows : int or None
-        Limit in rows.
-    max_cost : float or None
-        Limit in money.
-
-    Raises
-    ------
-    BudgetError
-        If one is negative, not a finite number, or rows are not whole.
-    """
+    """Raise an error if limits are not amounts."""
     if max_rows is not None:
         whole = isinstance(max_rows, Integral) and not isinstance(max_rows, bool)
         if not whole or max_rows < 0:

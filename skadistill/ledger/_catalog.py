@@ -55,59 +55,18 @@ _COLUMNS = {"teachers": TEACHER, "label_sets": LABEL_SET}
 
 
 def damaged(what, remedy="restore it from a copy"):
-    """Make the error for content that is not as it was written.
-
-    Parameters
-    ----------
-    what : str
-        What was found, as the part of a sentence.
-    remedy : str, default="restore it from a copy"
-        What to do.
-
-    Returns
-    -------
-    error : LedgerError
-        To be raised.
-    """
+    """Make the error for content that is not as it was written."""
     return LedgerError(f"the ledger is damaged or was edited: {what}; {remedy}.")
 
 
 def find_teacher(db, teacher_id):
-    """Return the row of a teacher as a dict, or None.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-    teacher_id : str
-        The teacher's identity.
-
-    Returns
-    -------
-    teacher : dict or None
-        With the columns `TEACHER`.
-    """
+    """Return the row of a teacher as a dict, or None."""
     found = _read(db, "teachers", f"WHERE identity = {db.mark}", (teacher_id,))
     return found[0] if found else None
 
 
 def find_label_set(db, teacher_id, classes):
-    """Return the row of a teacher's label set as a dict, or None.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-    teacher_id : str
-        The teacher's identity.
-    classes : sequence of n_classes texts or numbers
-        In any order.
-
-    Returns
-    -------
-    label_set : dict or None
-        With the columns `LABEL_SET`.
-    """
+    """Return the row of a teacher's label set as a dict, or None."""
     teacher = find_teacher(db, teacher_id)
     if teacher is None:
         return None
@@ -121,20 +80,7 @@ def find_label_set(db, teacher_id, classes):
 
 
 def teacher_with_id(db, number):
-    """Return the row of a teacher that is there.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-    number : int
-        Its number.
-
-    Returns
-    -------
-    teacher : dict
-        With the columns `TEACHER`.
-    """
+    """Return the row of a teacher that is there."""
     found = _read(db, "teachers", f"WHERE id = {db.mark}", (number,))
     if not found:
         raise damaged(f"teacher {number} is missing")
@@ -142,20 +88,7 @@ def teacher_with_id(db, number):
 
 
 def made_teacher(db, teacher_id):
-    """Return the row of a teacher, after inserting it if it is new.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    teacher_id : str
-        The teacher's identity.
-
-    Returns
-    -------
-    teacher : dict
-        With the columns `TEACHER`.
-    """
+    """Return the row of a teacher, after inserting it if it is new."""
     teacher = find_teacher(db, teacher_id)
     if teacher is None:
         # A damaged index may hide a teacher whose labels would be paid for again.
@@ -168,22 +101,7 @@ def made_teacher(db, teacher_id):
 
 
 def made_label_set(db, teacher_id, classes):
-    """Return the row of a label set, after inserting it if it is new.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    teacher_id : str
-        The teacher's identity.
-    classes : sequence of n_classes texts or numbers
-        The columns.
-
-    Returns
-    -------
-    label_set : dict
-        With the columns `LABEL_SET`.
-    """
+    """Return the row of a label set, after inserting it if it is new."""
     label_set = find_label_set(db, teacher_id, classes)
     if label_set is None:
         teacher = made_teacher(db, teacher_id)["id"]
@@ -208,19 +126,7 @@ def made_label_set(db, teacher_id, classes):
 
 
 def change(db, table, row, **values):
-    """Write new values into a row and renew its checksum.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    table : {"teachers", "label_sets"}
-        The table that holds it.
-    row : dict
-        As it was read; it is changed, too.
-    **values : dict
-        The new ones.
-    """
+    """Write new values into a row and renew its checksum."""
     row.update(values)
     values["checksum"] = _checksum(table, row)
     sets = ", ".join(f"{name} = {db.mark}" for name in values)
@@ -230,28 +136,7 @@ def change(db, table, row, **values):
 
 
 def pay(db, teacher, outcome, *, at=None, n_rows=None, **counts):
-    """Insert one payment and add it to what is counted for the teacher.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    teacher : dict
-        As it was read; it is changed, too.
-    outcome : str
-        "paid", "lost", "unanswered" or the name of an error.
-    at : float or None, default=None
-        When, in seconds since 1970. None: now.
-    n_rows : int or None, default=None
-        For how many rows. None: those counted.
-    **counts : dict
-        What to add to the teacher's counts.
-
-    Returns
-    -------
-    payment : int
-        Its number.
-    """
+    """Insert one payment and add it to what is counted for the teacher."""
     change(
         db,
         "teachers",
@@ -273,36 +158,14 @@ def pay(db, teacher, outcome, *, at=None, n_rows=None, **counts):
 
 
 def pay_unanswered(db, teacher, unanswered):
-    """Count rows of calls that may be billed and brought no answer.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    teacher : dict
-        As it was read; it is changed, too.
-    unanswered : tuple of (int, float) or None
-        Number of rows, and what they cost at most.
-    """
+    """Count rows of calls that may be billed and brought no answer."""
     if unanswered is not None:
         n_rows, most = unanswered
         pay(db, teacher, "unanswered", n_rows=n_rows, cost=most)
 
 
 def losses(db):
-    """Sum up the answers that may be billed and did not arrive.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-
-    Returns
-    -------
-    losses : dict of dict
-        For each number of a teacher that has lost some: ``n_unanswered``, the most
-        that these and lost rows cost, and the cost of everything else.
-    """
+    """Sum up the answers that may be billed and did not arrive."""
     # The rest is added up by itself: a difference would keep a rounding error.
     found = db.rows(
         "SELECT teacher, "
@@ -326,15 +189,6 @@ def recount(db, teacher, **counts):
     """Add to a teacher's counts, and take its cost from the payments.
 
     Taking one cost away from a sum would leave its rounding error behind.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing; the payments are changed already.
-    teacher : dict
-        As it was read.
-    **counts : dict
-        What to add.
     """
     costs = db.rows(
         f"SELECT cost FROM payments WHERE teacher = {db.mark}", (teacher["id"],)
@@ -345,41 +199,12 @@ def recount(db, teacher, **counts):
 
 
 def all_rows(db, table):
-    """Read a table of the catalog in the order of its numbers.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-    table : {"teachers", "label_sets"}
-        Which.
-
-    Returns
-    -------
-    rows : list of dict
-        With the columns `TEACHER` or `LABEL_SET`.
-    """
+    """Read a table of the catalog in the order of its numbers."""
     return _read(db, table, "ORDER BY id", ())
 
 
 def check_catalog(db):
-    """Read all teachers and label sets and compare what they say of each other.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-
-    Returns
-    -------
-    teachers, label_sets : list of dict
-        As `all_rows` gives them.
-
-    Raises
-    ------
-    LedgerError
-        If a row is damaged or missing.
-    """
+    """Read all teachers and label sets and compare what they say of each other."""
     teachers, label_sets = all_rows(db, "teachers"), all_rows(db, "label_sets")
     numbers = {t["id"] for t in teachers}
     if len(numbers) < len(teachers) or any(
@@ -393,73 +218,22 @@ def check_catalog(db):
 
 
 def class_set(classes):
-    """Write a set of classes as one text; equal sets give equal texts.
-
-    Parameters
-    ----------
-    classes : sequence of n_classes texts or numbers
-        In any order.
-
-    Returns
-    -------
-    text : str
-        In JSON.
-    """
+    """Write a set of classes as one text; equal sets give equal texts."""
     return json.dumps(sorted(json.dumps(c) for c in plain_classes(classes)))
 
 
 def plain_classes(classes):
-    """Return classes as JSON can hold them; equal classes give equal values.
-
-    Parameters
-    ----------
-    classes : sequence of n_classes texts or numbers
-        As a user writes them.
-
-    Returns
-    -------
-    plain : list
-        In the same order.
-
-    Raises
-    ------
-    LedgerError
-        If one is neither a text nor a finite number.
-    """
+    """Return classes as JSON can hold them; equal classes give equal values."""
     return [_plain(c) for c in classes]
 
 
 def stored_classes(label_set):
-    """Return the classes of a label set in the order of its columns.
-
-    Parameters
-    ----------
-    label_set : dict
-        As it was read.
-
-    Returns
-    -------
-    classes : list
-        Texts and numbers.
-    """
+    """Return the classes of a label set in the order of its columns."""
     return json.loads(label_set["classes"])
 
 
 def stored_order(label_set, classes):
-    """Return where among the stored columns each wanted one is.
-
-    Parameters
-    ----------
-    label_set : dict
-        As it was read.
-    classes : sequence of n_classes texts or numbers
-        Those wanted.
-
-    Returns
-    -------
-    order : list of int or None
-        ``table[:, order]`` has the wanted columns; None: they are in this order.
-    """
+    """Return where among the stored columns each wanted one is."""
     stored, wanted = stored_classes(label_set), plain_classes(classes)
     return None if stored == wanted else column_order(stored, wanted)
 

@@ -19,23 +19,7 @@ _SUM_TOLERANCE = 1e-3
 
 
 def check_keys(keys):
-    """Raise an error for keys that `row_keys` did not make.
-
-    Parameters
-    ----------
-    keys : ndarray
-        Keys.
-
-    Returns
-    -------
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        The same.
-
-    Raises
-    ------
-    LedgerError
-        If their type or shape is another one.
-    """
+    """Raise an error for keys that `row_keys` did not make."""
     keys = np.asarray(keys)
     if keys.dtype != KEY_DTYPE or keys.ndim != 1:
         raise LedgerError(
@@ -46,23 +30,7 @@ def check_keys(keys):
 
 
 def check_classes(classes):
-    """Return classes as a tuple of plain values.
-
-    Parameters
-    ----------
-    classes : array-like of shape (n_classes,)
-        Texts or numbers.
-
-    Returns
-    -------
-    classes : tuple
-        The same, in the same order.
-
-    Raises
-    ------
-    LedgerError
-        If one is there twice.
-    """
+    """Return classes as a tuple of plain values."""
     classes = tuple(np.asarray(classes).tolist())
     if len(set(classes)) != len(classes):
         raise LedgerError(
@@ -72,25 +40,7 @@ def check_classes(classes):
 
 
 def check_labels(labels, n_samples, n_classes):
-    """Return labels as float64.
-
-    Parameters
-    ----------
-    labels : array-like of shape (n_samples, n_classes)
-        Probabilities; a row of NaN was answered without a label.
-    n_samples, n_classes : int
-        The shape they must have.
-
-    Returns
-    -------
-    labels : ndarray of float64 of shape (n_samples, n_classes)
-        The same.
-
-    Raises
-    ------
-    LedgerError
-        If they have another shape or are not probabilities.
-    """
+    """Return labels as float64."""
     labels = np.asarray(labels, dtype=np.float64)
     if labels.shape != (n_samples, n_classes):
         raise LedgerError(
@@ -108,18 +58,7 @@ def check_labels(labels, n_samples, n_classes):
 
 
 def not_probabilities(labels):
-    """Find rows that are neither probabilities nor all NaN.
-
-    Parameters
-    ----------
-    labels : ndarray of float64 of shape (n_samples, n_classes)
-        Labels.
-
-    Returns
-    -------
-    wrong : ndarray of bool of shape (n_samples,)
-        Which rows are neither.
-    """
+    """Find rows that are neither probabilities nor all NaN."""
     if labels.size == 0:
         return np.zeros(len(labels), dtype=bool)
     # Two passes over what is often large; NaN makes both comparisons false.
@@ -131,25 +70,7 @@ def not_probabilities(labels):
 
 
 def check_embeddings(embeddings, n_samples):
-    """Return embeddings as float32.
-
-    Parameters
-    ----------
-    embeddings : array-like of shape (n_samples, n_dims)
-        Numbers.
-    n_samples : int
-        How many rows there must be.
-
-    Returns
-    -------
-    embeddings : ndarray of float32 of shape (n_samples, n_dims)
-        The same.
-
-    Raises
-    ------
-    LedgerError
-        If they have another shape or are not finite.
-    """
+    """Return embeddings as float32."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
     if embeddings.ndim != 2 or len(embeddings) != n_samples or embeddings.shape[1] == 0:
         raise LedgerError(
@@ -165,22 +86,7 @@ def check_embeddings(embeddings, n_samples):
 
 
 def check_width(embeddings, n_dims, teacher_id):
-    """Raise an error for embeddings of another width than those recorded before.
-
-    Parameters
-    ----------
-    embeddings : ndarray of shape (n_samples, n_new_dims)
-        The new ones.
-    n_dims : int
-        The width of those recorded before.
-    teacher_id : str
-        The teacher's identity, for the message.
-
-    Raises
-    ------
-    LedgerError
-        If they differ.
-    """
+    """Raise an error for embeddings of another width than those recorded before."""
     if embeddings.shape[1] != n_dims:
         raise LedgerError(
             f"embeddings have {embeddings.shape[1]} columns but those recorded of "

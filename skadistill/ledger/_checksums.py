@@ -18,36 +18,7 @@ _SUM = np.dtype("<u8")
 
 
 def sealed(owner, keys, table):
-    """Write each row of a table as bytes that end in a checksum.
-
-    The checksum of a row is the sum of its 32-bit words, each times a different
-    odd 64-bit weight, modulo 2**64. Words are those of the owner, of the key and of
-    the numbers. An odd factor can be inverted, so any change of one word changes
-    the sum; other changes go unnoticed with a chance of about 2**-32 or less.
-
-    Parameters
-    ----------
-    owner : int
-        Number of the label set (for labels) or of the teacher (for embeddings).
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        Keys of the rows.
-    table : ndarray of shape (n_samples, n_columns)
-        Little-endian float64 or float32.
-
-    Returns
-    -------
-    blobs : iterator of bytes
-        One per row: its numbers and 8 bytes of checksum.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.ledger._checksums import sealed, seals_broken
-    >>> keys = np.array([b"0" * 16], dtype="V16")
-    >>> (blob,) = sealed(1, keys, np.array([[0.25, 0.75]]))
-    >>> len(blob), np.frombuffer(blob[:16]).tolist()
-    (24, [0.25, 0.75])
-    """
+    """Write each row of a table as bytes that end in a checksum."""
     words = _words(table)
     width = table.shape[1] * table.itemsize + CHECKSUM_BYTES
     data = np.empty((len(keys), width), np.uint8)
@@ -59,22 +30,7 @@ def sealed(owner, keys, table):
 
 
 def seals_broken(owner, keys, data):
-    """Compare the checksums of rows with their content.
-
-    Parameters
-    ----------
-    owner : int
-        As in `sealed`.
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        Keys under which the rows were found.
-    data : ndarray of uint8 and shape (n_samples, n_bytes)
-        What `sealed` wrote.
-
-    Returns
-    -------
-    broken : ndarray of bool of shape (n_samples,)
-        Which rows are not as they were written.
-    """
+    """Compare the checksums of rows with their content."""
     words = data.view(_WORD)
     n_words = words.shape[1] - CHECKSUM_BYTES // _WORD.itemsize
     stored = np.ascontiguousarray(words[:, n_words:]).view(_SUM)[:, 0]
@@ -82,42 +38,13 @@ def seals_broken(owner, keys, data):
 
 
 def digest_keys(keys):
-    """Reduce a set of keys to one number.
-
-    Parameters
-    ----------
-    keys : ndarray of dtype V16 and shape (n_keys,)
-        In any order.
-
-    Returns
-    -------
-    digest : int
-        Of 64 bits, signed. That of two sets without a common key is the exclusive
-        or of theirs.
-    """
+    """Reduce a set of keys to one number."""
     sums = _sums(0, keys, np.empty((len(keys), 0), _WORD))
     return int(np.bitwise_xor.reduce(sums, initial=np.uint64(0)).astype(np.int64))
 
 
 def row_checksum(*values):
-    """Return the CRC-32 of some texts and numbers.
-
-    Parameters
-    ----------
-    *values : str, int, float or None
-        The columns of one row.
-
-    Returns
-    -------
-    checksum : int
-        Of 32 bits.
-
-    Examples
-    --------
-    >>> from skadistill.ledger._checksums import row_checksum
-    >>> row_checksum("teacher", 3) == row_checksum("teacher", 2)
-    False
-    """
+    """Return the CRC-32 of some texts and numbers."""
     return zlib.crc32(json.dumps(values).encode())
 
 

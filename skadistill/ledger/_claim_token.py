@@ -12,13 +12,6 @@ class ClaimToken:
 
     Its name is written beside the claim. As long as a `Claim` refers to the token, and
     its thread runs, labels may still be recorded.
-
-    Parameters
-    ----------
-    label_set : int
-        Number of the label set.
-    number : int or None, default=None
-        Number of the claim; None until it is inserted.
     """
 
     _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
@@ -32,18 +25,7 @@ class ClaimToken:
 
     @classmethod
     def is_abandoned(cls, name):
-        """Tell whether a claim of this process can no longer be used.
-
-        Parameters
-        ----------
-        name : str
-            As it was written; "" if it is not known (format 1).
-
-        Returns
-        -------
-        abandoned : bool
-            Whether its `Claim` is no longer referenced, or its thread has ended.
-        """
+        """Tell whether a claim of this process can no longer be used."""
         if not name:
             return False
         token = cls._open.get(name)
@@ -52,17 +34,6 @@ class ClaimToken:
 
     @classmethod
     def is_of_this_thread(cls, name):
-        """Tell whether a claim was made by the calling thread.
-
-        Parameters
-        ----------
-        name : str
-            As it was written.
-
-        Returns
-        -------
-        own : bool
-            Whether it was.
-        """
+        """Tell whether a claim was made by the calling thread."""
         token = cls._open.get(name)
         return token is not None and token._thread() is threading.current_thread()

@@ -270,24 +270,7 @@ class Claiming(ABC):
 
 
 def with_unanswered(method, cost, unanswered):
-    """Return how a ledger counts calls that may be billed and brought no answer.
-
-    Parameters
-    ----------
-    method : callable
-        The method of the ledger that counts.
-    cost : float
-        What else there is to pay.
-    unanswered : tuple of (int, float) or None
-        Number of rows, and what they cost at most.
-
-    Returns
-    -------
-    cost : float
-        With the most, if the ledger, one of the user's own, cannot keep them apart.
-    options : dict
-        For the method.
-    """
+    """Return how a ledger counts calls that may be billed and brought no answer."""
     if unanswered is None:
         return cost, {}
     n_rows, most = unanswered
@@ -298,18 +281,5 @@ def with_unanswered(method, cost, unanswered):
 
 
 def amount_or_zero(value, name):
-    """Return a checked amount.
-
-    Parameters
-    ----------
-    value : float, Decimal or None
-        As `check_amount` takes it; None is 0.
-    name : str
-        What it is, for the message.
-
-    Returns
-    -------
-    amount : float
-        Finite and at least 0.
-    """
+    """Return a checked amount."""
     return 0.0 if value is None else check_amount(value, name)

@@ -34,37 +34,14 @@ JOB = "job "
 
 
 class ExpiryWatch:
-    """Decide which claims have ended without a word of their owner.
-
-    A claim has ended if its process or its thread has, if nothing in the process
-    refers to it any more, or when its lease is over.
-    Clocks of two machines differ: if the database has no clock, a claim
-    from elsewhere whose lease seems to be over is watched for half a lease, in which
-    a living owner renews it.
-
-    Parameters
-    ----------
-    lease : float
-        In seconds.
-    """
+    """Decide which claims have ended without a word of their owner."""
 
     def __init__(self, lease):
         self.lease = lease
         self._seen = {}  # claim: when its lease ends, when we saw that first
 
     def expire(self, db):
-        """End the claims that have ended; count the rows sent under them as lost.
-
-        Parameters
-        ----------
-        db : Transaction
-            Open for writing.
-
-        Raises
-        ------
-        LedgerError
-            If an owner is not the name of a process.
-        """
+        """End the claims that have ended; count the rows sent under them as lost."""
         now = db.now()
         found = db.rows("SELECT id, owner, name, expires FROM claims")
         for claim, owner, name, expires in found:
@@ -102,23 +79,7 @@ class ExpiryWatch:
 
 
 def insert_claim(db, token, label_set, keys, lease, price):
-    """Reserve rows for this thread.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    token : ClaimToken
-        Is given the number of the claim.
-    label_set : dict
-        Row of the label set.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        Rows that no other buyer has claimed.
-    lease : float
-        For how many seconds.
-    price : float
-        What one of them costs at most.
-    """
+    """Reserve rows for this thread."""
     now = db.now()
     token.number = insert(
         db,
@@ -142,15 +103,6 @@ def end_claims_of_this_thread(db, label_set, keys):
     """End claims that this thread holds on rows that it claims again.
 
     It would wait for itself: an interrupt has kept it from releasing them.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    label_set : dict
-        Row of the label set.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        The rows that it wants.
     """
     own = [
         claim
@@ -173,24 +125,7 @@ def end_claims_of_this_thread(db, label_set, keys):
 
 
 def take_from_claim(db, claim, label_set, keys):
-    """Remove answered rows from their claim; end it with the last one.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    claim : int
-        Its number.
-    label_set : dict
-        Row of the label set.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        The rows.
-
-    Returns
-    -------
-    open : bool
-        Whether the claim was still there.
-    """
+    """Remove answered rows from their claim; end it with the last one."""
     row = db.row(f"SELECT n_rows FROM claims WHERE id = {db.mark}", (claim,))
     if row is None:
         return False
@@ -210,24 +145,7 @@ def take_from_claim(db, claim, label_set, keys):
 
 
 def mark_sent(db, claim, label_set, keys):
-    """Mark rows of a claim as sent to the teacher.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    claim : int
-        Its number.
-    label_set : int
-        Number of its label set.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        The rows.
-
-    Returns
-    -------
-    held : ndarray of bool of shape (n_rows,)
-        Which of them the claim still holds.
-    """
+    """Mark rows of a claim as sent to the teacher."""
     rows = [(label_set, key, claim) for key in keys.tolist()]
     condition = f"label_set = {db.mark} AND key = {db.mark} AND claim = {db.mark}"
     n_held = db.run_many(f"UPDATE claimed_rows SET sent = 1 WHERE {condition}", rows)
@@ -242,22 +160,7 @@ def mark_sent(db, claim, label_set, keys):
 
 
 def renew_claim(db, claim, lease):
-    """Let the lease of a claim begin again; return whether it is still open.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    claim : int
-        Its number.
-    lease : float
-        In seconds.
-
-    Returns
-    -------
-    open : bool
-        Whether it was still there.
-    """
+    """Let the lease of a claim begin again; return whether it is still open."""
     return (
         db.run(
             f"UPDATE claims SET expires = {db.mark} WHERE id = {db.mark}",
@@ -268,22 +171,7 @@ def renew_claim(db, claim, lease):
 
 
 def end_claim(db, claim, *, why):
-    """End a claim that its owner did not end; count the rows it had sent as lost.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    claim : int
-        Its number.
-    why : str
-        The reason, for the log.
-
-    Returns
-    -------
-    n_rows : int
-        Number of rows that are free again.
-    """
+    """End a claim that its owner did not end; count the rows it had sent as lost."""
     number, owner, n_rows, price = db.row(
         f"SELECT teacher, owner, n_rows, price FROM claims WHERE id = {db.mark}",
         (claim,),
@@ -314,38 +202,13 @@ def end_claim(db, claim, *, why):
 
 
 def drop_claim(db, claim):
-    """Delete a claim and its remaining rows.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    claim : int
-        Its number.
-    """
+    """Delete a claim and its remaining rows."""
     db.run(f"DELETE FROM claimed_rows WHERE claim = {db.mark}", (claim,))
     db.run(f"DELETE FROM claims WHERE id = {db.mark}", (claim,))
 
 
 def recover_lost(db, teacher, claim, keys=None):
-    """Take back what was counted as lost for rows whose owner comes back after all.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    teacher : dict
-        Row of the teacher.
-    claim : int
-        Number of the claim that ended.
-    keys : ndarray of dtype V16 and shape (n_rows,) or None, default=None
-        The rows. None: all of the claim.
-
-    Returns
-    -------
-    n_rows : int
-        How many had been counted as lost.
-    """
+    """Take back what was counted as lost for rows whose owner comes back after all."""
     lost = db.rows(
         f"SELECT key, payment, price FROM lost_rows WHERE claim = {db.mark}", (claim,)
     )
@@ -370,24 +233,7 @@ def recover_lost(db, teacher, claim, keys=None):
 
 
 def write_off_lost(db, teacher):
-    """Set the cost of a teacher's answers that did not arrive to nothing.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    teacher : dict
-        Row of the teacher.
-
-    Returns
-    -------
-    n_rows : int
-        How many rows had been counted as lost.
-    n_unanswered : int
-        How many rows of other calls had brought no answer.
-    cost : float
-        What both cost at most.
-    """
+    """Set the cost of a teacher's answers that did not arrive to nothing."""
     lost = f"teacher = {db.mark} AND outcome IN ('lost', 'unanswered')"
     n_rows, n_unanswered, cost = db.row(
         "SELECT coalesce(sum(CASE WHEN outcome = 'lost' THEN n_rows ELSE 0 END), 0), "
@@ -409,19 +255,7 @@ def write_off_lost(db, teacher):
 
 
 def open_claims(db):
-    """List the open claims.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-
-    Returns
-    -------
-    claims : list of dict
-        ``id``, ``owner``, ``teacher``, ``n_rows``, ``n_sent``, ``price``, ``since``
-        and ``until`` (seconds since 1970).
-    """
+    """List the open claims."""
     found = db.rows(
         "SELECT claims.id, owner, identity, n_rows, "
         "(SELECT coalesce(sum(sent), 0) FROM claimed_rows WHERE claim = claims.id), "
@@ -435,24 +269,7 @@ def open_claims(db):
 
 
 def present_keys(db, label_set, keys, table):
-    """Return the keys that a table has in one label set.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-    label_set : dict
-        Row of the label set.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        Those in question.
-    table : {"labels", "claimed_rows"}
-        Where to look.
-
-    Returns
-    -------
-    present : set of bytes
-        Those found.
-    """
+    """Return the keys that a table has in one label set."""
     present: set[bytes] = set()
     for chunk in chunks(np.unique(keys)):
         rows = db.rows(

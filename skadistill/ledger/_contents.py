@@ -37,21 +37,7 @@ EMBEDDING = np.dtype("<f4")
 
 
 class KeyedReader:
-    """Read the numbers that a table keeps under some keys.
-
-    Each distinct key is looked up once, and in ascending order: neighbors share
-    pages of the file. What is found goes to the first position of its key, and from
-    there to the others.
-
-    Parameters
-    ----------
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        In any order, perhaps repeated.
-    n_columns : int
-        Numbers per key.
-    dtype : dtype
-        Their type.
-    """
+    """Read the numbers that a table keeps under some keys."""
 
     def __init__(self, keys, n_columns, dtype):
         self.distinct, self.first, self.inverse = np.unique(
@@ -65,15 +51,6 @@ class KeyedReader:
 
         The index alone tells the positions of the rows; then the rows are read, in
         the order of the file.
-
-        Parameters
-        ----------
-        db : Transaction
-            On the ledger.
-        table : {"labels", "embeddings"}
-            Where to look.
-        owner : int
-            Number of the label set or of the teacher.
         """
         column, where = _NAMES[table]
         ids: list[int] = []
@@ -136,28 +113,7 @@ _NAMES = {"labels": ("label", "label_set"), "embeddings": ("embedding", "teacher
 
 
 def unsealed(owner, keys, blobs, n_columns, dtype):
-    """Read rows of numbers from bytes, and find those that are damaged.
-
-    Parameters
-    ----------
-    owner : int
-        Number of the label set or of the teacher.
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        Their keys.
-    blobs : list of bytes
-        As they were read; fewer than keys if rows are missing.
-    n_columns : int
-        Numbers per row.
-    dtype : dtype
-        Their type.
-
-    Returns
-    -------
-    numbers : ndarray of shape (n_samples, n_columns)
-        NaN in rows that were answered without a label, and in damaged ones.
-    bad : ndarray of int
-        Positions of the damaged rows.
-    """
+    """Read rows of numbers from bytes, and find those that are damaged."""
     width = n_columns * dtype.itemsize + CHECKSUM_BYTES
     try:
         data = b"".join(blobs)
@@ -186,21 +142,7 @@ def unsealed(owner, keys, blobs, n_columns, dtype):
 
 
 def insert_labels(db, label_set, keys, labels, payment):
-    """Keep the labels of new keys, and of those answered without one so far.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    label_set : dict
-        Its row; it is changed, too.
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        The rows.
-    labels : ndarray of float64 of shape (n_samples, n_classes)
-        In the stored order of the columns; NaN: no label.
-    payment : int
-        Number of the payment that brought them.
-    """
+    """Keep the labels of new keys, and of those answered without one so far."""
     given = ~np.isnan(labels[:, 0]) if labels.shape[1] else np.ones(len(keys), bool)
     owner = label_set["id"]
     if label_set["n_no_label"] and given.any():
@@ -248,20 +190,7 @@ def _inserted_keys(db, owner, keys, payment, *, without):
 
 
 def forget_without_label(db, label_set):
-    """Delete the rows that were answered without a label.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    label_set : dict
-        Its row; it is changed, too.
-
-    Returns
-    -------
-    n_rows : int
-        How many.
-    """
+    """Delete the rows that were answered without a label."""
     rows = db.rows(
         f"SELECT key FROM labels WHERE label_set = {db.mark} "
         f"AND length(label) = {CHECKSUM_BYTES}",
@@ -295,19 +224,7 @@ def _delete_without_label(db, label_set, keys):
 
 
 def insert_embeddings(db, teacher, keys, embeddings):
-    """Keep the embeddings of new keys.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    teacher : dict
-        Its row; it is changed, too.
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        The rows.
-    embeddings : ndarray of float32 of shape (n_samples, n_dims)
-        Of one width for each teacher.
-    """
+    """Keep the embeddings of new keys."""
     n_dims = embeddings.shape[1]
     check_width(embeddings, teacher["n_dims"] or n_dims, teacher["identity"])
     if teacher["n_dims"] is None:
@@ -325,18 +242,6 @@ def check_keys_of(db, label_set):
 
     Reads the index alone. A key that the index does not find would be paid for
     again, so this comes before the first payment.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-    label_set : dict
-        Its row.
-
-    Raises
-    ------
-    LedgerError
-        If a key is missing or damaged.
     """
     rows = db.rows(
         f"SELECT label_set, key FROM labels WHERE label_set = {db.mark}",
@@ -385,18 +290,7 @@ def _damaged_rows(db, table, owner, n_columns, dtype):
 
 
 def check_contents(db):
-    """Read every label, embedding and sum, and compare them with each other.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-
-    Raises
-    ------
-    LedgerError
-        If anything is damaged or missing.
-    """
+    """Read every label, embedding and sum, and compare them with each other."""
     teachers, label_sets = check_catalog(db)
     n_labels = 0
     for label_set in label_sets:
@@ -444,18 +338,7 @@ def _compare_counts(db, teacher):
 
 
 def drop_damaged_rows(db):
-    """Delete labels and embeddings that differ from their checksum.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-
-    Returns
-    -------
-    n_dropped : int
-        How many labels.
-    """
+    """Delete labels and embeddings that differ from their checksum."""
     n_dropped = 0
     for label_set in all_rows(db, "label_sets"):
         n_columns = len(stored_classes(label_set))

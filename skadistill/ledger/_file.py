@@ -40,18 +40,7 @@ _LEFT_BEHIND: list = []
 
 
 class LedgerFile:
-    """Open a ledger's file, one connection per process, and run transactions on it.
-
-    Parameters
-    ----------
-    path : str or Path
-        Path of the file; it is created if it does not exist.
-
-    Raises
-    ------
-    LedgerError
-        If the file is not a ledger, from a newer release, damaged or not writable.
-    """
+    """Open a ledger's file, one connection per process, and run transactions on it."""
 
     def __init__(self, path):
         self.path = _checked_path(path)
@@ -63,18 +52,7 @@ class LedgerFile:
 
     @contextlib.contextmanager
     def transaction(self, *, write):
-        """Run one transaction: committed and on the disk at the end, or not at all.
-
-        Parameters
-        ----------
-        write : bool
-            Whether anything will be written. Writers wait for each other.
-
-        Yields
-        ------
-        transaction : Transaction
-            Threads of this process take turns.
-        """
+        """Run one transaction: committed and on the disk at the end, or not at all."""
         session = self._session()
         # Ctrl-C between two lines would leave a transaction open, and its lock held.
         with held_interrupts(), session.lock, _errors(self.path):
@@ -395,22 +373,7 @@ def _schema_checksum(connection):
 
 
 def check_pages(db, path, how):
-    """Let SQLite read every page.
-
-    Parameters
-    ----------
-    db : sqlite3.Connection
-        On the file.
-    path : str
-        The file, for the message.
-    how : {"quick_check", "integrity_check"}
-        The second compares indexes with their tables, too.
-
-    Raises
-    ------
-    LedgerError
-        If it finds damage.
-    """
+    """Let SQLite read every page."""
     found = db.execute(f"PRAGMA {how}(1)").fetchone()[0]
     if found != "ok":
         raise LedgerError(_damaged(path))

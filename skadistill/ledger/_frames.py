@@ -49,23 +49,7 @@ ORDER BY labels.id
 
 
 def table_of(db):
-    """Read a whole ledger into a frame with one row per label.
-
-    Parameters
-    ----------
-    db : Transaction
-        On an open ledger.
-
-    Returns
-    -------
-    frame : DataFrame
-        With the columns `COLUMNS`, in the order in which the labels were paid for.
-
-    Raises
-    ------
-    LedgerError
-        If a label or an embedding is damaged.
-    """
+    """Read a whole ledger into a frame with one row per label."""
     pandas = require("pandas", "pandas")
     teachers = {t["id"]: t for t in all_rows(db, "teachers")}
     label_sets = {s["id"]: s for s in all_rows(db, "label_sets")}
@@ -108,24 +92,7 @@ def _fill(values, frame, column, rows, owner, n_columns, dtype):
 
 
 def calls_in(frame):
-    """Split a frame into the calls that paid for its rows.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As `table_of` makes it, or as it comes back from Parquet.
-
-    Yields
-    ------
-    call : dict
-        ``teacher``, ``classes``, ``keys``, ``labels``, ``embeddings`` (None for a
-        row without one), ``at``, ``cost`` and ``seconds`` (of one row).
-
-    Raises
-    ------
-    LedgerError
-        If a column is missing or a row holds something else; the message names it.
-    """
+    """Split a frame into the calls that paid for its rows."""
     present = getattr(frame, "columns", ())
     missing = [n for n in COLUMNS if n not in present and n not in _OPTIONAL]
     if missing:

@@ -25,19 +25,7 @@ _NEVER = 1e11
 
 @dataclass(frozen=True, eq=False)
 class OpenJob:
-    """Hold a job whose answers are not recorded yet.
-
-    Parameters
-    ----------
-    job : str
-        How the teacher names it.
-    claim : Claim
-        To record its answers with.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        The rows that it still holds, in ascending order.
-    since : datetime
-        When they were claimed, in UTC.
-    """
+    """Hold a job whose answers are not recorded yet."""
 
     job: str
     claim: Claim
@@ -64,22 +52,7 @@ def job_name(owner):
 
 
 def hand_claim_to_job(db, claim, job):
-    """Let a job hold a claim; return whether the claim was open.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    claim : int
-        Its number.
-    job : str
-        Name of the job.
-
-    Returns
-    -------
-    open : bool
-        Whether it was there.
-    """
+    """Let a job hold a claim; return whether the claim was open."""
     n_changed = db.run(
         f"UPDATE claims SET owner = {db.mark}, name = '', expires = {db.mark} "
         f"WHERE id = {db.mark}",
@@ -89,20 +62,7 @@ def hand_claim_to_job(db, claim, job):
 
 
 def open_jobs(db, label_set):
-    """List the jobs that hold rows of a label set.
-
-    Parameters
-    ----------
-    db : Transaction
-        On the ledger.
-    label_set : dict
-        Its row.
-
-    Returns
-    -------
-    jobs : list of OpenJob
-        The oldest first.
-    """
+    """List the jobs that hold rows of a label set."""
     rows = db.rows(
         "SELECT id, owner, price, since FROM claims WHERE teacher = "
         f"{db.mark} ORDER BY id",
@@ -128,20 +88,5 @@ def open_jobs(db, label_set):
 
 
 def rows_held(db, claim, keys):
-    """Tell which rows a job still holds; others were recorded by another process.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    claim : Claim
-        Of the job.
-    keys : ndarray of dtype V16 and shape (n_rows,)
-        The rows.
-
-    Returns
-    -------
-    held : ndarray of bool of shape (n_rows,)
-        Those that it holds.
-    """
+    """Tell which rows a job still holds; others were recorded by another process."""
     return mark_sent(db, claim.token.number, claim.token.label_set, keys)

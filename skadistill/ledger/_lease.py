@@ -17,11 +17,6 @@ class LeaseKeeper:
 
     A claim is renewed until it ends, until its `Claim` is no longer referenced, or
     until the thread that sent its rows has ended: the answers would not be recorded.
-
-    Parameters
-    ----------
-    lease : float
-        In seconds; a lease is renewed three times in that time.
     """
 
     def __init__(self, lease):
@@ -38,15 +33,7 @@ class LeaseKeeper:
             self._running = False
 
     def keep(self, ledger, claim):
-        """Renew a claim of this thread from now on.
-
-        Parameters
-        ----------
-        ledger : SqlLedger
-            The connection that is open.
-        claim : Claim
-            The claim.
-        """
+        """Renew a claim of this thread from now on."""
         self._forget()
         with self._lock:
             thread = weakref.ref(threading.current_thread())
@@ -61,13 +48,7 @@ class LeaseKeeper:
                 ).start()
 
     def drop(self, claim):
-        """Renew a claim no longer.
-
-        Parameters
-        ----------
-        claim : Claim
-            The claim.
-        """
+        """Renew a claim no longer."""
         self._forget()
         with self._lock:
             self._kept.pop(claim.token.name, None)

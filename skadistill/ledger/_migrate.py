@@ -24,17 +24,7 @@ FORMAT_VERSION = 2
 
 
 def migrate(db, dialect, version):
-    """Apply every migration from a version to the newest.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing; an error undoes everything.
-    dialect : Dialect
-        Of the database.
-    version : int
-        The one that the ledger has.
-    """
+    """Apply every migration from a version to the newest."""
     for old in range(version, FORMAT_VERSION):
         MIGRATIONS[old](db, dialect)
 

@@ -8,24 +8,7 @@ __all__ = ["owned_frame"]
 
 
 def owned_frame(ledger, keys, teacher_id, classes):
-    """Collect the labels of some rows.
-
-    Parameters
-    ----------
-    ledger : BaseLedger
-        The ledger that holds them.
-    keys : ndarray of dtype V16 and shape (n_samples,)
-        Of the rows.
-    teacher_id : str or None
-        Only labels of this teacher.
-    classes : tuple or None
-        Only labels over this set of classes, in this order.
-
-    Returns
-    -------
-    owned : DataFrame
-        As `BaseLedger.labels_for` describes it.
-    """
+    """Collect the labels of some rows."""
     pandas = require("pandas", "pandas")
     columns: dict[str, list] = {
         "row": [],

@@ -144,18 +144,7 @@ class _Database:
 
     @contextlib.contextmanager
     def transaction(self, *, write):
-        """Run one transaction: committed at the end, or not at all.
-
-        Parameters
-        ----------
-        write : bool
-            Whether anything will be written. Writers wait for each other.
-
-        Yields
-        ------
-        transaction : Transaction
-            Inside it.
-        """
+        """Run one transaction: committed at the end, or not at all."""
         sa = require("sqlalchemy", "postgres")
         try:
             # Ctrl-C in a driver's conversation with the server would break it.

@@ -15,43 +15,13 @@ _WHOLE_MACHINE = "pid:[4026531836]"
 
 
 def process_name():
-    """Name this process.
-
-    Returns
-    -------
-    name : str
-        Machine, process id and, if the system tells it (Linux), the start time, so
-        that a process id that is used again makes another name.
-
-    Examples
-    --------
-    >>> from skadistill.ledger._process import has_exited, process_name
-    >>> has_exited(process_name())
-    False
-    """
+    """Name this process."""
     pid = os.getpid()
     return f"{_machine()} {pid} {_start_time(pid)}"
 
 
 def has_exited(name):
-    """Tell whether a process has exited.
-
-    Parameters
-    ----------
-    name : str
-        Made by `process_name`, perhaps on another machine.
-
-    Returns
-    -------
-    exited : bool or None
-        None if it cannot be known: the process belongs to another machine or
-        container, or to a system that does not tell (Windows).
-
-    Raises
-    ------
-    ValueError
-        If `name` was not made by `process_name`.
-    """
+    """Tell whether a process has exited."""
     machine, pid, start = name.rsplit(" ", 2)
     if not re.fullmatch(r"\d+", pid):
         raise ValueError(f"{name!r} has no process id")
@@ -69,24 +39,7 @@ def has_exited(name):
 
 
 def describe_process(name):
-    """Say in words which process a name belongs to.
-
-    Parameters
-    ----------
-    name : str
-        Made by `process_name`, or of an asynchronous job.
-
-    Returns
-    -------
-    text : str
-        Its number and its machine; the name itself if it was not made so.
-
-    Examples
-    --------
-    >>> from skadistill.ledger._process import describe_process
-    >>> describe_process("lab-7/51c0 boot container 4711 99")
-    'process 4711 on lab-7'
-    """
+    """Say in words which process a name belongs to."""
     host, _, rest = name.partition(" ")
     fields = rest.rsplit(" ", 2)
     if host == "job":

@@ -27,79 +27,24 @@ _LOOKS, _LOOKS_ALIKE, _BETWEEN_LOOKS = 20, 3, 0.03  # times, times, seconds
 
 
 def new_stamp(schema):
-    """Write the stamp of a new ledger.
-
-    Parameters
-    ----------
-    schema : int
-        Checksum of its schema.
-
-    Returns
-    -------
-    stamp : bytes
-        For the table ``state``.
-    """
+    """Write the stamp of a new ledger."""
     return _written(uuid.uuid4().bytes, 0, schema)
 
 
 def next_stamp(stamp):
-    """Write the stamp of the next transaction.
-
-    Parameters
-    ----------
-    stamp : bytes
-        That of the last one.
-
-    Returns
-    -------
-    stamp : bytes
-        For the table ``state``.
-    """
+    """Write the stamp of the next transaction."""
     ledger, number, schema = read_stamp(stamp)
     return _written(ledger, number + 1, schema)
 
 
 def restamped(stamp, schema):
-    """Write the stamp of a ledger whose tables have been changed.
-
-    Parameters
-    ----------
-    stamp : bytes
-        The old one.
-    schema : int
-        Checksum of its new schema.
-
-    Returns
-    -------
-    stamp : bytes
-        For the table ``state``.
-    """
+    """Write the stamp of a ledger whose tables have been changed."""
     ledger, number, _ = read_stamp(stamp)
     return _written(ledger, number, schema)
 
 
 def read_stamp(stamp):
-    """Read a stamp.
-
-    Parameters
-    ----------
-    stamp : bytes
-        From the table ``state``.
-
-    Returns
-    -------
-    ledger : bytes
-        Identity of the ledger.
-    number : int
-        Number of the transaction.
-    schema : int
-        Checksum of the schema.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged.
-    """
+    """Read a stamp."""
     if not isinstance(stamp, bytes) or len(stamp) != _SIZE:
         raise ValueError("not a stamp")
     content = stamp[: _CONTENT.size]
@@ -110,22 +55,7 @@ def read_stamp(stamp):
 
 
 def check_log(path, stamp_in_file):
-    """Raise an error if the write-ahead log beside a file is not its own.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    stamp_in_file : callable
-        Returns the stamp in the file itself, without the log, as `read_stamp` gives
-        it; None if it has none (format 1); False if it cannot be read, so that the
-        pages of the file must be checked anyway.
-
-    Raises
-    ------
-    LedgerError
-        If a log is there that belongs to another file, or to another state of it.
-    """
+    """Raise an error if the write-ahead log beside a file is not its own."""
     seen, n_alike = None, 0
     for _ in range(_LOOKS):
         before = _state_of_log(path)

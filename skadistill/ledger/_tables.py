@@ -10,25 +10,7 @@ __all__ = ["POSTGRESQL", "SQLITE", "Dialect", "add_tables", "create_tables"]
 
 @dataclass(frozen=True)
 class Dialect:
-    """Words that differ between two databases.
-
-    Parameters
-    ----------
-    mark : str
-        The placeholder of a value in a statement.
-    number : str
-        The type of a column of whole numbers of 64 bits.
-    new_id : str
-        The type of a primary key that the database fills in.
-    never_reused_id : str
-        The same, but the key of a deleted row is not given again.
-    real : str
-        The type of a column of float64 numbers.
-    binary : str
-        The type of a column of bytes.
-    clustered : str
-        What follows a table that is stored in the order of its primary key.
-    """
+    """Words that differ between two databases."""
 
     mark: str
     number: str
@@ -61,30 +43,7 @@ POSTGRESQL = Dialect(
 
 
 def create_tables(dialect):
-    """Write the statements that create the tables of an empty ledger.
-
-    Parameters
-    ----------
-    dialect : Dialect
-        Of the database.
-
-    Returns
-    -------
-    statements : list of str
-        One per table, in an order in which references hold.
-
-    Examples
-    --------
-    >>> from skadistill.ledger._tables import SQLITE, create_tables
-    >>> print(create_tables(SQLITE)[-1])
-    CREATE TABLE lost_rows (
-        claim INTEGER NOT NULL,
-        key BLOB NOT NULL,
-        payment INTEGER NOT NULL REFERENCES payments (id),
-        price REAL NOT NULL,
-        PRIMARY KEY (claim, key)
-    ) WITHOUT ROWID
-    """
+    """Write the statements that create the tables of an empty ledger."""
     d = dialect
     return [
         # n_dims is the width of the embeddings; NULL before the first.
@@ -179,25 +138,6 @@ def add_tables(dialect):
 
     A ledger without them is whole: they are created when it is opened. They have no
     index beside their primary key, and no part in the checksum of the schema.
-
-    Parameters
-    ----------
-    dialect : Dialect
-        Of the database.
-
-    Returns
-    -------
-    statements : list of str
-        One per table.
-
-    Examples
-    --------
-    >>> from skadistill.ledger._tables import SQLITE, add_tables
-    >>> print(add_tables(SQLITE)[0])
-    CREATE TABLE IF NOT EXISTS payment_models (
-        payment INTEGER PRIMARY KEY,
-        model TEXT NOT NULL
-    )
     """
     # Which model answered in a call, as the endpoint says.
     return [

@@ -9,15 +9,7 @@ CHUNK = 1000
 
 
 class Transaction(ABC):
-    """Run statements inside an open transaction.
-
-    Attributes
-    ----------
-    mark : str
-        The placeholder of a value in a statement, as `Dialect.mark`.
-    one_clock : bool
-        Whether `now` reads one clock for everybody who uses the ledger.
-    """
+    """Run statements inside an open transaction."""
 
     mark: str
     one_clock: bool
@@ -49,57 +41,18 @@ class Transaction(ABC):
 
 
 def chunks(values):
-    """Cut an array into lists that one statement can hold.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_values,)
-        Keys or numbers.
-
-    Yields
-    ------
-    chunk : list
-        Of at most `CHUNK` values.
-    """
+    """Cut an array into lists that one statement can hold."""
     for start in range(0, len(values), CHUNK):
         yield values[start : start + CHUNK].tolist()
 
 
 def marks(db, values):
-    """Write a list of as many placeholders as there are values.
-
-    Parameters
-    ----------
-    db : Transaction
-        The transaction that will use them.
-    values : sized
-        What they stand for.
-
-    Returns
-    -------
-    text : str
-        In parentheses.
-    """
+    """Write a list of as many placeholders as there are values."""
     return f"({', '.join([db.mark] * len(values))})"
 
 
 def insert(db, table, **values):
-    """Insert one row.
-
-    Parameters
-    ----------
-    db : Transaction
-        Open for writing.
-    table : str
-        Name of the table.
-    **values : dict
-        Its columns.
-
-    Returns
-    -------
-    id : int
-        What the database numbered it.
-    """
+    """Insert one row."""
     return db.row(
         f"INSERT INTO {table} ({', '.join(values)}) VALUES {marks(db, values)} "
         "RETURNING id",

@@ -13,23 +13,7 @@ __all__ = ["JobAnswers", "read_batch"]
 
 @dataclass(frozen=True, eq=False)
 class JobAnswers:
-    """Hold what a job has answered.
-
-    Parameters
-    ----------
-    labels : ndarray of float64 of shape (n_rows, n_classes)
-        NaN in rows without a label.
-    answered : ndarray of bool of shape (n_rows,)
-        The others cost nothing and can be asked again.
-    costs : ndarray of float64 of shape (n_rows,)
-        What each row cost.
-    models : list of str or None
-        Which model answered each row.
-    reason : str
-        Why rows were not answered.
-    fault : TeacherError or None
-        To be raised once the answers are recorded.
-    """
+    """Hold what a job has answered."""
 
     labels: np.ndarray
     answered: np.ndarray
@@ -40,27 +24,7 @@ class JobAnswers:
 
 
 def read_batch(batch, lines, ids, requests, price):
-    """Read the lines that a batch has brought.
-
-    Parameters
-    ----------
-    batch : dict
-        Its state, as the endpoint reports it.
-    lines : list of dict
-        Of its output and of its errors, in any order.
-    ids : list of str of length n_rows
-        The rows that are wanted.
-    requests : ChatRequests
-        Reads the replies.
-    price : callable
-        Turns the cost of a reply at the full price, None if unknown, into that of a
-        batch.
-
-    Returns
-    -------
-    answers : JobAnswers
-        Columns in the order of the teacher's own classes.
-    """
+    """Read the lines that a batch has brought."""
     place = {name: i for i, name in enumerate(ids)}
     labels = np.full((len(ids), len(requests.classes)), np.nan)
     answered, costs = np.zeros(len(ids), dtype=bool), np.zeros(len(ids))

@@ -16,23 +16,7 @@ _LATEST = 20
 
 
 def open_batches(client, api_key_env, timeout):
-    """Return an object that submits batches and reads them.
-
-    Parameters
-    ----------
-    client : str or object
-        A client of the openai package, sync or async, or a base URL.
-    api_key_env : str or None
-        Environment variable with the key, for a base URL.
-    timeout : float
-        Seconds, for a base URL.
-
-    Returns
-    -------
-    batches : object
-        With ``upload(lines)``, ``create(file, window, metadata)``, ``latest()``,
-        ``retrieve(job)`` and ``read(file)``.
-    """
+    """Return an object that submits batches and reads them."""
     if isinstance(client, str):
         return _AddressBatches(open_address(client, api_key_env, timeout))
     if hasattr(client, "files") and hasattr(client, "batches"):

@@ -50,24 +50,7 @@ def without_retries(client):
 
 
 def open_client(client, api_key_env, timeout):
-    """Return an object with `is_async` and ``send(body)`` for a client.
-
-    Parameters
-    ----------
-    client : str or object
-        A base URL such as ``"http://localhost:8000/v1"``; a client of the openai
-        package or one with the same ``chat.completions.create``; or a module or
-        router with ``acompletion`` or ``completion``, as litellm has.
-    api_key_env : str or None
-        Environment variable with the key, for a base URL.
-    timeout : float
-        Seconds, for a base URL.
-
-    Returns
-    -------
-    opened : object
-        ``send(body)`` returns the reply as a dict; awaited if `is_async`.
-    """
+    """Return an object with `is_async` and ``send(body)`` for a client."""
     if isinstance(client, str):
         return open_address(client, api_key_env, timeout)
     client = without_retries(client)

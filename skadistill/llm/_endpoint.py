@@ -115,11 +115,6 @@ class RowRequests(ABC):
 
     Holds no reference to the teacher: the event loop that sends the requests ends
     when the teacher does.
-
-    Parameters
-    ----------
-    teacher : EndpointTeacher
-        Its parameters are read once, here.
     """
 
     def __init__(self, teacher):
@@ -186,20 +181,7 @@ class _Blocking(_Awaited):
 
 
 class Prices:
-    """Compute what tokens cost.
-
-    Parameters
-    ----------
-    prices : tuple of 2 floats or dict
-        Money per million tokens: (input, output), or "input", "output" and perhaps
-        "cached_input".
-
-    Examples
-    --------
-    >>> from skadistill.llm._endpoint import Prices
-    >>> Prices((0.5, 1.5)).cost(n_input=1_000_000, n_cached=0, n_output=1_000_000)
-    2.0
-    """
+    """Compute what tokens cost."""
 
     def __init__(self, prices):
         try:

@@ -10,25 +10,7 @@ __all__ = ["Prompt", "row_fields"]
 
 
 class Prompt:
-    """Write the messages that ask a model about one row.
-
-    Parameters
-    ----------
-    text : str
-        The question. ``{text}`` is replaced by the row's text, ``{name}`` by the
-        value of its column `name`; if no such field occurs, the row follows the
-        question in a separate message.
-    classes : sequence of n_classes labels
-        What may be answered.
-    descriptions : dict
-        What a class means, for those that need it.
-    examples : sequence of (row text, label) pairs
-        Answered before the row is asked about.
-    numbered : bool
-        Whether to ask for the number of a class instead of its name.
-    as_json : bool
-        Whether to ask for a JSON object instead of the bare name.
-    """
+    """Write the messages that ask a model about one row."""
 
     def __init__(self, text, classes, descriptions, examples, numbered, as_json):
         self.text = text
@@ -39,18 +21,7 @@ class Prompt:
         self.as_json = as_json
 
     def messages(self, fields):
-        """Write the messages.
-
-        Parameters
-        ----------
-        fields : dict
-            What `row_fields` returned for the row.
-
-        Returns
-        -------
-        messages : list of dict
-            ``role`` and ``content`` of each.
-        """
+        """Write the messages."""
         filled = _fill(self.text, fields)
         inside = filled is not None
         system = self._rules() if inside else f"{self.text}\n\n{self._rules()}"
@@ -92,26 +63,7 @@ class Prompt:
 
 
 def row_fields(rows):
-    """Return the fields of the only row of a container.
-
-    Parameters
-    ----------
-    rows : container of 1 row
-        A list or Series with a text or a mapping, a frame, or an array.
-
-    Returns
-    -------
-    fields : dict
-        Its columns, if they have names, and ``text``, the whole row as a text.
-
-    Examples
-    --------
-    >>> from skadistill.llm._prompts import row_fields
-    >>> row_fields(["win a prize"])["text"]
-    'win a prize'
-    >>> row_fields([{"subject": "hello", "length": 3}])["text"]
-    'subject: hello\\nlength: 3'
-    """
+    """Return the fields of the only row of a container."""
     if is_frame(rows):
         columns = list(rows.columns)
         if hasattr(rows, "iloc"):

@@ -22,44 +22,12 @@ _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|cannot|isn|wasn|rather th
 
 
 def clean(text):
-    """Strip blanks, case, quotes, markdown and punctuation around an answer.
-
-    Parameters
-    ----------
-    text : str
-        A class name, a token or a whole reply.
-
-    Returns
-    -------
-    cleaned : str
-        In lower case, inner blanks made single.
-
-    Examples
-    --------
-    >>> from skadistill.llm._replies import clean
-    >>> clean(" **Spam**. "), clean("Not  spam")
-    ('spam', 'not spam')
-    """
+    """Strip blanks, case, quotes, markdown and punctuation around an answer."""
     return " ".join(text.strip(_WRAPPING).casefold().split())
 
 
 class ClassReader:
-    """Find the class that a reply names, or the distribution behind it.
-
-    Parameters
-    ----------
-    classes : sequence of n_classes labels
-        What may be answered; labels that are not texts are read by their ``str``.
-    numbered : bool, default=False
-        Whether the prompt numbers the classes from 1, so that a number is an answer.
-
-    Examples
-    --------
-    >>> from skadistill.llm._replies import ClassReader
-    >>> reader = ClassReader(["ham", "spam"])
-    >>> reader.position("The label is **Spam**."), reader.position("No idea")
-    (1, None)
-    """
+    """Find the class that a reply names, or the distribution behind it."""
 
     def __init__(self, classes, numbered=False):
         self.names = [clean(str(label)) for label in classes]
@@ -77,22 +45,7 @@ class ClassReader:
         )
 
     def position(self, text):
-        """Return the position of the class that a text names.
-
-        A text that is a class name, or its number, once it is cleaned; a JSON object
-        one of whose values is; or a sentence that mentions exactly one class and
-        does not negate it.
-
-        Parameters
-        ----------
-        text : str
-            The reply.
-
-        Returns
-        -------
-        position : int or None
-            None if no class, or more than one, is named.
-        """
+        """Return the position of the class that a text names."""
         found = self._position.get(clean(text))
         if found is not None:
             return found
@@ -131,29 +84,7 @@ class ClassReader:
         return None if _NEGATION.search(before) else position
 
     def distribution(self, text, tokens):
-        """Return the probabilities of the classes from the log-probabilities.
-
-        At the token with which the answer begins, the probabilities of all tokens
-        that begin the name of one class are added up, whatever their case and
-        leading blanks. A token that begins several names ("pos" before "positive"
-        and "positively") is split by the tokens that follow it if it is the one that
-        was said, and evenly otherwise. Tokens that begin no class are left out. What
-        the reported tokens leave of 1 is shared evenly by the classes that none of
-        them begins. Then the row is normalized.
-
-        Parameters
-        ----------
-        text : str
-            The reply.
-        tokens : list of dict
-            ``token``, ``logprob`` and ``top_logprobs`` of each token of the reply.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_classes,) or None
-            None if the classes have less than half of the probability: the text is
-            then the better answer.
-        """
+        """Return the probabilities of the classes from the log-probabilities."""
         first = self._first_token(text, tokens)
         if first is None:
             return None

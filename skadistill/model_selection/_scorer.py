@@ -145,39 +145,6 @@ def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
 
     Call it first thing in an estimator's ``score``: rows with the marker would
     otherwise count, silently, as rows of a class that is never predicted.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        Labels to score against.
-    marker : object, default=-1
-        The value that stands for "no label". None: nothing to warn about.
-    stacklevel : int, default=3
-        Stack level of the warning: 3 is the caller of the function that calls this
-        one.
-
-    Returns
-    -------
-    n_unlabeled : int
-        How many rows carry the marker.
-
-    Warns
-    -----
-    UnlabeledTestRowsWarning
-        If there is at least one.
-
-    Examples
-    --------
-    >>> import warnings
-    >>> from skadistill.model_selection._scorer import warn_if_unlabeled
-    >>> warn_if_unlabeled([0, 1, 1])
-    0
-    >>> with warnings.catch_warnings(record=True) as caught:
-    ...     warnings.simplefilter("always")
-    ...     warn_if_unlabeled([0, -1, 1])
-    1
-    >>> print(caught[0].message)
-    1 of 3 rows to score has no label (-1) and counts as a wrong answer; ...
     """
     if marker is None:
         return 0

@@ -22,29 +22,7 @@ OBJECTIVES = {
 
 
 def as_objective(objective):
-    """Resolve a name to an objective; an objective is returned unchanged.
-
-    Parameters
-    ----------
-    objective : {"auto", "soft", "corrected", "slam", "debiased", "lelp"} or Objective
-        A name stands for the class with its default parameters.
-
-    Returns
-    -------
-    objective : Objective
-        The objective.
-
-    Raises
-    ------
-    ObjectiveError
-        If it is neither a known name nor an objective.
-
-    Examples
-    --------
-    >>> from skadistill.objectives._as_objective import as_objective
-    >>> as_objective("soft")
-    SoftTargets()
-    """
+    """Resolve a name to an objective; an objective is returned unchanged."""
     if isinstance(objective, Objective):
         return objective
     if isinstance(objective, str) and objective in OBJECTIVES:

@@ -13,25 +13,7 @@ __all__ = ["Evidence", "Lesson", "Objective", "TeacherChecks", "margin"]
 
 
 def margin(proba):
-    """Return the difference of the two largest probabilities of each row.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Probabilities, at least two columns.
-
-    Returns
-    -------
-    margin : ndarray of shape (n_samples,)
-        Largest minus second largest entry of each row.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.objectives._base import margin
-    >>> margin(np.array([[0.7, 0.1, 0.2], [0.5, 0.5, 0.0]])).round(6)
-    array([0.5, 0. ])
-    """
+    """Return the difference of the two largest probabilities of each row."""
     top = np.partition(proba, -2, axis=1)
     return top[:, -1] - top[:, -2]
 

@@ -29,37 +29,13 @@ ROWS_PER_BIN, MAX_BINS = 30, 10
 
 
 def class_ranks(proba):
-    """Rank the classes of each row from 0, the most likely; ties go to the first.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Probabilities.
-
-    Returns
-    -------
-    ranks : ndarray of int of shape (n_samples, n_classes)
-        ``ranks < k`` selects exactly the k most likely classes.
-    """
+    """Rank the classes of each row from 0, the most likely; ties go to the first."""
     order = np.argsort(-proba, axis=1, kind="stable")
     return np.argsort(order, axis=1, kind="stable")
 
 
 def topk_coverage(proba, truth):
-    """Return the share of rows whose truth is among the k most likely classes.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        The teacher's answers.
-    truth : ndarray of int of shape (n_samples,)
-        Positions of the true classes.
-
-    Returns
-    -------
-    coverage : ndarray of shape (n_classes,)
-        Shares for k = 1, ..., n_classes; the last one is 1.
-    """
+    """Return the share of rows whose truth is among the k most likely classes."""
     rank = class_ranks(proba)[np.arange(len(truth)), truth]
     return np.bincount(rank, minlength=proba.shape[1]).cumsum() / len(truth)
 
@@ -71,19 +47,6 @@ def correctness_curve(margins, right):
     Beta prior: a level of :math:`r` right answers among :math:`n` rows becomes
     :math:`(r + 2 \bar a) / (n + 2)`, with :math:`\bar a` the posterior mean of the
     overall rate. Without the prior, levels of a few rows at the ends would be 0 or 1.
-
-    Parameters
-    ----------
-    margins : ndarray of shape (n_samples,)
-        The teacher's margins.
-    right : ndarray of bool of shape (n_samples,)
-        True if its most likely class is the true one.
-
-    Returns
-    -------
-    curve : callable
-        Takes margins and returns probabilities of being right, constant outside the
-        observed margins.
     """
     overall = (right.sum() + 1) / (len(right) + 2)
     isotonic = IsotonicRegression(out_of_bounds="clip")
@@ -97,21 +60,7 @@ def correctness_curve(margins, right):
 
 
 def claim_curve(margins, confidence):
-    """Fit the probability of the teacher's most likely class as a function of margins.
-
-    Parameters
-    ----------
-    margins : ndarray of shape (n_samples,)
-        The teacher's margins.
-    confidence : ndarray of shape (n_samples,)
-        The probability of its most likely class.
-
-    Returns
-    -------
-    curve : callable
-        Takes margins and returns probabilities, constant outside the observed
-        margins.
-    """
+    """Fit how often the teacher's most likely class is right, given the margin."""
     isotonic = IsotonicRegression(out_of_bounds="clip")
     return isotonic.fit(margins, confidence).predict
 
@@ -122,31 +71,6 @@ class TeacherReliability:
 
     Returned by :func:`skadistill.objectives.teacher_reliability`; ``print`` shows the
     table.
-
-    Attributes
-    ----------
-    margin_low, margin_high : ndarray of shape (n_bins,)
-        Smallest and largest margin in each bin.
-    n_samples : ndarray of int of shape (n_bins,)
-        Rows in each bin.
-    confidence : ndarray of shape (n_bins,)
-        Mean probability of the most likely class.
-    accuracy : ndarray of shape (n_bins,)
-        Share of rows whose most likely class is the true one.
-    accuracy_low, accuracy_high : ndarray of shape (n_bins,)
-        Wilson's 95 % interval of `accuracy`.
-    expected : ndarray of shape (n_bins,)
-        Mean of `curve` over the rows of each bin.
-    overall_accuracy : float
-        Share over all rows.
-    calibration_error : float
-        Expected calibration error: the mean over rows of
-        ``abs(confidence - accuracy)`` of their bin.
-    coverage : ndarray of shape (n_classes,)
-        Shares of rows whose truth is among the 1, 2, ..., n_classes most likely.
-    curve : callable
-        Takes margins of shape (n_samples,) and returns the probabilities that the
-        teacher is right: the isotonic regression that SLaM uses.
     """
 
     margin_low: np.ndarray
@@ -163,13 +87,7 @@ class TeacherReliability:
     curve: Callable
 
     def to_frame(self):
-        """Return the bins as a DataFrame.
-
-        Returns
-        -------
-        frame : pandas.DataFrame
-            One row per bin, in the order of the margins.
-        """
+        """Return the bins as a DataFrame."""
         pandas = require("pandas", "pandas")
         return pandas.DataFrame({name: getattr(self, name) for name in _BIN_COLUMNS})
 

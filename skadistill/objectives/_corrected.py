@@ -141,23 +141,7 @@ class Corrected(Objective):
 
 
 def probability_right(evidence, *, n_folds=3, n_passes=2):
-    """Estimate for each training row that the teacher's most likely class is right.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        With predictions of students of other rows.
-    n_folds, n_passes : int, default=3 and 2
-        As in `Corrected`.
-
-    Returns
-    -------
-    trust : ndarray of shape (n_samples,)
-        By what `Corrected` estimates from the teacher checks. Without these, or if no
-        checked answer is wrong: the probability that the students give the class.
-    opinion : ndarray of shape (n_samples, n_classes)
-        What the students of other rows say.
-    """
+    """Estimate for each training row that the teacher's most likely class is right."""
     targets, checks = evidence.targets, evidence.teacher_checks
     learns = checks is not None and checks.independent and len(checks.rows) > 0
     learns = learns and not evidence.checked_right.all()

@@ -154,32 +154,7 @@ class Debiased(Objective):
 
 
 def debiasing_weights(loss_true, loss_teacher, wrong, neighbors, estimator="sum"):
-    """Estimate the weights that make the teacher's loss unbiased.
-
-    Parameters
-    ----------
-    loss_true, loss_teacher : ndarray of shape (n_checks,)
-        The student's losses on the truth and on the teacher's label.
-    wrong : ndarray of bool of shape (n_checks,)
-        True if these labels differ.
-    neighbors : ndarray of int of shape (n_samples, n_neighbors)
-        Positions among the checked rows.
-    estimator : {"sum", "ratio"}, default="sum"
-        See :class:`Debiased`.
-
-    Returns
-    -------
-    weights : ndarray of shape (n_samples,)
-        Positive, at most ``(n_neighbors + 2) / (n_right + 1)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> wrong, neighbors = np.array([False, True]), np.array([[0, 1], [0, 0]])
-    >>> loss_true, loss_teacher = np.array([0.5, 0.5]), np.array([0.5, 2.0])
-    >>> debiasing_weights(loss_true, loss_teacher, wrong, neighbors).round(6)
-    array([0.4, 1. ])
-    """
+    """Estimate the weights that make the teacher's loss unbiased."""
     loss_true, loss_teacher = loss_true + MIN_LOSS, loss_teacher + MIN_LOSS
     n_wrong = wrong[neighbors].sum(axis=1)
     n_neighbors = neighbors.shape[1]

@@ -228,33 +228,7 @@ class LELP(Objective):
 
 
 def hides_kinds(z, rng):
-    """Tell whether the rows of a class cluster more than Gaussian rows would.
-
-    Parameters
-    ----------
-    z : ndarray of shape (n_samples, n_directions)
-        Centered positions along some directions; their scales and correlations do
-        not matter.
-    rng : RandomState
-        Draws the Gaussian rows.
-
-    Returns
-    -------
-    answer : bool
-        Whether k-means leaves less of the variance within ten clusters than on each
-        of five Gaussian samples of the same shape, and at least 5 % less than on
-        their mean. Fewer than 30 rows, or constant ones, show nothing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.objectives._lelp import hides_kinds
-    >>> rng = np.random.RandomState(0)
-    >>> one, kinds = rng.normal(size=(300, 5)), rng.normal(size=(10, 5)) * 3
-    >>> clustered = np.repeat(kinds, 30, axis=0) + one
-    >>> hides_kinds(one, rng), hides_kinds(clustered - clustered.mean(axis=0), rng)
-    (False, True)
-    """
+    """Tell whether the rows of a class cluster more than Gaussian rows would."""
     # The order of the rows, by which k-means is seeded, must not decide.
     z = z[np.lexsort(z.T)] if z.shape[1] else z
     if len(z) > MOST_ROWS:
@@ -284,25 +258,7 @@ def _share_within(scores, rng):
 
 
 def row_space(output_weights, n_dimensions):
-    """Return an orthonormal basis of the row space of the output weights.
-
-    Parameters
-    ----------
-    output_weights : ndarray of shape (n_classes, n_dimensions)
-        Weights of the teacher's last layer.
-    n_dimensions : int
-        Of its embeddings.
-
-    Returns
-    -------
-    basis : ndarray of shape (n_dimensions, rank) or None
-        None if it is the whole space, whose null space is empty.
-
-    Raises
-    ------
-    ObjectiveError
-        If the weights are for other embeddings.
-    """
+    """Return an orthonormal basis of the row space of the output weights."""
     if output_weights.ndim != 2 or output_weights.shape[1] != n_dimensions:
         raise ObjectiveError(
             f"output_weights have shape {output_weights.shape}, but embeddings have "
@@ -316,26 +272,7 @@ def row_space(output_weights, n_dimensions):
 
 
 def class_projections(rows, rotation, said, rng):
-    """Return rotated principal directions of one class, scaled to unit variance.
-
-    Parameters
-    ----------
-    rows : ndarray of float64 of shape (n_samples, n_dimensions)
-        Embeddings of the class.
-    rotation : ndarray of shape (n_subclasses, n_subclasses)
-        Orthonormal.
-    said : ndarray of shape (n_dimensions, rank) or None
-        An orthonormal basis of the directions to remove.
-    rng : RandomState
-        For the randomized PCA of large embeddings.
-
-    Returns
-    -------
-    weight : ndarray of shape (n_dimensions, n_subclasses)
-        Multiplies centered embeddings.
-    center : ndarray of shape (n_dimensions,)
-        Mean embedding.
-    """
+    """Return rotated principal directions of one class, scaled to unit variance."""
     n_samples, n_dimensions = rows.shape
     weight = np.zeros((n_dimensions, len(rotation)))
     if n_samples < 2:
@@ -360,20 +297,7 @@ def class_projections(rows, rotation, said, rng):
 
 
 def tempered_softmax(z, temperature):
-    """Return the softmax of ``z / temperature`` over the last axis.
-
-    Parameters
-    ----------
-    z : ndarray of shape (..., n_subclasses)
-        Finite.
-    temperature : float
-        Positive.
-
-    Returns
-    -------
-    proba : ndarray of shape (..., n_subclasses)
-        Last axis sums to 1.
-    """
+    """Return the softmax of ``z / temperature`` over the last axis."""
     below = z - z.max(axis=-1, keepdims=True)
     with np.errstate(over="ignore"):  # -inf is right for a tiny temperature
         powers = np.exp(below / temperature)

@@ -15,13 +15,6 @@ class LessonLoss(nn.Module):
     The parts of a row are packed into one row of numbers next to its targets, so that
     batching, moving to devices and shuffling do not depend on objectives.
 
-    Parameters
-    ----------
-    lesson : Lesson
-        Determines which parts there are.
-
-    Notes
-    -----
     A mixture :math:`\\alpha f + s (1 - f)` with :math:`s > 0` lies between
     :math:`s` and :math:`\\alpha`, so its logarithm and gradient are finite for any
     logits. With :math:`s = 0` it is :math:`\\alpha f`, whose logarithm is taken
@@ -36,54 +29,19 @@ class LessonLoss(nn.Module):
 
     @staticmethod
     def pack(lesson):
-        """Pack the parts of each row into one row of numbers.
-
-        Parameters
-        ----------
-        lesson : Lesson
-            The lesson.
-
-        Returns
-        -------
-        packed : ndarray of float32 of shape (n_samples, n_columns)
-            The targets first.
-        """
+        """Pack the parts of each row into one row of numbers."""
         parts = [part for _, part in _columns(lesson) if part is not None]
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def unpack(self, packed):
-        """Split packed columns into the parts of a lesson.
-
-        Parameters
-        ----------
-        packed : torch.Tensor of shape (n_samples, n_columns)
-            Rows of a packed lesson.
-
-        Returns
-        -------
-        parts : dict of str to torch.Tensor
-            The parts by the names of the lesson's fields.
-        """
+        """Split packed columns into the parts of a lesson."""
         n_sub = self.n_classes * self.n_subclasses
         sizes = {"temperature": 1, "alpha": 1, "subclasses": n_sub}
         widths = [sizes.get(name, self.n_classes) for name in self.parts]
         return dict(zip(self.parts, packed.split(widths, dim=1), strict=True))
 
     def forward(self, output, packed):
-        """Return one loss per row.
-
-        Parameters
-        ----------
-        output : torch.Tensor of shape (n_samples, n_classes * n_subclasses)
-            Logits; the subclasses of a class are adjacent.
-        packed : torch.Tensor of shape (n_samples, n_columns)
-            Rows of a packed lesson.
-
-        Returns
-        -------
-        loss : torch.Tensor of shape (n_samples,)
-            Losses in nats.
-        """
+        """Return one loss per row."""
         parts: dict[str, Any] = self.unpack(packed)
         targets, temperature = parts["targets"], parts.get("temperature")
         if temperature is not None:

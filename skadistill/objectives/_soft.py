@@ -90,20 +90,7 @@ class SoftTargets(Objective):
 
 
 def soften(proba, temperature):
-    """Raise probabilities to the power 1 / temperature and renormalize.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Probabilities; rows sum to 1.
-    temperature : float
-        Positive.
-
-    Returns
-    -------
-    proba : ndarray of shape (n_samples, n_classes)
-        Rows that sum to 1.
-    """
+    """Raise probabilities to the power 1 / temperature and renormalize."""
     # Relative to the largest entry, which no power can make vanish.
     top = proba.max(axis=1, keepdims=True)
     powers = (proba / top) ** (1 / temperature)

@@ -9,27 +9,7 @@ __all__ = ["ParetoFrontDisplay", "pareto_front"]
 
 
 def pareto_front(sizes, scores):
-    """Mark the candidates on the Pareto front of size and score.
-
-    Parameters
-    ----------
-    sizes : array-like of shape (n_candidates,)
-        Sizes, smaller is better.
-    scores : array-like of shape (n_candidates,)
-        Scores, higher is better; one that is NaN is never on the front.
-
-    Returns
-    -------
-    on_front : ndarray of bool of shape (n_candidates,)
-        True if no other candidate is at least as small and scores at least as high.
-        Of equal candidates the first is marked.
-
-    Examples
-    --------
-    >>> from skadistill.plotting._pareto_front import pareto_front
-    >>> pareto_front([1, 2, 2, 3], [0.5, 0.8, 0.7, 0.8])
-    array([ True,  True, False, False])
-    """
+    """Mark the candidates on the Pareto front of size and score."""
     sizes, scores = np.asarray(sizes, dtype=float), np.asarray(scores, dtype=float)
     scores = np.where(np.isnan(scores), -np.inf, scores)
     on_front = np.zeros(len(sizes), dtype=bool)

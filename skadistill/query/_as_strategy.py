@@ -22,32 +22,7 @@ _BY_NAME: dict[str, Callable] = {
 
 
 def as_strategy(strategy):
-    """Resolve a name, a function or an object to a query strategy.
-
-    Parameters
-    ----------
-    strategy : str, callable or object with a ``query`` method
-        A name among "robust", "rad", "margin", "entropy", "least_confident",
-        "random"; a function ``f(proba) -> scores``; an object following
-        `QueryStrategy`; or a pool strategy of scikit-activeml, which is wrapped in
-        `SkactivemlStrategy`.
-
-    Returns
-    -------
-    strategy : object
-        With ``query(pool, n_queries, random_state)``.
-
-    Raises
-    ------
-    QueryStrategyError
-        If the name is unknown, or the object is of another type.
-
-    Examples
-    --------
-    >>> from skadistill.query._as_strategy import as_strategy
-    >>> as_strategy("entropy")
-    UncertaintySampler(measure='entropy')
-    """
+    """Resolve a name, a function or an object to a query strategy."""
     if isinstance(strategy, str) and strategy in _BY_NAME:
         return _BY_NAME[strategy]()
     if _is_skactiveml_strategy(strategy):

@@ -370,30 +370,7 @@ def summarize_gains(gains):
 
 
 def check_query(positions, n_samples, n_queries, strategy):
-    """Check a strategy's answer against its contract.
-
-    Parameters
-    ----------
-    positions : array-like of int of shape (n_queries,)
-        What the strategy returned.
-    n_samples : int
-        Rows in the pool it was shown.
-    n_queries : int
-        Rows that were requested.
-    strategy : object
-        Named in the errors.
-
-    Returns
-    -------
-    positions : ndarray of int64 of shape (n_queries,)
-        The same positions, as integers.
-
-    Raises
-    ------
-    QueryStrategyError
-        If positions repeat, lie outside the pool (for example labeled rows, which
-        are not part of it), are not integers, or are not `n_queries` many.
-    """
+    """Check a strategy's answer against its contract."""
     name = type(strategy).__name__
     positions = np.asarray(positions)
     if positions.ndim != 1 or positions.dtype.kind not in "iu":

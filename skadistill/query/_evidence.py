@@ -35,38 +35,7 @@ _STEPS = 1 << 12
 
 @dataclass(frozen=True, eq=False)
 class TeacherEvidence:
-    """Hold the labeled rows against which the teacher was checked so far.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_labeled, n_classes)
-        What students that were not trained on a labeled row say about it.
-    truth : ndarray of int of shape (n_labeled,)
-        Positions of the true classes.
-    rows : ndarray of int of shape (n_checks,)
-        Labeled rows about which the teacher was asked.
-    answers : ndarray of shape (n_checks, n_classes)
-        Its answers: of a teacher fitted on labeled rows, cross-fitted ones.
-    doubted : bool, default=False
-        Whether the rows asked about are to be discounted, see `settle`.
-    judge_again : callable or None, default=None
-        Takes a number and returns such probabilities again, of students trained on
-        other folds. Called if the teacher is not trusted.
-    train_committee : callable or None, default=None
-        Trains several students on the labeled rows and returns an estimator with
-        their mean probabilities: how hard a row is shows better there than in one
-        student. Called if the teacher is doubted.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.query._evidence import TeacherEvidence
-    >>> proba = np.full((60, 2), 0.5)
-    >>> evidence = TeacherEvidence(proba, truth=np.arange(60) % 2)
-    >>> rows = np.arange(20)
-    >>> evidence.add(rows, np.eye(2)[rows % 2]).settle(share=0.5).doubted
-    False
-    """
+    """Hold the labeled rows against which the teacher was checked so far."""
 
     proba: np.ndarray
     truth: np.ndarray
@@ -104,20 +73,7 @@ class TeacherEvidence:
         )
 
     def order(self, share, rng):
-        """Order the labeled rows for checks.
-
-        Parameters
-        ----------
-        share : float
-            Share of the pool that is asked in a round, in (0, 1].
-        rng : numpy.random.Generator
-            Source of randomness.
-
-        Returns
-        -------
-        order : ndarray of int of shape (n_labeled,)
-            The first `N_AIMED` are rows that the game would ask about.
-        """
+        """Order the labeled rows for checks."""
         return check_order(self._play(share), rng, N_AIMED)
 
     def add(self, rows, answers):
@@ -133,35 +89,12 @@ class TeacherEvidence:
         return replace(self, rows=self.rows[:n_checks], answers=answers)
 
     def is_trusted(self, share):
-        """Tell whether the teacher is good enough on rows the game asks about.
-
-        Parameters
-        ----------
-        share : float
-            Share of the pool that is asked in a round, in (0, 1].
-
-        Returns
-        -------
-        trusted : bool
-            See the notes of :class:`skadistill.query.RobustSampler`; the labeled rows
-            stand for the pool.
-        """
+        """Tell whether the teacher is good enough on rows the game asks about."""
         asked = self._play(share)[self.rows] > 0
         return is_trusted(self.wrong[asked], self.ratio)
 
     def n_more_checks(self, share):
-        """Count the labeled rows on which the teacher is to be checked next.
-
-        Parameters
-        ----------
-        share : float
-            Share of the pool that is asked in a round, in (0, 1].
-
-        Returns
-        -------
-        n_more : int
-            0: enough is known.
-        """
+        """Count the labeled rows on which the teacher is to be checked next."""
         n_checks = len(self.rows)
         if n_checks < FEWEST_CHECKS:
             return FEWEST_CHECKS - n_checks
@@ -170,19 +103,7 @@ class TeacherEvidence:
         return min(MORE_CHECKS, MOST_CHECKS - n_checks)
 
     def settle(self, share):
-        """Decide, once for all rounds, whether the teacher is doubted.
-
-        Parameters
-        ----------
-        share : float
-            Share of the pool that is asked in a round, in (0, 1].
-
-        Returns
-        -------
-        evidence : TeacherEvidence
-            A copy with `doubted` set; without checks it is False. Unless the teacher
-            is trusted, its probabilities are the mean of `N_JUDGMENTS`.
-        """
+        """Decide, once for all rounds, whether the teacher is doubted."""
         if not len(self.rows) or self.is_trusted(share):
             return replace(self, doubted=False)
         surer = self._judged_again()
@@ -218,19 +139,7 @@ class TeacherEvidence:
         return float(self.errors(self.gains).mean())
 
     def discount(self, gains):
-        """Compute which share of its gain each row keeps.
-
-        Parameters
-        ----------
-        gains : ndarray of shape (n_samples,)
-            Gains of students that were trained on the labeled rows alone, in [0, 1].
-
-        Returns
-        -------
-        factor : ndarray of float32 of shape (n_samples,)
-            In (0, 1]: never 0, so that rows without worth still come in the order of
-            their gains.
-        """
+        """Compute which share of its gain each row keeps."""
         centers = (np.arange(_STEPS) + 0.5) / _STEPS
         table = discount(self.errors(centers), self.ratio).astype(np.float32)
         table = np.clip(table, np.finfo(np.float32).eps, 1)

@@ -46,49 +46,13 @@ def margin_gain(proba):
 
 
 def entropy_gain(proba):
-    """Compute the Shannon entropy of each row, in nats.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Rows of probabilities.
-
-    Returns
-    -------
-    gain : ndarray of shape (n_samples,)
-        In [0, log(n_classes)].
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.query._measures import entropy_gain
-    >>> entropy_gain(np.array([[1.0, 0.0], [0.5, 0.5]])).round(3)
-    array([0.   , 0.693])
-    """
+    """Compute the Shannon entropy of each row, in nats."""
     safe = np.maximum(proba, np.finfo(proba.dtype).tiny)
     return np.maximum(-(proba * np.log(safe)).sum(axis=1), 0.0)
 
 
 def least_confident_gain(proba):
-    """Compute 1 minus the largest probability of each row.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Rows of probabilities.
-
-    Returns
-    -------
-    gain : ndarray of shape (n_samples,)
-        In [0, 1 - 1 / n_classes].
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.query._measures import least_confident_gain
-    >>> least_confident_gain(np.array([[0.75, 0.25]]))
-    array([0.25])
-    """
+    """Compute 1 minus the largest probability of each row."""
     return 1.0 - proba.max(axis=1)
 
 

@@ -180,15 +180,7 @@ def _stack(X_labeled, X_pool):
 
 
 def _as_table(X):
-    """Turn rows into a dense numeric table, and return the inverse.
-
-    Returns
-    -------
-    table : ndarray of float32 or float64 of shape (n_samples, n_values)
-        The rows, flattened if they had more than one dimension.
-    restore : callable
-        Turns such a table into the container and dtypes that X had.
-    """
+    """Turn rows into a dense numeric table, and return the inverse."""
     if sparse.issparse(X):
         raise QueryStrategyError(
             "scikit-activeml strategies need dense rows, got a sparse "

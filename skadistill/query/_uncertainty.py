@@ -11,27 +11,7 @@ __all__ = ["ScoreStrategy", "UncertaintySampler", "top_rows"]
 
 
 class ScoreStrategy(QueryStrategy):
-    """Choose the rows with the highest scores, ties broken at random.
-
-    Parameters
-    ----------
-    score : callable
-        ``score(proba) -> (n_samples,)``: takes the student's probabilities of shape
-        (n_samples, n_classes), returns one score per row; higher means ask sooner.
-    per_row : bool, default=False
-        Whether a row's score depends on that row alone; then the pool is scored
-        in blocks and its probabilities are never all in memory.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.query import QueryPool
-    >>> from skadistill.query._uncertainty import ScoreStrategy
-    >>> pool = QueryPool.from_proba(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))
-    >>> strategy = ScoreStrategy(lambda p: -p.max(axis=1))
-    >>> strategy.query(pool, 1, np.random.default_rng(0))
-    array([1])
-    """
+    """Choose the rows with the highest scores, ties broken at random."""
 
     _parameter_constraints: dict = {"score": [callable], "per_row": ["boolean"]}
 

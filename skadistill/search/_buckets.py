@@ -23,25 +23,7 @@ def layer_bound(n_options, n_buckets, n_replicas):
 
 
 def resolve_buckets(n_options, n_buckets, n_replicas, max_evaluations):
-    """Replace "auto" by a number of buckets, and check it against the evaluations.
-
-    Parameters
-    ----------
-    n_options : list of int
-        Number of options of each layer.
-    n_buckets, n_replicas, max_evaluations
-        As in :func:`skadistill.search.layernas`.
-
-    Returns
-    -------
-    n_buckets : int or None
-        The number of buckets.
-
-    Raises
-    ------
-    ValueError
-        If `max_evaluations` is too small.
-    """
+    """Replace "auto" by a number of buckets, and check it against the evaluations."""
     automatic = n_buckets == "auto"
     if max_evaluations is None:
         return DEFAULT_BUCKETS if automatic else n_buckets
@@ -77,26 +59,7 @@ def _most_buckets(n_options, n_replicas, max_evaluations):
 
 
 def bucket_numbers(sizes, n_buckets):
-    """Sort sizes into buckets of equal width between the smallest and the largest.
-
-    Parameters
-    ----------
-    sizes : array-like of shape (n_prefixes,)
-        Sizes.
-    n_buckets : int or None
-        Number of buckets; None: one for each distinct size.
-
-    Returns
-    -------
-    buckets : list of int of length n_prefixes
-        Numbers of the buckets, from 0 for the smallest size.
-
-    Examples
-    --------
-    >>> from skadistill.search._buckets import bucket_numbers
-    >>> bucket_numbers([10.0, 11.0, 19.0, 20.0], 2)
-    [0, 0, 1, 1]
-    """
+    """Sort sizes into buckets of equal width between the smallest and the largest."""
     sizes = np.asarray(sizes, dtype=np.float64)
     if n_buckets is None:
         return np.unique(sizes, return_inverse=True)[1].tolist()

@@ -11,15 +11,7 @@ COMPLETIONS = ("fit", "largest", "smallest")
 
 
 class Sizes:
-    """Return the size of a choice, measured once.
-
-    Parameters
-    ----------
-    space : Space
-        Turns choices into candidates.
-    size : callable
-        ``size(candidate) -> float``.
-    """
+    """Return the size of a choice, measured once."""
 
     def __init__(self, space, size):
         self.space = space
@@ -40,25 +32,7 @@ class Sizes:
 
 
 class Completion:
-    """Complete prefixes of choices to whole ones.
-
-    Parameters
-    ----------
-    space : Space
-        Turns choices into candidates.
-    sizes : Sizes
-        The sizes of choices.
-    max_size : float or None
-        The limit.
-    default : str or mapping
-        As in :func:`skadistill.search.layernas`.
-
-    Raises
-    ------
-    ValueError
-        If the smallest choice is over the limit, or `default` names an unknown
-        layer or option.
-    """
+    """Complete prefixes of choices to whole ones."""
 
     def __init__(self, space, sizes, max_size, default):
         self.sizes = sizes

@@ -9,13 +9,7 @@ __all__ = ["KnownResults"]
 
 
 class KnownResults:
-    """Look up candidates in the ``cv_results_`` of an earlier search.
-
-    Parameters
-    ----------
-    previous : dict or None
-        The earlier results; None without any.
-    """
+    """Look up candidates in the ``cv_results_`` of an earlier search."""
 
     def __init__(self, previous):
         self.previous = previous
@@ -31,22 +25,7 @@ class KnownResults:
         return None
 
     def complete(self, settings, train, column_of):
-        """Score candidates: known ones by looking them up, the others by training.
-
-        Parameters
-        ----------
-        settings : list of dict
-            Parameters of each candidate.
-        train : callable
-            ``train(settings) -> scores`` for those that are not known.
-        column_of : callable
-            Names the column of scores in the earlier results.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_candidates,)
-            One score per candidate, in order.
-        """
+        """Score candidates: known ones by looking them up, the others by training."""
         rows = [self.row(params) for params in settings]
         scores = np.empty(len(settings))
         new = [i for i, row in enumerate(rows) if row is None]
@@ -59,16 +38,7 @@ class KnownResults:
         return scores
 
     def merge_into(self, results, settings):
-        """Insert the rows of known candidates among those just trained.
-
-        Parameters
-        ----------
-        results : dict
-            ``cv_results_`` of what was trained; changed in place. Columns that the
-            earlier results lack are NaN in their rows, ranks are computed again.
-        settings : list of dict
-            Parameters of all candidates, in the order wanted.
-        """
+        """Insert the rows of known candidates among those just trained."""
         if self.previous is None:
             return
         trained = KnownResults(results)

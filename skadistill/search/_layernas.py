@@ -31,24 +31,7 @@ CONSTRAINTS: dict = {
 
 @dataclass(frozen=True)
 class LayerNASResult:
-    """Hold the candidates that a layerwise search scored, and its choice.
-
-    Attributes
-    ----------
-    candidates : list of dict
-        Every candidate scored, in the order of scoring; layer name -> option.
-    scores : ndarray of shape (n_candidates,)
-        Their scores, higher is better.
-    sizes : ndarray of shape (n_candidates,)
-        Their sizes.
-    steps : ndarray of int of shape (n_candidates,)
-        The step that asked for each: the position of the layer, counted from 0;
-        the number of layers and above for steps of refinement.
-    best_index : int
-        Position of the choice.
-    n_buckets : int or None
-        What ``n_buckets="auto"`` came to.
-    """
+    """Hold the candidates that a layerwise search scored, and its choice."""
 
     candidates: list
     scores: np.ndarray
@@ -217,25 +200,7 @@ def layernas(
 
 
 def bound_evaluations(layers, *, n_buckets="auto", n_replicas=1, max_evaluations=None):
-    """Bound the number of candidates that a search scores.
-
-    Parameters
-    ----------
-    layers, n_buckets, n_replicas, max_evaluations
-        As in :func:`layernas`.
-
-    Returns
-    -------
-    n_evaluations : int
-        An upper bound.
-
-    Examples
-    --------
-    >>> from skadistill.search._layernas import bound_evaluations
-    >>> layers = {f"width_{i}": range(8) for i in range(5)}
-    >>> bound_evaluations(layers, n_buckets=5)
-    168
-    """
+    """Bound the number of candidates that a search scores."""
     n_options = Space(layers).n_options
     n_buckets = resolve_buckets(n_options, n_buckets, n_replicas, max_evaluations)
     if max_evaluations is not None:

@@ -166,19 +166,7 @@ SIZES: dict[str, Callable] = {
 
 
 class SizeMeter:
-    """Measure the size of an estimator under different parameters.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Cloned for every measurement.
-    size : str or callable
-        A name in ``SIZES`` or ``size(estimator) -> float``.
-    X, y : array-like
-        The training rows.
-    random_state : int, RandomState or None
-        Draws the rows whose prediction is timed.
-    """
+    """Measure the size of an estimator under different parameters."""
 
     def __init__(self, estimator, size, X, y, random_state):
         self.estimator = estimator
@@ -193,18 +181,7 @@ class SizeMeter:
             self.options["batch"] = take_rows(X, rows)
 
     def __call__(self, params):
-        """Return the size under these parameters.
-
-        Parameters
-        ----------
-        params : dict
-            Parameters to set on a clone.
-
-        Returns
-        -------
-        size : float
-            Its size.
-        """
+        """Return the size under these parameters."""
         estimator = clone(self.estimator).set_params(**clone(params, safe=False))
         if callable(self.size):
             return self.size(estimator)
@@ -212,27 +189,7 @@ class SizeMeter:
 
 
 def build_untrained(estimator, X, y=None):
-    """Return an estimator as it would be after `fit`, but with untrained weights.
-
-    Parameters
-    ----------
-    estimator : estimator
-        As in :func:`count_params`.
-    X : array-like of shape (n_samples, n_features, ...)
-        Rows it would be trained on.
-    y : array-like of shape (n_samples,), default=None
-        Labels.
-
-    Returns
-    -------
-    built : estimator
-        A clone that can predict.
-
-    Raises
-    ------
-    TypeError
-        If the estimator contains no network.
-    """
+    """Return an estimator as it would be after `fit`, but with untrained weights."""
     if isinstance(estimator, Pipeline):
         return _build_pipeline(estimator, X, y)
     if _is_distiller(estimator):

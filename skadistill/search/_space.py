@@ -8,18 +8,7 @@ __all__ = ["Space", "candidate_params", "same_value"]
 
 
 class Space:
-    """Translate between candidates (dicts of options) and tuples of positions.
-
-    Parameters
-    ----------
-    layers : mapping of str to sequence
-        The options of each layer.
-
-    Raises
-    ------
-    ValueError
-        If `layers` is empty, or a layer has no options or lists one twice.
-    """
+    """Translate between candidates (dicts of options) and tuples of positions."""
 
     def __init__(self, layers):
         if not isinstance(layers, Mapping) or not layers:
@@ -70,19 +59,7 @@ def _check_options(name, options):
 
 
 def same_value(a, b):
-    """Tell whether two options of any type are the same.
-
-    Parameters
-    ----------
-    a, b : object
-        Options.
-
-    Returns
-    -------
-    same : bool
-        True if they are equal and of one type: 1 and True are equal but configure an
-        estimator differently. False also if comparing them gives no single answer.
-    """
+    """Tell whether two options of any type are the same."""
     if a is b:
         return True
     try:
@@ -92,25 +69,7 @@ def same_value(a, b):
 
 
 def candidate_params(candidate):
-    """Merge the options of a candidate into the parameters they set.
-
-    Parameters
-    ----------
-    candidate : dict
-        Layer name -> option. An option that is a dict holds parameters; any other
-        is the value of the parameter that the layer is named after.
-
-    Returns
-    -------
-    params : dict
-        Parameter name -> value.
-
-    Examples
-    --------
-    >>> from skadistill.search._space import candidate_params
-    >>> candidate_params({"alpha": 1.0, "block": {"width": 8, "kernel": 3}})
-    {'alpha': 1.0, 'width': 8, 'kernel': 3}
-    """
+    """Merge the options of a candidate into the parameters they set."""
     params: dict = {}
     for layer, option in candidate.items():
         params.update(option if isinstance(option, Mapping) else {layer: option})

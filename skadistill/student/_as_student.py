@@ -12,37 +12,7 @@ __all__ = ["as_student"]
 
 
 def as_student(student=None, random_state=None, X=None):
-    """Return an unfitted student: a clone of the one passed, or the default.
-
-    Parameters
-    ----------
-    student : classifier, Pipeline or None, default=None
-        Cloned. None stands for a student that suits the rows: for texts a linear
-        classifier of hashed words and their beginnings, for sparse rows of more than
-        1000 columns a linear classifier, otherwise a :class:`StudentNet`.
-    random_state : int, RandomState instance or None, default=None
-        If the clone or one of its parts has a `random_state` that is None, it is
-        set to a number drawn from this one. None leaves all as they are.
-    X : container of n_samples rows or None, default=None
-        Rows that the student will be fitted to. None: a table is assumed.
-
-    Returns
-    -------
-    student : estimator
-        An unfitted student; the original is not touched.
-
-    Raises
-    ------
-    StudentError
-        If it is not an estimator.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.student._as_student import as_student
-    >>> as_student(LogisticRegression(), random_state=0).random_state is None
-    False
-    """
+    """Return an unfitted student: a clone of the one passed, or the default."""
     if isinstance(student, type):
         raise StudentError(
             f"student must be an instance, got the class {student.__name__}; pass "

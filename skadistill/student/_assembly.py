@@ -40,14 +40,7 @@ class _QuietPrintLog(PrintLog):
 
 
 class AssembledNet(NeuralNet):
-    """Hold parameters as scikit-learn does, and make the net's parts from them.
-
-    skorch checks parameters in its constructor and needs a device from the start;
-    here the constructor only stores, and what is looked at is looked at in `fit`.
-    Module, criterion and optimizer are made when the data have told their sizes:
-    the caller of fit sets `classes_`, `n_subclasses_`, `_input_shape`, `_n_samples`,
-    `_moments` and `seed_` before `initialize`.
-    """
+    """Hold parameters as scikit-learn does, and make the net's parts from them."""
 
     # skorch sets these in its constructor, where scikit-learn allows parameters
     # only; defaults on the class mean the same to skorch's own code.

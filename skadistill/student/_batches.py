@@ -18,20 +18,7 @@ MOMENTS_BLOCK_BYTES = 2**24
 
 
 class Rows:
-    """Hold the inputs of a student and hand out any of its rows as a tensor.
-
-    Parameters
-    ----------
-    X : ndarray, csr matrix or csr array of shape (n_samples, ...)
-        The table. Arrays in memory become one tensor; read-only arrays and
-        files mapped into memory are read batch by batch; sparse rows are made
-        dense batch by batch.
-    dtype : torch.dtype or None
-        What the module gets; None keeps the type of `X`.
-    protect : bool, default=True
-        Return copies if a slice would share memory with the caller's array.
-        Only needed for modules that may write into their input.
-    """
+    """Hold the inputs of a student and hand out any of its rows as a tensor."""
 
     def __init__(self, X, dtype=torch.float32, protect=True):
         self.dtype = dtype
@@ -120,23 +107,7 @@ def _numpy_dtype(dtype):
 
 
 def column_moments(rows, weights=None, channels=False):
-    """Compute weighted means and standard deviations, block by block.
-
-    Parameters
-    ----------
-    rows : Rows of shape (n_samples, n_columns, ...)
-        The training rows.
-    weights : ndarray of shape (n_samples,) or None, default=None
-        Positive weights of the rows.
-    channels : bool, default=False
-        Share one mean and one deviation among all positions of a channel (the
-        second axis), as is usual for images.
-
-    Returns
-    -------
-    mean, scale : torch.Tensor
-        Float64, broadcast against a batch. The scale of a constant column is 1.
-    """
+    """Compute weighted means and standard deviations, block by block."""
     shape = rows.shape[1:]
     mean = torch.zeros(shape, dtype=torch.float64)
     square = torch.zeros(shape, dtype=torch.float64)
@@ -172,22 +143,7 @@ def column_moments(rows, weights=None, channels=False):
 
 
 class TableDataset(Dataset):
-    """Pair rows with targets and weights for skorch, batch by batch.
-
-    Parameters
-    ----------
-    rows : Rows
-        The inputs.
-    targets : torch.Tensor of shape (n_samples,) or (n_samples, n_columns), or None
-        Positions of classes, or probabilities, followed by whatever else the loss
-        reads. None for prediction.
-    weights : torch.Tensor of shape (n_samples,) or None
-        Weights of the rows with mean 1; None if all are equal.
-    X : array-like or None
-        The table as it was validated, for scoring callbacks.
-    classes : ndarray of shape (n_classes,) or None
-        What the positions stand for.
-    """
+    """Pair rows with targets and weights for skorch, batch by batch."""
 
     def __init__(self, rows, targets=None, weights=None, X=None, classes=None):
         self.rows = rows
@@ -268,24 +224,7 @@ def as_is(batch):
 
 
 class TableLoader(DataLoader):
-    """Walk through a table in batches of nearly equal size.
-
-    A torch ``DataLoader`` (so that Accelerate can split it among devices) whose
-    iteration hands out slices instead of collecting rows. No batch exceeds
-    `batch_size` and sizes differ by one at most, so there is no tiny last batch.
-
-    Parameters
-    ----------
-    dataset : TableDataset or torch.utils.data.Subset of one
-        The rows.
-    batch_size : int, default=1
-        Largest number of rows in a batch.
-    shuffle : bool, default=False
-        Draw a new order for each pass.
-    **kwargs : dict
-        Passed to ``DataLoader``. With another sampler or workers the
-        batches come from torch's iteration.
-    """
+    """Walk through a table in batches of nearly equal size."""
 
     def __init__(self, dataset, batch_size=1, shuffle=False, **kwargs):
         kwargs.setdefault("collate_fn", as_is)

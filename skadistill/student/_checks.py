@@ -21,27 +21,7 @@ __all__ = [
 
 
 def check_soft_targets(targets, classes):
-    """Validate rows of probabilities against the classes they are about.
-
-    Parameters
-    ----------
-    targets : array-like of shape (n_samples, n_classes)
-        Probabilities.
-    classes : array-like of shape (n_classes,)
-        Sorted, distinct labels.
-
-    Returns
-    -------
-    targets : ndarray of float32 of shape (n_samples, n_classes)
-        Rows that sum to 1.
-    classes : ndarray of shape (n_classes,)
-        The labels as an array.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit together.
-    """
+    """Validate rows of probabilities against the classes they are about."""
     classes = column_or_1d(np.asarray(classes))
     targets = check_array(targets, dtype=[np.float64, np.float32], input_name="targets")
     if not np.array_equal(np.unique(classes), classes):

@@ -17,49 +17,19 @@ N_STUDENTS = 5
 
 @dataclass(frozen=True, eq=False)
 class Committee:
-    """Fitted students whose mean is less a matter of chance than any of them.
-
-    Parameters
-    ----------
-    students : list of classifier
-        Fitted to the same rows.
-    n_classes : int
-        Classes that they were fitted to.
-    """
+    """Fitted students whose mean is less a matter of chance than any of them."""
 
     students: list
     n_classes: int
 
     def predict_proba(self, X):
-        """Return the mean of the students' probabilities.
-
-        Parameters
-        ----------
-        X : container of n_samples rows
-            Rows.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Probabilities, in the students' dtype.
-        """
+        """Return the mean of the students' probabilities."""
         total = sum(student_proba(each, X, self.n_classes) for each in self.students)
         return total / len(self.students)
 
 
 def random_state_names(estimator):
-    """List the parameters that are seeds, of an estimator and its parts.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-
-    Returns
-    -------
-    names : list of str
-        Sorted.
-    """
+    """List the parameters that are seeds, of an estimator and its parts."""
     return [
         name
         for name in sorted(estimator.get_params(deep=True))
@@ -70,44 +40,7 @@ def random_state_names(estimator):
 def train_committee(
     student, X, targets, *, classes, seed, n_students=N_STUDENTS, **fit_params
 ):
-    """Train students that differ in their random numbers only.
-
-    Parameters
-    ----------
-    student : classifier or Pipeline
-        Cloned for each member; whatever :func:`fit_student` can fit. One without a
-        `random_state` makes a committee of one.
-    X : container of n_samples rows
-        Training rows.
-    targets : ndarray of shape (n_samples, n_classes)
-        What the students are to match; rows sum to 1.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels of the columns.
-    seed : int
-        Draws the members' seeds.
-    n_students : int, default=5
-        Members.
-    **fit_params : dict
-        Passed to the students' ``fit``.
-
-    Returns
-    -------
-    committee : Committee
-        The fitted students.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.tree import ExtraTreeClassifier
-    >>> from skadistill.student._committee import train_committee
-    >>> X = np.arange(8.0)[:, None]
-    >>> targets = np.eye(2)[[0, 0, 0, 0, 1, 1, 1, 1]]
-    >>> committee = train_committee(
-    ...     ExtraTreeClassifier(), X, targets, classes=[0, 1], seed=0
-    ... )
-    >>> len(committee.students), committee.predict_proba(np.array([[0.0], [7.0]]))[:, 1]
-    (5, array([0., 1.]))
-    """
+    """Train students that differ in their random numbers only."""
     names = random_state_names(student)
     targets = (targets + TRACE) / (1 + targets.shape[1] * TRACE)
     rng = np.random.default_rng(seed)

@@ -30,27 +30,7 @@ WORD = re.compile(r"\b\w+\b")
 
 
 def default_student(X=None):
-    """Return the student for rows of a kind.
-
-    Parameters
-    ----------
-    X : container of n_samples rows or None, default=None
-        Rows. None: a table is assumed.
-
-    Returns
-    -------
-    student : estimator
-        Unfitted: for texts a linear classifier of hashed words and their
-        beginnings, for
-        sparse rows of more than 1000 columns a linear classifier, otherwise a
-        `StudentNet`.
-
-    Examples
-    --------
-    >>> from skadistill.student._default import default_student
-    >>> default_student(["good", "bad"])[-1]
-    LogisticRegression(C=4.0, max_iter=1000, tol=0.0002)
-    """
+    """Return the student for rows of a kind."""
     if X is not None and is_texts(X):
         logger.info("the student is a linear classifier of hashed words")
         return Pipeline([("features", _text_features()), ("classifier", _linear())])
@@ -85,22 +65,6 @@ def words_and_beginnings(text):
     """Split a text into lowered words, and the first five letters of longer ones.
 
     Forms of a word, and many misspellings, share their beginning.
-
-    Parameters
-    ----------
-    text : str
-        The text.
-
-    Returns
-    -------
-    features : list of str
-        Words, each followed by its beginning and a star.
-
-    Examples
-    --------
-    >>> from skadistill.student._default import words_and_beginnings
-    >>> words_and_beginnings("Charged twice!")
-    ['charged', 'charg*', 'twice']
     """
     return [part for word in WORD.findall(text.lower()) for part in _parts(word)]
 

@@ -17,49 +17,12 @@ _SHARE = 0.5  # of the free memory: allocators round up, and others live there t
 
 
 def rows_that_fit(free_bytes, bytes_per_row, *, least=32, most=_MOST_ROWS):
-    """Count the rows whose computation fits in half of the free memory.
-
-    Parameters
-    ----------
-    free_bytes : int
-        Memory that is free.
-    bytes_per_row : float
-        What one row takes.
-    least, most : int, default=32, 262144
-        The answer lies between them.
-
-    Returns
-    -------
-    n_samples : int
-        Rows of a block.
-
-    Examples
-    --------
-    >>> from skadistill.student._device_blocks import rows_that_fit
-    >>> rows_that_fit(8 * 2**30, 2**20)
-    4096
-    """
+    """Count the rows whose computation fits in half of the free memory."""
     return int(max(least, min(most, _SHARE * free_bytes / max(1.0, bytes_per_row))))
 
 
 def rows_of_a_block(forward, rows, memory):
-    """Find from a try how many rows a module can take at a time.
-
-    Parameters
-    ----------
-    forward : callable
-        Takes a tensor of rows and computes on the device.
-    rows : Rows
-        What is to be computed.
-    memory : CudaMemory
-        Tells what is free, and what a call takes.
-
-    Returns
-    -------
-    n_samples : int
-        Rows of a block, such that three inputs (one computed on, one on its way, one
-        being read) and the computation on one of them fit in half of the free memory.
-    """
+    """Find from a try how many rows a module can take at a time."""
     n_samples = min(_PROBE_ROWS, len(rows))
     if len(rows) <= n_samples:
         return max(1, n_samples)
@@ -69,58 +32,24 @@ def rows_of_a_block(forward, rows, memory):
 
 
 def memory_of(device):
-    """Return the memory probe of a device.
-
-    Parameters
-    ----------
-    device : torch.device
-        Any device.
-
-    Returns
-    -------
-    memory : CudaMemory or None
-        None where torch does not tell what is free.
-    """
+    """Return the memory probe of a device."""
     return CudaMemory(device) if device.type == "cuda" else None
 
 
 class CudaMemory:
-    """Ask a CUDA device about its memory.
-
-    Parameters
-    ----------
-    device : torch.device
-        The device.
-    """
+    """Ask a CUDA device about its memory."""
 
     def __init__(self, device):
         self.device = device
 
     def free(self):
-        """Count the bytes that are free, those that torch keeps in reserve included.
-
-        Returns
-        -------
-        n_bytes : int
-            Bytes.
-        """
+        """Count the bytes that are free, those that torch keeps in reserve included."""
         kept = torch.cuda.memory_reserved(self.device)
         used = torch.cuda.memory_allocated(self.device)
         return torch.cuda.mem_get_info(self.device)[0] + kept - used
 
     def taken_by(self, function):
-        """Count the bytes that a call has in use at its peak.
-
-        Parameters
-        ----------
-        function : callable
-            Called once.
-
-        Returns
-        -------
-        n_bytes : int
-            Bytes beyond those in use before.
-        """
+        """Count the bytes that a call has in use at its peak."""
         torch.cuda.synchronize(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
@@ -130,49 +59,21 @@ class CudaMemory:
 
 
 class CudaCopier:
-    """Copy tensors from pinned memory to a CUDA device in a separate stream.
-
-    Parameters
-    ----------
-    device : torch.device
-        The device.
-    """
+    """Copy tensors from pinned memory to a CUDA device in a separate stream."""
 
     def __init__(self, device):
         self.device = device
         self.stream = torch.cuda.Stream(device)
 
     def start(self, tensor):
-        """Begin a copy and return at once.
-
-        Parameters
-        ----------
-        tensor : torch.Tensor
-            On the CPU.
-
-        Returns
-        -------
-        copy : tuple
-            For `finish`; it keeps the pinned memory alive.
-        """
+        """Begin a copy and return at once."""
         pinned = tensor.pin_memory()
         with torch.cuda.stream(self.stream):
             moved = pinned.to(self.device, non_blocking=True)
         return moved, pinned
 
     def finish(self, copy):
-        """Let the device wait for a copy.
-
-        Parameters
-        ----------
-        copy : tuple
-            From `start`.
-
-        Returns
-        -------
-        tensor : torch.Tensor
-            On the device.
-        """
+        """Let the device wait for a copy."""
         moved, _ = copy
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self.stream)
@@ -182,23 +83,7 @@ class CudaCopier:
 
 
 def overlapped(batches, device, copier=None):
-    """Have the next batch under way while the device works on this one.
-
-    Parameters
-    ----------
-    batches : iterable of tuple
-        The first of each is a tensor of rows.
-    device : torch.device
-        The target device.
-    copier : CudaCopier or None, default=None
-        Copies them to the device. None: a new one if the device is CUDA; on other
-        devices the tensors stay as they are.
-
-    Yields
-    ------
-    batch : tuple
-        The same, in order, rows on the device.
-    """
+    """Have the next batch under way while the device works on this one."""
     if copier is None:
         if device.type != "cuda":
             yield from batches

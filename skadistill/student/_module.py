@@ -57,25 +57,6 @@ class Standardize(nn.Module):
     """Shift and scale each column by numbers fixed at training time.
 
     The numbers are buffers: they are saved with the weights, and never trained.
-
-    Parameters
-    ----------
-    shift : torch.Tensor
-        What to subtract, broadcast against a batch.
-    scale : torch.Tensor
-        What to divide by, same shape as `shift`.
-    limit : float, default=8.0
-        Standardized values are cut to ``[-limit, limit]``, so that a rare column
-        or a misplaced decimal point cannot drown the others.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skadistill.student._module import Standardize
-    >>> layer = Standardize(torch.tensor([10.0]), torch.tensor([2.0]))
-    >>> layer(torch.tensor([[14.0], [1e9]]))
-    tensor([[2.],
-            [8.]])
     """
 
     def __init__(self, shift, scale, limit=8.0):
@@ -85,46 +66,13 @@ class Standardize(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, X):
-        """Return the standardized batch.
-
-        Parameters
-        ----------
-        X : torch.Tensor of shape (n_samples, n_features, ...)
-            Raw inputs.
-
-        Returns
-        -------
-        Z : torch.Tensor
-            Same shape as `X`.
-        """
+        """Return the standardized batch."""
         Z = (X - self.shift) / self.scale
         return Z.clamp_(-self.limit, self.limit)
 
 
 def auto_hidden_sizes(n_samples):
-    """Choose the widths of the hidden layers from the number of training rows.
-
-    Two hidden layers are enough for tables and embeddings. Their width grows
-    with the square root of the rows, so that the number of weights, which goes
-    with the width squared, keeps pace with the rows; it stops at 256, since a
-    student is still small and fast on one CPU core.
-
-    Parameters
-    ----------
-    n_samples : int
-        Number of training rows.
-
-    Returns
-    -------
-    hidden_sizes : tuple of int
-        Two equal powers of two between 64 and 256.
-
-    Examples
-    --------
-    >>> from skadistill.student._module import auto_hidden_sizes
-    >>> [auto_hidden_sizes(n)[0] for n in (50, 1000, 10_000, 10**6)]
-    [64, 256, 256, 256]
-    """
+    """Choose the widths of the hidden layers from the number of training rows."""
     width = 64
     while width < 256 and width < 5 * n_samples**0.5:
         width *= 2

@@ -16,24 +16,7 @@ __all__ = ["native_fit"]
 
 
 def native_fit(estimator, shape, fit_params):
-    """Find the way in which a classifier learns probabilities as they are.
-
-    Parameters
-    ----------
-    estimator : classifier
-        Unfitted or fitted.
-    shape : tuple of int
-        That of the targets: (n_samples, n_classes).
-    fit_params : dict
-        Further arguments for the classifier's `fit`.
-
-    Returns
-    -------
-    fit : callable or None
-        Takes the classifier, rows, masses of shape (n_samples, n_classes) (weights
-        of the rows times probabilities) and classes. None: the classifier, or the
-        classifier with these settings, has no such way.
-    """
+    """Find the way in which a classifier learns probabilities as they are."""
     if fit_params:
         return None  # an evaluation set, initial margins: about labels
     if type(estimator) is LogisticRegression and _has_plain_penalty(estimator):
@@ -82,17 +65,6 @@ def fit_logistic(estimator, X, mass, classes):
 
     What it minimizes is scikit-learn's objective on one copy of each row per class,
     by the same method and to the same tolerance, but each row is read once.
-
-    Parameters
-    ----------
-    estimator : LogisticRegression
-        Fitted in place.
-    X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows.
-    mass : ndarray of shape (n_samples, n_classes)
-        Weights of the classes of each row.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels.
     """
     validate_parameters(estimator)
     X = validate_data(estimator, X, accept_sparse="csr", dtype=[np.float64, np.float32])
@@ -128,36 +100,6 @@ def minimize_cross_entropy(X, mass, *, C, fit_intercept, tol, max_iter):
 
     With :math:`m_{ic}` the masses, :math:`s_i` their sum over the classes of a row
     and :math:`p_i` the softmax of the row's logits, it minimizes
-
-    .. math:: \frac{1}{\sum_i s_i} \Big(-\sum_{ic} m_{ic} \log p_{ic}
-        + \frac{1}{2 C} \|W\|^2\Big),
-
-    whose gradient with respect to the logits is :math:`s_i p_{ic} - m_{ic}`.
-
-    Parameters
-    ----------
-    X : ndarray or csr matrix of shape (n_samples, n_features)
-        Rows.
-    mass : ndarray of shape (n_samples, n_classes)
-        Masses.
-    C : float
-        Inverse strength of the penalty.
-    fit_intercept : bool
-        Whether logits have an intercept.
-    tol : float
-        Largest entry of the gradient at which to stop.
-    max_iter : int
-        Iterations of L-BFGS.
-
-    Returns
-    -------
-    coef : ndarray of shape (n_outputs, n_features)
-        Weights; for two classes one row, as scikit-learn has it, whose logit is
-        that of the second class.
-    intercept : ndarray of shape (n_outputs,)
-        Zeros without intercept.
-    result : scipy.optimize.OptimizeResult
-        How the search ended.
     """
     n_features = X.shape[1]
     total = mass.sum()
@@ -214,19 +156,7 @@ def minimize_cross_entropy(X, mass, *, C, fit_intercept, tol, max_iter):
 
 
 def fit_xgboost(estimator, X, mass, classes):
-    """Fit boosted trees to masses of classes, with a loss of our own.
-
-    Parameters
-    ----------
-    estimator : xgboost.XGBClassifier
-        Fitted in place.
-    X : array-like of shape (n_samples, n_features)
-        Rows.
-    mass : ndarray of shape (n_samples, n_classes)
-        Weights of the classes of each row.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels.
-    """
+    """Fit boosted trees to masses of classes, with a loss of our own."""
     n_samples, n_classes = mass.shape
     binary = n_classes == 2
     weight = mass.sum(axis=1, keepdims=True)

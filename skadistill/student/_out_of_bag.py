@@ -16,42 +16,13 @@ __all__ = ["can_score_out_of_bag", "score_out_of_bag"]
 
 
 def can_score_out_of_bag(estimator):
-    """Tell whether :func:`score_out_of_bag` knows how an ensemble was fitted.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted or not.
-
-    Returns
-    -------
-    known : bool
-        Whether it is a forest or a bagging classifier of scikit-learn.
-    """
+    """Tell whether :func:`score_out_of_bag` knows how an ensemble was fitted."""
     kinds = RandomForestClassifier | ExtraTreesClassifier | BaggingClassifier
     return isinstance(estimator, kinds)
 
 
 def score_out_of_bag(estimator, X, rows, labels, metric=True):
-    """Score an ensemble on each row with the members that saw no copy of it.
-
-    Sets ``oob_decision_function_`` and ``oob_score_`` as scikit-learn does, which
-    itself would score a copy with members that have learned from another copy of
-    the same row with another label.
-
-    Parameters
-    ----------
-    estimator : RandomForestClassifier, ExtraTreesClassifier or BaggingClassifier
-        Fitted to the copies.
-    X : array-like or sparse matrix of shape (n_samples, n_features)
-        Rows without copies.
-    rows : ndarray of int of shape (n_copies,)
-        The row of each copy.
-    labels : ndarray of shape (n_samples,)
-        Likeliest label of each row.
-    metric : callable or bool, default=True
-        As `oob_score` of the ensemble; True: accuracy.
-    """
+    """Score an ensemble on each row with the members that saw no copy of it."""
     X = validate_data(
         estimator,
         X,

@@ -25,22 +25,7 @@ def first_output(output):
 
 
 def weighted_mean(losses, weights, criterion):
-    """Average the losses of a batch by the weights of its rows.
-
-    Parameters
-    ----------
-    losses : torch.Tensor of shape (n_samples, ...) or ()
-        From the criterion.
-    weights : torch.Tensor of shape (n_samples,) or None
-        Weights; None means 1.
-    criterion : object
-        Named if its losses cannot be weighted.
-
-    Returns
-    -------
-    loss : torch.Tensor of shape ()
-        The mean of weight times loss.
-    """
+    """Average the losses of a batch by the weights of its rows."""
     if losses.ndim == 0:
         if weights is None:
             return losses
@@ -57,29 +42,7 @@ def weighted_mean(losses, weights, criterion):
 
 
 def class_probabilities(output, nonlinearity, criterion, n_subclasses=1):
-    """Turn outputs into probabilities of the classes.
-
-    Parameters
-    ----------
-    output : torch.Tensor of shape (n_samples, n_classes * n_subclasses)
-        From the module.
-    nonlinearity : "auto", None or callable
-        As `predict_nonlinearity` of :class:`StudentNet`.
-    criterion : class or torch.nn.Module
-        What the module was trained with; "auto" depends on it.
-    n_subclasses : int, default=1
-        Outputs per class, whose probabilities are added up.
-
-    Returns
-    -------
-    proba : torch.Tensor of shape (n_samples, n_classes)
-        Rows that sum to 1, float32 (float64 from a module that uses it).
-
-    Raises
-    ------
-    ValueError
-        If the nonlinearity does not lead to probabilities.
-    """
+    """Turn outputs into probabilities of the classes."""
     if output.dtype is not torch.float64:
         output = output.float()
     if isinstance(nonlinearity, str):

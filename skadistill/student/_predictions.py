@@ -8,27 +8,7 @@ __all__ = ["student_classes", "student_proba"]
 
 
 def student_proba(student, X, n_classes):
-    """Predict probabilities with any student.
-
-    Parameters
-    ----------
-    student : classifier
-        Fitted.
-    X : container of n_samples rows
-        Rows.
-    n_classes : int
-        Classes that it was fitted to.
-
-    Returns
-    -------
-    proba : ndarray of shape (n_samples, n_classes)
-        Probabilities, in the student's dtype.
-
-    Raises
-    ------
-    StudentError
-        If they have another shape or type.
-    """
+    """Predict probabilities with any student."""
     proba = np.asarray(student.predict_proba(X))
     fits = proba.ndim == 2 and proba.shape[1] == n_classes
     if not fits or proba.dtype.kind not in "fiu":
@@ -41,28 +21,7 @@ def student_proba(student, X, n_classes):
 
 
 def student_classes(student, X, classes):
-    """Predict classes with any student.
-
-    Parameters
-    ----------
-    student : classifier
-        Fitted. Without `predict`, the likeliest class counts.
-    X : container of n_samples rows
-        Rows.
-    classes : ndarray of shape (n_classes,)
-        The classes that it was fitted to.
-
-    Returns
-    -------
-    y : ndarray of shape (n_samples,)
-        Classes. A column of them (as CatBoost returns) is flattened, and of
-        probabilities (as nets of Keras return) the likeliest class is taken.
-
-    Raises
-    ------
-    StudentError
-        If they have another shape.
-    """
+    """Predict classes with any student."""
     if not hasattr(student, "predict"):
         return classes[student_proba(student, X, len(classes)).argmax(axis=1)]
     y = np.asarray(student.predict(X))

@@ -10,16 +10,7 @@ __all__ = ["Reweight", "check_new_weights"]
 
 
 class Reweight(Callback):
-    """Ask an objective for new row weights before each epoch but the first.
-
-    Parameters
-    ----------
-    table : TableDataset
-        The training rows, whose weights are replaced.
-    reweight : callable
-        Takes the net's probabilities of all training rows, of shape
-        (n_samples, n_classes), and returns weights of shape (n_samples,).
-    """
+    """Ask an objective for new row weights before each epoch but the first."""
 
     def __init__(self, table, reweight):
         self.table = table
@@ -27,15 +18,7 @@ class Reweight(Callback):
         self.base_weights = table.weights
 
     def on_epoch_begin(self, net, **kwargs):
-        """Replace the weights, unless the net has not been trained yet.
-
-        Parameters
-        ----------
-        net : StudentNet
-            The net in training.
-        **kwargs
-            Ignored.
-        """
+        """Replace the weights, unless the net has not been trained yet."""
         if len(net.history) < 2:
             return
         new = np.asarray(self.reweight(self._proba(net)), dtype=np.float64)
@@ -56,25 +39,7 @@ class Reweight(Callback):
 
 
 def check_new_weights(weights, n_samples):
-    """Refuse weights that a student cannot be trained with.
-
-    Parameters
-    ----------
-    weights : ndarray
-        What an objective returned.
-    n_samples : int
-        Number of training rows.
-
-    Returns
-    -------
-    weights : ndarray of shape (n_samples,)
-        The same.
-
-    Raises
-    ------
-    ObjectiveError
-        If they are not one finite value per row, none negative, some positive.
-    """
+    """Refuse weights that a student cannot be trained with."""
     fits = weights.shape == (n_samples,) and np.isfinite(weights).all()
     if fits and weights.min() >= 0 and weights.max() > 0:
         return weights

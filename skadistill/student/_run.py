@@ -53,28 +53,7 @@ def cosine_factor(step, n_steps):
 
 
 def planned_sizes(n_samples, batch_size, max_epochs):
-    """Return what the parameters `batch_size` and `max_epochs` come to.
-
-    Parameters
-    ----------
-    n_samples : int
-        Training rows.
-    batch_size : "auto" or int
-        As in :class:`StudentNet`.
-    max_epochs : "auto" or int
-        As in :class:`StudentNet`.
-
-    Returns
-    -------
-    batch_size, max_epochs : int
-        Rows per step at most, and passes over the rows.
-
-    Examples
-    --------
-    >>> from skadistill.student._run import planned_sizes
-    >>> planned_sizes(1000, "auto", "auto"), planned_sizes(10, -1, 3)
-    ((64, 63), (10, 3))
-    """
+    """Return what the parameters `batch_size` and `max_epochs` come to."""
     if isinstance(batch_size, str):
         batch_size = min(256, max(32, 2 ** round(math.log2(max(n_samples, 1) / 16))))
     elif batch_size == -1:

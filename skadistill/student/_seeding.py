@@ -15,26 +15,7 @@ _LOCK = threading.RLock()
 
 
 def draw_seed(random_state):
-    """Turn a `random_state` into one integer seed.
-
-    Parameters
-    ----------
-    random_state : int, numpy.random.RandomState or None
-        An int stands for itself, a `RandomState` gives (and moves on by) one
-        draw. None asks the operating system, so that numpy's global generator
-        is left alone.
-
-    Returns
-    -------
-    seed : int
-        A number in ``[0, 2**32)``.
-
-    Examples
-    --------
-    >>> from skadistill.student._seeding import draw_seed
-    >>> draw_seed(3) == draw_seed(3)
-    True
-    """
+    """Turn a `random_state` into one integer seed."""
     if random_state is None:
         return secrets.randbits(32)
     # Through RandomState for ints as well: it refuses what scikit-learn refuses.
@@ -43,24 +24,7 @@ def draw_seed(random_state):
 
 @contextmanager
 def seeded(seed, device, *, exclusive=False):
-    """Seed torch's shared generators inside a block and restore them after it.
-
-    Parameters
-    ----------
-    seed : int
-        The seed for the CPU generator and for `device`'s.
-    device : torch.device
-        Device of the module.
-    exclusive : bool, default=False
-        Keep other threads that seed out until the block ends. Wanted for the
-        short time in which weights are drawn; during training it would make
-        students in threads wait for each other.
-
-    Yields
-    ------
-    None
-        Nothing; the block draws from torch's shared generators.
-    """
+    """Seed torch's shared generators inside a block and restore them after it."""
     generators = [torch.default_generator]
     if device.type == "cuda":
         torch.cuda.init()

@@ -13,15 +13,7 @@ __all__ = ["balance_of", "balancing_settings", "changed", "settings_for_copies"]
 
 @contextmanager
 def changed(estimator, settings):
-    """Set parameters inside a block, and put them back after it.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Changed in place.
-    settings : dict
-        Names, with ``__`` for those of nested estimators, and values.
-    """
+    """Set parameters inside a block, and put them back after it."""
     if not settings:
         yield
         return
@@ -39,22 +31,6 @@ def balancing_settings(estimator):
 
     scikit-learn computes these weights from numbers of rows, which say nothing of
     rows with soft labels: the caller must weigh classes itself.
-
-    Parameters
-    ----------
-    estimator : classifier
-        Asked for its parameters and those of nested estimators.
-
-    Returns
-    -------
-    settings : dict
-        Empty if no ``class_weight`` is "balanced" or "balanced_subsample".
-
-    Warns
-    -----
-    UserWarning
-        If some nested estimators balance classes and others do not, which row
-        weights cannot express.
     """
     found = {
         name: value
@@ -74,21 +50,7 @@ def balancing_settings(estimator):
 
 
 def balance_of(targets, sample_weight):
-    """Weigh classes so that each has the same total probability.
-
-    Parameters
-    ----------
-    targets : ndarray of shape (n_samples, n_classes)
-        Probabilities.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Weights of the rows.
-
-    Returns
-    -------
-    balance : ndarray of shape (n_classes,)
-        The total divided by the number of classes and the mass of each, as
-        "balanced" does with numbers of rows.
-    """
+    """Weigh classes so that each has the same total probability."""
     if sample_weight is None:
         mass = targets.sum(axis=0, dtype=np.float64)
     else:
@@ -102,27 +64,6 @@ def settings_for_copies(estimator, likeliest, rows):
 
     A classifier that holds rows out, to stop early or to score itself, would find
     copies of rows that it has learned from among them.
-
-    Parameters
-    ----------
-    estimator : classifier
-        Asked for its parameters and those of nested estimators.
-    likeliest : ndarray of int of shape (n_samples,)
-        Likeliest class of each row.
-    rows : ndarray of int of shape (n_copies,)
-        The row of each copy.
-
-    Returns
-    -------
-    settings : dict
-        `early_stopping` and `oob_score` switched off, `cv` replaced by splits
-        of the rows. `oob_score` of the classifier itself is switched off in silence
-        if :func:`score_out_of_bag` can make up for it.
-
-    Warns
-    -----
-    UserWarning
-        If a setting that was asked for is switched off.
     """
     params = estimator.get_params(deep=True)
     settings: dict = {}

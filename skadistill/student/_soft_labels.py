@@ -11,49 +11,7 @@ __all__ = ["check_same_rows", "choose_copies", "expand_soft_labels"]
 def expand_soft_labels(
     X, targets, classes, sample_weight=None, *, threshold=1e-3, max_copies=None
 ):
-    """Turn rows with probabilities into labeled rows with weights.
-
-    A row with weight :math:`w_i` and target :math:`t_i` becomes one copy per
-    class, labeled :math:`c` and weighing :math:`w_i t_{ic}`. For every learner
-    whose loss is a weighted sum over rows, training on the copies is training on
-    the cross-entropy with soft targets.
-
-    Parameters
-    ----------
-    X : array-like, sparse matrix, frame or list of length n_samples
-        Rows of any kind that can be indexed.
-    targets : array-like of shape (n_samples, n_classes)
-        Probabilities; rows sum to 1.
-    classes : array-like of shape (n_classes,)
-        Sorted labels of the columns.
-    sample_weight : array-like of shape (n_samples,) or None, default=None
-        Weights of the rows; None means 1.
-    threshold : float, default=1e-3
-        Copies for classes less likely than this are left out, and the row's other
-        copies take over their weight. A class that no row would keep stays at
-        its likeliest row, so that it is not forgotten.
-    max_copies : float or None, default=None
-        Most copies per row, on average over the rows: at least 1, which keeps
-        each row's likeliest class only. Beyond those, the largest probabilities of
-        all rows are kept. None sets no limit.
-
-    Returns
-    -------
-    X : same type as `X`, n_copies rows
-        The copies, those of one row next to each other.
-    y : ndarray of shape (n_copies,)
-        Labels.
-    weight : ndarray of shape (n_copies,)
-        Weights; over the copies of a row they sum to the row's weight.
-
-    Examples
-    --------
-    >>> from skadistill.student._soft_labels import expand_soft_labels
-    >>> expand_soft_labels(
-    ...     ["a", "b"], [[0.25, 0.75], [1.0, 0.0]], ["no", "yes"]
-    ... )
-    (['a', 'a', 'b'], array(['no', 'yes', 'no'], dtype='<U3'), array([0.25, 0.75, 1. ]))
-    """
+    """Turn rows with probabilities into labeled rows with weights."""
     _, classes = check_soft_targets(targets, classes)
     targets = np.asarray(targets)
     check_same_rows(X, targets)
@@ -84,24 +42,7 @@ def check_same_rows(X, targets):
 
 
 def choose_copies(targets, threshold=1e-3, max_copies=None):
-    """Choose the classes that stand for the target of each row.
-
-    Parameters
-    ----------
-    targets : ndarray of shape (n_samples, n_classes)
-        Probabilities.
-    threshold : float, default=1e-3
-        As in :func:`expand_soft_labels`.
-    max_copies : float or None, default=None
-        As in :func:`expand_soft_labels`.
-
-    Returns
-    -------
-    rows, columns : ndarray of int of shape (n_copies,)
-        Row and class of each copy, in the order of the rows.
-    mass : ndarray of float of shape (n_copies,)
-        Probability of the class among those kept; 1 in sum for each row.
-    """
+    """Choose the classes that stand for the target of each row."""
     n_samples = len(targets)
     keep = targets >= threshold
     keep &= targets > 0

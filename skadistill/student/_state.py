@@ -27,25 +27,7 @@ class PickleState(dict):
 
 
 def plain_state(net):
-    """Describe a net by values that need no pickle.
-
-    Parameters
-    ----------
-    net : AssembledNet
-        Fitted or not.
-
-    Returns
-    -------
-    state : dict
-        Parameters, what the data told and, of a net with parts, their weights as
-        arrays and the history as text.
-
-    Raises
-    ------
-    TypeError
-        If module or criterion is an instance, which cannot be created again from
-        parameters, or if the net was trimmed for prediction.
-    """
+    """Describe a net by values that need no pickle."""
     if getattr(net, "_trimmed_for_prediction", False):
         raise TypeError(
             "the net was trimmed for prediction, so that its parts cannot be created "
@@ -76,15 +58,7 @@ def plain_state(net):
 
 
 def restore(net, state):
-    """Make a net again from what `plain_state` returned.
-
-    Parameters
-    ----------
-    net : AssembledNet
-        An empty one, of the same class.
-    state : dict
-        As returned; not changed.
-    """
+    """Make a net again from what `plain_state` returned."""
     state = {name: _with_tensors(value) for name, value in state.items()}
     weights = state.pop("weights", None)
     history = state.pop("history", None)

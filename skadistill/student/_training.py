@@ -35,13 +35,7 @@ _ROUTES = "_routing_method" in inspect.signature(NeuralNet.fit_loop).parameters
 
 
 class TrainableNet(TableNet):
-    """Train the parts of a net about as fast as a plain torch loop.
-
-    skorch's own path through an epoch collects rows one by one and calls every
-    hook for every batch. This one cuts batches from tables, calls only the hooks
-    that are overridden, and falls back to skorch's if a callback, an optimizer or a
-    loader needs it.
-    """
+    """Train the parts of a net about as fast as a plain torch loop."""
 
     _run: Run | None = None
     _transient = ("_run",)

@@ -9,23 +9,7 @@ __all__ = ["Answer", "LabeledBatch", "NoLabel", "OtherAnswer", "Unanswered"]
 
 
 class Unanswered(NamedTuple):
-    """Count rows of calls that may be billed and brought no answer.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows; one that was sent twice is counted twice.
-    cost : float
-        What they cost at most.
-
-    Examples
-    --------
-    >>> from skadistill.teachers._answers import Unanswered
-    >>> Unanswered.total([Unanswered(1, 0.5), Unanswered(0, 0.0), Unanswered(2, 1.0)])
-    Unanswered(n_rows=3, cost=1.5)
-    >>> Unanswered.total([Unanswered(0, 0.0)]) is None
-    True
-    """
+    """Count rows of calls that may be billed and brought no answer."""
 
     n_rows: int
     cost: float
@@ -74,19 +58,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class OtherAnswer:
-    """Hold what a call said about another question than the one asked.
-
-    Parameters
-    ----------
-    identity : str
-        Of the teacher that asks that question.
-    classes : sequence of n_classes labels
-        Its classes.
-    labels : ndarray of shape (n_samples, n_classes)
-        Probabilities; NaN in rows without a label.
-    rows : ndarray of int of shape (n_samples,) or None, default=None
-        Positions among the rows asked. None: the rows of the call.
-    """
+    """Hold what a call said about another question than the one asked."""
 
     identity: str
     classes: Any
@@ -96,34 +68,7 @@ class OtherAnswer:
 
 @dataclass(frozen=True, eq=False)
 class LabeledBatch:
-    """Hold checked labels of some of the rows asked.
-
-    Parameters
-    ----------
-    rows : ndarray of int of shape (n_answered,)
-        Positions among the rows asked.
-    labels : ndarray of float64 of shape (n_answered, n_classes)
-        Their labels.
-    cost : float or None, default=None
-        What they cost together; None: not known.
-    seconds : float, default=0.0
-        How long they took.
-    embeddings : ndarray of float32 of shape (n_answered, n_dims) or None, default=None
-        Their embeddings, if they were asked for.
-    also : sequence of OtherAnswer, default=()
-        Answers to other questions about them, which a ledger keeps as well.
-    model : str or None, default=None
-        Which model answered, as its endpoint says.
-    unanswered : Unanswered or None, default=None
-        Earlier calls about them that may be billed and brought no answer.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.teachers._answers import LabeledBatch
-    >>> LabeledBatch(np.array([0, 2]), np.eye(2), cost=0.02).cost
-    0.02
-    """
+    """Hold checked labels of some of the rows asked."""
 
     rows: np.ndarray
     labels: np.ndarray

@@ -20,20 +20,7 @@ SUM_TOLERANCE = 1e-3
 
 
 def check_classes(own, classes, *, who, allow_missing, allow_extra):
-    """Raise if the teacher's classes (None: not known) do not fit those asked for.
-
-    Examples
-    --------
-    >>> from skadistill.teachers._checks import check_classes
-    >>> check_classes(
-    ...     ["a"], ["a", "b"], who="the teacher", allow_missing=False, allow_extra=False
-    ... )
-    Traceback (most recent call last):
-        ...
-    skadistill.exceptions.TeacherAnswerError: the teacher does not know the class
-    'b' of the labeled rows, its own classes being 'a'; teach it that class, or wrap
-    it in as_teacher(teacher, allow_missing_classes=True) to give it probability 0.
-    """
+    """Raise if the teacher's classes (None: not known) do not fit those asked for."""
     if own is None:
         return
     if len(set(own)) != len(own):
@@ -92,55 +79,6 @@ def soft_labels(
 
     A row answered with None, NaN, a row of NaN or a `NoLabel` has no label, which is
     an answer. A row whose answer cannot be used is invalid.
-
-    Parameters
-    ----------
-    answer : array-like, tensor, DataFrame or list
-        Probabilities of shape (n_samples, n_own), or hard labels of shape
-        (n_samples,) or (n_samples, 1).
-    n_samples : int
-        How many rows were asked about.
-    classes : sequence of n_classes labels
-        The columns wanted.
-    own : sequence of n_own labels or None, default=None
-        What the answer's columns mean. None: the frame's column names if one of them
-        is a class, else `classes` in order.
-    kind : {"auto", "proba"}, default="auto"
-        What the answer is; "auto" tells by the shape.
-    allow_missing, allow_extra : bool, default=False
-        Whether the teacher may lack classes, or have more.
-    who : str, default="the teacher"
-        The teacher's name in messages.
-    row_numbers : ndarray of int of shape (n_samples,) or None, default=None
-        The numbers of the rows in messages. None: 0, 1, ...
-
-    Returns
-    -------
-    labels : ndarray of float64 of shape (n_samples, n_classes)
-        Each row sums to 1, or is NaN: no label, or invalid.
-    invalid : ndarray of bool of shape (n_samples,)
-        The rows whose answer cannot be used.
-    fault : TeacherError or None
-        Says what is wrong with the first of them.
-
-    Raises
-    ------
-    TeacherAnswerError, TeacherAnswerError
-        If the answer as a whole cannot be used: another number of rows or columns
-        than asked, or other classes.
-
-    Examples
-    --------
-    >>> from skadistill.teachers._checks import soft_labels
-    >>> soft_labels([[0.25, 0.75]], 1, ["a", "b"], own=["b", "a"])[0]
-    array([[0.75, 0.25]])
-    >>> labels, invalid, fault = soft_labels(["b", None, "c"], 3, ["a", "b"])
-    >>> labels
-    array([[ 0.,  1.],
-           [nan, nan],
-           [nan, nan]])
-    >>> invalid, type(fault).__name__
-    (array([False, False,  True]), 'TeacherAnswerError')
     """
     if row_numbers is None:
         row_numbers = np.arange(n_samples)

@@ -33,14 +33,7 @@ _ACTIVATIONS = {
 
 
 def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
-    """Return embeddings as finite float32 of shape (n_samples, n_dims), or raise.
-
-    Examples
-    --------
-    >>> from skadistill.teachers._embeddings import check_embeddings
-    >>> check_embeddings([[1, 2]], 1, who="the teacher")
-    array([[1., 2.]], dtype=float32)
-    """
+    """Return embeddings as finite float32 of shape (n_samples, n_dims), or raise."""
     if isinstance(embeddings, torch.Tensor):
         embeddings = embeddings.detach().cpu().float()
     try:
@@ -77,14 +70,7 @@ def raise_without_embeddings(who):
 
 
 def embedding_suffix(embedding):
-    """Return the part of an identity that tells sources of embeddings apart.
-
-    Examples
-    --------
-    >>> from skadistill.teachers._embeddings import embedding_suffix
-    >>> embedding_suffix("transform")
-    ':embedding:transform'
-    """
+    """Return the part of an identity that tells sources of embeddings apart."""
     if embedding is None:
         return ""
     source = embedding if isinstance(embedding, str) else function_identity(embedding)

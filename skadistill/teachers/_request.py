@@ -42,21 +42,6 @@ class Request:
 
     A subclass makes the calls of `calls` while it is not `stopped`, reports those
     that failed with `fail`, and yields the answers through `finish`.
-
-    Parameters
-    ----------
-    teacher : BaseTeacher
-        The teacher asked.
-    X : container of n_samples rows
-        The rows.
-    classes : sequence of n_classes labels
-        The columns wanted.
-    row_numbers : array-like of int of shape (n_samples,) or None
-        The numbers of the rows in messages; None: their positions.
-    batch_size : int
-        Rows per call.
-    before_call : callable or None
-        Called with the positions of rows just before they are sent.
     """
 
     def __init__(self, teacher, X, classes, row_numbers, batch_size, before_call):
@@ -79,18 +64,7 @@ class Request:
         self.fault_unanswered: Unanswered | None = None
 
     def finish(self, parts):
-        """Yield the parts, also those in flight at a Ctrl-C, then raise the fault.
-
-        Parameters
-        ----------
-        parts : iterator of LabeledBatch
-            Ends once nothing is in flight any more.
-
-        Yields
-        ------
-        part : LabeledBatch
-            The same.
-        """
+        """Yield the parts, also those in flight at a Ctrl-C, then raise the fault."""
         try:
             # Calls in flight are paid for: wait for their answers before leaving.
             with held_interrupts(self._interrupt):
@@ -109,17 +83,7 @@ class Request:
         error.unanswered = self.fault_unanswered
 
     def fail(self, fault, cost, unanswered=None):
-        """Record a call that failed, and make no new ones; the first fault is raised.
-
-        Parameters
-        ----------
-        fault : BaseException
-            What to raise.
-        cost : float
-            What the call cost.
-        unanswered : Unanswered or None, default=None
-            Its tries that may be billed and brought no answer.
-        """
+        """Record a failed call, and make no new ones; the first fault is raised."""
         self.stopped = True
         self.fault_cost += cost
         self.fault_unanswered = Unanswered.total([self.fault_unanswered, unanswered])

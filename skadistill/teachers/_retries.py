@@ -76,27 +76,7 @@ _OTHER_LOOP = re.compile(
 
 
 def status_of(error):
-    """Return the HTTP status that an error carries, as most clients name it.
-
-    Parameters
-    ----------
-    error : Exception
-        From urllib, requests, httpx, aiohttp, openai, anthropic, botocore, ...
-
-    Returns
-    -------
-    status : int or None
-        None if the server sent none. A status below 400 does not count: the fault
-        came after it, for example in the middle of the answer.
-
-    Examples
-    --------
-    >>> from urllib.error import HTTPError
-    >>> from skadistill.teachers._retries import status_of
-    >>> with HTTPError("http://localhost", 429, "slow down", {}, None) as error:
-    ...     status_of(error)
-    429
-    """
+    """Return the HTTP status that an error carries, as most clients name it."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -111,27 +91,7 @@ def status_of(error):
 
 
 def is_retryable(error):
-    """Return whether the same call may succeed a little later.
-
-    Parameters
-    ----------
-    error : Exception
-        What the call raised.
-
-    Returns
-    -------
-    retryable : bool
-        True for the statuses 408, 409, 425, 429, 500, 502, 503, 504, 520 to 524 and
-        529, unless the account is empty; and, without a status, for timeouts,
-        dropped connections, broken answers and unreadable JSON, be they the error
-        itself or what it was raised from.
-
-    Examples
-    --------
-    >>> from skadistill.teachers._retries import is_retryable
-    >>> is_retryable(TimeoutError()), is_retryable(KeyError("choices"))
-    (True, False)
-    """
+    """Return whether the same call may succeed a little later."""
     if any(map(_is_lasting, _causes(error))):
         return False
     for cause in _causes(error):
@@ -144,36 +104,12 @@ def is_retryable(error):
 
 
 def may_be_billed(error):
-    """Return whether a server may ask money for a call that failed like this.
-
-    Parameters
-    ----------
-    error : Exception
-        What the call raised.
-
-    Returns
-    -------
-    billed : bool
-        False if the server itself refused, that is, sent a status; or if the client
-        belongs to another event loop, so that nothing was sent.
-    """
+    """Return whether a server may ask money for a call that failed like this."""
     return not other_loop(error) and all(status_of(e) is None for e in _causes(error))
 
 
 def other_loop(error):
-    """Return whether a client was used in another event loop before.
-
-    Parameters
-    ----------
-    error : Exception
-        What the call raised.
-
-    Returns
-    -------
-    other : bool
-        True for what asyncio raises then. Clients with a pool drop the connection
-        of a closed loop, so that another try may succeed.
-    """
+    """Return whether a client was used in another event loop before."""
     return any(
         isinstance(cause, RuntimeError) and _OTHER_LOOP.search(str(cause))
         for cause in _causes(error)
@@ -181,20 +117,7 @@ def other_loop(error):
 
 
 def retry_after(error):
-    """Return how long the server asks to wait.
-
-    Parameters
-    ----------
-    error : Exception
-        What the call raised.
-
-    Returns
-    -------
-    seconds : float
-        By the headers ``retry-after-ms`` or ``Retry-After`` (seconds or a date);
-        without them and with the status 429, by the ``x-ratelimit-reset`` headers.
-        Between 0 and `LONGEST_WAIT`.
-    """
+    """Return how long the server asks to wait."""
     for cause in _causes(error):
         headers = _headers(cause)
         waits = [

@@ -4,19 +4,6 @@ __all__ = ["check_that"]
 
 
 def check_that(holds, message):
-    """Raise an AssertionError unless a claim holds, also under ``python -O``.
-
-    Parameters
-    ----------
-    holds : bool
-        Whether the claim holds.
-    message : str
-        What is wrong, without the final period.
-
-    Raises
-    ------
-    AssertionError
-        If it does not hold.
-    """
+    """Raise an AssertionError unless a claim holds, also under ``python -O``."""
     if not holds:
         raise AssertionError(f"{message}.")

@@ -19,26 +19,7 @@ _DUST = 1e-14  # mass that rounding leaves over, not worth a row
 
 
 def solve_capped(gains, high, n_mistakes, n_queries):
-    """Solve the game in which wrong labels cost nothing.
-
-    Parameters
-    ----------
-    gains : ndarray of shape (n_samples,)
-        Checked gains.
-    high : float
-        The largest of them, not 0.
-    n_mistakes : float
-        m in [0, n_samples).
-    n_queries : int
-        b in [1, n_samples].
-
-    Returns
-    -------
-    p : ndarray of shape (n_samples,)
-        The play, at most 1/b, in the dtype of the gains.
-    value : float
-        What it guarantees for one draw.
-    """
+    """Solve the game in which wrong labels cost nothing."""
     n, cap = gains.shape[0], 1.0 / n_queries
     order = np.argsort(-gains.astype(np.float64), kind="stable")
     ranked = gains[order].astype(np.float64)
@@ -90,24 +71,7 @@ def solve_capped(gains, high, n_mistakes, n_queries):
 
 
 def solve_capped_with_losses(gains, n_mistakes, n_queries, losses):
-    """Solve the game in which a wrong label of row i costs losses[i].
-
-    Parameters
-    ----------
-    gains, losses : ndarray of float64 of shape (n_samples,)
-        Checked gains and losses.
-    n_mistakes : float
-        m in [0, n_samples).
-    n_queries : int
-        b in [1, n_samples].
-
-    Returns
-    -------
-    p : ndarray of float64 of shape (n_samples,)
-        The play, at most 1/b.
-    value : float
-        What it guarantees for one draw.
-    """
+    """Solve the game in which a wrong label of row i costs losses[i]."""
     cap = 1.0 / n_queries
     order = np.lexsort((losses, -gains))
     ranked, ranked_losses = gains[order], losses[order]

@@ -36,21 +36,7 @@ NEGLIGIBLE = 1e-290  # smaller float64 gains count as 0: their inverses may over
 
 
 class Level(NamedTuple):
-    """Hold the water level and the support above it.
-
-    Parameters
-    ----------
-    value : float
-        The root.
-    bound : float
-        The support is {g > bound}, exactly, in the dtype of the gains. A gain that
-        equals the level up to rounding may fall on either side; bound, number and
-        sum always agree, or the distribution would not sum to 1.
-    n_support : int
-        Number of rows in the support.
-    inverse_sum : float
-        The sum of 1/g over the support.
-    """
+    """Hold the water level and the support above it."""
 
     value: float
     bound: float
@@ -100,28 +86,7 @@ def water_level(gains, mass):
 
 
 def as_gains(gains):
-    """Check gains and return them, with their range, in a unit that is safe.
-
-    Parameters
-    ----------
-    gains : array-like of shape (n_samples,)
-        Gains; float32 and float64 are not copied unless they must be changed.
-
-    Returns
-    -------
-    gains : ndarray of float32 or float64 of shape (n_samples,)
-        The gains divided by ``2**exponent``. Gains whose inverse could overflow
-        are 0.
-    low, high : float
-        The smallest and the largest of them.
-    exponent : int
-        0 unless all gains are below 2**-500 or one is above 2**500.
-
-    Raises
-    ------
-    ValueError
-        If they have another shape, or one is negative, infinite or NaN.
-    """
+    """Check gains and return them, with their range, in a unit that is safe."""
     gains = np.asarray(gains)
     if gains.ndim != 1 or gains.shape[0] == 0:
         raise ValueError(
@@ -181,22 +146,7 @@ def iter_blocks(values):
 
 
 def solve_level(gains, low, high, mass):
-    """Find the water level and the support above it.
-
-    Parameters
-    ----------
-    gains : ndarray of shape (n_samples,)
-        Gains as `as_gains` returns them.
-    low, high : float
-        The smallest and the largest of them.
-    mass : float
-        In [0, n_samples).
-
-    Returns
-    -------
-    level : Level
-        The root, and the support in a form that sums to the mass.
-    """
+    """Find the water level and the support above it."""
     if mass == 0:
         # f is 0 from the largest gain on: the rows that attain it are the support.
         n_top = int(np.count_nonzero(gains == gains.dtype.type(high)))

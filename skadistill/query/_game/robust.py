@@ -25,24 +25,7 @@ __all__ = ["GameSolution", "robust_distribution", "worst_case_value"]
 
 @dataclass(frozen=True, eq=False)
 class GameSolution:
-    """Hold a sampler's optimal play.
-
-    Parameters
-    ----------
-    p : ndarray of shape (n_samples,)
-        Probability of each row, summing to 1; same dtype as the gains.
-    value : float
-        What p guarantees in expectation for one draw, in units of the gains.
-    n_support : int
-        Number of rows with positive probability.
-
-    Examples
-    --------
-    >>> from skadistill.query.game import robust_distribution
-    >>> game = robust_distribution([1.0, 0.5, 0.25], n_mistakes=1)
-    >>> game.n_support, game.support
-    (2, array([0, 1]))
-    """
+    """Hold a sampler's optimal play."""
 
     p: np.ndarray
     value: float
