@@ -16,8 +16,9 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from skadistill.datasets import NoisyTeacher
-from skadistill.student import StudentNet, fit_student
-from skadistill.student._out_of_fold import predict_out_of_fold
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._out_of_fold import predict_out_of_fold
+from skadistill.student import StudentNet
 
 KINDS = {
     "A": "trained on the labeled rows, soft labels",

@@ -27,7 +27,7 @@ from uniform_share import TASKS, problem
 
 from skadistill import ActiveDistiller
 from skadistill._fit.draw import draw_round
-from skadistill._forecast import forecast_of
+from skadistill._statistics.forecast import forecast_of
 from skadistill.deploy._certificate import _certify_share
 from skadistill.deploy._threshold import deferral_threshold, promised_threshold
 from skadistill.exceptions import CascadeError

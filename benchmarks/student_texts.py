@@ -17,8 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from skadistill.student import fit_student
-from skadistill.student._as_student import as_student
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._as_student import as_student
 
 SETS = ("ag_news10k", "banking77")
 SIZES = (500, 2000, None)

@@ -27,8 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skadistill.exceptions import StudentError
-from skadistill.student import fit_student
-from skadistill.student._soft_labels import expand_soft_labels
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._copies import expand_soft_labels
 
 N_STUDENT = 600
 SETS = ("digits", "magic", "letter")

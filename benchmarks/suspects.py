@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from uniform_share import TASKS, problem
 
 from skadistill import ActiveDistiller
-from skadistill.student._out_of_fold import predict_out_of_fold
+from skadistill.soft_labels._out_of_fold import predict_out_of_fold
 from skadistill.teachers import as_teacher
 
 KEPT = Path(__file__).resolve().parent / "results" / "suspects.jsonl"

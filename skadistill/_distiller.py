@@ -12,17 +12,6 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
-from skadistill._compat import (
-    CallbackSupportMixin,
-    HasMethods,
-    Interval,
-    RealNotInt,
-    RoundTasks,
-    StrOptions,
-    fit_context,
-    with_callbacks,
-)
-from skadistill._display import HidesContents
 from skadistill._fit.ask import ask, choose, look_at_pool
 from skadistill._fit.cold_start import label_space, require_labels
 from skadistill._fit.components import resolve
@@ -42,10 +31,21 @@ from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
 from skadistill._fit.weak import keep_better_student
-from skadistill._progress import announce, with_progress
+from skadistill._utils.compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    RealNotInt,
+    RoundTasks,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
+from skadistill._utils.display import HidesContents
+from skadistill._utils.progress import announce, with_progress
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
-from skadistill.student._as_student import as_student
+from skadistill.soft_labels._as_student import as_student
 from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]

@@ -2,7 +2,7 @@
 
 from weakref import WeakKeyDictionary
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 
 __all__ = ["TqdmProgress"]
 

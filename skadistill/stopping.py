@@ -8,9 +8,9 @@ from scipy.special import betaln, logsumexp
 from scipy.stats import beta
 from sklearn.base import BaseEstimator
 
-from skadistill._compat import Interval, validate_parameters
-from skadistill._forecast import forecast_of
-from skadistill._intervals import exact_lower
+from skadistill._statistics.forecast import forecast_of
+from skadistill._statistics.intervals import exact_lower
+from skadistill._utils.compat import Interval, validate_parameters
 from skadistill.exceptions import BudgetWarning
 
 __all__ = ["GainPerCost", "StablePredictions", "TargetAccuracy", "TargetAgreement"]

@@ -13,22 +13,11 @@ ROOT = Path(skadistill.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = [
-    {
-        "exceptions",
-        "_validation",
-        "_callbacks",
-        "_compat",
-        "_display",
-        "_forecast",
-        "_intervals",
-        "_optional",
-        "_progress",
-        "_interrupts",
-    },
+    {"exceptions", "_utils", "_statistics"},
     {"_rows", "stopping", "callbacks"},
     {"_identity", "ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
-    {"labeling", "llm"},
+    {"soft_labels", "labeling", "llm"},
     {"_fit", "search"},
     {"_distiller"},
     {"deploy", "export", "plotting"},
@@ -173,9 +162,9 @@ def private_sklearn_imports(source):
     return found
 
 
-@pytest.mark.parametrize("module", sorted(FILES.keys() - {"skadistill._compat"}))
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {"skadistill._utils.compat"}))
 def test_private_names_of_scikit_learn_are_in_one_file(module):
-    """Only `_compat` imports private names of scikit-learn."""
+    """Only `_utils.compat` imports private names of scikit-learn."""
     assert private_sklearn_imports(FILES[module].read_text(encoding="utf8")) == []
 
 
@@ -186,7 +175,7 @@ import sklearn.base
 from sklearn.model_selection._search import BaseSearchCV
 def f():
     from sklearn.utils import _safe_indexing, check_random_state
-from skadistill._compat import __all__
+from skadistill._utils.compat import __all__
 """
     assert private_sklearn_imports(source) == [
         "sklearn.model_selection._search.BaseSearchCV",
@@ -242,14 +231,14 @@ def test_tests_do_not_lean_on_benchmarks():
         ("skadistill._distiller", "skadistill._fit.state", None),
         ("skadistill", "skadistill._distiller", None),
         ("skadistill.testing", "skadistill.plotting", None),
-        ("skadistill._compat", "skadistill.exceptions", None),
+        ("skadistill._utils.compat", "skadistill.exceptions", None),
         ("skadistill.ledger._sql", "skadistill.teachers._base", "goes up"),
         ("skadistill.query._robust", "skadistill.datasets", "calls on a neighbor"),
         ("skadistill.search._cv", "skadistill._fit.state", "calls on a neighbor"),
-        ("skadistill._interrupts", "skadistill._rows._keys", "goes up"),
-        ("skadistill._rows._keys", "skadistill._interrupts", None),
+        ("skadistill._utils.interrupts", "skadistill._rows._keys", "goes up"),
+        ("skadistill._rows._keys", "skadistill._utils.interrupts", None),
         ("skadistill.query._robust", "skadistill.ledger._base", "calls on a neighbor"),
-        ("skadistill._validation", "skadistill.student", "goes up"),
+        ("skadistill._utils.validation", "skadistill.student", "goes up"),
         ("skadistill.query._robust", "skadistill", "goes through the front door"),
         ("skadistill.query._robust", "._base", "imports relatively"),
         ("skadistill.query", "skadistill.testing", "looks at the kit that stands out"),

@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skadistill._validation import read_labels, unlabeled_mask
+from skadistill._utils.validation import read_labels, unlabeled_mask
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sklearn.preprocessing import MaxAbsScaler
 from skadistill._rows._containers import is_frame, is_records, is_texts
 from skadistill.exceptions import SkadistillError, TeacherError
 from skadistill.objectives._base import Evidence
-from skadistill.student._fit_student import fit_student
+from skadistill.soft_labels._fit_student import fit_student
 
 __all__ = [
     "check_learnable",

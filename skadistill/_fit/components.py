@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from skadistill._display import text_of
+from skadistill._utils.display import text_of
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._as_objective import as_objective
 from skadistill.objectives._base import Objective
 from skadistill.query._as_strategy import as_strategy
-from skadistill.student._as_student import as_student
+from skadistill.soft_labels._as_student import as_student
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher

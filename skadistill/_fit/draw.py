@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skadistill._intervals import estimate_share
+from skadistill._statistics.intervals import estimate_share
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query._base import check_query
 

@@ -9,7 +9,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 
-from skadistill._compat import validate_data
 from skadistill._rows._containers import (
     aligned,
     is_frame,
@@ -20,7 +19,8 @@ from skadistill._rows._containers import (
 from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
-from skadistill._validation import read_labels
+from skadistill._utils.compat import validate_data
+from skadistill._utils.validation import read_labels
 from skadistill.exceptions import SkadistillError
 from skadistill.student._predictions import student_classes
 

@@ -2,8 +2,8 @@
 
 from skadistill._fit.components import unwrap_teacher
 from skadistill._fit.record import as_history
-from skadistill._forecast import forecast_of
 from skadistill._rows._keys import row_keys
+from skadistill._statistics.forecast import forecast_of
 
 __all__ = ["fitted_attributes", "trained_keys"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
 from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
-from skadistill._forecast import Forecast
+from skadistill._statistics.forecast import Forecast
 from skadistill.exceptions import BudgetError, BudgetWarning
 from skadistill.objectives import _auto
 from skadistill.query import _evidence

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
-from skadistill._optional import require
 from skadistill._rows._sources import PartitionedRows
 from skadistill._rows._table import take_part
+from skadistill._utils.optional import require
 from skadistill.exceptions import StudentError
 from skadistill.query._base import QueryPool
 from skadistill.student._predictions import student_proba

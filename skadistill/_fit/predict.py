@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from skadistill._fit.inputs import check_container
 from skadistill._fit.saving import refusal_to_pickle
 from skadistill.model_selection._scorer import warn_if_unlabeled
-from skadistill.student._as_student import as_student
+from skadistill.soft_labels._as_student import as_student
 from skadistill.student._predictions import student_classes, student_proba
 
 __all__ = ["StudentPredictions"]

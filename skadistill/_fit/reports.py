@@ -15,7 +15,7 @@ from skadistill._rows._table import RowTable
 from skadistill.exceptions import TeacherError
 from skadistill.objectives._base import Evidence, TeacherChecks
 from skadistill.objectives._corrected import probability_right
-from skadistill.student._out_of_fold import predict_out_of_fold
+from skadistill.soft_labels._out_of_fold import predict_out_of_fold
 from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["FitReports"]

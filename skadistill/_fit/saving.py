@@ -4,8 +4,8 @@ import io
 
 from sklearn.base import BaseEstimator
 
-from skadistill._compat import CloudPickler
-from skadistill._display import text_of
+from skadistill._utils.compat import CloudPickler
+from skadistill._utils.display import text_of
 from skadistill.exceptions import TeacherError
 
 __all__ = ["refusal_to_pickle"]

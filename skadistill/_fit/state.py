@@ -18,8 +18,8 @@ from skadistill._fit.teacher import AskedTeacher
 from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
 from skadistill.query._evidence import TeacherEvidence
-from skadistill.student._committee import train_committee
-from skadistill.student._out_of_fold import give_every_class, predict_out_of_fold
+from skadistill.soft_labels._committee import train_committee
+from skadistill.soft_labels._out_of_fold import give_every_class, predict_out_of_fold
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
 

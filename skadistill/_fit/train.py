@@ -5,7 +5,7 @@ from time import perf_counter
 from sklearn.base import clone
 
 from skadistill._fit.cold_start import rehearse, require_labels
-from skadistill.student._fit_student import fit_student
+from skadistill.soft_labels._fit_student import fit_student
 
 __all__ = ["train"]
 

@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 from sklearn.base import clone
 
-from skadistill._compat import safe_indexing
 from skadistill._rows._containers import take_metadata
-from skadistill._rows._folds import deal_folds
+from skadistill._statistics.folds import deal_folds
+from skadistill._utils.compat import safe_indexing
 from skadistill.exceptions import TeacherError, TeacherWarning
-from skadistill.student._fit_student import fit_student
-from skadistill.student._out_of_fold import give_every_class
+from skadistill.soft_labels._fit_student import fit_student
+from skadistill.soft_labels._out_of_fold import give_every_class
 from skadistill.student._predictions import student_proba
 
 __all__ = ["hold_against_student", "keep_better_student"]

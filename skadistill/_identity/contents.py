@@ -40,7 +40,6 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from skadistill._display import qualified_name
 from skadistill._identity.code import (
     attributes_written,
     describe_code,
@@ -56,6 +55,7 @@ from skadistill._identity.values import (
     read_value,
     relevant,
 )
+from skadistill._utils.display import qualified_name
 
 __all__ = ["Contents", "object_token"]
 

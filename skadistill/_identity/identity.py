@@ -10,9 +10,9 @@ from hashlib import blake2b
 
 import numpy as np
 
-from skadistill._display import qualified_name
 from skadistill._identity.contents import Contents
 from skadistill._rows._keys import row_keys
+from skadistill._utils.display import qualified_name
 from skadistill.exceptions import TeacherError
 
 __all__ = [

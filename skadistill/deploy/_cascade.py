@@ -10,8 +10,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skadistill._compat import HasMethods, Interval, fit_context, validate_parameters
-from skadistill._intervals import exact_lower, exact_upper
 from skadistill._rows._containers import (
     count_rows,
     stack_rows,
@@ -19,7 +17,14 @@ from skadistill._rows._containers import (
     take_rows,
 )
 from skadistill._rows._keys import row_keys
-from skadistill._validation import read_labels
+from skadistill._statistics.intervals import exact_lower, exact_upper
+from skadistill._utils.compat import (
+    HasMethods,
+    Interval,
+    fit_context,
+    validate_parameters,
+)
+from skadistill._utils.validation import read_labels
 from skadistill.deploy._audit import audit, teacher_of
 from skadistill.deploy._threshold import deferral_threshold, promised_threshold
 from skadistill.exceptions import BudgetError, BudgetWarning, TeacherError

@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from skadistill._intervals import exact_lower, exact_upper
 from skadistill._rows._containers import take_rows
-from skadistill._validation import read_labels
+from skadistill._statistics.intervals import exact_lower, exact_upper
+from skadistill._utils.validation import read_labels
 from skadistill.deploy._audit import audit, check_range, draw_audit_rows
 
 __all__ = ["Certificate", "certify_accuracy", "certify_agreement"]

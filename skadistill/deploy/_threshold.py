@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from skadistill._intervals import exact_upper
+from skadistill._statistics.intervals import exact_upper
 from skadistill.exceptions import CascadeError
 
 __all__ = ["deferral_threshold", "promised_threshold"]

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from sklearn.pipeline import Pipeline
 from torch import nn
 
-from skadistill._display import qualified_name, text_of
-from skadistill._optional import require
+from skadistill._utils.display import qualified_name, text_of
+from skadistill._utils.optional import require
 from skadistill.export._served import last_step, served_model
 from skadistill.ledger._counts import bill_text
 from skadistill.query._as_strategy import as_strategy

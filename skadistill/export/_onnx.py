@@ -5,7 +5,7 @@ from scipy.sparse import issparse
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 from skadistill.exceptions import ExportError
 from skadistill.export._agreement import accept_doubles, check_graph, set_locale
 from skadistill.export._served import last_step, served_model

@@ -9,11 +9,11 @@ import weakref
 
 import numpy as np
 
-from skadistill._interrupts import held_interrupts
-from skadistill._progress import count_paid
 from skadistill._rows._containers import copy_rows
 from skadistill._rows._keys import row_keys
-from skadistill._validation import as_cost
+from skadistill._utils.interrupts import held_interrupts
+from skadistill._utils.progress import count_paid
+from skadistill._utils.validation import as_cost
 from skadistill.exceptions import (
     LedgerError,
     TeacherAnswerError,

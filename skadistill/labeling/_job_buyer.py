@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows
+from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import (
     JobPendingError,
     LedgerError,

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skadistill._intervals import exact_lower, exact_upper
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._rows._keys import row_keys
+from skadistill._statistics.intervals import exact_lower, exact_upper
 from skadistill.exceptions import TeacherError
 from skadistill.labeling._buy import buy_labels
 from skadistill.ledger._as_ledger import as_ledger

@@ -10,7 +10,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import take_metadata, take_rows
-from skadistill._rows._folds import deal_folds
+from skadistill._statistics.folds import deal_folds
 from skadistill.exceptions import TeacherAnswerError, TeacherWarning
 from skadistill.labeling._buy import buy_labels
 from skadistill.teachers._as_teacher import as_teacher

@@ -5,8 +5,8 @@ from abc import abstractmethod
 
 import numpy as np
 
-from skadistill._interrupts import held_interrupts
 from skadistill._rows._keys import row_keys
+from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._checks import (
     check_classes,

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from skadistill._interrupts import held_interrupts
+from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import BudgetError, LedgerError
 from skadistill.ledger._budget import check_amount
 from skadistill.ledger._checks import check_classes, check_keys

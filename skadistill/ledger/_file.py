@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from urllib.parse import quote
 
-from skadistill._interrupts import held_interrupts
+from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._catalog import check_catalog, damaged
 from skadistill.ledger._migrate import FORMAT_VERSION, migrate

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from skadistill._optional import require
 from skadistill._rows._keys import KEY_DTYPE
+from skadistill._utils.optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._budget import check_amount
 from skadistill.ledger._catalog import (

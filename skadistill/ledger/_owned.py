@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 
 __all__ = ["owned_frame"]
 

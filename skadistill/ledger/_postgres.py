@@ -6,8 +6,8 @@ import re
 import weakref
 from typing import Any
 
-from skadistill._interrupts import held_interrupts
-from skadistill._optional import require
+from skadistill._utils.interrupts import held_interrupts
+from skadistill._utils.optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._budget import check_limits
 from skadistill.ledger._catalog import check_catalog

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._budget import Claim, Spending, check_amount, grant_rows

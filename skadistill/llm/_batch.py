@@ -9,10 +9,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skadistill._compat import Interval
 from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill._rows._containers import count_rows, take_rows
-from skadistill._validation import as_cost
+from skadistill._utils.compat import Interval
+from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.llm._batch_answers import JobAnswers, read_batch
 from skadistill.llm._batch_client import open_batches

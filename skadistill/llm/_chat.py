@@ -7,8 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skadistill._compat import Interval, StrOptions
 from skadistill._rows._containers import count_rows, take_rows
+from skadistill._utils.compat import Interval, StrOptions
 from skadistill.llm._chat_requests import ChatRequests, descriptions_of
 from skadistill.llm._endpoint import EndpointTeacher, Prices
 from skadistill.llm._prompts import row_fields

@@ -4,7 +4,7 @@ import inspect
 import os
 import weakref
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 from skadistill.exceptions import TeacherError
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.isotonic import IsotonicRegression
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import margin
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skadistill._compat import Interval
+from skadistill._utils.compat import Interval
 from skadistill.objectives._base import Objective, margin
 
 __all__ = ["Corrected", "probability_right"]

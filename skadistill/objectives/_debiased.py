@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.utils import gen_batches
 
-from skadistill._compat import Interval, StrOptions
+from skadistill._utils.compat import Interval, StrOptions
 from skadistill.objectives._base import Evidence, Objective, margin
 
 __all__ = ["Debiased", "debiasing_weights"]

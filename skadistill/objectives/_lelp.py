@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, gen_batches
 
-from skadistill._compat import Interval, StrOptions
+from skadistill._utils.compat import Interval, StrOptions
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective
 

@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skadistill._compat import Interval, StrOptions
+from skadistill._utils.compat import Interval, StrOptions
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._base import Objective, margin
 from skadistill.objectives._calibration import (

@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from skadistill._compat import Interval
+from skadistill._utils.compat import Interval
 from skadistill.objectives._base import Objective
 
 __all__ = ["SoftTargets"]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 
 __all__ = ["Display", "make_frame"]
 

@@ -1,6 +1,6 @@
 """Query strategies: which unlabeled rows to ask the teacher about next."""
 
-from skadistill._optional import require
+from skadistill._utils.optional import require
 from skadistill.query._base import QueryPool, QueryStrategy
 from skadistill.query._rad import RADSampler
 from skadistill.query._random import RandomSampler

@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from skadistill._compat import Interval, StrOptions, validate_parameters
+from skadistill._utils.compat import Interval, StrOptions, validate_parameters
 from skadistill.query._base import QueryStrategy, summarize_gains
 from skadistill.query._game.draw import fixed_size_sample
 from skadistill.query._game.regret import regret_inclusion

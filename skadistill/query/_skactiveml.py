@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skadistill._compat import validate_parameters
+from skadistill._utils.compat import validate_parameters
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query._base import QueryStrategy
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skadistill._compat import StrOptions, validate_parameters
+from skadistill._utils.compat import StrOptions, validate_parameters
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query._base import QueryStrategy, summarize_gains
 from skadistill.query._measures import MEASURES, as_measure

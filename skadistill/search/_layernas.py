@@ -8,7 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skadistill._compat import Interval, StrOptions, validate_arguments
+from skadistill._utils.compat import Interval, StrOptions, validate_arguments
 from skadistill.search._buckets import bucket_numbers, layer_bound, resolve_buckets
 from skadistill.search._completion import COMPLETIONS, Completion, Sizes
 from skadistill.search._space import Space

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 
-from skadistill._compat import BaseSearchCV, StrOptions
+from skadistill._utils.compat import BaseSearchCV, StrOptions
 from skadistill.ledger import MemoryLedger
 from skadistill.search._known import KnownResults
 from skadistill.search._layernas import CONSTRAINTS, bound_evaluations, layernas

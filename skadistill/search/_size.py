@@ -16,9 +16,9 @@ from skorch import NeuralNet
 from torch import nn
 
 from skadistill._rows._containers import count_rows, take_rows
-from skadistill._validation import unlabeled_mask
+from skadistill._utils.validation import unlabeled_mask
+from skadistill.soft_labels._as_student import as_student
 from skadistill.student import StudentNet
-from skadistill.student._as_student import as_student
 from skadistill.student._assembly import parameter_names
 
 __all__ = ["SIZES", "build_untrained", "count_macs", "count_params", "measure_latency"]

@@ -1,6 +1,5 @@
-"""The student: a network that learns from soft targets, or any weighted classifier."""
+"""The student network, which learns from soft targets."""
 
-from skadistill.student._fit_student import fit_student
 from skadistill.student._module import SoftCrossEntropy, StudentMLP
 from skadistill.student._net import StudentNet
 
@@ -8,5 +7,4 @@ __all__ = [
     "SoftCrossEntropy",
     "StudentMLP",
     "StudentNet",
-    "fit_student",
 ]

@@ -5,7 +5,7 @@ import torch
 from sklearn.utils.validation import check_array, column_or_1d
 from torch import nn
 
-from skadistill._compat import check_sample_weight
+from skadistill._utils.compat import check_sample_weight
 from skadistill.student._module import SoftCrossEntropy
 
 __all__ = [

@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 from skorch.utils import is_dataset
 
-from skadistill._compat import (
+from skadistill._utils.compat import (
     Interval,
     Options,
     StrOptions,

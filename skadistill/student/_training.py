@@ -11,7 +11,7 @@ from skorch.callbacks import Callback, LRScheduler
 from skorch.utils import TeeGenerator
 from torch.utils.data import Subset
 
-from skadistill._interrupts import noted_interrupts
+from skadistill._utils.interrupts import noted_interrupts
 from skadistill.objectives._loss import LessonLoss
 from skadistill.student._batches import Rows, TableDataset
 from skadistill.student._checks import (

@@ -4,7 +4,7 @@ import inspect
 
 from sklearn.base import BaseEstimator, is_classifier
 
-from skadistill._display import text_of
+from skadistill._utils.display import text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher

@@ -13,10 +13,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skadistill._compat import Interval
 from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill._rows._containers import count_rows
-from skadistill._validation import as_cost
+from skadistill._utils.compat import Interval
+from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS
 from skadistill.teachers._embeddings import raise_without_embeddings

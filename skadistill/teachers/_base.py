@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skadistill._compat import StrOptions, validate_parameters
-from skadistill._display import HidesContents, message_of
 from skadistill._identity.identity import given_identity
 from skadistill._rows._containers import count_rows
-from skadistill._validation import as_cost
+from skadistill._utils.compat import StrOptions, validate_parameters
+from skadistill._utils.display import HidesContents, message_of
+from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._checks import check_classes, check_order, soft_labels

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from skadistill._display import qualified_name
 from skadistill._identity.identity import classes_suffix, function_identity
+from skadistill._utils.display import qualified_name
 from skadistill.exceptions import TeacherAnswerError
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher

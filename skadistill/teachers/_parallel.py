@@ -12,10 +12,10 @@ from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.base import clone
 
-from skadistill._compat import Interval
-from skadistill._display import message_of
-from skadistill._optional import require
 from skadistill._rows._containers import take_rows
+from skadistill._utils.compat import Interval
+from skadistill._utils.display import message_of
+from skadistill._utils.optional import require
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Unanswered
 from skadistill.teachers._as_teacher import as_teacher

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from skadistill._display import message_of
-from skadistill._interrupts import held_interrupts
 from skadistill._rows._containers import copy_rows, count_rows, take_rows
+from skadistill._utils.display import message_of
+from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch, Unanswered
 from skadistill.teachers._retries import (

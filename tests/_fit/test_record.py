@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skadistill._fit.record import RoundRecord, as_history
-from skadistill._intervals import estimate_share
+from skadistill._statistics.intervals import estimate_share
 from skadistill.labeling import TeacherErrorEstimate
 
 

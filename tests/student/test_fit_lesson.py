@@ -11,7 +11,8 @@ from torch import nn
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import Lesson
-from skadistill.student import StudentNet, fit_student
+from skadistill.soft_labels import fit_student
+from skadistill.student import StudentNet
 
 X, Y = load_iris(return_X_y=True)
 TARGETS = 0.9 * np.eye(3)[Y] + 0.1 / 3

@@ -35,7 +35,7 @@ NET_TYPES = [
 DISTILLER_TYPES = [
     "skadistill._distiller.ActiveDistiller",
     "skadistill.ledger._memory.MemoryLedger",
-    "skadistill._forecast.Forecast",
+    "skadistill._statistics.forecast.Forecast",
     "skadistill.labeling._teacher_error.TeacherErrorEstimate",
     "skadistill.objectives._soft.SoftTargets",
 ]

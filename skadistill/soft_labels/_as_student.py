@@ -5,8 +5,8 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skadistill.exceptions import StudentError
-from skadistill.student._committee import random_state_names
-from skadistill.student._default import default_student
+from skadistill.soft_labels._committee import random_state_names
+from skadistill.soft_labels._default import default_student
 
 __all__ = ["as_student"]
 

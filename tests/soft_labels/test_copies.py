@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 
-from skadistill.student._soft_labels import expand_soft_labels
+from skadistill.soft_labels._copies import expand_soft_labels
 
 CLASSES = np.array(["a", "b", "c"])
 

@@ -46,7 +46,7 @@ class Forecast:
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill._forecast import Forecast
+    >>> from skadistill._statistics.forecast import Forecast
     >>> forecast = Forecast(
     ...     np.array([100, 200, 400]),
     ...     np.array([0.80, 0.86, 0.90]),

@@ -16,8 +16,8 @@ from sklearn.metrics import recall_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
-from skadistill.student import fit_student
-from skadistill.student._settings import (
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._settings import (
     balance_of,
     balancing_settings,
     changed,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from skadistill._intervals import (
+from skadistill._statistics.intervals import (
     ShareEstimate,
     estimate_share,
     exact_lower,

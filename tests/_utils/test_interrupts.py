@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from skadistill._interrupts import held_interrupts, noted_interrupts
+from skadistill._utils.interrupts import held_interrupts, noted_interrupts
 from skadistill.exceptions import LedgerError
 
 

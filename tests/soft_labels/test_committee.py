@@ -8,12 +8,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.tree import ExtraTreeClassifier
 
-from skadistill.student import StudentNet
-from skadistill.student._committee import (
+from skadistill.soft_labels._committee import (
     Committee,
     random_state_names,
     train_committee,
 )
+from skadistill.student import StudentNet
 
 
 class Recorder(ClassifierMixin, BaseEstimator):

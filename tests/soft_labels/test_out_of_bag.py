@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.tree import DecisionTreeClassifier
 
-from skadistill.student import fit_student
-from skadistill.student._out_of_bag import score_out_of_bag
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._out_of_bag import score_out_of_bag
 
 CLASSES = np.array(["a", "b", "c"])
 # So many that each row is new to some member, although some versions of scikit-learn

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import skadistill
-from skadistill._optional import require
+from skadistill._utils.optional import require
 
 ROOT = Path(skadistill.__file__).parent
 PYPROJECT = ROOT.parent / "pyproject.toml"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skadistill._rows._folds import deal_folds
+from skadistill._statistics.folds import deal_folds
 
 
 @pytest.mark.parametrize("n_folds", [2, 3, 7])

@@ -9,8 +9,8 @@ from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from skadistill._compat import validate_data, validate_parameters
-from skadistill.student._settings import changed
+from skadistill._utils.compat import validate_data, validate_parameters
+from skadistill.soft_labels._settings import changed
 
 __all__ = ["native_fit"]
 

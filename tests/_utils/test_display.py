@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skadistill import ActiveDistiller
-from skadistill._display import message_of, qualified_name, text_of
+from skadistill._utils.display import message_of, qualified_name, text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers import (
     AsyncTeacher,

@@ -9,8 +9,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skadistill.soft_labels._out_of_fold import give_every_class, predict_out_of_fold
 from skadistill.student import StudentNet
-from skadistill.student._out_of_fold import give_every_class, predict_out_of_fold
 
 
 class Memory(ClassifierMixin, BaseEstimator):

@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
-    from skadistill._callbacks import CallbackSupportMixin, with_callbacks
+    from skadistill._utils.callbacks import CallbackSupportMixin, with_callbacks
 
 try:  # joblib >= 1.6
     from cloudpickle import Pickler as CloudPickler

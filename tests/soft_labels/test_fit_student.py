@@ -15,8 +15,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill.exceptions import StudentError
-from skadistill.student import StudentNet, fit_student
-from skadistill.student._soft_labels import expand_soft_labels
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._copies import expand_soft_labels
+from skadistill.student import StudentNet
 
 CLASSES = np.array(["a", "b", "c"])
 
@@ -210,7 +211,7 @@ def test_sgd_gets_all_copies_of_small_tables(problem, kind, monkeypatch):
             return super().fit(X, y, sample_weight=sample_weight)
 
     for limit in (1000, 700):
-        monkeypatch.setattr("skadistill.student._fit_student.MAX_VALUES", limit)
+        monkeypatch.setattr("skadistill.soft_labels._fit_student.MAX_VALUES", limit)
         fit_student(Noted(loss="log_loss"), kind(X), targets, classes=CLASSES)
     all_copies = int((targets >= 1e-3).sum())
     assert seen == [all_copies, 60]

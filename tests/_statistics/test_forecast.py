@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skadistill._forecast import Forecast, forecast_of
+from skadistill._statistics.forecast import Forecast, forecast_of
 
 
 def make(n_labeled, scores, n_effective=400.0, **more):

@@ -13,14 +13,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
-from skadistill.student import fit_student
-from skadistill.student._native import (
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._copies import expand_soft_labels
+from skadistill.soft_labels._native import (
     fit_logistic,
     fit_xgboost,
     minimize_cross_entropy,
     native_fit,
 )
-from skadistill.student._soft_labels import expand_soft_labels
 
 READS_WEIGHTS = "sample_weight" in signature(compute_class_weight).parameters
 

@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.base import clone
 
-from skadistill._compat import safe_indexing
-from skadistill._rows._folds import deal_folds
-from skadistill.student._fit_student import fit_student
+from skadistill._statistics.folds import deal_folds
+from skadistill._utils.compat import safe_indexing
+from skadistill.soft_labels._fit_student import fit_student
 from skadistill.student._predictions import student_proba
 
 __all__ = ["give_every_class", "predict_out_of_fold"]

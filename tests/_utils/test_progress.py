@@ -9,8 +9,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from skadistill import ActiveDistiller, _progress
-from skadistill._progress import ProgressLine
+from skadistill import ActiveDistiller
+from skadistill._utils import progress as _progress
+from skadistill._utils.progress import ProgressLine
 from skadistill.exceptions import TeacherError
 from skadistill.teachers import FunctionTeacher
 

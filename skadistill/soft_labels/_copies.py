@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skadistill._compat import num_samples, safe_indexing
+from skadistill._utils.compat import num_samples, safe_indexing
 from skadistill.student._checks import check_soft_targets
 
 __all__ = ["check_same_rows", "choose_copies", "expand_soft_labels"]

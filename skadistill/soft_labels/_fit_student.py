@@ -9,22 +9,22 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from skadistill._compat import safe_indexing
 from skadistill._rows._containers import aligned, take_rows
+from skadistill._utils.compat import safe_indexing
 from skadistill.exceptions import ObjectiveError, StudentError
 from skadistill.objectives import Lesson
-from skadistill.student._checks import check_soft_targets
-from skadistill.student._native import native_fit
-from skadistill.student._out_of_bag import can_score_out_of_bag, score_out_of_bag
-from skadistill.student._predictions import student_proba
-from skadistill.student._reweight import check_new_weights
-from skadistill.student._settings import (
+from skadistill.soft_labels._copies import check_same_rows, choose_copies
+from skadistill.soft_labels._native import native_fit
+from skadistill.soft_labels._out_of_bag import can_score_out_of_bag, score_out_of_bag
+from skadistill.soft_labels._settings import (
     balance_of,
     balancing_settings,
     changed,
     settings_for_copies,
 )
-from skadistill.student._soft_labels import check_same_rows, choose_copies
+from skadistill.student._checks import check_soft_targets
+from skadistill.student._predictions import student_proba
+from skadistill.student._reweight import check_new_weights
 
 __all__ = ["fit_student"]
 
@@ -93,7 +93,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     --------
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.student import fit_student
+    >>> from skadistill.soft_labels import fit_student
     >>> X = np.array([[-2.0], [-1.0], [1.0], [2.0]])
     >>> p = np.array([0.1, 0.3, 0.7, 0.9])
     >>> student = LogisticRegression()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import clone
 
-from skadistill.student._fit_student import fit_student
-from skadistill.student._out_of_fold import TRACE
+from skadistill.soft_labels._fit_student import fit_student
+from skadistill.soft_labels._out_of_fold import TRACE
 from skadistill.student._predictions import student_proba
 
 __all__ = ["Committee", "random_state_names", "train_committee"]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 from sklearn.model_selection import check_cv
 
-from skadistill.student._out_of_bag import can_score_out_of_bag
+from skadistill.soft_labels._out_of_bag import can_score_out_of_bag
 
 __all__ = ["balance_of", "balancing_settings", "changed", "settings_for_copies"]
 

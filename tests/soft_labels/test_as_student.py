@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller
 from skadistill.exceptions import StudentError
+from skadistill.soft_labels._as_student import as_student
 from skadistill.student import StudentNet
-from skadistill.student._as_student import as_student
 
 
 def test_default_student():

@@ -10,7 +10,7 @@ from sklearn.ensemble import (
 )
 from sklearn.metrics import accuracy_score
 
-from skadistill._compat import validate_data
+from skadistill._utils.compat import validate_data
 
 __all__ = ["can_score_out_of_bag", "score_out_of_bag"]
 

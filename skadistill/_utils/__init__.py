@@ -1,0 +1,1 @@
+"""What the package needs of others: versions, optional packages, printing, checks."""

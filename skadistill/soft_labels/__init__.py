@@ -1,0 +1,5 @@
+"""Soft labels for any classifier: through weights, copies, or the classifier itself."""
+
+from skadistill.soft_labels._fit_student import fit_student
+
+__all__ = ["fit_student"]
