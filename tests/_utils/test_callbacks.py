@@ -11,7 +11,8 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from skadistill import ActiveDistiller, _callbacks
+from skadistill import ActiveDistiller
+from skadistill._utils import callbacks as _callbacks
 from skadistill.callbacks import TqdmProgress
 
 
