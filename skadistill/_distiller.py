@@ -13,8 +13,12 @@ from sklearn.utils.metadata_routing import (
 )
 
 from skadistill._fit.ask import ask, choose, look_at_pool
-from skadistill._fit.cold_start import label_space, require_labels
-from skadistill._fit.components import resolve
+from skadistill._fit.cold_start import (
+    label_space,
+    require_labels,
+    warn_of_signs,
+)
+from skadistill._fit.components import named_teacher, resolve
 from skadistill._fit.inputs import (
     check_inputs,
     extend_metadata,
@@ -46,7 +50,6 @@ from skadistill._utils.progress import announce, with_progress
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.soft_labels._as_student import as_student
-from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["ActiveDistiller"]
 
@@ -74,7 +77,7 @@ class ActiveDistiller(
         The model to distill. An unfitted classifier is fitted on the labeled rows; a
         fitted one is used as it is and never copied, not even by
         :func:`sklearn.base.clone`. A callable takes rows and returns probabilities of
-        shape (n_samples, n_classes), columns in the order of the sorted classes, or
+        shape (n_samples, n_classes), columns in the order of `classes`, or sorted, or
         hard labels of shape (n_samples,). See :func:`skadistill.teachers.as_teacher`.
     student : classifier or None, default=None
         The model to train: any scikit-learn classifier or pipeline with
@@ -120,8 +123,9 @@ class ActiveDistiller(
         False in clones, so that the candidates of a search are compared on the labels
         they choose themselves; True otherwise.
     classes : array-like of shape (n_classes,) or None, default=None
-        The classes to learn. None: those of the labeled rows and, if the teacher
-        names its own, those. If one of them has no labeled row, the first batch is
+        The classes to learn, in the order of the columns of a function that returns
+        probabilities. None: those of the labeled rows and, if the teacher names its
+        own, those. If one of them has no labeled row, the first batch is
         spread over the pool (k-means++) instead of chosen by `query_strategy`.
     unlabeled_marker : int, str or None, default=-1
         The value of ``y`` that marks a row without label. With -1, missing values
@@ -485,7 +489,7 @@ class ActiveDistiller(
         up to 20 of 40 pool rows in 2 rounds and up to 4 teacher checks: at most
         20 rows to pay, 0.4 in all
         """
-        teacher = as_teacher(self.teacher)
+        teacher = named_teacher(self.teacher, self.classes)
         labels = self._read_rows(clone(self), teacher, X, y, X_unlabeled)
         components = self._resolve(teacher, None, labels)
         ledger = None
@@ -526,7 +530,7 @@ class ActiveDistiller(
         """Check everything, before the first label is paid for."""
         routed = self._route(params)
         seeds = Seeds.draw(self.random_state)
-        teacher = as_teacher(self.teacher)
+        teacher = named_teacher(self.teacher, self.classes)
         labels = self._read_rows(self, teacher, X, y, X_unlabeled)
         components = self._resolve(teacher, seeds.student, labels)
         shares = shares_of_fit(
@@ -562,7 +566,9 @@ class ActiveDistiller(
         table, rows, given = check_inputs(
             estimator, X, y, X_unlabeled, needs_y=not teacher.is_fitted
         )
-        classes = label_space(self.classes, given, teacher)
+        classes = label_space(self.classes, given, teacher, self.unlabeled_marker)
+        if X_unlabeled is not None and self.classes is None:
+            warn_of_signs(given, len(rows) < table.n_first, self.unlabeled_marker)
         return Labels(table, rows, given, classes)
 
     def _resolve(self, teacher, seed, labels):

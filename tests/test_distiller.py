@@ -685,7 +685,8 @@ def test_error_one_class(problem):
     _error(
         SkadistillError,
         "the 60 labeled rows hold one class only, 1; a classifier needs labeled rows "
-        "of at least two classes, or to know of others by classes=[...].",
+        "of at least two classes, or to know of others by classes=[...]. Rows with -1 "
+        "in y count as unlabeled; if that is a class, pass unlabeled_marker=None.",
         distiller(teacher),
         X,
         np.where(partly >= 0, 1, -1),

@@ -1,6 +1,7 @@
 """Start a fit without labeled rows: name the classes, spread the first batch."""
 
 import math
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -12,7 +13,8 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import MaxAbsScaler
 
 from skadistill._rows._containers import is_frame, is_records, is_texts
-from skadistill.exceptions import SkadistillError, TeacherError
+from skadistill._utils.validation import did_you_mean
+from skadistill.exceptions import BudgetWarning, SkadistillError, TeacherError
 from skadistill.objectives._base import Evidence
 from skadistill.soft_labels._fit_student import fit_student
 
@@ -23,6 +25,7 @@ __all__ = [
     "rehearse",
     "require_labels",
     "spread_rows",
+    "warn_of_signs",
 ]
 
 #: Rows among which the first batch is spread: so many per row of the batch, and at
@@ -37,8 +40,9 @@ MAX_CATEGORIES = 100
 ROUNDING = 1e-12
 
 
-def label_space(classes, given, teacher):
+def label_space(classes, given, teacher, marker=None):
     """Return the classes that the student is to learn."""
+    _refuse_marker(marker, classes, teacher)
     found = np.unique(given)
     if classes is not None:
         found = _named(classes, found)
@@ -55,11 +59,42 @@ def label_space(classes, given, teacher):
     raise SkadistillError(
         f"the {len(given)} labeled rows hold one class only, {found.tolist()[0]!r}; a "
         "classifier needs labeled rows of at least two classes, or to know of others "
-        "by classes=[...]."
+        f"by classes=[...]. Rows with {marker!r} in y count as unlabeled; if that is a "
+        "class, pass unlabeled_marker=None."
         if len(given)
         else f"there is one class only, {found.tolist()[0]!r}; a classifier needs at "
         "least two classes."
     )
+
+
+def warn_of_signs(given, some_unlabeled, marker):
+    """Warn if -1 and 1 may be the two classes, since the pool is elsewhere."""
+    if marker == -1 and some_unlabeled and set(given.tolist()) == {1}:
+        warnings.warn(
+            "y holds -1 and 1 only, and X_unlabeled holds a pool: rows of X "
+            "with -1 are treated as unlabeled, since unlabeled_marker=-1; if -1 is a "
+            "class, pass unlabeled_marker=None, if not, name the classes by "
+            "classes=[...].",
+            BudgetWarning,
+            stacklevel=4,
+        )
+
+
+def _refuse_marker(marker, classes, teacher):
+    """Raise if the value that marks a row without a label is also a class."""
+    own = teacher.classes_ if teacher.is_fitted else None
+    for who, named in (("classes=", classes), ("the teacher's classes are ", own)):
+        names = [] if named is None else np.asarray(named, dtype=object).tolist()
+        if marker is not None and any(_is_same(name, marker) for name in names):
+            raise ValueError(
+                f"{who}{names[:10]} and unlabeled_marker={marker!r}, which marks rows "
+                "without a label, is one of them; pass unlabeled_marker=None and the "
+                "unlabeled rows as X_unlabeled, or another marker."
+            )
+
+
+def _is_same(name, marker):
+    return isinstance(name, str) == isinstance(marker, str) and name == marker
 
 
 def _named(classes, found):
@@ -68,8 +103,9 @@ def _named(classes, found):
     unknown = [label for label in found.tolist() if label not in set(named)]
     if unknown:
         raise ValueError(
-            f"y holds labels that are not among classes={named[:10]}: {unknown[:10]}; "
-            "name every class, or leave `classes` at None."
+            f"y holds labels that are not among classes={named[:10]}: {unknown[:10]}"
+            f"{did_you_mean(unknown, named)}; name every class, or leave `classes` at "
+            "None."
         )
     if len({isinstance(c, str) for c in named}) > 1:
         raise ValueError(

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from skadistill._utils.display import text_of
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._as_objective import as_objective
@@ -14,7 +16,7 @@ from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
 
-__all__ = ["Components", "resolve", "unwrap_teacher"]
+__all__ = ["Components", "named_teacher", "resolve", "unwrap_teacher"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,19 @@ class Components:
     student: Any
     strategy: Any
     objective: Objective
+
+
+def named_teacher(teacher, classes):
+    """Return the teacher, whose columns have the order in which the user names classes.
+
+    Of a function that has not said what they mean, they would be read sorted.
+    """
+    teacher = as_teacher(teacher)
+    params = teacher.get_params(deep=False)
+    if classes is None or teacher.classes_ is not None or "classes" not in params:
+        return teacher
+    named = list(dict.fromkeys(np.asarray(classes, dtype=object).tolist()))
+    return type(teacher)(**params | {"classes": named})
 
 
 def resolve(teacher, student, query_strategy, objective, *, seed, warm_start, X=None):
@@ -57,6 +72,8 @@ def unwrap_teacher(asked, given):
     if isinstance(asked, EstimatorTeacher | FunctionTeacher) and not isinstance(
         given, BaseTeacher
     ):
+        if getattr(asked, "classes", None) is not None:
+            return asked  # the function alone would not say what its columns mean
         fitted = getattr(asked, "estimator_", None)
         return fitted or getattr(asked, "estimator", None) or asked.function
     return asked

@@ -7,7 +7,7 @@ from sklearn.utils import column_or_1d
 
 from skadistill.exceptions import TeacherError
 
-__all__ = ["as_cost", "read_labels", "unlabeled_mask"]
+__all__ = ["as_cost", "did_you_mean", "read_labels", "unlabeled_mask"]
 
 
 def read_labels(y, marker):
@@ -81,6 +81,16 @@ def unlabeled_mask(y, marker):
         equal = (not _is_na(v) and bool(v == marker) for v in y)
         return np.fromiter(equal, bool, count=len(y))
     return y == marker
+
+
+def did_you_mean(unknown, known):
+    """Name the class that differs from an unknown one by type, case or blanks only."""
+    plain = {"".join(str(name).split()).casefold(): name for name in known}
+    for name in unknown:
+        found = plain.get("".join(str(name).split()).casefold())
+        if found is not None:
+            return f" (did you mean {found!r} instead of {name!r}?)"
+    return ""
 
 
 def as_cost(value, name):

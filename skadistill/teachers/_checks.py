@@ -8,9 +8,8 @@ from numbers import Real
 import numpy as np
 from scipy import sparse
 
-from skadistill.exceptions import (
-    TeacherAnswerError,
-)
+from skadistill._utils.validation import did_you_mean
+from skadistill.exceptions import TeacherAnswerError
 from skadistill.teachers._answers import NoLabel
 
 __all__ = ["SUM_TOLERANCE", "check_classes", "check_order", "soft_labels"]
@@ -33,17 +32,19 @@ def check_classes(own, classes, *, who, allow_missing, allow_extra):
     if missing and not allow_missing:
         raise TeacherAnswerError(
             f"{who} does not know the {_class_word(missing)} {_names(missing)} of the "
-            f"labeled rows, its own classes being {_names(own)}; teach it "
-            f"{_those(missing)}, or wrap it in as_teacher(teacher, "
-            f"allow_missing_classes=True) to give {_it(missing)} probability 0."
+            f"labeled rows, its own classes being {_names(own)}; use a teacher that "
+            f"knows {_those(missing)}, or wrap it in as_teacher(teacher, "
+            f"allow_missing_classes=True) to give {_it(missing)} probability 0"
+            f"{did_you_mean(missing, own)}."
         )
     extra = [c for c in own if c not in wanted]
     if extra and not allow_extra:
         raise TeacherAnswerError(
             f"{who} knows the {_class_word(extra)} {_names(extra)}, which no labeled "
-            f"row has (the classes asked for are {_names(classes)}); label rows of "
-            f"{_those(extra)}, or wrap the teacher in as_teacher(teacher, "
-            f"allow_extra_classes=True) to drop {_its(extra)} share and renormalize."
+            f"row has (the classes asked for are {_names(classes)}); to learn "
+            f"{_it(extra)}, pass classes=[...] with all names to ActiveDistiller, or "
+            "wrap the teacher in as_teacher(teacher, allow_extra_classes=True) to drop "
+            f"{_its(extra)} share and renormalize{did_you_mean(extra, classes)}."
         )
 
 
@@ -93,8 +94,7 @@ def soft_labels(
         own = classes if own is None else list(dict.fromkeys([*classes, *own]))
         labels = _one_hot(hard, own, faults)
     else:
-        if own is None:
-            own = _columns_named(names, classes)
+        own = _columns_named(names, classes) or own
         check_classes(own, classes, who=who, **allow)
         own = classes if own is None else list(own)
         labels = _as_probabilities(table, own, faults)
@@ -171,17 +171,21 @@ def _one_hot(values, classes, faults):
         lambda i, number: (
             f"answered the unknown label {values[i]!r:.80} for row {number}, the "
             f"classes being {_names(classes)}; return one of the classes"
-            f"{_hint(values[i])}"
+            f"{_hint(values[i], classes)}"
         ),
     )
     return rows
 
 
-def _hint(value):
+def _hint(value, classes):
     """Say what else may have been meant by an unknown label."""
     if isinstance(value, float) and 0 < value < 1:
         return ", or, if this is the probability of the second class, both columns."
-    return ', or pass on_invalid="skip" to leave such rows without a label.'
+    return (
+        "; if it is a class to learn, pass classes=[...] with all names to "
+        'ActiveDistiller, or pass on_invalid="skip" to leave such rows without a label'
+        f"{did_you_mean([value], classes)}."
+    )
 
 
 #: What people and language models put around a label.
@@ -301,11 +305,16 @@ def _as_probabilities(table, own, faults):
 def _check_width(n_columns, own, who):
     """Raise if the answer has another number of columns than classes."""
     if n_columns != len(own):
+        advice = (
+            ", or, to learn a class that no labeled row has, pass classes=[...] to "
+            "ActiveDistiller, with the name of every column in order"
+            if n_columns > len(own)
+            else ", or say what the columns mean with as_teacher(teacher, "
+            "classes=[...], allow_missing_classes=True)"
+        )
         raise TeacherAnswerError(
             f"{who} answered {n_columns} columns but has {len(own)} classes "
-            f"({_names(own)}); return one column per class, in that order, or say what "
-            "the columns mean with as_teacher(teacher, classes=[...], "
-            "allow_extra_classes=True)."
+            f"({_names(own)}); return one column per class, in that order{advice}."
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
@@ -23,7 +24,9 @@ from skadistill._fit.cold_start import (
     spread_rows,
 )
 from skadistill._rows._table import RowTable
+from skadistill.deploy import Cascade
 from skadistill.exceptions import (
+    BudgetWarning,
     SkadistillError,
     StudentError,
     TeacherError,
@@ -104,6 +107,59 @@ def test_a_class_that_only_the_teacher_knows_is_learned(blobs):
     # The first batch went where no labeled row was.
     first = fitted.labeled_round_ == 1
     assert np.mean(y[first] >= 2) > 0.5
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "frame"])
+def test_columns_are_read_in_the_order_of_the_named_classes(blobs, kind):
+    """Of a function; a frame says itself what its columns are. Later calls, too."""
+    X, y, _, teacher = blobs
+    names = np.array(["d", "b", "c", "a"])
+
+    def ask(rows):
+        proba = teacher.predict_proba(rows)
+        if kind == "frame":
+            return pd.DataFrame(proba[:, [1, 0, 2, 3]], columns=list("bdca"))
+        return proba.tolist() if kind == "list" else proba
+
+    forest = RandomForestClassifier(20, random_state=0)
+    fitted = distiller(ask, student=forest, classes=names).fit(X)
+    assert fitted.classes_.tolist() == ["a", "b", "c", "d"]
+    assert fitted.score(X, names[y]) > 0.95
+    cascade = Cascade(fitted, target=0.9, n_audit=60).calibrate(X)
+    assert cascade.report_["agreement"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("marker", "labels"), [(-1, [-1, 1]), (-1, [-1, 0, 1]), ("?", ["?", "yes"])]
+)
+@pytest.mark.parametrize("who", ["teacher", "classes"])
+def test_a_marker_that_is_also_a_class_is_refused(marker, labels, who):
+    """Before anything is paid, with the way out."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(90, 2)), np.resize(np.array(labels, dtype=object), 90)
+    known = KNeighborsClassifier().fit(X, y.tolist())
+    ask = known if who == "teacher" else NotAsked()
+    model = distiller(
+        ask, classes=labels if who == "classes" else None, unlabeled_marker=marker
+    )
+    with pytest.raises(ValueError, match="pass unlabeled_marker=None"):
+        model.fit(X[:40], y[:40], X_unlabeled=X[40:])
+
+
+def test_labels_1_and_minus_1_beside_a_pool_are_doubtful(blobs):
+    """If nothing names the classes, -1 is taken as unlabeled, and that is said."""
+    X, y, _, _ = blobs
+    signs = np.where(y > 1, 1, -1)
+    ask = as_teacher(lambda rows: (rows[:, 0] > 0).astype(int), classes=[0, 1])
+    with pytest.warns(BudgetWarning, match="y holds -1 and 1 only"):
+        distiller(ask, budget=10).fit(X[:90], signs[:90], X_unlabeled=X[90:])
+
+
+class NotAsked:
+    """A teacher that must not be asked."""
+
+    def __call__(self, rows):
+        raise AssertionError("was asked")
 
 
 def test_a_marked_y_is_the_same_as_none(blobs):

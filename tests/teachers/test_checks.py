@@ -1,5 +1,6 @@
 """Whatever a teacher answers is checked, mapped, or refused with a whole sentence."""
 
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -103,8 +104,9 @@ FAULTS = {
         np.full((3, 3), 1 / 3),
         TeacherAnswerError,
         "the teacher 'judge' answered 3 columns but has 2 classes ('a', 'b'); "
-        "return one column per class, in that order, or say what the columns mean "
-        "with as_teacher(teacher, classes=[...], allow_extra_classes=True).",
+        "return one column per class, in that order, or, to learn a class that no "
+        "labeled row has, pass classes=[...] to ActiveDistiller, with the name of "
+        "every column in order.",
     ),
     "three dimensions": (
         np.full((3, 2, 1), 0.5),
@@ -165,15 +167,17 @@ FAULTS = {
         ["a", "c", "b"],
         TeacherAnswerError,
         "the teacher 'judge' answered the unknown label 'c' for row 1, the classes "
-        "being 'a', 'b'; return one of the classes, or pass on_invalid=\"skip\" to "
-        "leave such rows without a label.",
+        "being 'a', 'b'; return one of the classes; if it is a class to learn, pass "
+        'classes=[...] with all names to ActiveDistiller, or pass on_invalid="skip" '
+        "to leave such rows without a label.",
     ),
     "a refusal among numbers": (
         [0, "I cannot say", 1],
         TeacherAnswerError,
         "the teacher 'judge' answered the unknown label 0 for row 0, the classes "
-        "being 'a', 'b'; return one of the classes, or pass on_invalid=\"skip\" to "
-        "leave such rows without a label.",
+        "being 'a', 'b'; return one of the classes; if it is a class to learn, pass "
+        'classes=[...] with all names to ActiveDistiller, or pass on_invalid="skip" '
+        "to leave such rows without a label.",
     ),
     "one probability per row": (
         [0.25, 1.0, 0.5],
@@ -334,9 +338,31 @@ def test_missing_classes_are_named_before_the_call():
         teacher.ask(X, ["a", "b", "c", "d"])
     assert str(caught.value) == (
         "the teacher 'judge' does not know the classes 'c', 'd' of the labeled rows, "
-        "its own classes being 'a', 'b'; teach it those classes, or wrap "
-        "it in as_teacher(teacher, allow_missing_classes=True) to give them "
+        "its own classes being 'a', 'b'; use a teacher that knows those classes, or "
+        "wrap it in as_teacher(teacher, allow_missing_classes=True) to give them "
         "probability 0."
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "found"),
+    [
+        (["Spam", "ham"], ["ham", "spam"], "'Spam' instead of 'spam'"),
+        (["not spam", "spam"], ["notspam", "spam"], "'not spam' instead of 'notspam'"),
+        (["0", "1"], [0, 1], "'0' instead of 0"),
+    ],
+)
+def test_a_class_of_almost_the_same_name_is_suggested(own, asked, found):
+    """Case, blanks and numbers written as strings are the usual mistakes."""
+    with pytest.raises(TeacherAnswerError, match=re.escape(f"(did you mean {found}?)")):
+        saying(RuntimeError("was asked"), classes=own).ask(X, asked)
+
+
+def test_a_frame_is_read_by_its_column_names():
+    """Also if the teacher's classes are declared in another order."""
+    answer = pd.DataFrame(GOOD, columns=["a", "b"])
+    np.testing.assert_allclose(
+        saying(answer, classes=["b", "a"]).ask(X, ["a", "b"]), GOOD, rtol=1e-15
     )
 
 
@@ -360,9 +386,9 @@ def test_extra_classes_are_named():
         teacher.ask(X, ["a", "b"])
     assert str(caught.value) == (
         "the teacher 'judge' knows the class 'z', which no labeled row has (the "
-        "classes asked for are 'a', 'b'); label rows of that class, or wrap "
-        "the teacher in as_teacher(teacher, allow_extra_classes=True) to drop its "
-        "share and renormalize."
+        "classes asked for are 'a', 'b'); to learn it, pass classes=[...] with all "
+        "names to ActiveDistiller, or wrap the teacher in as_teacher(teacher, "
+        "allow_extra_classes=True) to drop its share and renormalize."
     )
 
 
