@@ -7,7 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skadistill._fit.inputs import check_container
-from skadistill._fit.saving import refusal_to_pickle
+from skadistill._fit.saving import picklable, unpacked
 from skadistill.model_selection._scorer import warn_if_unlabeled
 from skadistill.soft_labels._as_student import as_student
 from skadistill.student._predictions import student_classes, student_proba
@@ -75,9 +75,10 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
         return check_container(self, X, reset=False)
 
     def __getstate__(self):
-        state = super().__getstate__()
-        refusal = refusal_to_pickle(self.teacher)
-        return state if refusal is None else {"_refusal": refusal} | state
+        return picklable(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(unpacked(state))
 
     def __sklearn_is_fitted__(self):
         """Tell that a student is there; ``ledger_`` alone means a failed fit."""

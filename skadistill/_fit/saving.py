@@ -1,6 +1,7 @@
-"""Say what to do if a distiller whose teacher holds a client is pickled."""
+"""Pickle a distiller whose teacher is a local function, or say why it cannot be."""
 
 import io
+import pickle
 
 from sklearn.base import BaseEstimator
 
@@ -8,7 +9,17 @@ from skadistill._utils.compat import CloudPickler
 from skadistill._utils.display import text_of
 from skadistill.exceptions import TeacherError
 
-__all__ = ["refusal_to_pickle"]
+__all__ = ["picklable", "unpacked"]
+
+#: What may be, or hold, a function that pickle cannot find by its name.
+HOLDERS = (
+    "teacher",
+    "teacher_",
+    "query_strategy",
+    "stopping_criterion",
+    "objective",
+    "objective_",
+)
 
 
 class _Nowhere(io.RawIOBase):
@@ -21,6 +32,21 @@ class _Nowhere(io.RawIOBase):
     def write(self, data):
         """Count the bytes; large arrays come as buffers without a length."""
         return memoryview(data).nbytes
+
+
+class _ByValue:
+    """Hold an object that cloudpickle can write and pickle cannot."""
+
+    def __init__(self, obj):
+        self.obj = obj
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        file = io.BytesIO()
+        CloudPickler(file).dump(self.obj)
+        return pickle.loads, (file.getvalue(),)
 
 
 class _Refusal:
@@ -36,20 +62,53 @@ class _Refusal:
         raise TeacherError(self.message)
 
 
-def refusal_to_pickle(teacher):
-    """Find out whether a teacher can be pickled."""
-    if isinstance(teacher, BaseEstimator) and type(teacher).__module__.startswith(
-        "sklearn."
-    ):
-        return None  # models of scikit-learn can, and may be large
+def picklable(state):
+    """Return a state in which local functions are written by value."""
+    if state.get("teacher") is None:
+        state = state | {"teacher_": None} if "teacher_" in state else state
+    packed = {}
+    for name in HOLDERS:
+        value = state.get(name)
+        if value is None or isinstance(value, str) or id(value) in packed:
+            continue
+        if isinstance(value, BaseEstimator) and type(value).__module__.startswith(
+            "sklearn."
+        ):
+            continue  # models of scikit-learn can be pickled, and may be large
+        if _fault(pickle.Pickler, value) is None:
+            continue
+        fault = _fault(CloudPickler, value)
+        if fault is not None:
+            return {"_refusal": _Refusal(_reason(name, value, fault))} | state
+        packed[id(value)] = _ByValue(value)
+    return {name: packed.get(id(value), value) for name, value in state.items()}
+
+
+def unpacked(state):
+    """Return the state that a copy gets, in which everything is what it was."""
+    return {
+        name: value.obj if isinstance(value, _ByValue) else value
+        for name, value in state.items()
+        if name != "_refusal"
+    }
+
+
+def _fault(pickler, value):
+    """Return why a pickler cannot write an object; None if it can."""
     try:
-        CloudPickler(_Nowhere()).dump(teacher)
+        pickler(_Nowhere()).dump(value)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        return _Refusal(
-            f"the teacher {text_of(teacher):.80} cannot be pickled "
-            f"({type(error).__name__}: {reason:.80}); save student_ instead of the "
-            "distiller, and run searches in threads, with "
-            "joblib.parallel_config(backend='threading')."
-        )
+        return error
     return None
+
+
+def _reason(name, value, error):
+    """Say what cannot be pickled and what to do."""
+    reason = " ".join(str(error).split())
+    what = "the teacher" if name.startswith("teacher") else name
+    return (
+        f"{what} {text_of(value):.80} cannot be pickled "
+        f"({type(error).__name__}: {reason:.80}); save student_ instead of the "
+        "distiller, or set its teacher to None before, and run searches in threads, "
+        "with joblib.parallel_config(backend='threading')."
+    )

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller
+from skadistill.deploy import Cascade
 from skadistill.exceptions import TeacherError
 from skadistill.teachers import as_teacher
 
@@ -63,7 +64,8 @@ def distiller(teacher, **params):
 
 MESSAGE = (
     r"^the teacher [^\n]* cannot be pickled \(TypeError: cannot pickle '_thread.lock' "
-    r"object\); save student_ instead of the distiller, and run searches in threads, "
+    r"object\); save student_ instead of the distiller, or set its teacher to None "
+    r"before, and run searches in threads, "
     r"with joblib\.parallel_config\(backend='threading'\)\.$"
 )
 
@@ -90,6 +92,60 @@ def test_copies_in_memory_are_nobodys_business(data):
     model = distiller(closure()).fit(X, partly)
     for other in (copy.copy(model), copy.deepcopy(model)):
         np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+def sign(column):
+    """Return a function that pickle cannot find by its name."""
+    return lambda X: (X[:, column] > 0).astype(int)
+
+
+LOCAL = {
+    "teacher": lambda: {"teacher": sign(0)},
+    "adapter": lambda: {"teacher": as_teacher(sign(0), name="sign", version="1")},
+    "strategy": lambda: {"query_strategy": lambda proba: -proba.max(axis=1)},
+    "all": lambda: {"teacher": sign(0), "query_strategy": lambda proba: proba[:, 0]},
+}
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("dump", [pickle.dump, joblib.dump])
+def test_local_functions_are_saved_by_value(name, dump, data, tmp_path):
+    """A lambda is no reason to lose a distiller; a copy holds the function itself."""
+    X, _, partly = data
+    params = {"teacher": LogisticRegression()} | LOCAL[name]()
+    model = distiller(**params).fit(X, partly)
+    assert copy.copy(model).query_strategy is model.query_strategy
+    with (tmp_path / "model").open("wb") as file:
+        dump(model, file)
+    again = joblib.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    assert again.fit(X, partly).labeled_round_.tolist() == model.labeled_round_.tolist()
+    if name != "strategy":
+        assert again.teacher_ is again.teacher
+
+
+def test_without_its_teacher_a_distiller_is_saved(data):
+    """Also what the fit left of the teacher goes."""
+    X, _, partly = data
+    model = distiller(closure()).fit(X, partly)
+    model.teacher = None
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    assert again.teacher_ is None
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_a_cascade_is_saved_without_the_client(name, data):
+    """Before and after predictions."""
+    X, _, partly = data
+    cascade = Cascade(distiller(TEACHERS[name]()), target=0.6, n_audit=40)
+    cascade.fit(X, partly)
+    cascade.predict(X)
+    again = pickle.loads(pickle.dumps(cascade))
+    assert again.teacher_ is None
+    np.testing.assert_array_equal(
+        again.distiller_.predict(X), cascade.distiller_.predict(X)
+    )
 
 
 def test_distillers_that_can_be_saved_are_saved(data):
