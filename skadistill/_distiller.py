@@ -20,6 +20,7 @@ from skadistill._fit.cold_start import (
 )
 from skadistill._fit.components import named_teacher, resolve
 from skadistill._fit.inputs import (
+    check_container,
     check_inputs,
     extend_metadata,
     make_scorer,
@@ -50,6 +51,7 @@ from skadistill._utils.progress import announce, with_progress
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.soft_labels._as_student import as_student
+from skadistill.student._predictions import student_proba
 
 __all__ = ["ActiveDistiller"]
 
@@ -445,6 +447,9 @@ class ActiveDistiller(
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
             look_at_pool(state)
+            if self._X_audit is not None:
+                X_audit = check_container(self, self._X_audit, reset=False)
+                student_proba(state.student, X_audit, len(state.labels.classes))
             announce(sum(state.shares))
             self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
@@ -524,6 +529,10 @@ class ActiveDistiller(
             .add(teacher=self.teacher, method_mapping=fit)
         )
 
+    #: Rows that the student must be able to read later, checked before anything is
+    #: paid; set by `Cascade`.
+    _X_audit = None
+
     # The steps of fit, in the order in which it takes them.
 
     def _start(self, X, y, X_unlabeled, X_val, y_val, params):
@@ -540,6 +549,7 @@ class ActiveDistiller(
             teacher_error=self.teacher_error,
             n_teacher_checks=self.n_teacher_checks,
         )
+        score, n_val = make_scorer(self, X_val, y_val, labels.classes)
         self.ledger_ = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         state = FitState(
             components=components,
@@ -556,8 +566,8 @@ class ActiveDistiller(
                 uniform_share=self.uniform_share,
             ),
             cut_metadata=extend_metadata(routed.student.fit, labels.table),
-            score=make_scorer(self, X_val, y_val),
-            n_val=None if y_val is None else len(y_val),
+            score=score,
+            n_val=n_val,
         )
         return state, routed.teacher.fit
 

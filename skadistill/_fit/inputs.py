@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import sparse
 from sklearn import get_config
-from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -20,7 +19,7 @@ from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable
 from skadistill._utils.compat import validate_data
-from skadistill._utils.validation import read_labels
+from skadistill._utils.validation import did_you_mean, read_labels
 from skadistill.exceptions import SkadistillError
 from skadistill.student._predictions import student_classes
 
@@ -154,10 +153,10 @@ def extend_metadata(params, table):
     return cut
 
 
-def make_scorer(estimator, X_val, y_val):
-    """Return a function that scores any student on held-out rows."""
+def make_scorer(estimator, X_val, y_val, classes):
+    """Return a function that scores any student on labeled rows, and their number."""
     if X_val is None and y_val is None:
-        return lambda student: None
+        return (lambda student: None), None
     if X_val is None or y_val is None:
         missing = "y_val" if y_val is None else "X_val"
         raise ValueError(
@@ -165,9 +164,19 @@ def make_scorer(estimator, X_val, y_val):
             "neither."
         )
     X_val = check_container(estimator, X_val, reset=False)
+    y_val, unlabeled = read_labels(y_val, estimator.unlabeled_marker)
+    check_consistent_length(X_val, y_val)
+    labeled = np.flatnonzero(~unlabeled)
+    X_val, y_val = take_rows(X_val, labeled), y_val[labeled]
+    if set(y_val.tolist()).isdisjoint(classes.tolist()):
+        raise ValueError(
+            f"none of the {len(y_val)} labels in y_val is one of the classes "
+            f"{classes.tolist()[:10]}{did_you_mean(y_val[:10].tolist(), classes)}; "
+            "pass labels of the same kind."
+        )
 
     def score(student):
         y_pred = student_classes(student, X_val, np.asarray(student.classes_))
-        return float(accuracy_score(y_val, y_pred))
+        return float(np.mean(y_pred == y_val))
 
-    return score
+    return score, len(y_val)

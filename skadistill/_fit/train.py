@@ -15,6 +15,7 @@ def train(state, record, *, afresh):
     start, labels = perf_counter(), state.labels
     if record.round == 0 and not labels.rows.size:
         state.student, state.rehearsed = rehearse(state), True
+        state.score(state.student)  # for its errors: this student has learned nothing
         record.seconds_student = perf_counter() - start
         state.record(record)
         return

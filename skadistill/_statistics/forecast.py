@@ -180,7 +180,7 @@ class Forecast:
 def forecast_of(history):
     """Forecast from the records of a fit."""
     name, count = "student_score", "n_val"
-    if any(record.get(name) is None for record in history):
+    if any(record.get(name) is None for record in history if record["n_labeled"]):
         name, count = "pool_agreement", "n_effective"
     scored = [record for record in history if record.get(name) is not None]
     if len(scored) < 2:

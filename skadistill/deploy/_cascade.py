@@ -26,7 +26,11 @@ from skadistill._utils.compat import (
 )
 from skadistill._utils.validation import read_labels
 from skadistill.deploy._audit import audit, teacher_of
-from skadistill.deploy._threshold import deferral_threshold, promised_threshold
+from skadistill.deploy._threshold import (
+    check_audit_size,
+    deferral_threshold,
+    promised_threshold,
+)
 from skadistill.exceptions import BudgetError, BudgetWarning, TeacherError
 from skadistill.labeling._buy import buy_labels
 
@@ -171,7 +175,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, X_unlabeled=None, X_audit=None, **params):
+    def fit(self, X, y=None, *, X_unlabeled=None, X_audit=None, **params):
         """Fit a clone of the distiller and set the threshold.
 
         Parameters
@@ -217,7 +221,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self.distiller)
         return self._set_threshold(self.distiller, X_audit)
 
-    def refit(self, X, y, *, X_unlabeled=None, X_audit=None, **params):
+    def refit(self, X, y=None, *, X_unlabeled=None, X_audit=None, **params):
         """Fit again with the deferred rows in the pool, whose labels are paid for.
 
         All labels in the ledger train the new student from its first round and fill
@@ -319,13 +323,18 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self.distiller_.n_features_in_
 
     def _fit(self, distiller, X, y, X_unlabeled, X_audit, params, n_invested=0):
-        y, is_pool = read_labels(y, distiller.unlabeled_marker)
+        if y is None:
+            is_pool = np.ones(count_rows(X), dtype=bool)
+        else:
+            y, is_pool = read_labels(y, distiller.unlabeled_marker)
         rng = check_random_state(self.random_state)
         source = X if X_unlabeled is None else X_unlabeled
         rows = np.flatnonzero(is_pool) if X_unlabeled is None else None
         if X_audit is None:
             chosen = self._choose_audit_rows(source, rows, rng)
             X_audit = take_rows(source, chosen)
+        n_audit = min(self.n_audit, count_rows(X_audit))
+        check_audit_size(n_audit, self.target, self.max_deferred, self.confidence)
         keys = set(row_keys(X_audit).tolist())
         if X_unlabeled is not None:
             X_unlabeled = take_rows(X_unlabeled, _others(X_unlabeled, keys))
@@ -333,9 +342,11 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             pool = np.flatnonzero(is_pool)
             left = pool[_others(take_rows(X, pool), keys)]
             kept = np.sort(np.concatenate([np.flatnonzero(~is_pool), left]))
-            params = take_metadata(params, kept, len(y))
-            X, y = take_rows(X, kept), y[kept]
+            params = take_metadata(params, kept, len(is_pool))
+            X, y = take_rows(X, kept), None if y is None else y[kept]
+        distiller._X_audit = X_audit
         distiller.fit(X, y, X_unlabeled=X_unlabeled, **params)
+        del distiller._X_audit
         return self._set_threshold(distiller, X_audit, n_invested)
 
     def _choose_audit_rows(self, source, rows, rng):

@@ -7,23 +7,36 @@ import numpy as np
 from skadistill._statistics.intervals import exact_upper
 from skadistill.exceptions import CascadeError
 
-__all__ = ["deferral_threshold", "promised_threshold"]
+__all__ = ["check_audit_size", "deferral_threshold", "promised_threshold"]
 
 #: A student that may answer fewer rows than this share saves nothing.
 LEAST_ANSWERED = 0.01
 
 
+def check_audit_size(n_audit, target, max_deferred, confidence):
+    """Raise if so many audit rows could show nothing, whatever the answers are."""
+    if max_deferred == 0:
+        return
+    risk = 1 - target if max_deferred is None else max_deferred
+    if _largest_count(n_audit, risk, confidence) is None:
+        n_needed = math.ceil(math.log(1 - confidence) / math.log(1 - risk))
+        claim = (
+            f"show an agreement of {target:g}"
+            if max_deferred is None
+            else f"show that at most {max_deferred:g} of all rows are deferred"
+        )
+        setting = "a lower target" if max_deferred is None else "a larger max_deferred"
+        raise CascadeError(
+            f"{n_audit} audit rows cannot {claim} with confidence {confidence:g}, even "
+            f"if all of them agree; pass at least {n_needed}, or {setting}."
+        )
+
+
 def promised_threshold(sure, agreed, target, confidence):
     """Find the lowest threshold with which the promise is kept."""
-    n_audit, risk = len(sure), 1 - target
-    n_allowed = _largest_count(n_audit, risk, confidence)
-    if n_allowed is None:
-        n_needed = math.ceil(math.log(1 - confidence) / math.log(target))
-        raise CascadeError(
-            f"{n_audit} audit rows cannot show an agreement of {target:g} with "
-            f"confidence {confidence:g}, even if all of them agree; pass at least "
-            f"{n_needed}, or a lower target."
-        )
+    n_audit = len(sure)
+    check_audit_size(n_audit, target, None, confidence)
+    n_allowed = _largest_count(n_audit, 1 - target, confidence)
     missed = np.sort(sure[~agreed])[::-1]
     if len(missed) <= n_allowed:
         return -math.inf
@@ -42,14 +55,8 @@ def deferral_threshold(sure, max_deferred, confidence):
     """Find the highest threshold with which few enough rows are deferred."""
     if max_deferred == 0:
         return -math.inf
-    n_audit = len(sure)
-    n_allowed = _largest_count(n_audit, max_deferred, confidence)
-    if n_allowed is None:
-        n_needed = math.ceil(math.log(1 - confidence) / math.log(1 - max_deferred))
-        raise CascadeError(
-            f"{n_audit} audit rows cannot show that at most {max_deferred:g} of all "
-            f"rows are deferred; pass at least {n_needed}, or a larger max_deferred."
-        )
+    check_audit_size(len(sure), None, max_deferred, confidence)
+    n_allowed = _largest_count(len(sure), max_deferred, confidence)
     values, counts = np.unique(sure, return_counts=True)
     # Rows that are equally sure are deferred together or not at all.
     few = np.flatnonzero(np.cumsum(counts) <= n_allowed)

@@ -165,3 +165,64 @@ def test_an_empty_pool_is_said(numbers, budget):
         VotingClassifier([("d", model)]).fit(X, y)
     model.set_params(budget=0).fit(X[:80], y[:80])
     model.set_params(budget=None).fit(X[:80], y[:80])
+
+
+def test_validation_rows_without_a_label_are_left_out(numbers):
+    """They are no mistakes of the student; NaN and the marker are the same."""
+    X, y = numbers
+    truth = (X[:, 0] > 0).astype(int)
+    scores = []
+    for gap in (None, -1, np.nan):
+        y_val = truth[100:].astype(object if gap == -1 else float)
+        if gap is not None:
+            y_val[::3] = gap
+        rows = np.arange(100) % 3 > 0 if gap is None else slice(None)
+        model = ActiveDistiller(
+            lambda X: (X[:, 0] > 0).astype(int),
+            LogisticRegression(),
+            budget=10,
+            random_state=0,
+        ).fit(X[:100], y[:100], X_val=X[100:][rows], y_val=y_val[rows])
+        assert {r["n_val"] for r in model.history_} == {66}
+        scores.append([r["student_score"] for r in model.history_])
+    assert scores[0] == scores[1] == scores[2]
+
+
+FAULTS = {
+    "too short": lambda X, y: (X, y[1:]),
+    "a gap": lambda X, y: (np.where(np.arange(len(X))[:, None] == 3, np.nan, X), y),
+    "strings for numbers": lambda X, y: (X, y.astype(str)),
+    "no label": lambda X, y: (X, np.full(len(y), -1)),
+    "fewer columns": lambda X, y: (X[:, :2], y),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_validation_rows_are_checked_before_anything_is_paid(
+    numbers, fault, has_labels
+):
+    """With labels and without."""
+    X, y = numbers
+    X_val, y_val = FAULTS[fault](X[100:], (X[100:, 0] > 0).astype(int))
+    teacher = Teacher()
+    model = ActiveDistiller(
+        teacher, LogisticRegression(), classes=[0, 1], budget=10, random_state=0
+    )
+    with pytest.raises(ValueError):
+        model.fit(X[:100], y[:100] if has_labels else None, X_val=X_val, y_val=y_val)
+    assert teacher.n_asked == 0
+
+
+def test_a_cold_start_is_forecast_by_validation_rows(numbers):
+    """Its first round has no student to score."""
+    X, _ = numbers
+    model = ActiveDistiller(
+        lambda X: (X[:, 0] > 0).astype(int),
+        LogisticRegression(),
+        classes=[0, 1],
+        budget=40,
+        query_size=10,
+        random_state=0,
+    ).fit(X[:100], X_val=X[100:], y_val=(X[100:, 0] > 0).astype(int))
+    assert model.forecast_.score_name == "student_score"

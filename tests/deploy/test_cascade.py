@@ -252,3 +252,34 @@ def test_promises_that_cannot_be_kept_are_refused(problem):
     for wrong in ({"target": 1.0}, {"max_deferred": 1.0}, {"n_audit": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             fit(problem, **wrong)
+
+
+AUDIT_FAULTS = {
+    "too few for the target": ({"target": 0.995}, {}),
+    "too few for the deferral": ({"max_deferred": 0.001}, {}),
+    "fewer columns": ({}, {"X_audit": lambda X: X[2000:, :5]}),
+    "a gap": ({}, {"X_audit": lambda X: np.where(X[2500, 1] == X, np.nan, X)[2000:]}),
+}
+
+
+@pytest.mark.parametrize("fault", AUDIT_FAULTS)
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_what_the_arguments_decide_is_said_before_anything_is_paid(
+    problem, fault, has_labels
+):
+    """With labeled rows and without."""
+    settings, rows = AUDIT_FAULTS[fault]
+    cascade = Cascade(problem.distiller(classes=[0, 1]), random_state=0, **settings)
+    rows = {name: value(problem.X) for name, value in rows.items()}
+    X, y = problem.X[:2000], np.where(np.arange(2000) < 100, problem.y[:2000], -1)
+    with pytest.raises(ValueError):
+        cascade.fit(X, y if has_labels else None, **rows)
+    assert problem.n_asked == 0
+
+
+def test_a_cascade_needs_no_label(problem):
+    """As its distiller does, y may be left out."""
+    cascade = Cascade(problem.distiller(classes=[0, 1]), target=0.9, random_state=0)
+    cascade.fit(problem.X[:2000])
+    assert cascade.report_["agreement_low"] >= 0.9
+    cascade.refit(problem.X[:2000])
