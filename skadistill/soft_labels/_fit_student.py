@@ -1,12 +1,16 @@
 """Fit any classifier to a teacher's probabilities: nets, pipelines, weighted rows."""
 
+import warnings
+
 import numpy as np
-from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import StackingClassifier, VotingClassifier
-from sklearn.linear_model import SGDClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Perceptron
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from skadistill._rows._containers import aligned, take_rows
@@ -17,9 +21,11 @@ from skadistill.soft_labels._copies import check_same_rows, choose_copies
 from skadistill.soft_labels._native import native_fit
 from skadistill.soft_labels._out_of_bag import can_score_out_of_bag, score_out_of_bag
 from skadistill.soft_labels._settings import (
+    averaging_settings,
     balance_of,
     balancing_settings,
     changed,
+    refuse_resampling,
     settings_for_copies,
 )
 from skadistill.student._checks import check_soft_targets
@@ -31,8 +37,6 @@ __all__ = ["fit_student"]
 # Copies of rows per row, at most: with the rows themselves three times the table.
 # `benchmarks/students.py` compares with hard labels.
 MAX_COPIES = 2.0
-# Numbers in all copies of a small table: 64 MiB.
-MAX_VALUES = 2**23
 
 
 def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
@@ -45,10 +49,10 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
         with a method `fit_soft` the probabilities as they are; the steps of a
         `Pipeline` are fitted in turn. Any other classifier whose `fit` takes
         `sample_weight` gets the rows that `expand_soft_labels` makes, on
-        average at most two copies per row (`GaussianNB` the likeliest label,
-        `SGDClassifier` all copies of tables that stay small with them);
-        scikit-learn's `LogisticRegression` and `xgboost.XGBClassifier` minimize the
-        same loss without copies.
+        average at most two copies per row (`GaussianNB` and `Perceptron` the likeliest
+        label; `SGDClassifier` averages its weights over the steps); scikit-learn's
+        `LogisticRegression` and `xgboost.XGBClassifier` minimize the same loss
+        without copies.
     X : array-like, sparse matrix, frame or list of length n_samples
         Training rows.
     targets : array-like of shape (n_samples, n_classes) or Lesson
@@ -171,6 +175,7 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
     targets = np.asarray(targets)
     check_same_rows(X, targets)
     _check_every_class(targets, classes, weight)
+    refuse_resampling(estimator)
     settings = balancing_settings(estimator)
     balance = balance_of(targets, weight) if settings else None
     fit = native_fit(estimator, targets.shape, fit_params)
@@ -181,7 +186,7 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
         with changed(estimator, settings):
             fit(estimator, X, mass, classes)
         return
-    max_copies = _max_copies(estimator, X, targets.shape[1])
+    max_copies = _max_copies(estimator)
     rows, columns, mass = choose_copies(targets, max_copies=max_copies)
     copies, metric = X, False
     if weight is not None:
@@ -190,28 +195,34 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
         mass *= balance[columns]
     if len(rows) > len(targets):
         settings |= settings_for_copies(estimator, targets.argmax(axis=1), rows)
+        settings |= averaging_settings(estimator)
         metric = can_score_out_of_bag(estimator) and estimator.oob_score
         copies = safe_indexing(X, rows)
         fit_params = {
             name: take_rows(value, rows) if aligned(value, len(targets)) else value
             for name, value in fit_params.items()
         }
-    with changed(estimator, settings):
+    with changed(estimator, settings), warnings.catch_warnings():
+        # Copies that contradict each other keep the loss of SGD from settling.
+        warnings.filterwarnings(
+            "ignore",
+            "Maximum number of iteration reached",
+            ConvergenceWarning,
+            "sklearn.linear_model._stochastic_gradient",
+        )
         estimator.fit(copies, classes[columns], sample_weight=mass, **fit_params)
     if metric:
         likeliest = classes[targets.argmax(axis=1)]
         score_out_of_bag(estimator, X, rows, likeliest, metric)
 
 
-def _max_copies(estimator, X, n_classes):
+def _max_copies(estimator):
     """Return how many copies per row, on average, a classifier learns best from."""
     if isinstance(estimator, GaussianNB):
         # Probabilities of other classes widen the Gaussians, which costs a point.
         return 1.0
-    if isinstance(estimator, SGDClassifier):
-        # It gains 3 points from all copies and loses 1 with two per row.
-        n_values = X.nnz if issparse(X) else np.size(X)
-        return None if n_values * n_classes <= MAX_VALUES else 1.0
+    if isinstance(estimator, Perceptron):
+        return 1.0  # each copy that is misclassified undoes the step of another one
     return MAX_COPIES
 
 
@@ -236,6 +247,38 @@ def _product(a, b):
 def _fit_pipeline(pipeline, X, lesson, classes, sample_weight, fit_params):
     """Fit the leading steps on likeliest labels, the last one on the targets."""
     last_name, last = pipeline.steps[-1]
+    head = pipeline[:-1]
+    if get_config()["enable_metadata_routing"]:
+        if sample_weight is not None:
+            fit_params = fit_params | {"sample_weight": sample_weight}
+        others = _requested(head, "fit_transform", fit_params)
+        own = _requested(last, "fit", fit_params)
+        sample_weight = own.pop("sample_weight", None)
+    else:
+        own, others = _params_of_steps(last_name, fit_params)
+    for name, step in pipeline.steps[:-1]:
+        if hasattr(step, "fit_resample"):
+            raise StudentError(
+                f"the step {name!r} of the student, a {type(step).__name__}, adds or "
+                "removes rows by their labels, which soft labels do not allow; leave "
+                "it out, and balance classes with class_weight='balanced' in the last "
+                "step."
+            )
+    if len(pipeline.steps) > 1:
+        X = head.fit_transform(X, classes[np.argmax(lesson.targets, axis=1)], **others)
+        # With `memory` set the fitted steps are copies that only `head` holds.
+        pipeline.steps[:-1] = head.steps
+    fit_student(last, X, lesson, classes=classes, sample_weight=sample_weight, **own)
+
+
+def _requested(obj, method, params):
+    """Return those parameters that a step, or steps, asked for."""
+    names = get_routing_for_object(obj).consumes(method, params)
+    return {name: params[name] for name in names}
+
+
+def _params_of_steps(last_name, fit_params):
+    """Split parameters among the last step, without its name, and the other ones."""
     own: dict = {}
     others: dict = {}
     for key, value in fit_params.items():
@@ -248,17 +291,4 @@ def _fit_pipeline(pipeline, X, lesson, classes, sample_weight, fit_params):
         (own if step == last_name else others)[name if step == last_name else key] = (
             value
         )
-    for name, step in pipeline.steps[:-1]:
-        if hasattr(step, "fit_resample"):
-            raise StudentError(
-                f"the step {name!r} of the student, a {type(step).__name__}, adds or "
-                "removes rows by their labels, which soft labels do not allow; leave "
-                "it out, and balance classes with class_weight='balanced' in the last "
-                "step."
-            )
-    if len(pipeline.steps) > 1:
-        head = pipeline[:-1]
-        X = head.fit_transform(X, classes[np.argmax(lesson.targets, axis=1)], **others)
-        # With `memory` set the fitted steps are copies that only `head` holds.
-        pipeline.steps[:-1] = head.steps
-    fit_student(last, X, lesson, classes=classes, sample_weight=sample_weight, **own)
+    return own, others

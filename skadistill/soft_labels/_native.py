@@ -100,6 +100,9 @@ def minimize_cross_entropy(X, mass, *, C, fit_intercept, tol, max_iter):
 
     With :math:`m_{ic}` the masses, :math:`s_i` their sum over the classes of a row
     and :math:`p_i` the softmax of the row's logits, it minimizes
+
+    .. math:: \frac{1}{S} \Bigl( \sum_{i, c} -m_{ic} \log p_{ic}
+              + \frac{1}{2 C} \lVert W \rVert^2 \Bigr), \qquad S = \sum_i s_i.
     """
     n_features = X.shape[1]
     total = mass.sum()

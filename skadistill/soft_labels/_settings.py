@@ -4,11 +4,20 @@ import warnings
 from contextlib import contextmanager
 
 import numpy as np
+from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import check_cv
 
+from skadistill.exceptions import StudentError
 from skadistill.soft_labels._out_of_bag import can_score_out_of_bag
 
-__all__ = ["balance_of", "balancing_settings", "changed", "settings_for_copies"]
+__all__ = [
+    "averaging_settings",
+    "balance_of",
+    "balancing_settings",
+    "changed",
+    "refuse_resampling",
+    "settings_for_copies",
+]
 
 
 @contextmanager
@@ -26,19 +35,33 @@ def changed(estimator, settings):
         estimator.set_params(**before)
 
 
-def balancing_settings(estimator):
-    """Return the settings that switch off ``class_weight="balanced"``.
+#: Settings that weigh classes by numbers of rows, by what switches them off.
+#: LightGBM has three names for its own. CatBoost's ``auto_class_weights`` and fixed
+#: factors, such as ``scale_pos_weight``, go by weights, and hold for copies.
+BALANCING = {
+    "class_weight": None,
+    "is_unbalance": False,
+    "unbalance": False,
+    "unbalanced_sets": False,
+}
 
-    scikit-learn computes these weights from numbers of rows, which say nothing of
-    rows with soft labels: the caller must weigh classes itself.
+
+def balancing_settings(estimator):
+    """Return the settings that switch off ``class_weight="balanced"`` and its like.
+
+    Libraries compute these weights from numbers of rows, which say nothing of rows
+    with soft labels: the caller must weigh classes itself.
     """
     found = {
         name: value
         for name, value in estimator.get_params(deep=True).items()
-        if name.rpartition("__")[2] == "class_weight"
+        if name.rpartition("__")[2] in BALANCING
     }
-    balanced = [name for name, value in found.items() if isinstance(value, str)]
-    if 0 < len(balanced) < len(found):
+    balanced = [
+        name for name, value in found.items() if value is True or isinstance(value, str)
+    ]
+    owners = {name.rpartition("__")[0] for name in found}
+    if 0 < len({name.rpartition("__")[0] for name in balanced}) < len(owners):
         warnings.warn(
             f"{balanced[0]}={found[balanced[0]]!r} has no effect on soft labels, "
             f"since not all parts of {type(estimator).__name__} balance classes; "
@@ -46,7 +69,38 @@ def balancing_settings(estimator):
             stacklevel=2,
         )
         return {}
-    return dict.fromkeys(balanced)
+    return {name: BALANCING[name.rpartition("__")[2]] for name in balanced}
+
+
+def refuse_resampling(estimator):
+    """Raise for an ensemble that draws rows by their labels, such as imblearn's."""
+    for name, value in estimator.get_params(deep=True).items():
+        if name.rpartition("__")[2] == "sampling_strategy":
+            raise StudentError(
+                f"{type(estimator).__name__} draws rows by their labels ({name}="
+                f"{value!r:.40}), which soft labels do not allow; use an ensemble that "
+                "draws all rows alike, and balance classes with "
+                "class_weight='balanced'."
+            )
+
+
+def averaging_settings(estimator):
+    """Return the settings with which stochastic gradients bear copies of a row.
+
+    The copies pull against each other at the first large steps; the mean of the
+    weights over all steps is what they agree on.
+    """
+    params = estimator.get_params(deep=True)
+    return {
+        name: True
+        for name, value in params.items()
+        if name.rpartition("__")[2] == "average"
+        and value is False
+        and isinstance(
+            params[name.rpartition("__")[0]] if "__" in name else estimator,
+            SGDClassifier,
+        )
+    }
 
 
 def balance_of(targets, sample_weight):

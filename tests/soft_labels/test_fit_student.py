@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
-from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skadistill import ActiveDistiller
 from skadistill.exceptions import StudentError
 from skadistill.soft_labels import fit_student
 from skadistill.soft_labels._copies import expand_soft_labels
@@ -199,24 +199,6 @@ def test_rows_and_targets_must_match(problem):
             fit_student(student, X[:59], targets, classes=CLASSES)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
-def test_sgd_gets_all_copies_of_small_tables(problem, kind, monkeypatch):
-    """It learns best from all of them, and memory is bounded all the same."""
-    X, targets, _ = problem
-    seen = []
-
-    class Noted(SGDClassifier):
-        def fit(self, X, y, sample_weight=None):
-            seen.append(X.shape[0])
-            return super().fit(X, y, sample_weight=sample_weight)
-
-    for limit in (1000, 700):
-        monkeypatch.setattr("skadistill.soft_labels._fit_student.MAX_VALUES", limit)
-        fit_student(Noted(loss="log_loss"), kind(X), targets, classes=CLASSES)
-    all_copies = int((targets >= 1e-3).sum())
-    assert seen == [all_copies, 60]
-
-
 def test_gaussians_get_the_likeliest_labels(problem):
     """Soft labels would widen the Gaussians of the classes."""
     X, targets, _ = problem
@@ -224,3 +206,50 @@ def test_gaussians_get_the_likeliest_labels(problem):
     expected = GaussianNB().fit(X, CLASSES[targets.argmax(axis=1)])
     np.testing.assert_allclose(got.var_, expected.var_)
     np.testing.assert_allclose(got.class_prior_, expected.class_prior_)
+
+
+class Weighs(StandardScaler):
+    """Remember whether weights came."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        self.got = sample_weight
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("scaler", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+def test_steps_get_the_weights_that_they_request(metadata_routing, scaler, last):
+    """And no others, as in the fit of a Pipeline."""
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(40, 2)), rng.uniform(0.1, 5, size=40)
+    targets = np.eye(2)[(X[:, 0] > 0.3).astype(int)]
+
+    def pipeline():
+        return make_pipeline(
+            Weighs().set_fit_request(sample_weight=scaler),
+            LogisticRegression(tol=1e-8).set_fit_request(sample_weight=last),
+        )
+
+    student = pipeline()
+    fit_student(student, X, targets, classes=[0, 1], sample_weight=weight)
+    assert (student[0].got is not None) == scaler
+    plain = pipeline()
+    params = {"sample_weight": weight} if scaler or last else {}
+    plain.fit(X, targets[:, 1].astype(int), **params)
+    np.testing.assert_allclose(student[-1].coef_, plain[-1].coef_, rtol=1e-4)
+
+
+def test_a_distiller_hands_weights_to_the_steps_that_request_them(metadata_routing):
+    """Through all rounds."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 2))
+    y = np.where(np.arange(120) < 60, X[:, 0] > 0, -1)
+    student = make_pipeline(
+        Weighs().set_fit_request(sample_weight=True),
+        LogisticRegression().set_fit_request(sample_weight=False),
+    )
+    model = ActiveDistiller(
+        lambda X: (X[:, 0] > 0).astype(int), student, budget=20, random_state=0
+    ).fit(X, y, sample_weight=np.arange(120.0) + 1)
+    used = model.labeled_round_ >= 0
+    assert sorted(model.student_[0].got) == sorted((np.arange(120.0) + 1)[used])

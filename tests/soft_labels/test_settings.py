@@ -2,20 +2,23 @@
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import make_classification
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.ensemble import (
+    BaggingClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     VotingClassifier,
 )
-from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.linear_model import LogisticRegression, Perceptron, SGDClassifier
 from sklearn.metrics import recall_score
 from sklearn.naive_bayes import GaussianNB
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from skadistill.exceptions import StudentError
 from skadistill.soft_labels import fit_student
 from skadistill.soft_labels._settings import (
     balance_of,
@@ -205,3 +208,101 @@ def test_calibrated_students_can_be_fitted(rng):
     fit_student(student, X, np.c_[1 - p, p], classes=[0, 1])
     assert np.mean(student.predict(X) == (p > 0.5)) > 0.85
     assert student.cv == 3
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "modified_huber", "hinge"])
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_stochastic_gradients_learn_soft_labels(loss, n_classes):
+    """Not worse than from the likeliest labels: copies of a row do not fight."""
+    load = load_breast_cancer if n_classes == 2 else load_digits
+    X, y = load(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    soft, hard = [], []
+    for seed in range(4):
+        rows = np.random.default_rng(seed).permutation(len(y))
+        train, test = rows[:200], rows[200:]
+        rest = 0.2 / (n_classes - 1)
+        targets = np.where(np.eye(n_classes)[y[train]] > 0, 0.8, rest)
+        student = SGDClassifier(loss=loss, random_state=seed)
+        hard.append(clone(student).fit(X[train], y[train]).score(X[test], y[test]))
+        fit_student(student, X[train], targets, classes=np.arange(n_classes))
+        assert student.average is False  # as the user set it
+        soft.append(student.score(X[test], y[test]))
+    assert np.mean(soft) > np.mean(hard) - 0.01
+    assert np.min(soft) > np.min(hard) - 0.02
+
+
+@pytest.mark.parametrize(
+    "wrap", [BaggingClassifier, lambda s: VotingClassifier([("sgd", s)])]
+)
+def test_stochastic_gradients_inside_others_are_averaged(wrap, monkeypatch):
+    """Wherever they are in an ensemble."""
+    seen, fit = [], SGDClassifier.fit
+
+    def watched(self, X, y, sample_weight=None):
+        seen.append(self.average)
+        return fit(self, X, y, sample_weight=sample_weight)
+
+    monkeypatch.setattr(SGDClassifier, "fit", watched)
+    X, y = load_breast_cancer(return_X_y=True)
+    targets = np.where(np.eye(2)[y] > 0, 0.8, 0.2)
+    student = wrap(SGDClassifier(loss="log_loss", random_state=0))
+    fit_student(student, X[:100], targets[:100], classes=[0, 1])
+    assert seen
+    assert all(seen)
+
+
+def test_a_perceptron_learns_the_likeliest_labels():
+    """It has no averaged weights."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    student = Perceptron(random_state=0)
+    fit_student(student, X, np.where(np.eye(2)[y] > 0, 0.8, 0.2), classes=[0, 1])
+    plain = Perceptron(random_state=0).fit(X, y)
+    np.testing.assert_array_equal(student.coef_, plain.coef_)
+
+
+class Balances(LogisticRegression):
+    """Like LightGBM's classifier: balances classes by numbers of rows."""
+
+    def __init__(self, is_unbalance=False):
+        super().__init__()
+        self.is_unbalance = is_unbalance
+
+    def fit(self, X, y, sample_weight=None):
+        self.was = self.is_unbalance
+        return super().fit(X, y, sample_weight)
+
+
+def test_other_names_of_balanced_classes_are_known():
+    """Rows are weighed by probability, and the library does not count copies."""
+    rng = np.random.default_rng(0)
+    X, p = rng.normal(size=(300, 2)), np.where(np.arange(300) < 30, 0.9, 0.05)
+    X[:30] += 0.7
+    targets = np.c_[1 - p, p]
+    one = fit_student(Balances(is_unbalance=True), X, targets, classes=[0, 1])
+    assert one.was is False
+    assert one.is_unbalance is True
+    other = fit_student(
+        LogisticRegression(class_weight="balanced", solver="newton-cg"),
+        X,
+        targets,
+        classes=[0, 1],
+    )
+    np.testing.assert_allclose(one.coef_, other.coef_, atol=1e-3)
+
+
+class Resamples(LogisticRegression):
+    """Like the ensembles of imbalanced-learn."""
+
+    def __init__(self, sampling_strategy="auto"):
+        super().__init__()
+        self.sampling_strategy = sampling_strategy
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, BaggingClassifier])
+def test_ensembles_that_resample_by_label_are_refused(wrap):
+    """Copies of a row would be drawn as rows of both classes."""
+    targets = np.tile([[0.3, 0.7], [0.6, 0.4]], (5, 1))
+    with pytest.raises(StudentError, match="draws rows by their labels"):
+        fit_student(wrap(Resamples()), np.zeros((10, 1)), targets, classes=[0, 1])
