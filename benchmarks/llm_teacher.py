@@ -207,18 +207,18 @@ def make_problem(name):
     y, n_classes = np.full(len(texts), -1), int(truth.max()) + 1
     for k in range(n_classes):
         chosen = np.flatnonzero(truth == k)[: DATA[name]]
-        y[chosen] = k
+        y[chosen] = k + 1
     return texts, y
 
 
 def fit(name, url, ledger, budget):
     """Distill once; return the distiller and its seconds."""
     X, y = make_problem(name)
-    n_classes = int(y.max()) + 1
+    n_classes = int(y.max())
     teacher = ChatTeacher(
         url,
         model="m",
-        classes=list(range(n_classes)),
+        classes=list(range(1, n_classes + 1)),
         prompt="Which kind is it?",
         answer_with="number",
         prices=PRICES,
@@ -270,7 +270,7 @@ def measure(name, faults, budget):
         f"{stats['bill']:.6f}",
         f"{summary['cost']:.6f}",
         f"{summary['lost_cost']:.6f}",
-        f"{100 * distiller.score(X_test, y_test):.1f}",
+        f"{100 * distiller.score(X_test, y_test + 1):.1f}",
     ]
 
 

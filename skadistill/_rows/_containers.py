@@ -142,8 +142,10 @@ def _copy_cells(frame):
     frame = frame.copy()
     for i, dtype in enumerate(frame.dtypes):
         if getattr(dtype, "kind", None) == "O":
+            column = frame.iloc[:, i]
             cells = np.empty(len(frame), dtype=object)
-            for j, cell in enumerate(frame.iloc[:, i]):
+            for j, cell in enumerate(column):
                 cells[j] = deepcopy(cell)
-            frame.isetitem(i, cells)
+            # Objects stay objects: half an emoji is none of the texts of pandas.
+            frame.isetitem(i, type(column)(cells, index=frame.index, dtype=dtype))
     return frame

@@ -279,7 +279,7 @@ class BatchTeacher(BaseTeacher):
         return Answer(labels, cost=cost)
 
     def refused_rows(self, X):
-        """Return which rows are too long to be sent, and so have no label.
+        """Return which rows are empty or too long to be sent, and so have no label.
 
         Parameters
         ----------
@@ -295,8 +295,8 @@ class BatchTeacher(BaseTeacher):
         if self._chat is None:
             return np.zeros(n_rows, dtype=bool)
         requests = self._chat.function.requests
-        messages = (requests.messages(take_rows(X, [i])) for i in range(n_rows))
-        return np.array([requests.too_long(m) is not None for m in messages], bool)
+        unsent = (requests.unsent(take_rows(X, [i])) for i in range(n_rows))
+        return np.array([reason is not None for reason in unsent], bool)
 
     def submit_rows(self, X, ids, classes):
         """Start a job.

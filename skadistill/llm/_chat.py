@@ -9,10 +9,11 @@ from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.compat import Interval, StrOptions
+from skadistill.exceptions import TeacherError
 from skadistill.llm._chat_requests import ChatRequests, descriptions_of
 from skadistill.llm._endpoint import EndpointTeacher, Prices
-from skadistill.llm._prompts import row_fields
-from skadistill.llm._replies import PARSER_VERSION
+from skadistill.llm._prompts import example_of
+from skadistill.llm._replies import PARSER_VERSION, clean
 
 __all__ = ["ChatTeacher"]
 
@@ -46,7 +47,7 @@ class ChatTeacher(EndpointTeacher):
         Shown before the row, see `with_examples`.
     answer_with : {"name", "number"}, default="name"
         Whether the model is asked for the name of a class or for its number, which
-        is one token even when names share their beginning.
+        is short even if names are long. Classes that are other numbers are refused.
     structured : bool, default=False
         Whether a JSON schema is sent that admits the classes only.
     logprobs : bool, default=True
@@ -251,7 +252,7 @@ class ChatTeacher(EndpointTeacher):
             "options": self.options or {},
             "parser": PARSER_VERSION,
         }
-        text = json.dumps(decisive, sort_keys=True, default=str)
+        text = json.dumps(decisive, sort_keys=True, default=_plain)
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
         return f"chat:{self.model}:{digest.hexdigest()}"
 
@@ -322,11 +323,27 @@ class ChatTeacher(EndpointTeacher):
         ]
         order = rng.permutation(len(chosen))
         examples = [
-            (row_fields(take_rows(X, [chosen[k][0]]))["text"], chosen[k][1])
-            for k in order
+            (example_of(take_rows(X, [chosen[k][0]])), chosen[k][1]) for k in order
         ]
         params = self.get_params(deep=False) | {"examples": examples}
         return type(self)(**params)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        names = [clean(str(label)) for label in self.classes_]
+        if self.answer_with == "number" and any(
+            name.isdigit() and name != str(i + 1) for i, name in enumerate(names)
+        ):
+            raise TeacherError(
+                f"classes are {self.classes_!r:.100}, and answer_with='number' numbers "
+                "them otherwise; pass answer_with='name', or classes that are words."
+            )
+        for example in self.examples:
+            if len(example) != 2 or example[1] not in self.classes_:
+                raise TeacherError(
+                    f"examples has the label {example[-1]!r:.60}, which is not one of "
+                    "the classes; pass pairs of a row and its class."
+                )
 
     def _temperature(self):
         if self.temperature is not None:
@@ -335,3 +352,8 @@ class ChatTeacher(EndpointTeacher):
 
     def _make_requests(self):
         return ChatRequests(self)
+
+
+def _plain(value):
+    """Write a value that JSON lacks; a NumPy number as Python's own."""
+    return value.item() if isinstance(value, np.generic) else str(value)

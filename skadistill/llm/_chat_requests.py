@@ -7,14 +7,11 @@ import numpy as np
 
 from skadistill.llm._clients import ReplyError
 from skadistill.llm._endpoint import RowRequests
-from skadistill.llm._prompts import Prompt, row_fields
-from skadistill.llm._replies import ClassReader
+from skadistill.llm._prompts import Prompt, row_fields, without_system
+from skadistill.llm._replies import ClassReader, without_thoughts
 from skadistill.teachers._answers import Answer, NoLabel
 
 __all__ = ["ChatRequests", "descriptions_of"]
-
-#: What models that think aloud write before their answer.
-_THOUGHTS = re.compile(r"^\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +19,14 @@ logger = logging.getLogger(__name__)
 _OPTIONAL = (
     *("logprobs", "top_logprobs", "temperature", "response_format", "n", "seed"),
     "max_tokens",
+)
+
+#: How chat templates without a system role refuse it: Gemma 2 and Mistral behind vLLM
+#: (github.com/vllm-project/vllm/pull/2964, github.com/microsoft/autogen/issues/1037),
+#: Gemma 3 behind Gemini's address (github.com/google/adk-python/issues/3900).
+_NO_SYSTEM = re.compile(
+    r"system (?:role|message|prompt|instruction)|developer instruction|roles must "
+    r"alternate|only user and assistant roles"
 )
 
 
@@ -41,9 +46,10 @@ class ChatRequests(RowRequests):
             teacher.structured,
         )
         self.tokenizer = teacher.tokenizer or _count_bytes
-        self.n_samples = teacher.n_samples
+        self.n_samples = int(teacher.n_samples)
         self.max_input_tokens = teacher.max_input_tokens
         self.max_output_tokens = teacher.max_output_tokens
+        self.has_system_role = True
         self.body = {
             "model": teacher.model,
             "temperature": teacher._temperature(),
@@ -52,10 +58,14 @@ class ChatRequests(RowRequests):
         if teacher.logprobs and teacher.n_samples == 1:
             self.body |= {"logprobs": True, "top_logprobs": 20}
         if teacher.n_samples > 1:
-            self.body["n"] = teacher.n_samples
+            self.body["n"] = self.n_samples
         if teacher.structured:
             self.body["response_format"] = _schema(self.classes)
         self.body |= teacher.options or {}
+        self.body = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in self.body.items()
+        }
 
     def messages(self, rows):
         """Write the messages about one row."""
@@ -81,16 +91,22 @@ class ChatRequests(RowRequests):
         # Each message has a few tokens around it.
         return sum(self.tokenizer(m["content"]) + 4 for m in messages)
 
-    def too_long(self, messages):
-        """Return a `NoLabel` if messages are longer than allowed, else None."""
-        n_input = self._count(messages)
+    def unsent(self, rows):
+        """Return a `NoLabel` if a row is not sent, else None."""
+        fields = row_fields(rows)
+        if self.prompt.is_empty(fields):
+            return NoLabel("the row is empty")
+        n_input = self._count(self.prompt.messages(fields))
         if n_input <= self.max_input_tokens:
             return None
         return NoLabel(f"the row has {n_input} tokens, more than max_input_tokens")
 
     def line(self, rows):
         """Write the whole request about one row, for a batch."""
-        return {**self.body, "messages": self.messages(rows)}
+        return {**self.body, "messages": self._sent(self.messages(rows))}
+
+    def _sent(self, messages):
+        return messages if self.has_system_role else without_system(messages)
 
     def answer_to(self, reply):
         """Read the reply to a request of a batch."""
@@ -110,9 +126,9 @@ class ChatRequests(RowRequests):
         return self._leave_out(error, self.body)
 
     def steps(self, rows):
-        messages = self.messages(rows)
-        if (unsent := self.too_long(messages)) is not None:
+        if (unsent := self.unsent(rows)) is not None:
             return Answer([unsent], cost=0.0)
+        messages = self.messages(rows)
         choices: list = []
         models: dict = {}
         cost = 0.0 if self.prices is not None else None
@@ -137,7 +153,7 @@ class ChatRequests(RowRequests):
     def _one(self, messages, n_wanted):
         """Send one request; without what the endpoint turns out not to have."""
         while True:
-            body = {**self.body, "messages": messages}
+            body = {**self.body, "messages": self._sent(messages)}
             if "n" in body:
                 body["n"] = n_wanted
             try:
@@ -150,9 +166,15 @@ class ChatRequests(RowRequests):
 
     def _leave_out(self, error, body):
         """Leave out the optional field that a refusal names, once for all rows."""
-        if getattr(error, "status_code", None) not in (400, 404, 422):
+        if getattr(error, "status_code", None) not in (400, 404, 422, 500):
             return False
         text = _error_text(error)
+        if _NO_SYSTEM.search(text):
+            had_one = body.get("messages", [{"role": "system"}])[0]["role"] == "system"
+            self.has_system_role = False
+            return had_one
+        if error.status_code == 500:
+            return False
         with self.lock:
             for name in _OPTIONAL:
                 if name not in body or not _names_field(text, name):
@@ -187,19 +209,12 @@ class ChatRequests(RowRequests):
         reason = choice.get("finish_reason")
         if reason == "content_filter":
             return NoLabel("filtered")
-        said = _text_of(message.get("content"))
-        text = _THOUGHTS.sub("", said)
-        tokens = (choice.get("logprobs") or {}).get("content") or []
-        # The first tokens of one that thinks aloud are not those of its answer.
-        if tokens and text == said:
-            proba = self.reader.distribution(text, tokens)
-        else:
-            proba = None
+        text = without_thoughts(_text_of(message.get("content")))
+        listed = choice.get("logprobs")
+        tokens = (listed.get("content") if isinstance(listed, dict) else None) or []
+        proba = self.reader.read(text, tokens, cut=reason == "length")
         if proba is not None:
             return proba
-        position = self.reader.position(text)
-        if position is not None:
-            return np.eye(len(self.classes))[position]
         if reason == "length":
             return NoLabel("cut at max_output_tokens")
         return NoLabel("unreadable")

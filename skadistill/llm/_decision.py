@@ -181,7 +181,10 @@ class _DecisionRequests(RowRequests):
             {"id": f"q{i}", "question": question, "choices": [str(c) for c in classes]}
             for i, (question, classes) in enumerate(self.questions)
         ]
-        body = self.write(self.model, row_fields(rows)["text"], asked)
+        text = row_fields(rows)["text"]
+        if not text.strip():
+            return Answer([NoLabel("the row is empty")], cost=0.0)
+        body = self.write(self.model, text, asked)
         reply = yield body, self.path
         model = self.note_model(reply)
         decisions = _decisions(reply, len(asked))

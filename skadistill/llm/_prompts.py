@@ -1,19 +1,20 @@
 """Turn a row into the messages of a chat."""
 
+import json
 import re
 
 import numpy as np
 
 from skadistill._rows._containers import is_frame
 
-__all__ = ["Prompt", "row_fields"]
+__all__ = ["Prompt", "example_of", "row_fields", "without_system"]
 
 
 class Prompt:
     """Write the messages that ask a model about one row."""
 
     def __init__(self, text, classes, descriptions, examples, numbered, as_json):
-        self.text = text
+        self.text = _written(text)
         self.classes = [str(label) for label in classes]
         self.descriptions = {str(k): v for k, v in descriptions.items()}
         self.examples = examples
@@ -35,6 +36,11 @@ class Prompt:
             ]
         content = filled if inside else fields["text"]
         return [*turns, {"role": "user", "content": content}]
+
+    def is_empty(self, fields):
+        """Tell whether a row has nothing to ask about."""
+        used = [name for name in fields if f"{{{name}}}" in self.text] or ["text"]
+        return not any(fields[name].strip() for name in used)
 
     def _rules(self):
         """Say what may be answered."""
@@ -59,34 +65,77 @@ class Prompt:
         """Write the answer to an example the way it is asked for."""
         if self.numbered:
             return str(self.classes.index(str(label)) + 1)
-        return f'{{"label": "{label}"}}' if self.as_json else str(label)
+        if self.as_json:
+            return json.dumps({"label": str(label)}, ensure_ascii=False)
+        return str(label)
+
+
+def without_system(messages):
+    """Write the rules before the first question, for models without a system role."""
+    rules, first, *others = messages
+    content = f"{rules['content']}\n\n{first['content']}"
+    return [{"role": "user", "content": content}, *others]
 
 
 def row_fields(rows):
     """Return the fields of the only row of a container."""
+    return row_fields_of(_row_of(rows))
+
+
+def example_of(rows):
+    """Return the only row of a container as texts: that of a frame by its columns."""
+    row = _row_of(rows)
+    if isinstance(row, dict):
+        return {str(name): _written(value) for name, value in row.items()}
+    return row_fields_of(row)["text"]
+
+
+def _row_of(rows):
+    """Return the only row of a container; that of a frame as a dict."""
     if is_frame(rows):
         columns = list(rows.columns)
         if hasattr(rows, "iloc"):
             values = [rows[name].iloc[0] for name in columns]
         else:
             values = list(rows.row(0))
-        return row_fields_of(dict(zip(map(str, columns), values, strict=True)))
-    row = rows.iloc[0] if hasattr(rows, "iloc") else rows[0]
-    return row_fields_of(row)
+        return dict(zip(map(str, columns), values, strict=True))
+    return rows.iloc[0] if hasattr(rows, "iloc") else rows[0]
 
 
 def row_fields_of(row):
     """Return the fields of one row: a text, a mapping or numbers."""
     if isinstance(row, str):
-        return {"text": row}
+        return {"text": _written(row)}
+    if hasattr(row, "to_dict"):
+        row = row.to_dict()
     if isinstance(row, dict):
-        named = {str(name): value for name, value in row.items()}
-        whole = "\n".join(f"{name}: {value}" for name, value in named.items())
+        named = {str(name): _written(value) for name, value in row.items()}
+        filled = {name: value for name, value in named.items() if value.strip()}
+        whole = "\n".join(f"{name}: {value}" for name, value in filled.items())
         return {"text": whole} | named
     if hasattr(row, "toarray"):
         row = row.toarray().ravel()
     values = np.asarray(row).ravel().tolist()
+    if all(map(_is_missing, values)):
+        return {"text": ""}
     return {"text": ", ".join(str(value) for value in values)}
+
+
+def _written(value):
+    """Write a value as a text that can be sent; nothing for a missing one."""
+    text = "" if _is_missing(value) else str(value)
+    # Half an emoji, as a cut text has, cannot be encoded.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _is_missing(value):
+    """Tell whether a value is None, NaN or NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def _fill(template, fields):
@@ -95,7 +144,7 @@ def _fill(template, fields):
     Not ``str.format``: braces in prompts are common, and a row's text that holds
     braces must not be read as a field.
     """
-    marks = {f"{{{name}}}": str(value) for name, value in fields.items()}
+    marks = {f"{{{name}}}": value for name, value in fields.items()}
     pattern = "|".join(map(re.escape, marks))
     filled, n_found = re.subn(pattern, lambda match: marks[match[0]], template)
     return filled if n_found else None

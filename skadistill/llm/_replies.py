@@ -3,31 +3,99 @@
 import json
 import math
 import re
+import unicodedata
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["PARSER_VERSION", "ClassReader", "clean"]
+__all__ = ["PARSER_VERSION", "ClassReader", "clean", "without_thoughts"]
 
 #: Part of a teacher's identity: another way of reading gives other labels.
 PARSER_VERSION = 1
 
-#: Below this share of the answer's first token the classes were not what the model
-#: was about to say, and its distribution over them means little.
+#: Below this share of the tokens at a place the classes were not what the model was
+#: about to say, and its distribution over them means little.
 _LEAST_MASS = 0.5
+#: Letters by which the tokens after an answer may differ from its text: those of
+#: special tokens such as <end_of_turn>, which some servers list.
+_SLACK = 16
 
-# The last three are how some tokenizers write a blank and a line break.
-_WRAPPING = " \t\r\n*_`'\"\u2018\u2019\u201c\u201d()[]{}<>#.:,;!\u2581\u0120\u010a"
-_NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|cannot|isn|wasn|rather than)\b")
+_WRAPPING = (
+    " \t\r\n*_`'\"()[]{}<>.:,;!=|\u00ab\u00bb\u2018\u2019\u201c\u201d\u201e"
+    "\u3001\u3002\u300a\u300b\u300c\u300d\u300e\u300f\u3010\u3011"
+)
+_SEPARATORS = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
+_SENTENCE_END = re.compile(r"[!?;\n\u3002]|\.(?=\s|$)")
+#: Before a name, in the same sentence. "No, it is spam" denies something else.
+_NEGATION = re.compile(
+    r"\b(?:not|no(?!,| doubt)|never|neither|nor|non|cannot|without|unlike(?:ly)?|hardly"
+    r"|rather than|instead of|whether|anything but|rules? out|sorry|nicht|kein\w*|weder"
+    r"|pas|aucun\w*|nunca|n\u00e3o|nem|niet|geen|ikke|inte|nie|\u043d\u0435\w?)\b"
+    r"|n['\u2019]t\b|!=|\u2260|\u00ac|\u975e(?!\u5e38)|[\u4e0d\u6c92\u6ca1\u7121\u65e0"
+    r"\u672a]|\u0e44\u0e21\u0e48"
+)
+#: After a name: "spam: no", "spam is not"; in Japanese and Korean later.
+_DENIAL = re.compile(
+    r"[^\w\s]*\s*(?:(?:no|false)\b(?! doubt)|(?:(?:is|was|does|do|did|has|can|could|"
+    r"would|should|seems?|looks?|be|been|very|quite|clearly)\s?)+(?:n['\u2019]t|not|"
+    r"unlikely|wrong|incorrect|excluded|ruled out)\b)"
+    r"|[^\n.\u3002]*(?:\u306a\u3044|\u307e\u305b\u3093|\uc544\ub2c8|\uc544\ub2d9|\uc54a)"
+)
+#: After a first line that is a class: what takes it back.
+_HEDGE = re.compile(
+    r"\b(?:or|actually|wait|correction|sorry|instead|perhaps|maybe|but|however|could|"
+    r"final|change)\b"
+)
+#: How sentences begin, which is not how a class name was going to.
+_OPENINGS = {
+    *("based", "from", "given", "here", "its", "let", "looking", "okay", "our", "sure"),
+    *("that", "the", "then", "there", "these", "this", "well", "what", "yes", "you"),
+}
+#: What models that think aloud write before their answer. Some chat templates open
+#: the thought themselves, so that the reply has the end alone
+#: (github.com/deepseek-ai/DeepSeek-R1/issues/506).
+_NAMES = r"(?:seed:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis)"
+_THOUGHT = re.compile(
+    rf".*(?:</{_NAMES}>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>|"
+    r"<\|END_THINKING\|>|<\|channel\|>final<\|message\|>)",
+    re.DOTALL | re.IGNORECASE,
+)
+_OPEN_THOUGHT = re.compile(
+    rf"\s*(?:<{_NAMES}>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>|"
+    r"<\|START_THINKING\|>|<\|channel\|>analysis<\|message\|>).*",
+    re.DOTALL | re.IGNORECASE,
+)
+_FENCE = re.compile(r"```(?:\w+)?")
+_ANSWER_KEYS = ("label", "class", "category", "answer", "classification", "prediction")
+
+
+def without_thoughts(text):
+    """Return what follows a thought; nothing if the thought does not end."""
+    return _OPEN_THOUGHT.sub("", _THOUGHT.sub("", text, count=1))
 
 
 def clean(text):
-    """Strip blanks, case, quotes, markdown and punctuation around an answer."""
-    return " ".join(text.strip(_WRAPPING).casefold().split())
+    """Return an answer as it is compared: its words without what is around them."""
+    text = _plain(text).lstrip(_WRAPPING + "#").rstrip(_WRAPPING)
+    return " ".join(_SEPARATORS.sub(" ", text).split())
+
+
+def _plain(text):
+    """Return a text without case, width and ways of composing its letters."""
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\ufe0f", "")
+    return unicodedata.normalize("NFKC", text)
+
+
+class _Named(NamedTuple):
+    """Say which answer stands in a text, and how many letters from there to its end."""
+
+    answer: str
+    n_left: int
 
 
 class ClassReader:
-    """Find the class that a reply names, or the distribution behind it."""
+    """Find the class that a reply names, and the distribution behind it."""
 
     def __init__(self, classes, numbered=False):
         self.names = [clean(str(label)) for label in classes]
@@ -38,67 +106,105 @@ class ClassReader:
 
     @cached_property
     def _mention(self):
-        """Match any class name as whole words; longer names first."""
-        names = sorted(self.names, key=len, reverse=True)
-        return re.compile(
-            r"(?<!\w)(?:" + "|".join(map(re.escape, names)) + r")(?!\w)", re.IGNORECASE
+        """Match any answer; longer ones first."""
+        answers = sorted(self._position, key=len, reverse=True)
+        written = (r"[\s_-]+".join(map(re.escape, a.split(" "))) for a in answers)
+        return re.compile("|".join(written))
+
+    def read(self, text, tokens=(), cut=False):
+        """Return the probabilities of the classes; None if the text names none.
+
+        The class that the text names has the most, whatever the tokens say.
+        """
+        named = self._named(text, cut)
+        if named is None:
+            return self._begun(text, tokens)
+        position = self._position[named.answer]
+        hard = np.eye(len(self.names))[position]
+        place = _place(tokens, named)
+        proba = None if place is None else self._proba(tokens, place, named.answer)
+        if proba is None:
+            return hard
+        return proba if proba.argmax() == position else (hard + proba) / 2
+
+    def position(self, text, cut=False):
+        """Return the position of the class that a text names, or None."""
+        named = self._named(text, cut)
+        return None if named is None else self._position[named.answer]
+
+    def positions(self, text):
+        """Return the positions of all classes that a text names, in its order."""
+        text = _plain(text)
+        found = _asserted(text, self._mentions(text))
+        return list(dict.fromkeys(self._position[clean(m[0])] for m in found))
+
+    def _named(self, text, cut=False):
+        """Return the only answer that a text gives."""
+        value, text = _json_value(text), _plain(text)
+        if value is not None:
+            named = self._named(value)
+            n_after = _n_letters(text[text.rfind(_plain(value)) + len(_plain(value)) :])
+            return named and named._replace(n_left=named.n_left + n_after)
+        found = self._mentions(text)
+        if (answer := clean(text)) in self._position:
+            named, end = _Named(answer, _n_letters(text)), len(text.rstrip())
+        else:
+            named, end = self._one_of(text, found)
+        # Cut where a longer name may go on.
+        if named and cut and end == len(text.rstrip()) and self._longer(named.answer):
+            return None
+        return named
+
+    def _mentions(self, text):
+        """Find the answers that stand in a plain text as words of their own."""
+        return [
+            match
+            for match in self._mention.finditer(text)
+            if clean(match[0]) in self._position and _stands_alone(text, *match.span())
+        ]
+
+    def _one_of(self, text, mentions):
+        """Return the only answer that is not denied, and where it ends."""
+        found = _asserted(text, mentions)
+        positions = {self._position[clean(match[0])] for match in found}
+        if len(positions) > 1 and (head := self._head(text, mentions)):
+            found, positions = [head], positions & {self._position[clean(head[0])]}
+        if len(positions) != 1:
+            return None, 0
+        return _Named(clean(found[0][0]), _n_letters(text[found[0].start() :])), (
+            found[0].end()
         )
 
-    def position(self, text):
-        """Return the position of the class that a text names."""
-        found = self._position.get(clean(text))
-        if found is not None:
-            return found
-        value = _json_value(text)
-        if value is not None:
-            return self._position.get(clean(value))
-        if self.numbered:
-            # "2. spam" or "2 - spam": the number and the name must agree.
-            match = re.fullmatch(r"\(?(\d+)\)?[.):\s-]+(.*)", text.strip(), re.DOTALL)
-            if match and self._position.get(match[1]) is not None:
-                named = self._position.get(clean(match[2]))
-                if named in (None, self._position[match[1]]):
-                    return self._position[match[1]]
-                return None
-        return self._mentioned(text)
+    def _head(self, text, mentions):
+        """Return the answer that is the first line or sentence, if nothing retracts it.
 
-    def _mentioned(self, text):
-        """Return the only class that a sentence mentions and does not negate."""
-        text = " ".join(text.split())
-        found = {
-            self._position[clean(match[0])]: match.start()
-            for match in self._mention.finditer(text)
-            if clean(match[0]) in self._position
-        }
-        if not found and self.numbered:
-            numbers = re.finditer(r"(?<![\w.,])\d+(?!\w|[.,]\d)", text)
-            found = {
-                self._position[match[0]]: match.start()
-                for match in numbers
-                if match[0] in self._position
-            }
-        if len(found) != 1:
+        Models add an explanation, which may mention other classes.
+        """
+        head = re.match(r"\s*([^\n]+?)(?:\n|(?<=\D)\.\s)(.*)", text, re.DOTALL)
+        if not head or clean(head[1]) not in self._position or _HEDGE.search(head[2]):
             return None
-        ((position, start),) = found.items()
-        before = text[max(0, start - 30) : start].casefold()
-        return None if _NEGATION.search(before) else position
+        own = self._position[clean(head[1])]
+        lines = (self._position.get(clean(line), own) for line in head[2].split("\n"))
+        first = mentions[0] if clean(mentions[0][0]) == clean(head[1]) else None
+        return first if all(line == own for line in lines) else None
 
-    def distribution(self, text, tokens):
-        """Return the probabilities of the classes from the log-probabilities."""
-        first = self._first_token(text, tokens)
-        if first is None:
+    def _longer(self, answer):
+        """Tell whether other answers begin with an answer."""
+        return any(a.startswith(answer) and a != answer for a in self._position)
+
+    def _begun(self, text, tokens):
+        """Return the distribution behind the first letters of a class name."""
+        begun = clean(text)
+        if not tokens or begun in _OPENINGS or not (begun.isdigit() or len(begun) > 2):
             return None
-        proba, seen = np.zeros(len(self.names)), 0.0
-        for token, p in _alternatives(tokens[first]).items():
-            seen += p
-            start = clean(token)
-            heads = self._beginning_with(start)
-            if len(heads) == 1:
-                proba[heads[0]] += p
-            elif heads and token == tokens[first]["token"]:
-                proba += p * self._continued(start, heads, tokens, first + 1)
-            elif heads:
-                proba[heads] += p / len(heads)
+        if not any(answer.startswith(begun) for answer in self._position):
+            return None
+        place = _place(tokens, _Named(begun, _n_letters(_plain(text))))
+        return None if place is None else self._proba(tokens, place, said=None)
+
+    def _proba(self, tokens, place, said):
+        """Return the probabilities of the classes at the token where one begins."""
+        proba, seen = self._spread("", list(self._position), tokens, place, said)
         if proba.sum() < _LEAST_MASS:
             return None
         absent = proba == 0
@@ -106,76 +212,182 @@ class ClassReader:
             proba[absent] = max(0.0, 1.0 - seen) / absent.sum()
         return proba / proba.sum()
 
-    def _first_token(self, text, tokens):
-        """Return the index of the token with which the class name begins."""
-        begin = 0
-        value = _json_value(text)
-        if value is not None:
-            begin = text.rfind(value)
-        offset = 0
-        for i, entry in enumerate(tokens):
-            offset += len(entry["token"])
-            if offset > begin and clean(entry["token"]):
-                return i if _alternatives(entry) else None
-        return None
+    def _spread(self, spelled, answers, tokens, i, said):
+        """Add up the tokens at a place for the classes whose answers they continue."""
+        proba, seen = np.zeros(len(self.names)), 0.0
+        listed = _alternatives(tokens[i])
+        # Whether a number is one token, or each digit is, shows in what is listed.
+        whole = any(len(clean(t)) > 1 and clean(t).isdigit() for t in listed)
+        for token, p in listed.items():
+            seen += p
+            written = spelled + token
+            # The end of a reply is an empty token for some servers
+            # (github.com/vllm-project/vllm/issues/9463).
+            own = _continued(written if token else spelled + "\n", answers)
+            if whole and clean(written).isdigit() and clean(written) in own:
+                own = [clean(written)]
+            positions = list({self._position[answer]: None for answer in own})
+            if len(positions) == 1:
+                proba[positions[0]] += p
+            elif positions and token == _text(tokens[i]):
+                proba += p * self._after(written, own, tokens, i + 1, said)
+            elif positions:
+                proba[positions] += p / len(positions)
+        return proba, seen
 
-    def _beginning_with(self, start):
-        """Return the positions of the classes whose answer begins with a text."""
-        if not start:
-            return []
-        if start in self._position and self.numbered and start.isdigit():
-            # "1" is also how "10" begins, but a number is one token in practice.
-            return [self._position[start]]
-        exact = [i for i, name in enumerate(self.names) if name == start]
-        return exact or [
-            i
-            for i, name in enumerate(self.names)
-            if name.startswith(start) or start.startswith(name + " ")
-        ]
-
-    def _continued(self, start, heads, tokens, i):
-        """Split a token that begins several names by the tokens that follow."""
+    def _after(self, written, answers, tokens, i, said):
+        """Split a token that begins several answers by the tokens that follow."""
+        if i < len(tokens):
+            share, _ = self._spread(written, answers, tokens, i, said)
+            if share.sum() > 0:
+                return share / share.sum()
         share = np.zeros(len(self.names))
-        if i >= len(tokens) or not _alternatives(tokens[i]):
-            share[heads] = 1 / len(heads)
-            return share
-        for token, p in _alternatives(tokens[i]).items():
-            text = clean(start + token.casefold())
-            own = [k for k in self._beginning_with(text) if k in heads]
-            if len(own) == 1:
-                share[own[0]] += p
-            elif own and token == tokens[i]["token"]:
-                share += p * self._continued(text, own, tokens, i + 1)
-            elif own:
-                share[own] += p / len(own)
-        total = share.sum()
-        if total == 0:
-            share[heads] = 1 / len(heads)
-            return share
-        return share / total
+        if said in answers:  # and nothing follows
+            share[self._position[said]] = 1.0
+        else:
+            own = list({self._position[answer] for answer in answers})
+            share[own] = 1 / len(own)
+        return share
+
+
+def _continued(written, answers):
+    """Return the answers that a text begins, or the one that it completes."""
+    text = _SEPARATORS.sub(" ", _plain(written).lstrip(_WRAPPING + "#"))
+    if "\n" not in text:
+        text = re.sub(r"[\s_-]+$", " ", text)
+        begun = [a for a in answers if a.startswith(text) or a == text.rstrip()]
+        if begun or not text.strip():
+            return begun if text.strip() else []
+    ended = [
+        a for a in answers if text.startswith(a) and _stands_alone(text, 0, len(a))
+    ]
+    return [max(ended, key=len)] if ended else []
+
+
+def _place(tokens, named):
+    """Return the index of the token where an answer stands, counted from the end.
+
+    Servers list the tokens of hidden thoughts, too (github.com/sgl-project/sglang/
+    issues/25055), and tokens of several bytes are not their text.
+    """
+    best, least, left, tail = None, _SLACK, 0, ""
+    for i in reversed(range(len(tokens))):
+        text = _text(tokens[i])
+        left += _n_letters(_plain(text))
+        if left > named.n_left + _SLACK:
+            break
+        tail = (text + tail)[: 2 * len(named.answer) + 20]
+        off = abs(left - named.n_left)
+        if off < least and clean(text) and clean(tail).startswith(named.answer):
+            best, least = i, off
+    return best if best is not None and _alternatives(tokens[best]) else None
+
+
+def _text(entry):
+    """Return the text of a token; some tokenizers write blanks as letters."""
+    token = entry.get("token") if isinstance(entry, dict) else None
+    token = token if isinstance(token, str) else ""
+    return token.replace("\u2581", " ").replace("\u0120", " ").replace("\u010a", "\n")
 
 
 def _alternatives(entry):
     """Return the probabilities of the tokens reported at one place."""
-    listed = entry.get("top_logprobs") or []
     found: dict[str, float] = {}
-    for item in [*listed, entry]:
+    if not isinstance(entry, dict):
+        return found
+    for item in [*(entry.get("top_logprobs") or []), entry]:
         logprob = item.get("logprob")
-        if logprob is not None and math.isfinite(logprob):
-            found.setdefault(item["token"], math.exp(min(0.0, logprob)))
+        if not isinstance(logprob, int | float) or not math.isfinite(logprob):
+            continue
+        if logprob > 1e-3:  # a probability: github.com/ggml-org/llama.cpp/pull/10783
+            return {}
+        found.setdefault(_text(item), math.exp(min(0.0, logprob)))
     return found
 
 
+def _n_letters(text):
+    """Count letters and digits, which tokens and texts have in common."""
+    return sum(map(str.isalnum, text))
+
+
+def _stands_alone(text, start, end):
+    """Tell whether a part of a text is not a part of a longer word or number."""
+    if end - start == 1 and _script(text[start]) == "unspaced":
+        return False  # a letter of many words
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    first, last = text[start], text[end - 1]
+    if before and (_is_joined(before[-1], first) or _goes_on(before[::-1], first)):
+        return False
+    if not after:
+        return True
+    if after[0] in "+#" or unicodedata.category(after[0])[0] == "M":
+        return False
+    if _script(last) == "hangul":  # has its particles attached
+        return True
+    return not _is_joined(last, after[0]) and not _goes_on(after, last, right=True)
+
+
+def _is_joined(a, b):
+    """Tell whether two neighbors belong to one word."""
+    if not (a.isalnum() or a == "_") or not (b.isalnum() or b == "_"):
+        return False
+    scripts = {_script(a), _script(b)}
+    return "unspaced" not in scripts and ("katakana" not in scripts or len(scripts) < 2)
+
+
+def _goes_on(beside, edge, right=False):
+    """Tell whether a sign beside a name makes it a part: non-spam, A-, 2.5, 50 %."""
+    sign, beyond = beside[0], beside[1:]
+    if not edge.isdigit():
+        return sign in "-\u2010\u2011" and (right or beyond.isalpha())
+    if sign in "%$\u20ac" or (not right and sign in ".-\u2010\u2011\u2212"):
+        return True
+    return sign in "-.,:/" and beyond.isdigit()
+
+
+def _script(letter):
+    """Name the scripts whose words have no blanks around them."""
+    if "\u30a0" <= letter <= "\u30ff":
+        return "katakana"
+    if "\uac00" <= letter <= "\ud7a3":
+        return "hangul"
+    unspaced = "\u0e00" <= letter <= "\u0eff" or "\u1000" <= letter <= "\u109f"
+    unspaced |= "\u1780" <= letter <= "\u17ff" or "\u3005" <= letter <= "\u309f"
+    unspaced |= "\u3400" <= letter <= "\u9fff" or "\U00020000" <= letter <= "\U0003ffff"
+    return "unspaced" if unspaced else "other"
+
+
+def _asserted(text, mentions):
+    """Return the mentions that do not say that it is not this class."""
+    masked = text  # names may hold a "not" of their own
+    for match in mentions:
+        blank = "x" * len(match[0])
+        masked = masked[: match.start()] + blank + masked[match.end() :]
+    return [m for m in mentions if not _is_denied(masked, *m.span())]
+
+
+def _is_denied(text, start, end):
+    """Tell whether the sentence around a name denies it, or asks."""
+    before = _SENTENCE_END.split(text[:start])[-1]
+    sign = _SENTENCE_END.search(text, end)
+    if sign and sign[0] == "?":
+        return True
+    return bool(_NEGATION.search(before) or _DENIAL.match(text, end))
+
+
 def _json_value(text):
-    """Return the text of the only text value of a JSON object, or None."""
-    text = text.strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
-    text = fenced[1] if fenced else text
-    if not text.startswith("{"):
-        return None
+    """Return the answer in a JSON object, as a text; None without one."""
+    begin, end = text.find("{"), text.rfind("}")
     try:
-        found = json.loads(text)
+        found = json.loads(text[begin : end + 1]) if 0 <= begin < end else None
     except ValueError:
+        found = None
+    if not isinstance(found, dict):
         return None
-    values = [str(v) for v in found.values() if isinstance(v, str | int)]
-    return values[0] if len(values) == 1 else None
+    keys = [key for key in _ANSWER_KEYS if key in found]
+    if not keys and not _FENCE.sub("", text[:begin] + text[end + 1 :]).strip():
+        keys = list(found)
+    values = [found[key] for key in keys]
+    values = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in values]
+    values = [str(v) for v in values if isinstance(v, str | int)]
+    return values[0] if len(set(values)) == 1 else None

@@ -12,6 +12,32 @@ import pytest
 
 CLASSES = ["ham", "spam"]
 
+#: What chat templates without a system role say, as reported in
+#: github.com/vllm-project/vllm/pull/2964, github.com/microsoft/autogen/issues/1037 and
+#: github.com/google/adk-python/issues/3900.
+WITHOUT_SYSTEM = {
+    "gemma behind vllm": {
+        "object": "error",
+        "message": "System role not supported",
+        "type": "BadRequestError",
+        "param": None,
+        "code": 400,
+    },
+    "mistral": {
+        "object": "error",
+        "message": "Conversation roles must alternate user/assistant/...",
+        "type": "invalid_request_error",
+        "code": None,
+    },
+    "gemma at google": {
+        "error": {
+            "code": 400,
+            "message": "Developer instruction is not enabled for models/gemma-3-12b-it",
+            "status": "INVALID_ARGUMENT",
+        }
+    },
+}
+
 
 class ChatServer:
     """Answer ``/v1/chat/completions`` about messages that hold "spam" or not.
@@ -299,6 +325,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "content_filter":
             self.reply(400, {"error": {"code": "content_filter"}})
+            return
+        if fault in WITHOUT_SYSTEM and body["messages"][0]["role"] == "system":
+            self.reply(400, WITHOUT_SYSTEM[fault])
             return
         if fault == "no logprobs" and body.get("logprobs"):
             error = {

@@ -1,6 +1,7 @@
 """A chat model as a teacher, against a server with realistic faults."""
 
 import asyncio
+import json
 import math
 import pickle
 from types import SimpleNamespace
@@ -255,6 +256,104 @@ def test_examples_are_shown_as_turns(chat):
     assert teacher.identity != plain.identity
 
 
+@pytest.mark.parametrize("structured", [False, True])
+def test_examples_have_the_form_of_the_question(chat, structured):
+    """Each with the columns that the prompt names, and an answer as asked for."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"subject": ["win", "hi"], "n": [3, 4], "unused": ["u", "v"]})
+    plain = make_teacher(
+        chat,
+        classes=['a "b"', "spam"],
+        prompt="About {subject}, {n} times?",
+        structured=structured,
+    )
+    teacher = plain.with_examples(frame, ["spam", 'a "b"'], random_state=0)
+    *shown, asked = teacher.function.requests.messages(frame.iloc[:1])
+    questions = {m["content"] for m in shown if m["role"] == "user"}
+    assert questions == {"About win, 3 times?", "About hi, 4 times?"}
+    assert asked["content"] == "About win, 3 times?"
+    answers = {m["content"] for m in shown if m["role"] == "assistant"}
+    if structured:
+        answers = {json.loads(answer)["label"] for answer in answers}
+    assert answers == {'a "b"', "spam"}
+
+
+NOTHING = [None, float("nan"), "", " \n", np.nan, np.float32("nan")]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_an_empty_row_is_not_sent(chat, nothing):
+    """It has no label and costs nothing, also among others and in a frame."""
+    pd = pytest.importorskip("pandas")
+    ledger, texts = MemoryLedger(), np.array(["spam", nothing, "b"], dtype=object)
+    bought = buy_labels(make_teacher(chat), texts, classes=CLASSES, ledger=ledger)
+    assert bought.labeled.tolist() == [True, False, True]
+    assert len(chat.requests) == 2
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
+    frame = pd.DataFrame({"a": [nothing, nothing, pd.NA], "b": ["spam", pd.NA, pd.NaT]})
+    bought = buy_labels(make_teacher(chat), frame, classes=CLASSES)
+    assert bought.labeled.tolist() == [True, False, False]
+    filled = make_teacher(chat, prompt="About {a}?")  # the column asked about
+    assert buy_labels(filled, frame, classes=CLASSES).no_label.all()
+    assert len(chat.requests) == 3
+    assert "nan" not in chat.requests[-1]["messages"][-1]["content"].casefold()
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("cut \ud83d spam", "cut \ufffd spam"),
+        ("\udc00spam", "\ufffdspam"),
+        ("spam \ud83d\ude00", "spam \U0001f600"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["url", "openai"])
+def test_half_an_emoji_is_sent_as_a_mark(chat, kind, text, sent):
+    """Such texts cannot be encoded; both halves of one together are the emoji."""
+    pd = pytest.importorskip("pandas")
+    for rows in ([text, "b"], pd.DataFrame({"text": [text, "b"]}, dtype=object)):
+        chat.requests.clear()
+        teacher = make_teacher(chat, make_client(kind, chat.url), max_concurrency=1)
+        bought = buy_labels(teacher, rows, classes=CLASSES, ledger=MemoryLedger())
+        assert bought.labels.argmax(axis=1).tolist() == [1, 0]
+        assert chat.requests[0]["messages"][-1]["content"] == sent
+
+
+@pytest.mark.parametrize("fault", ["gemma behind vllm", "mistral", "gemma at google"])
+@pytest.mark.parametrize("kind", ["url", "openai"])
+def test_models_without_a_system_role_get_the_rules_in_the_question(chat, kind, fault):
+    """Learned from one refusal, which costs nothing; the examples keep their turns."""
+    chat.faults = {"": fault}
+    teacher = make_teacher(
+        chat,
+        make_client(kind, chat.url),
+        examples=[("win", "spam"), ("hi", "ham")],
+        max_concurrency=1,
+    )
+    ledger = MemoryLedger()
+    bought = buy_labels(teacher, ["spam", "b"], classes=CLASSES, ledger=ledger)
+    assert bought.labels.argmax(axis=1).tolist() == [1, 0]
+    assert len(chat.requests) == 3
+    messages = chat.requests[-1]["messages"]
+    assert [m["role"] for m in messages] == ["user", "assistant"] * 2 + ["user"]
+    assert messages[0]["content"].startswith("Is this message spam?\n\nAnswer with")
+    assert messages[0]["content"].endswith("\n\nwin")
+    assert messages[-1]["content"] == "b"
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
+
+
+def test_numbers_of_numpy_are_numbers(chat):
+    """In the request and in the identity."""
+    numbers = {"max_output_tokens": 5, "temperature": 0.5, "n_samples": 2}
+    options = {"seed": 3}
+    arrays = {name: np.asarray(value)[()] for name, value in numbers.items()}
+    plain = make_teacher(chat, options=options, **numbers)
+    other = make_teacher(chat, options={"seed": np.int64(3)}, **arrays)
+    assert buy_labels(other, ["spam"], classes=CLASSES).labeled.all()
+    assert chat.requests[0]["max_tokens"] == 5
+    assert other.identity == plain.identity
+
+
 def test_identity_is_what_decides_about_the_answers(chat):
     """Not the client, nor limits; but prompt, classes, model and sampling."""
     base = make_teacher(chat)
@@ -360,7 +459,11 @@ def test_costs_can_be_estimated_without_a_call(chat):
     [
         ({"classes": ["a"]}, "classes are"),
         ({"classes": ["yes", "Yes"]}, "differ in more than case"),
-        ({"classes": ["C", "C#"]}, "differ in more than case"),
+        ({"classes": ["a b", "A_b."]}, "differ in more than case"),
+        ({"classes": [0, 1], "answer_with": "number"}, "numbers them otherwise"),
+        ({"classes": ["2", "1"], "answer_with": "number"}, "numbers them otherwise"),
+        ({"classes": ["a", "5"], "answer_with": "number"}, "numbers them otherwise"),
+        ({"examples": [("x", "eggs")]}, "not one of the classes"),
         ({"prompt": " "}, "prompt is"),
         ({"prices": (1.0, -2.0)}, "prices are"),
         ({"prices": {"input": 1.0}}, "prices are"),
