@@ -27,7 +27,7 @@ from skadistill._fit.inputs import (
     refuse_unrouted,
 )
 from skadistill._fit.known import SharesLedger, open_ledger
-from skadistill._fit.outcome import fitted_attributes, trained_keys
+from skadistill._fit.outcome import closing_step, fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
@@ -649,7 +649,8 @@ class ActiveDistiller(
         state.settle_objective()
         self.termination_condition_ = stop_reason(state)
         if state.asked.weak and state.first_student is not None:
-            state.student_round = keep_better_student(state, state.first_student)
+            with closing_step("the last student is kept, since comparing it"):
+                state.student_round = keep_better_student(state, state.first_student)
         for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
         self._trained_keys = trained_keys(state)

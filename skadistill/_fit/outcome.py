@@ -1,16 +1,37 @@
 """What a fit leaves on the estimator."""
 
+import warnings
+from contextlib import contextmanager
+
 from skadistill._fit.components import unwrap_teacher
 from skadistill._fit.record import as_history
 from skadistill._rows._keys import row_keys
 from skadistill._statistics.forecast import forecast_of
+from skadistill._utils.display import message_of
+from skadistill.exceptions import TeacherWarning
 
-__all__ = ["fitted_attributes", "trained_keys"]
+__all__ = ["closing_step", "fitted_attributes", "trained_keys"]
+
+
+@contextmanager
+def closing_step(what):
+    """Turn an error after the last payment into a warning: the student is there."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(
+            f"{what} failed: {type(error).__name__}: {message_of(error):.300}.",
+            TeacherWarning,
+            stacklevel=5,
+        )
 
 
 def fitted_attributes(distiller, state):
     """Return what a fit that ended now would leave."""
     history, asked, labels = as_history(state.records), state.asked, state.labels
+    forecast = None
+    with closing_step("there is no forecast, since fitting the learning curve"):
+        forecast = forecast_of(history)
 
     def total(name):
         return sum(record[name] for record in history)
@@ -33,7 +54,7 @@ def fitted_attributes(distiller, state):
         "n_free_": total("n_free") + asked.n_checks_free,
         "n_no_label_": total("n_no_label"),
         "cost_": asked.bill(total("cost")),
-        "forecast_": forecast_of(history),
+        "forecast_": forecast,
     }
 
 

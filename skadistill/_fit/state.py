@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skadistill._fit.components import Components
@@ -20,6 +19,7 @@ from skadistill.objectives._base import Evidence
 from skadistill.query._evidence import TeacherEvidence
 from skadistill.soft_labels._committee import train_committee
 from skadistill.soft_labels._out_of_fold import give_every_class, predict_out_of_fold
+from skadistill.student._checks import follows_any_loss
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
 
@@ -171,13 +171,10 @@ class FitState:
         """Choose the objective, once for all rounds, if that is left to the fit."""
         objective = self.components.objective
         if isinstance(objective, AutoObjective):
-            student = self.components.student
-            if isinstance(student, Pipeline):
-                student = student.steps[-1][1]
             objective = objective.settle(
                 self.asked.checks,
                 self.asked.error_rate,
-                any_loss=hasattr(student, "fit_lesson"),
+                any_loss=follows_any_loss(self.components.student),
             )
             self.components = replace(self.components, objective=objective)
             logger.info("the student matches %r", objective)

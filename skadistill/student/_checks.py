@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, column_or_1d
 from torch import nn
 
@@ -14,6 +15,7 @@ __all__ = [
     "check_same_subclasses",
     "check_soft_targets",
     "check_weights",
+    "follows_any_loss",
     "is_clean_table",
     "label_positions",
     "one_hot",
@@ -72,6 +74,22 @@ def check_same_subclasses(lesson, n_subclasses):
             f"continues, got {lesson.n_subclasses} after {n_subclasses}; fit a "
             "fresh clone."
         )
+
+
+def follows_any_loss(student):
+    """Tell whether an objective's own loss can replace that of a student."""
+    if isinstance(student, Pipeline):
+        student = student.steps[-1][1]
+    if not hasattr(student, "fit_lesson"):
+        return False
+    try:
+        check_loss_is_free(
+            getattr(student, "criterion", SoftCrossEntropy),
+            getattr(student, "predict_nonlinearity", "auto"),
+        )
+    except ValueError:
+        return False
+    return True
 
 
 def check_loss_is_free(criterion, predict_nonlinearity):
