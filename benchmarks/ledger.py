@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from _common import machine_lines, markdown_table, save_result
 
-from skadistill.ledger import LabelLedger, row_keys
+from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
 
 BATCH = 10_000
 BAR = 10.0  # seconds to look up a million known rows
@@ -149,6 +149,15 @@ def measure(make, n_samples, n_classes, limit):
     }
 
 
+def one_by_one(n_samples):
+    """Record labels as a ChatTeacher's answers arrive; return the seconds of CPU."""
+    keys, labels, _ = make_rows(n_samples, 2)
+    ledger, start = MemoryLedger(), time.process_time()
+    for i in range(n_samples):
+        ledger.record(keys[i : i + 1], "t", ["a", "b"], labels[i : i + 1])
+    return time.process_time() - start
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true")
@@ -173,6 +182,9 @@ def main():
                 entry += [f"{n / wall:,.0f}", f"{wall:.1f}", f"{cpu:.1f}"]
             rows.append(entry)
             print(*entry, sep="  ", flush=True)
+    alone = [
+        [f"{n:,}", f"{one_by_one(n):.2f}"] for n in (1000, 2000, 4000, 8000, 16_000)
+    ]
     header = ["store", "classes", "rows", "bytes per row"]
     for what in ("written", "read"):
         header += [f"{what} / s", "seconds", "of CPU"]
@@ -192,6 +204,10 @@ def main():
             "",
             f"Bar: {n_samples:,} known rows looked up in at most {BAR:g} s: {verdict} "
             f"({wall:.1f} s by the clock, {cpu:.1f} s of CPU).",
+            "",
+            "MemoryLedger, the default, recording one label at a time:",
+            "",
+            markdown_table(["labels", "seconds of CPU"], alone),
             "",
             *(f"- {line}" for line in machine_lines()),
             f"- SQLite {sqlite3.sqlite_version}",

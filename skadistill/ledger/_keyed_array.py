@@ -47,6 +47,8 @@ class KeyedArray:
     def drop(self, keys):
         """Remove rows; return their number."""
         gone = set(keys)
+        if not gone:
+            return 0  # else recording labels one by one would take quadratic time
         kept = [key for key in self.position if key not in gone]
         rows = self.rows[[self.position[key] for key in kept]]
         n_dropped = len(self.position) - len(kept)

@@ -102,3 +102,16 @@ def test_a_fork_is_another_process(monkeypatch):
     with pytest.warns(LedgerCopyWarning):
         ledger.record(row_keys([[1.0]]), "t", ["a", "b"], [[0.25, 0.75]])
     assert len(ledger) == 1
+
+
+def test_labels_recorded_one_by_one_are_not_copied_each_time():
+    """As the answers of a ChatTeacher arrive: the table grows by doubling."""
+    ledger, tables = MemoryLedger(), []
+    keys = row_keys(np.arange(1000.0)[:, None])
+    for i in range(1000):
+        ledger.record(keys[i : i + 1], "t", ["a", "b"], [[0.25, 0.75]])
+        ((_, table),) = ledger._labels.values()
+        if not any(table.rows is rows for rows in tables):
+            tables.append(table.rows)
+    assert len(ledger) == 1000
+    assert len(tables) <= 8
