@@ -50,6 +50,7 @@ class Buyer:
         self.paid, self.refused, self.sent = np.zeros((3, n_samples), dtype=bool)
         self.n_paid, self.n_calls, self.cost, self.seconds = 0, 0, 0.0, 0.0
         self.n_embedded = 0
+        self.most = np.zeros(n_samples)  # what each row can cost
         self.with_embeddings = False
         self.models_before = None
         self.pause, self.waiting_since, self.next_report = _PAUSES[0], None, 0.0
@@ -64,7 +65,7 @@ class Buyer:
         """Claim rows, ask about those granted and record them; return their number."""
         claim, granted = None, rows[:0]
         clock = time.perf_counter()
-        price = self._price_of(rows)
+        prices = self._prices_of(rows)
         try:
             # A claim that Ctrl-C leaves in a living process would block its rows.
             with held_interrupts():
@@ -72,7 +73,7 @@ class Buyer:
                     self.keys[rows],
                     self.identity,
                     self.classes,
-                    max_cost_per_row=price,
+                    max_cost_per_row=prices,
                 )
                 granted = rows[claim.granted]
             self.refused[rows] = claim.refused
@@ -85,12 +86,14 @@ class Buyer:
             raise
         return len(granted)
 
-    def _price_of(self, rows):
+    def _prices_of(self, rows):
         """Return what each of some rows costs at most; None if it is not known."""
         if hasattr(self.teacher, "max_costs"):  # by the rows themselves
-            costs = self.teacher.max_costs(copy_rows(self.X, rows))
-            return None if costs is None else float(costs.max())
-        return as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
+            prices = self.teacher.max_costs(copy_rows(self.X, rows))
+        else:
+            prices = as_cost(self.teacher.max_cost_per_row, "max_cost_per_row")
+        self.most[rows] = 0.0 if prices is None else prices
+        return prices
 
     def _ask(self, rows, claim):
         """Ask about claimed rows and record the answers as they arrive."""
@@ -209,10 +212,9 @@ class Buyer:
 
     def _give_up(self, claim, rows, error, seconds):
         """Release a claim after a fault, which must not be hidden by another."""
-        n_sent = int(np.sum(~self.known[rows] & self.sent[rows]))
-        bill = _fault_bill(
-            error, self.teacher.display_name, n_sent, claim.max_cost_per_row
-        )
+        sent = rows[~self.known[rows] & self.sent[rows]]
+        most = float(self.most[sent].sum())
+        bill = _fault_bill(error, self.teacher.display_name, len(sent), most)
         fault = {"fault": type(error).__name__, "seconds": seconds, **bill}
         with held_interrupts():
             _release(self.ledger, claim, fault)
@@ -412,7 +414,7 @@ def _unanswered_of(part):
     return {} if unanswered is None else {"unanswered": unanswered}
 
 
-def _fault_bill(error, who, n_sent, price):
+def _fault_bill(error, who, n_sent, most):
     """Return what rows sent without an answer cost; report it unless the error has."""
     cost = getattr(error, "cost", None)
     # A teacher that knows has said it; other errors may have such an attribute.
@@ -420,7 +422,6 @@ def _fault_bill(error, who, n_sent, price):
         return {"cost": cost} | _unanswered_of(error)
     if not n_sent:
         return {}
-    most = n_sent * (price or 0.0)
     logger.warning(
         "%s: %d rows were sent and their answers not recorded, because of %s; they may "
         "be billed, %g at most, and the summary of the ledger counts them apart",

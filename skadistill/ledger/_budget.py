@@ -29,8 +29,8 @@ class Claim:
     waiting : ndarray of bool of shape (n_samples,)
         Rows that the budget may still pay for: open claims, this one included, have
         reserved the rest of it and may return some. Claim them again later.
-    max_cost_per_row : float or None, default=None
-        What one row can cost at most.
+    max_cost_per_row : ndarray of float64 of shape (n_samples,) or None, default=None
+        What each row can cost at most.
     token : object, default=None
         How the ledger identifies the claim.
     job : str or None, default=None
@@ -47,7 +47,7 @@ class Claim:
     granted: np.ndarray
     refused: np.ndarray
     waiting: np.ndarray
-    max_cost_per_row: float | None = None
+    max_cost_per_row: np.ndarray | None = None
     token: Any = None
     job: str | None = None
 
@@ -62,29 +62,29 @@ class Spending:
     reserved: float
 
 
-def grant_rows(free, price, *, max_rows, max_cost, spending):
+def grant_rows(free, prices, *, max_rows, max_cost, spending):
     """Divide the rows that a buyer wants by what the budget says about them."""
     check_limits(max_rows, max_cost)
     now = ever = math.inf
+    granted = free.copy()
+    beyond = np.zeros(len(free), dtype=bool)
     if max_rows is not None:
         # Even if every claim is released, no more rows than these are left.
         ever = max(0, max_rows - spending.n_rows)
         now = max(0, ever - spending.n_reserved)
     if max_cost is not None:
-        if price is None:
+        if prices is None:
             raise BudgetError(
                 f"the ledger has max_cost={max_cost:g} but the teacher names no price; "
                 "set its cost_per_row, or limit the ledger by max_rows."
             )
         left = float(max_cost) - spending.cost
-        now = min(now, _n_affordable(left - spending.reserved, price))
-        # Rows cost their price at most: as long as one can be paid for, more may
-        # turn out to be affordable.
-        if _n_affordable(left, price) == 0:
-            ever = 0
-    rank = np.cumsum(free)
-    granted = free & (rank <= now)
-    refused = free & ~granted & (rank > ever)
+        # Rows cost their price at most: one that could be paid for alone may turn out
+        # to be affordable.
+        beyond = ~_is_affordable(prices, left)
+        granted = _affordable_rows(free & ~beyond, prices, left - spending.reserved)
+    granted &= np.cumsum(granted) <= now
+    refused = free & ~granted & (beyond | (np.cumsum(free) > ever))
     return granted, refused, free & ~granted & ~refused
 
 
@@ -117,10 +117,17 @@ def check_limits(max_rows, max_cost):
         check_amount(max_cost, "max_cost", BudgetError)
 
 
-def _n_affordable(money, price):
-    """Count the rows that an amount of money pays for; infinity if they are free."""
-    if price == 0:
-        return math.inf
-    # 0.3 / 0.1 is 2.999...: round away the last bits before cutting.
-    n_rows = round(money / price, 9)
-    return n_rows if math.isinf(n_rows) else max(0, math.floor(n_rows))
+def _is_affordable(price, money):
+    """Return whether money pays for a price, but for the last bits of both."""
+    # 0.3 - 0.1 - 0.1 is 0.0999...
+    return price <= money + 1e-9 * price
+
+
+def _affordable_rows(wanted, prices, money):
+    """Return which rows money pays for, in their order; dear ones are passed over."""
+    granted = np.zeros(len(wanted), dtype=bool)
+    for i in np.flatnonzero(wanted).tolist():
+        if _is_affordable(prices[i], money):
+            granted[i] = True
+            money -= prices[i]
+    return granted

@@ -34,9 +34,9 @@ class Claiming(ABC):
             The teacher's identity.
         classes : array-like of shape (n_classes,)
             The columns that will be asked for.
-        max_cost_per_row : float, Decimal or None, default=None
-            What one row can cost at most. None: not known, which a ledger with
-            `max_cost` refuses.
+        max_cost_per_row : float, Decimal, ndarray of shape (n_samples,) or None
+            What one row, or each of them, can cost at most. None: not known, which a
+            ledger with `max_cost` refuses.
 
         Returns
         -------
@@ -51,9 +51,7 @@ class Claiming(ABC):
         """
         keys, classes = check_keys(keys), check_classes(classes)
         if max_cost_per_row is not None:
-            max_cost_per_row = check_amount(
-                max_cost_per_row, "max_cost_per_row", BudgetError
-            )
+            max_cost_per_row = _prices(max_cost_per_row, len(keys))
         claim = None
         try:
             # Ctrl-C after the reservation would leave a claim that nobody knows.
@@ -261,12 +259,26 @@ class Claiming(ABC):
         return 0, 0, 0.0
 
     @abstractmethod
-    def _reserve(self, keys, teacher_id, classes, price):
+    def _reserve(self, keys, teacher_id, classes, prices):
         """Return a Claim; arguments are checked."""
 
     @abstractmethod
     def _end(self, claim, fault, cost, seconds):
         """Drop a claim and count its fault, if any."""
+
+
+def _prices(max_cost_per_row, n_rows):
+    """Return a checked amount for each row."""
+    if not isinstance(max_cost_per_row, np.ndarray):
+        most = check_amount(max_cost_per_row, "max_cost_per_row", BudgetError)
+        return np.full(n_rows, most)
+    if max_cost_per_row.shape != (n_rows,):
+        raise BudgetError(
+            f"max_cost_per_row has the shape {max_cost_per_row.shape}; pass an amount, "
+            f"or one for each of the {n_rows} rows."
+        )
+    amounts = max_cost_per_row.tolist()
+    return np.array([check_amount(a, "max_cost_per_row", BudgetError) for a in amounts])
 
 
 def with_unanswered(method, cost, unanswered):

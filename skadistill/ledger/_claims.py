@@ -1,6 +1,7 @@
 """The claims of a SQL ledger: who is paying for which rows, and until when."""
 
 import logging
+import math
 import time
 
 import numpy as np
@@ -78,8 +79,8 @@ class ExpiryWatch:
         return clock - since >= self.lease / 2
 
 
-def insert_claim(db, token, label_set, keys, lease, price):
-    """Reserve rows for this thread."""
+def insert_claim(db, token, label_set, keys, lease, prices):
+    """Reserve rows for this thread, each at its price."""
     now = db.now()
     token.number = insert(
         db,
@@ -90,12 +91,11 @@ def insert_claim(db, token, label_set, keys, lease, price):
         since=now,
         expires=now + lease,
         n_rows=len(keys),
-        price=price,
     )
     db.run_many(
-        "INSERT INTO claimed_rows (label_set, key, claim) "
-        f"VALUES ({label_set['id']}, {db.mark}, {token.number})",
-        [(key,) for key in sorted(keys.tolist())],
+        "INSERT INTO claimed_rows (label_set, key, claim, price) "
+        f"VALUES ({label_set['id']}, {db.mark}, {token.number}, {db.mark})",
+        sorted(zip(keys.tolist(), prices.tolist(), strict=True)),
     )
 
 
@@ -172,21 +172,21 @@ def renew_claim(db, claim, lease):
 
 def end_claim(db, claim, *, why):
     """End a claim that its owner did not end; count the rows it had sent as lost."""
-    number, owner, n_rows, price = db.row(
-        f"SELECT teacher, owner, n_rows, price FROM claims WHERE id = {db.mark}",
-        (claim,),
+    number, owner, n_rows = db.row(
+        f"SELECT teacher, owner, n_rows FROM claims WHERE id = {db.mark}", (claim,)
     )
     sent = db.rows(
-        f"SELECT key FROM claimed_rows WHERE claim = {db.mark} AND sent = 1", (claim,)
+        f"SELECT key, price FROM claimed_rows WHERE claim = {db.mark} AND sent = 1",
+        (claim,),
     )
     if sent:
         teacher = teacher_with_id(db, number)
-        cost = len(sent) * price
+        cost = math.fsum(price for _, price in sent)
         payment = pay(db, teacher, "lost", n_lost=len(sent), cost=cost)
         db.run_many(
             "INSERT INTO lost_rows (claim, key, payment, price) "
             f"VALUES ({claim}, {db.mark}, {payment}, {db.mark})",
-            [(key, price) for (key,) in sent],
+            sent,
         )
         logger.warning(
             "a claim of %s on rows of %s ended without a label for %d rows that had "
@@ -220,13 +220,13 @@ def recover_lost(db, teacher, claim, keys=None):
         f"DELETE FROM lost_rows WHERE claim = {db.mark} AND key = {db.mark}",
         [(claim, key) for key, _, _ in back],
     )
-    # All of one claim were lost in one payment, at one price.
-    _, payment, price = back[0]
-    n_left = len(lost) - len(back)
+    # All of one claim were lost in one payment.
+    payment, gone = back[0][1], {row[0] for row in back}
+    left = [price for key, _, price in lost if key not in gone]
     db.run(
         f"UPDATE payments SET n_rows = {db.mark}, cost = {db.mark} "
         f"WHERE id = {db.mark}",
-        (n_left, n_left * price, payment),
+        (len(left), math.fsum(left), payment),
     )
     recount(db, teacher, n_lost=-len(back))
     return len(back)
@@ -259,10 +259,11 @@ def open_claims(db):
     found = db.rows(
         "SELECT claims.id, owner, identity, n_rows, "
         "(SELECT coalesce(sum(sent), 0) FROM claimed_rows WHERE claim = claims.id), "
-        "price, since, expires FROM claims JOIN teachers ON teachers.id = teacher "
+        "(SELECT coalesce(sum(price), 0) FROM claimed_rows WHERE claim = claims.id), "
+        "since, expires FROM claims JOIN teachers ON teachers.id = teacher "
         "ORDER BY claims.id"
     )
-    names = ("id", "owner", "teacher", "n_rows", "n_sent", "price", "since", "until")
+    names = ("id", "owner", "teacher", "n_rows", "n_sent", "most", "since", "until")
     return [
         dict(zip(names, row, strict=True)) | {"n_sent": int(row[4])} for row in found
     ]

@@ -33,11 +33,12 @@ class OpenJob:
     since: datetime
 
     @classmethod
-    def holding(cls, job, keys, price, token, since):
-        """Make one for some keys in any order."""
-        keys = np.array(sorted(keys), KEY_DTYPE)
+    def holding(cls, job, prices, token, since):
+        """Make one for a dict of keys, in any order, and what each costs at most."""
+        keys = np.array(sorted(prices), KEY_DTYPE)
         granted = np.ones(len(keys), dtype=bool)
-        claim = Claim(granted, ~granted, ~granted, price, token, job)
+        each = np.array([prices[key] for key in keys.tolist()])
+        claim = Claim(granted, ~granted, ~granted, each, token, job)
         return cls(job, claim, keys, since)
 
 
@@ -64,26 +65,23 @@ def hand_claim_to_job(db, claim, job):
 def open_jobs(db, label_set):
     """List the jobs that hold rows of a label set."""
     rows = db.rows(
-        "SELECT id, owner, price, since FROM claims WHERE teacher = "
-        f"{db.mark} ORDER BY id",
+        f"SELECT id, owner, since FROM claims WHERE teacher = {db.mark} ORDER BY id",
         (label_set["teacher"],),
     )
     jobs = []
-    for number, owner, price, since in rows:
+    for number, owner, since in rows:
         job = job_name(owner)
         if job is None:
             continue
         keys = db.rows(
-            f"SELECT key FROM claimed_rows WHERE claim = {db.mark} "
+            f"SELECT key, price FROM claimed_rows WHERE claim = {db.mark} "
             f"AND label_set = {db.mark}",
             (number, label_set["id"]),
         )
         if keys:
             token = ClaimToken(label_set["id"], number)
             when = datetime.fromtimestamp(since, UTC)
-            jobs.append(
-                OpenJob.holding(job, [key for (key,) in keys], price, token, when)
-            )
+            jobs.append(OpenJob.holding(job, dict(keys), token, when))
     return jobs
 
 

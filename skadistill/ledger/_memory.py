@@ -1,6 +1,7 @@
 """A ledger that lives as long as the process."""
 
 import itertools
+import math
 import os
 import threading
 import uuid
@@ -34,15 +35,24 @@ class LedgerCopyWarning(RuntimeWarning):
 class _OpenClaim:
     """Rows that one thread is paying for."""
 
-    def __init__(self, claim, question, keys):
+    def __init__(self, claim, question, prices):
         self.claim = weakref.ref(claim)
         self.question = question
-        self.keys = keys
-        self.price = claim.max_cost_per_row or 0.0
+        self.prices = prices  # of each key that is not answered yet, at most
         self.sent: set[bytes] = set()
         self.thread = threading.current_thread()
         self.since = datetime.now(UTC)
         self.job = None
+
+    @property
+    def keys(self):
+        """The rows that are not answered yet."""
+        return self.prices.keys()
+
+    @property
+    def most(self):
+        """What they can cost."""
+        return math.fsum(self.prices.values())
 
     @property
     def owner(self):
@@ -96,7 +106,7 @@ class MemoryLedger(BaseLedger):
         self._counts = {}
         self._answered_by: dict[str, dict[str, int]] = {}  # teacher_id: {model: rows}
         self._claims: dict[int, _OpenClaim] = {}
-        self._lost = {}  # claim: (teacher_id, keys, price)
+        self._lost = {}  # claim: (teacher_id, {key: price})
         self._tokens = itertools.count()
         self._process = _this_process()
         self._warned = False
@@ -260,7 +270,7 @@ class MemoryLedger(BaseLedger):
             n_rows, most = unanswered
             self._count(teacher_id, n_unanswered=n_rows, max_lost_cost=most)
 
-    def _reserve(self, keys, teacher_id, classes, price):
+    def _reserve(self, keys, teacher_id, classes, prices):
         self._warn_if_copied()
         question = (teacher_id, frozenset(classes))
         with self._lock:
@@ -275,17 +285,17 @@ class MemoryLedger(BaseLedger):
             free = ~known & [key not in claimed for key in keys.tolist()]
             granted, refused, waiting = grant_rows(
                 free,
-                price,
+                prices,
                 max_rows=self.max_rows,
                 max_cost=self.max_cost,
                 spending=self._spending(),
             )
             token = next(self._tokens)
-            claim = Claim(granted, refused, waiting, price, token)
+            claim = Claim(granted, refused, waiting, prices, token)
             if granted.any():
-                self._claims[token] = _OpenClaim(
-                    claim, question, set(keys[granted].tolist())
-                )
+                most = np.zeros(len(keys)) if prices is None else prices
+                held = zip(keys[granted].tolist(), most[granted].tolist(), strict=True)
+                self._claims[token] = _OpenClaim(claim, question, dict(held))
         return claim
 
     def _end_abandoned(self, question, keys):
@@ -308,11 +318,11 @@ class MemoryLedger(BaseLedger):
     def _lose(self, token):
         """End a claim; count the rows that it had sent as lost."""
         held = self._claims.pop(token)
-        sent = held.sent & held.keys
+        sent = {key: held.prices[key] for key in held.sent & held.keys}
         if sent:
             teacher_id = held.question[0]
-            self._lost[token] = teacher_id, sent, held.price
-            most = len(sent) * held.price
+            self._lost[token] = teacher_id, sent
+            most = math.fsum(sent.values())
             self._count(teacher_id, n_lost=len(sent), max_lost_cost=most)
         return len(held.keys)
 
@@ -320,21 +330,19 @@ class MemoryLedger(BaseLedger):
         """Take back what was counted as lost; return the number of rows."""
         if token not in self._lost:
             return 0
-        teacher_id, lost, price = self._lost[token]
-        back = set(lost) if keys is None else lost.intersection(keys)
-        lost.difference_update(back)
-        most = len(back) * price
+        teacher_id, lost = self._lost[token]
+        back = set(lost) if keys is None else lost.keys() & set(keys)
+        most = math.fsum([lost.pop(key) for key in back])
         self._count(teacher_id, n_lost=-len(back), max_lost_cost=-most)
         return len(back)
 
     def _spending(self):
         summary = self.summary()
-        held = [(len(claim.keys), claim.price) for claim in self._claims.values()]
         return Spending(
             n_rows=summary["n_paid"] + summary["n_lost"],
-            n_reserved=sum(n for n, _ in held),
+            n_reserved=sum(len(claim.prices) for claim in self._claims.values()),
             cost=summary["cost"] + summary["max_lost_cost"],
-            reserved=sum(n * price for n, price in held),
+            reserved=math.fsum(claim.most for claim in self._claims.values()),
         )
 
     def _take_from_claim(self, token, keys):
@@ -342,8 +350,9 @@ class MemoryLedger(BaseLedger):
         if token not in self._claims:
             self._recover(token, keys)
             return
-        held = self._claims[token].keys
-        held.difference_update(keys)
+        held = self._claims[token].prices
+        for key in keys:
+            held.pop(key, None)
         if not held:
             del self._claims[token]
 
@@ -353,13 +362,13 @@ class MemoryLedger(BaseLedger):
             held = self._claims.get(claim.token)
             if held is None:
                 return np.zeros(len(keys), dtype=bool)
-            held.sent.update(held.keys.intersection(keys))
+            held.sent.update(held.keys & set(keys))
             return np.array([key in held.keys for key in keys], dtype=bool)
 
     def _held_by(self, claim, keys):
         """Tell which rows a claim still holds."""
         held = self._claims.get(claim.token)
-        own = set() if held is None else held.keys
+        own = {} if held is None else held.prices
         return np.array([key in own for key in keys.tolist()], dtype=bool)
 
     def _hand_to_job(self, claim, job):
@@ -373,7 +382,7 @@ class MemoryLedger(BaseLedger):
         question = (teacher_id, frozenset(classes))
         with self._lock:
             return [
-                OpenJob.holding(held.job, held.keys, held.price, token, held.since)
+                OpenJob.holding(held.job, held.prices, token, held.since)
                 for token, held in self._claims.items()
                 if held.job is not None and held.question == question
             ]
@@ -404,7 +413,7 @@ class MemoryLedger(BaseLedger):
                     "teacher": held.question[0],
                     "n_rows": len(held.keys),
                     "n_sent": len(held.sent & held.keys),
-                    "max_cost": len(held.keys) * held.price,
+                    "max_cost": held.most,
                     "since": held.since,
                     "until": None,
                 }
@@ -428,7 +437,7 @@ class MemoryLedger(BaseLedger):
                     n_unanswered += counts["n_unanswered"]
                     cost += counts["max_lost_cost"]
                     counts.update(n_lost=0, n_unanswered=0, max_lost_cost=0.0)
-            for token, (owner, _, _) in list(self._lost.items()):
+            for token, (owner, _) in list(self._lost.items()):
                 if teacher_id in (None, owner):
                     del self._lost[token]
         return n_rows, n_unanswered, cost

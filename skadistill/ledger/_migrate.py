@@ -20,7 +20,7 @@ __all__ = ["FORMAT_VERSION", "migrate"]
 logger = logging.getLogger(__name__)
 
 #: What this release writes; it reads every earlier version.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def migrate(db, dialect, version):
@@ -69,8 +69,20 @@ def _from_1_to_2(db, dialect):
         _write_checksum(db, "label_sets", LABEL_SET, number)
 
 
+def _from_2_to_3(db, dialect):
+    """Give every row of a claim its own price."""
+    db.run(
+        f"ALTER TABLE claimed_rows ADD COLUMN price {dialect.real} NOT NULL DEFAULT 0"
+    )
+    db.run(
+        "UPDATE claimed_rows SET price = "
+        "(SELECT claims.price FROM claims WHERE claims.id = claim)"
+    )
+    db.run("ALTER TABLE claims DROP COLUMN price")
+
+
 #: MIGRATIONS[v] makes a version v + 1 of a version v.
-MIGRATIONS = {1: _from_1_to_2}
+MIGRATIONS = {1: _from_1_to_2, 2: _from_2_to_3}
 
 
 def _seal(db, table, column, where, owner, n_columns, dtype):

@@ -324,7 +324,7 @@ class SqlLedger(BaseLedger):
             insert_embeddings(db, teacher, keys, embeddings)
             pay(db, teacher, "paid", n_calls=1, cost=cost, seconds=seconds)
 
-    def _reserve(self, keys, teacher_id, classes, price):
+    def _reserve(self, keys, teacher_id, classes, prices):
         with self._transaction(write=True) as db:
             self._expiry.expire(db)
             label_set = made_label_set(db, teacher_id, classes)
@@ -339,7 +339,7 @@ class SqlLedger(BaseLedger):
             free = np.array([key not in taken for key in keys.tolist()], dtype=bool)
             granted, refused, waiting = grant_rows(
                 free,
-                price,
+                prices,
                 max_rows=self.max_rows,
                 max_cost=self.max_cost,
                 spending=_spending(db),
@@ -347,10 +347,11 @@ class SqlLedger(BaseLedger):
             token = None
             if granted.any():
                 token = ClaimToken(label_set["id"])
+                most = np.zeros(len(keys)) if prices is None else prices
                 insert_claim(
-                    db, token, label_set, keys[granted], self.lease, price or 0.0
+                    db, token, label_set, keys[granted], self.lease, most[granted]
                 )
-        return Claim(granted, refused, waiting, price, token)
+        return Claim(granted, refused, waiting, prices, token)
 
     def _send(self, claim, keys):
         if claim.token is None:
@@ -411,7 +412,7 @@ class SqlLedger(BaseLedger):
                     "teacher": claim["teacher"],
                     "n_rows": claim["n_rows"],
                     "n_sent": claim["n_sent"],
-                    "max_cost": claim["n_rows"] * claim["price"],
+                    "max_cost": claim["most"],
                     "since": datetime.fromtimestamp(claim["since"], UTC),
                     "until": None
                     if job_name(claim["owner"])
@@ -479,7 +480,7 @@ def _spending(db):
     """Sum up what is spent, with lost answers at their most, and what is reserved."""
     teachers = all_rows(db, "teachers")
     n_reserved, reserved = db.row(
-        "SELECT coalesce(sum(n_rows), 0), coalesce(sum(n_rows * price), 0) FROM claims"
+        "SELECT count(*), coalesce(sum(price), 0) FROM claimed_rows"
     )
     return Spending(
         n_rows=sum(t["n_paid"] + t["n_lost"] for t in teachers),

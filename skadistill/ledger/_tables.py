@@ -103,15 +103,14 @@ def create_tables(dialect):
     UNIQUE (teacher, key)
 )""",
         # Rows being paid for now. n_rows counts those not yet answered; price is
-        # what one of them costs at most. sent is 1 from just before the teacher is
-        # called about a row.
+        # what a row costs at most. sent is 1 from just before the teacher is called
+        # about it.
         f"""CREATE TABLE claims (
     id {d.never_reused_id},
     teacher {d.number} NOT NULL REFERENCES teachers (id),
     owner TEXT NOT NULL,
     expires {d.real} NOT NULL,
     n_rows {d.number} NOT NULL,
-    price {d.real} NOT NULL,
     name TEXT NOT NULL DEFAULT '',
     since {d.real} NOT NULL DEFAULT 0
 )""",
@@ -120,6 +119,7 @@ def create_tables(dialect):
     key {d.binary} NOT NULL,
     claim {d.number} NOT NULL REFERENCES claims (id),
     sent {d.number} NOT NULL DEFAULT 0,
+    price {d.real} NOT NULL DEFAULT 0,
     PRIMARY KEY (label_set, key)
 ){d.clustered}""",
         # Rows that were sent under a claim that ended without their answer.

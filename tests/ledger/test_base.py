@@ -795,3 +795,42 @@ def test_ten_threads_share_a_budget(new_ledger, limits):
         list(pool.map(work, range(10)))
     assert len(ledger) == 60
     assert ledger.summary()["cost"] == 30.0
+
+
+def test_each_row_of_a_claim_has_its_own_price(new_ledger):
+    """A dear row waits or is refused by itself; lost rows cost what each may."""
+    keys, labels = some_rows(6)
+    ledger = new_ledger(max_cost=1.0)
+    prices = np.array([0.1, 5.0, 0.6, 0.4, 0.2, 0.1])
+    claim = ledger.claim(keys, "t", CLASSES, max_cost_per_row=prices)
+    assert claim.granted.tolist() == [True, False, True, False, True, True]
+    assert claim.refused.tolist() == [False, True, False, False, False, False]
+    assert claim.waiting.tolist() == [False, False, False, True, False, False]
+    assert claim.max_cost_per_row.tolist() == prices.tolist()
+    (listed,) = ledger.claims()
+    assert listed["max_cost"] == pytest.approx(1.0)
+    ledger.record(keys[2:3], "t", CLASSES, labels[2:3], cost=0.2, claim=claim)
+    (listed,) = ledger.claims()
+    assert listed["max_cost"] == pytest.approx(0.4)
+    # Two of the rest are sent and given up: they count at their own prices.
+    ledger.sending(claim, keys[[0, 4]])
+    ledger.free_claims()
+    assert ledger.summary()["max_lost_cost"] == pytest.approx(0.3)
+    ledger.record(keys[4:5], "t", CLASSES, labels[4:5], cost=0.1, claim=claim)
+    assert ledger.summary()["max_lost_cost"] == pytest.approx(0.1)
+    ledger.sending(claim, keys[5:])
+    job = ledger.claim(keys[[1, 3]], "t", CLASSES, max_cost_per_row=prices[[1, 3]])
+    ledger.hand_to_job(job, "job 1")
+    (held,) = ledger.jobs("t", CLASSES)
+    assert held.claim.max_cost_per_row.tolist() == [0.4]
+
+
+def test_prices_of_another_number_of_rows_are_an_error(new_ledger):
+    """Before anything is reserved."""
+    keys, _ = some_rows(3)
+    ledger = new_ledger()
+    with pytest.raises(BudgetError, match=r"has the shape \(2,\)"):
+        ledger.claim(keys, "t", CLASSES, max_cost_per_row=np.ones(2))
+    with pytest.raises(BudgetError, match="max_cost_per_row is -1"):
+        ledger.claim(keys, "t", CLASSES, max_cost_per_row=np.array([1.0, -1.0, 2.0]))
+    assert ledger.claims() == []

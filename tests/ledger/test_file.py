@@ -179,21 +179,21 @@ def test_migration(path, monkeypatch):
     filled(path)[0].close()
     with monkeypatch.context() as patch:
         for module in (ledger_file, ledger_migrate):
-            patch.setattr(module, "FORMAT_VERSION", 4)
-        steps = {2: add_notes, 3: lambda db, dialect: None}
+            patch.setattr(module, "FORMAT_VERSION", 5)
+        steps = {3: add_notes, 4: lambda db, dialect: None}
         patch.setattr(ledger_migrate, "MIGRATIONS", steps)
         ledger = LabelLedger(path)
         assert len(ledger) == 40
         with ledger._transaction(write=False) as db:
-            assert db.row("PRAGMA user_version") == (4,)
+            assert db.row("PRAGMA user_version") == (5,)
             assert db.row("SELECT total(note) FROM labels") == (40.0,)
         ledger.check()
         ledger.close()
     with pytest.raises(LedgerError) as caught:
         LabelLedger(path)
     assert str(caught.value) == (
-        f"the ledger {path} has format version 4 and this release reads versions up to "
-        "2; install a newer skadistill."
+        f"the ledger {path} has format version 5 and this release reads versions up to "
+        "3; install a newer skadistill."
     )
 
 
@@ -202,8 +202,8 @@ def test_a_migration_that_fails_changes_nothing(path, monkeypatch):
     filled(path)[0].close()
     with monkeypatch.context() as patch:
         for module in (ledger_file, ledger_migrate):
-            patch.setattr(module, "FORMAT_VERSION", 3)
-        patch.setattr(ledger_migrate, "MIGRATIONS", {2: fail_half_way})
+            patch.setattr(module, "FORMAT_VERSION", 4)
+        patch.setattr(ledger_migrate, "MIGRATIONS", {3: fail_half_way})
         with pytest.raises(LedgerError, match="failed"):
             LabelLedger(path)
     ledger = LabelLedger(path)
