@@ -28,7 +28,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skadistill.exceptions import StudentError
 from skadistill.soft_labels import fit_student
-from skadistill.soft_labels._copies import expand_soft_labels
+from skadistill.soft_labels._copies import choose_copies
 
 N_STUDENT = 600
 SETS = ("digits", "magic", "letter")
@@ -98,10 +98,10 @@ def compare(student, X, proba, test):
     middle = time.perf_counter()
     soft = fit_student(clone(student), X, proba, classes=classes)
     seconds = middle - start, time.perf_counter() - middle
-    rows, y, weight = expand_soft_labels(X, proba, classes)
+    rows, y, weight = choose_copies(proba)
     full = clone(student)
     last = full.steps[-1][0] + "__" if hasattr(full, "steps") else ""
-    full.fit(rows, y, **{f"{last}sample_weight": weight})
+    full.fit(X[rows], y, **{f"{last}sample_weight": weight})
     return *(accuracy(model, test) for model in (hard, soft, full)), *seconds
 
 

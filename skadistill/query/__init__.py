@@ -12,7 +12,6 @@ __all__ = [
     "QueryStrategy",
     "RADSampler",
     "RandomSampler",
-    "RobustQueryStrategy",
     "RobustSampler",
     "SkactivemlStrategy",
     "UncertaintySampler",
@@ -21,14 +20,10 @@ __all__ = [
 
 
 def __getattr__(name):
-    # Both need scikit-activeml, an optional package, which is imported on demand.
-    if name not in ("RobustQueryStrategy", "SkactivemlStrategy"):
+    # It needs scikit-activeml, an optional package, which is imported on demand.
+    if name != "SkactivemlStrategy":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("skactiveml", "activeml")
-    if name == "RobustQueryStrategy":
-        from skadistill.query._skactiveml_robust import RobustQueryStrategy
-
-        return RobustQueryStrategy
     from skadistill.query._skactiveml import SkactivemlStrategy
 
     return SkactivemlStrategy

@@ -2,33 +2,9 @@
 
 import numpy as np
 
-from skadistill._utils.compat import num_samples, safe_indexing
-from skadistill.student._checks import check_soft_targets
+from skadistill._utils.compat import num_samples
 
-__all__ = ["check_same_rows", "choose_copies", "expand_soft_labels"]
-
-
-def expand_soft_labels(
-    X, targets, classes, sample_weight=None, *, threshold=1e-3, max_copies=None
-):
-    """Turn rows with probabilities into labeled rows with weights."""
-    _, classes = check_soft_targets(targets, classes)
-    targets = np.asarray(targets)
-    check_same_rows(X, targets)
-    if not 0 <= threshold < 1:
-        raise ValueError(
-            f"threshold must be a probability below 1, got {threshold!r}; pass for "
-            "example 1e-3."
-        )
-    if max_copies is not None and not max_copies >= 1:
-        raise ValueError(
-            f"max_copies must be at least 1, got {max_copies!r}; pass for example 2, "
-            "or None for no limit."
-        )
-    rows, columns, mass = choose_copies(targets, threshold, max_copies)
-    if sample_weight is not None:
-        mass *= np.asarray(sample_weight, dtype=np.float64)[rows]
-    return safe_indexing(X, rows), classes[columns], mass
+__all__ = ["check_same_rows", "choose_copies"]
 
 
 def check_same_rows(X, targets):

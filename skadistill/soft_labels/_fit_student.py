@@ -19,7 +19,6 @@ from skadistill.exceptions import ObjectiveError, StudentError
 from skadistill.objectives import Lesson
 from skadistill.soft_labels._copies import check_same_rows, choose_copies
 from skadistill.soft_labels._native import native_fit
-from skadistill.soft_labels._out_of_bag import can_score_out_of_bag, score_out_of_bag
 from skadistill.soft_labels._settings import (
     averaging_settings,
     balance_of,
@@ -48,7 +47,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
         What to fit, in place. One with a method `fit_lesson` gets the lesson, one
         with a method `fit_soft` the probabilities as they are; the steps of a
         `Pipeline` are fitted in turn. Any other classifier whose `fit` takes
-        `sample_weight` gets the rows that `expand_soft_labels` makes, on
+        `sample_weight` gets one weighted copy of a row per class, on
         average at most two copies per row (`GaussianNB` and `Perceptron` the likeliest
         label; `SGDClassifier` averages its weights over the steps); scikit-learn's
         `LogisticRegression` and `xgboost.XGBClassifier` minimize the same loss
@@ -84,14 +83,13 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     -----
     UserWarning
         If a setting that would count copies as rows is switched off, such as
-        ``early_stopping=True``.
+        ``early_stopping=True`` or ``oob_score=True``.
 
     Notes
     -----
     ``class_weight="balanced"`` balances the total probability of the classes.
     Splits of the student's own, such as `cv` of `CalibratedClassifierCV`, keep the
-    copies of a row together, and `oob_score_` of forests and bagging uses members
-    that saw no copy of the row.
+    copies of a row together.
 
     Examples
     --------
@@ -188,7 +186,7 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
         return
     max_copies = _max_copies(estimator)
     rows, columns, mass = choose_copies(targets, max_copies=max_copies)
-    copies, metric = X, False
+    copies = X
     if weight is not None:
         mass *= np.asarray(weight)[rows]
     if balance is not None:
@@ -196,7 +194,6 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
     if len(rows) > len(targets):
         settings |= settings_for_copies(estimator, targets.argmax(axis=1), rows)
         settings |= averaging_settings(estimator)
-        metric = can_score_out_of_bag(estimator) and estimator.oob_score
         copies = safe_indexing(X, rows)
         fit_params = {
             name: take_rows(value, rows) if aligned(value, len(targets)) else value
@@ -211,9 +208,6 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
             "sklearn.linear_model._stochastic_gradient",
         )
         estimator.fit(copies, classes[columns], sample_weight=mass, **fit_params)
-    if metric:
-        likeliest = classes[targets.argmax(axis=1)]
-        score_out_of_bag(estimator, X, rows, likeliest, metric)
 
 
 def _max_copies(estimator):

@@ -8,7 +8,6 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import check_cv
 
 from skadistill.exceptions import StudentError
-from skadistill.soft_labels._out_of_bag import can_score_out_of_bag
 
 __all__ = [
     "averaging_settings",
@@ -129,7 +128,7 @@ def settings_for_copies(estimator, likeliest, rows):
             asked_for = value != "auto"
         elif setting == "oob_score" and value:
             settings[name] = False
-            asked_for = bool(prefix) or not can_score_out_of_bag(estimator)
+            asked_for = True
         elif (
             setting == "n_iter_no_change"
             and value is not None

@@ -147,12 +147,11 @@ ROWS = np.repeat(np.arange(40), 2)
         (GradientBoostingClassifier(), {}),
         (SGDClassifier(loss="log_loss"), {}),
         (RandomForestClassifier(), {}),
-        (RandomForestClassifier(oob_score=True), {"oob_score": False}),
     ],
     ids=str,
 )
 def test_what_nobody_asked_for_changes_in_silence(student, settings):
-    """Only the automatic setting of boosting, and scores that we compute."""
+    """Only the automatic setting of boosting."""
     assert settings_for_copies(student, LIKELIEST, ROWS) == settings
 
 
@@ -165,6 +164,7 @@ def test_what_nobody_asked_for_changes_in_silence(student, settings):
         ),
         (SGDClassifier(early_stopping=True), {"early_stopping": False}),
         (GradientBoostingClassifier(n_iter_no_change=3), {"n_iter_no_change": None}),
+        (RandomForestClassifier(oob_score=True), {"oob_score": False}),
         (
             VotingClassifier([("f", RandomForestClassifier(oob_score=True))]),
             {"f__oob_score": False},
