@@ -83,9 +83,13 @@ class ActiveDistiller(
         hard labels of shape (n_samples,). See :func:`skadistill.teachers.as_teacher`.
     student : classifier or None, default=None
         The model to train: any scikit-learn classifier or pipeline with
-        ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: a
-        :class:`skadistill.student.StudentNet`; for texts and wide sparse rows a linear
-        classifier.
+        ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: the
+        best of a few kinds of scikit-learn pipelines that suit the rows, compared out
+        of fold on the labels known, first as soon as 30 rows have one and again at the
+        end: for tables logistic regression on radial-basis features or on the columns,
+        a forest and, with few classes, boosting; for texts logistic regression on
+        words, or on words and letters. Columns of a DataFrame may hold numbers,
+        categories, texts and missing values. See ``student_scores_``.
     query_strategy : str, callable or object, default="robust"
         How rows are chosen: "robust" (those of which the student is unsure, except
         where checks on labeled rows show the teacher to be wrong), "rad" (the sampler
@@ -185,6 +189,10 @@ class ActiveDistiller(
         Their names, if all are strings.
     student_ : estimator
         The fitted student: what you deploy.
+    student_scores_ : dict
+        If `student` is None, the kinds of students that were compared last, the best
+        one first, with their out-of-fold Brier scores (mean squared error of the
+        probabilities, summed over classes; lower is better). Else empty.
     teacher_ : object
         The teacher that was asked; None if it was not needed.
     objective_ : Objective
@@ -590,7 +598,8 @@ class ActiveDistiller(
             self.objective,
             seed=seed,
             warm_start=self.warm_start,
-            X=labels.table.parts[0],
+            parts=labels.table.parts,
+            n_classes=len(labels.classes),
         )
 
     def _route(self, params):

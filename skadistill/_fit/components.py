@@ -1,6 +1,6 @@
 """The objects that the parameters of a fit stand for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,11 @@ from skadistill._utils.display import text_of
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives._as_objective import as_objective
 from skadistill.objectives._base import Objective
+from skadistill.objectives._lelp import LELP
+from skadistill.objectives._slam import SLaM
 from skadistill.query._as_strategy import as_strategy
 from skadistill.soft_labels._as_student import as_student
+from skadistill.soft_labels._default import default_students
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
@@ -27,6 +30,8 @@ class Components:
     student: Any
     strategy: Any
     objective: Objective
+    # Students to choose from if none is named.
+    candidates: dict = field(default_factory=dict)
 
 
 def named_teacher(teacher, classes):
@@ -42,15 +47,38 @@ def named_teacher(teacher, classes):
     return type(teacher)(**params | {"classes": named})
 
 
-def resolve(teacher, student, query_strategy, objective, *, seed, warm_start, X=None):
+def resolve(
+    teacher,
+    student,
+    query_strategy,
+    objective,
+    *,
+    seed,
+    warm_start,
+    parts=(),
+    n_classes=2,
+):
     """Turn names into objects, once per fit."""
+    objective = as_objective(objective)
+    candidates = {}
+    if student is None and (warm_start or _has_own_loss(objective)):
+        from skadistill.student._net import StudentNet
+
+        student = StudentNet()
+    elif student is None:
+        candidates = {
+            name: as_student(each, seed)
+            for name, each in default_students(parts, n_classes).items()
+        }
+        student = next(iter(candidates.values()))
     components = Components(
         teacher=as_teacher(teacher),
-        student=as_student(student, seed, X),
+        student=as_student(student, seed),
         strategy=as_strategy(query_strategy),
-        objective=as_objective(objective),
+        objective=objective,
+        candidates=candidates,
     )
-    objective, student = components.objective, components.student
+    student = components.student
     if objective.needs_embeddings and not components.teacher.has_embeddings:
         raise ObjectiveError(
             f"the objective {objective!r} needs the teacher's embeddings, which "
@@ -65,6 +93,13 @@ def resolve(teacher, student, query_strategy, objective, *, seed, warm_start, X=
             )
         student.set_params(warm_start=True)
     return components
+
+
+def _has_own_loss(objective):
+    """Tell whether only a network can follow an objective."""
+    if objective is None or isinstance(objective, SLaM | LELP):
+        return objective is not None
+    return _has_own_loss(getattr(objective, "base", None))
 
 
 def unwrap_teacher(asked, given):

@@ -39,6 +39,7 @@ def fitted_attributes(distiller, state):
     return {
         "classes_": labels.classes,
         "student_": state.student,
+        "student_scores_": dict(state.student_scores),
         "objective_": state.components.objective,
         "teacher_": unwrap_teacher(asked.teacher, distiller.teacher),
         "teacher_error_": asked.error,

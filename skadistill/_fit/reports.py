@@ -188,6 +188,10 @@ def summary(distiller):
             f"{last['pool_agreement']:.3f} ({low:.3f} to {high:.3f}) on the pool, "
             f"student of round {last['round']} of {distiller.n_rounds_}"
         )
+    if distiller.student_scores_:
+        kind, *others = (f"{k} ({v:.3f})" for k, v in distiller.student_scores_.items())
+        compared = f"; next {others[0]} of {len(others)} others" if others else ""
+        facts["Student (Brier score)"] = kind + compared
     facts["Ended because"] = distiller.termination_condition_
     if distiller.student_round_ != distiller.n_rounds_:
         facts["Student"] = "that of round 0: the teacher made it worse"

@@ -161,6 +161,8 @@ class FitState:
         self.rehearsed = False
         self.first_student: Any = None
         self.student_round = 0
+        self.student_scores: dict = {}
+        self.n_compared = 0
 
     @property
     def n_left(self):

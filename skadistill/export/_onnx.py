@@ -84,12 +84,14 @@ def to_onnx(model, X, *, opset=18):
     """
     for package in ("onnx", "onnxscript", "onnxruntime", "skl2onnx"):
         require(package, "export")
+    from skadistill.export._kernel_graph import register_kernel
     from skadistill.export._net_graph import register_net
 
     served = served_model(model)
     classifier = last_step(served)
     _check_classes(classifier)
     register_net(StudentNet)
+    register_kernel()
     if isinstance(classifier, StudentNet):
         register_net(type(classifier))  # may be a subclass
     types = _input_types(served, X)

@@ -6,7 +6,7 @@ from sklearn.utils import check_random_state
 
 from skadistill.exceptions import StudentError
 from skadistill.soft_labels._committee import random_state_names
-from skadistill.soft_labels._default import default_student
+from skadistill.soft_labels._default import default_students
 
 __all__ = ["as_student"]
 
@@ -19,7 +19,8 @@ def as_student(student=None, random_state=None, X=None):
             f"{student.__name__}()."
         )
     if student is None:
-        student = default_student(X)
+        students = default_students(() if X is None else (X,))
+        student = next(iter(students.values()))
     elif hasattr(student, "fit") and hasattr(student, "get_params"):
         student = clone(student)
     else:

@@ -1,75 +1,124 @@
-"""The student of those who name none: chosen by the kind of rows."""
-
-import logging
-import re
-from functools import lru_cache
+"""The students that `student=None` compares: chosen by the kind of rows."""
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
-from skadistill._rows._containers import is_texts
-from skadistill.student._net import StudentNet
+from skadistill._rows._containers import count_rows, is_frame, is_records, is_texts
+from skadistill._rows._sources import ChunkedRows
+from skadistill.soft_labels._columns import column_features, columns_of
 
-__all__ = ["default_student", "words_and_beginnings"]
+__all__ = ["default_students"]
 
-logger = logging.getLogger(__name__)
-
-# Sparse rows wider than this get a linear student: a network has as many weights per
-# column as its first layer has units, most of which no row would teach.
-N_COLUMNS = 1000
-# These were chosen on halves of the training rows of two text sets, on whose test
-# rows `benchmarks/student_texts.py` compares.
-C = 4.0
+# Chosen on training rows and other seeds: `benchmarks/default_student.py` shows the
+# results on test rows.
 TOL = 2e-4
-N_LETTERS = 5
+N_COMPONENTS = 500
+STRENGTHS = (4.0, 0.5, 30.0)
+# Sparse rows wider than this are learned by linear students alone.
+N_COLUMNS = 1000
+# Boosting fits one tree per class and step, each to all columns.
+MOST_CLASSES, MOST_COLUMNS = 5, 150
+# Longer texts are told apart by their words; their letters take long to count.
+N_LETTERS, N_TEXTS = 500, 200
 
-WORD = re.compile(r"\b\w+\b")
 
+def default_students(parts=(), n_classes=2):
+    """Return students for rows of a kind, by name; the first if none can be compared.
 
-def default_student(X=None):
-    """Return the student for rows of a kind."""
-    if X is not None and is_texts(X):
-        logger.info("the student is a linear classifier of hashed words")
-        return Pipeline([("features", _text_features()), ("classifier", _linear())])
+    `parts` are containers of rows of one kind; a table is assumed without any.
+    """
+    parts = [part for part in parts if not isinstance(part, ChunkedRows)]
+    X = max(parts, key=count_rows, default=np.empty((0, 1)))
+    if is_texts(X):
+        return _for_texts(X)
+    if is_records(X):
+        return _linear([("features", DictVectorizer()), ("scale", MaxAbsScaler())])
     if issparse(X) and X.shape[1] > N_COLUMNS:
-        logger.info("the student is a linear classifier: rows are sparse and wide")
-        return _linear()
-    return StudentNet()
+        return {f"linear, C={C:g}": _classifier(C)[1] for C in STRENGTHS}
+    if is_frame(X):
+        columns = columns_of(parts)
+        texts = any(column.holds == "text" for column in columns)
+        if any(column.holds != "number" for column in columns):
+            scaled, plain = (
+                [("columns", column_features(columns, words_and_letters, scale=scale))]
+                for scale in (True, False)
+            )
+            return (
+                _linear(scaled) if texts else _for_tables(scaled, plain, X, n_classes)
+            )
+    # Rows of the pool may lack values that no row so far has lacked.
+    plain = [("impute", SimpleImputer(keep_empty_features=True))]
+    scaled = [*plain, ("scale", StandardScaler(with_mean=not issparse(X)))]
+    return _for_tables(scaled, plain, X, n_classes)
 
 
-def _linear():
-    """Return a linear classifier, which learns soft labels without copies."""
-    return LogisticRegression(C=C, tol=TOL, max_iter=1000)
+def _for_tables(scaled, plain, X, n_classes):
+    """Return students for tables: smooth ones, linear ones, and trees.
 
-
-def _text_features():
-    """Return TF-IDF of hashed words and of their beginnings.
-
-    No vocabulary grows with the rows, and rows that come later have a place for
-    their words.
+    Trees get the columns as they are: a threshold may be a value of a column, which
+    rounding would move to one side.
     """
-    hashed = HashingVectorizer(
-        analyzer=words_and_beginnings,
-        n_features=2**15,
-        alternate_sign=False,
-        norm=None,
-        dtype=np.float32,
+    students = {}
+    for C in (10.0, 1.0, 100.0):
+        kernel = ("kernel", Nystroem(n_components=N_COMPONENTS))
+        students[f"radial basis, C={C:g}"] = [*scaled, kernel, _classifier(C)]
+    for C in (0.1, 0.01):
+        students[f"linear, C={C:g}"] = [*scaled, _classifier(C)]
+    students["forest"] = [*plain, ("classifier", RandomForestClassifier())]
+    if n_classes <= MOST_CLASSES and X.shape[1] <= MOST_COLUMNS and not issparse(X):
+        boosting = HistGradientBoostingClassifier(
+            max_iter=40, max_bins=64, max_leaf_nodes=15
+        )
+        students["boosting"] = [*plain, ("classifier", boosting)]
+    return {name: Pipeline(steps) for name, steps in students.items()}
+
+
+def _linear(head):
+    """Return linear students of different strengths."""
+    return {f"linear, C={C:g}": Pipeline([*head, _classifier(C)]) for C in STRENGTHS}
+
+
+def _for_texts(X):
+    """Return linear students of words, and of words and letters."""
+    students = {}
+    if not _are_long(X):
+        for C in (4.0, 1.0, 16.0):
+            steps = [("features", words_and_letters()), _classifier(C)]
+            students[f"words and letters, C={C:g}"] = Pipeline(steps)
+    for C in (4.0, 16.0):
+        students[f"words, C={C:g}"] = Pipeline([("features", words()), _classifier(C)])
+    return students
+
+
+def _are_long(texts):
+    """Tell whether the letters of texts would take too long."""
+    some = [len(text) for text in texts[:N_TEXTS] if isinstance(text, str)]
+    return sum(some) > N_LETTERS * len(some)
+
+
+def words():
+    """Return TF-IDF of words."""
+    return TfidfVectorizer(
+        sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
     )
-    return make_pipeline(hashed, TfidfTransformer(sublinear_tf=True))
 
 
-def words_and_beginnings(text):
-    """Split a text into lowered words, and the first five letters of longer ones.
+def words_and_letters():
+    """Return TF-IDF of words, and of two to four letters in a row."""
+    letters = TfidfVectorizer(
+        sublinear_tf=True, analyzer="char", ngram_range=(2, 4), dtype=np.float32
+    )
+    return FeatureUnion([("words", words()), ("letters", letters)])
 
-    Forms of a word, and many misspellings, share their beginning.
-    """
-    return [part for word in WORD.findall(text.lower()) for part in _parts(word)]
 
-
-@lru_cache(maxsize=100_000)
-def _parts(word):
-    """Return a word and its beginning; most words of a text are frequent ones."""
-    return (word, f"{word[:N_LETTERS]}*") if len(word) > N_LETTERS else (word,)
+def _classifier(C):
+    """Return a step that learns soft labels exactly, without copies."""
+    return "classifier", LogisticRegression(C=C, tol=TOL, max_iter=1000)

@@ -7,6 +7,7 @@ from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import Perceptron
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
@@ -259,7 +260,13 @@ def _fit_pipeline(pipeline, X, lesson, classes, sample_weight, fit_params):
                 "step."
             )
     if len(pipeline.steps) > 1:
-        X = head.fit_transform(X, classes[np.argmax(lesson.targets, axis=1)], **others)
+        if any(isinstance(step, Nystroem) for _, step in head.steps):
+            X = _as_doubles(X)
+        y = classes[np.argmax(lesson.targets, axis=1)]
+        with warnings.catch_warnings():
+            # Few rows, early in a fit, are all used by Nystroem.
+            warnings.filterwarnings("ignore", "n_components > n_samples")
+            X = head.fit_transform(X, y, **others)
         # With `memory` set the fitted steps are copies that only `head` holds.
         pipeline.steps[:-1] = head.steps
     fit_student(last, X, lesson, classes=classes, sample_weight=sample_weight, **own)
@@ -286,3 +293,9 @@ def _params_of_steps(last_name, fit_params):
             value
         )
     return own, others
+
+
+def _as_doubles(X):
+    """Return rows in double precision: kernels of similar rows are nearly singular."""
+    low = getattr(X, "dtype", None) in (np.float16, np.float32)
+    return X.astype(np.float64) if low else X
