@@ -1,5 +1,7 @@
 """A fitted model as one ONNX graph."""
 
+import warnings
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.compose import ColumnTransformer
@@ -147,16 +149,19 @@ def _convert(model, types, rounded, opset):
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
-    graph = convert_sklearn(
-        model,
-        name=type(last_step(model)).__name__,
-        initial_types=[
-            (name, FloatTensorType(kind.shape) if name in rounded else kind)
-            for name, kind in types
-        ],
-        target_opset=opset,
-        options={"zipmap": False},
-    )
+    with warnings.catch_warnings():
+        # Said of n-grams of letters; the graph is compared with the model below.
+        warnings.filterwarnings("ignore", "The conversion of CountVectorizer may not")
+        graph = convert_sklearn(
+            model,
+            name=type(last_step(model)).__name__,
+            initial_types=[
+                (name, FloatTensorType(kind.shape) if name in rounded else kind)
+                for name, kind in types
+            ],
+            target_opset=opset,
+            options={"zipmap": False},
+        )
     accept_doubles(graph, rounded)
     return graph
 

@@ -106,9 +106,7 @@ def _are_long(texts):
 
 def words():
     """Return TF-IDF of words."""
-    return TfidfVectorizer(
-        sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
-    )
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32)
 
 
 def words_and_letters():

@@ -19,6 +19,7 @@ from sklearn.ensemble import (
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -32,6 +33,8 @@ from skadistill.exceptions import ExportError
 from skadistill.export import to_onnx
 from skadistill.objectives import LELP, Evidence
 from skadistill.search import LayeredCNN
+from skadistill.soft_labels import fit_student
+from skadistill.soft_labels._default import default_students
 from skadistill.student import StudentNet
 
 pytest.importorskip("onnxscript")
@@ -185,6 +188,50 @@ def test_frames():
     assert_same_answers(
         picked, frame, {name: frame[[name]].to_numpy() for name in frame}
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("gamma", [None, 0.5])
+def test_radial_basis_features(dtype, gamma):
+    """Equal rows make the kernel singular; the graph agrees all the same."""
+    X = np.random.default_rng(0).normal(size=(80, 4)).astype(dtype)
+    X = np.concatenate([X, X[:40], X[:40] + dtype(1e-4)])
+    y = (X[:, 0] > X[:, 1]).astype(int)
+    kernel = Nystroem(n_components=100, gamma=gamma, random_state=0)
+    model = make_pipeline(StandardScaler(), kernel, LogisticRegression(C=100))
+    fit_student(model, X, np.eye(2)[y], classes=[0, 1])
+    assert_same_answers(model, X)
+
+
+def test_other_kernels_are_refused_by_name():
+    """Only radial-basis features have a converter."""
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    kernel = Nystroem(kernel="laplacian", n_components=5)
+    model = make_pipeline(kernel, LogisticRegression()).fit(X, X[:, 0] > 0)
+    with pytest.raises(ExportError, match=r"kernel='laplacian'.*use kernel='rbf'"):
+        to_onnx(model, X)
+
+
+@pytest.mark.parametrize("kind", ["table", "frame", "texts"])
+def test_default_students(kind):
+    """Every kind that the default student may be of is exported."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    if kind == "texts":
+        X = [
+            f"a {'good' if label else 'bad'} film {i % 7}" for i, label in enumerate(y)
+        ]
+    elif kind == "frame":
+        X = pd.DataFrame(
+            {"size": rng.normal(size=60) + y, "color": ["red", "blue"] * 30}
+        )
+    else:
+        X = rng.normal(size=(60, 3)) + y[:, None]
+    for name, student in default_students([X], 2).items():
+        if name == "boosting":
+            continue  # skl2onnx 1.20 hands onnx numbers that it refuses
+        fit_student(student, X, np.eye(2)[y], classes=[0, 1])
+        to_onnx(student, X)
 
 
 def test_texts():
