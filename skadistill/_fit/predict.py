@@ -86,9 +86,12 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        student = get_tags(as_student(self.student, None))
-        tags.input_tags.sparse = student.input_tags.sparse
-        tags.input_tags.allow_nan = student.input_tags.allow_nan
+        if self.student is None:
+            tags.input_tags.sparse = True
+        else:
+            student = get_tags(as_student(self.student, None))
+            tags.input_tags.sparse = student.input_tags.sparse
+            tags.input_tags.allow_nan = student.input_tags.allow_nan
         if hasattr(self.teacher, "__sklearn_tags__"):
             teacher = get_tags(self.teacher)
             tags.input_tags.sparse &= teacher.input_tags.sparse
@@ -99,6 +102,8 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
 def _student_has(self, name):
     """Tell whether the student, fitted or to be fitted, has a method."""
     student = getattr(self, "student_", None)
+    if student is None and self.student is None:
+        return True  # of the default students, each has all methods
     if student is None:
         student = as_student(self.student, None)
     getattr(student, name)  # the student's own AttributeError explains best

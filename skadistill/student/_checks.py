@@ -1,16 +1,15 @@
 """What a student accepts: clean tables, targets, labels and weights."""
 
 import numpy as np
-import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, column_or_1d
-from torch import nn
 
 from skadistill._utils.compat import check_sample_weight
-from skadistill.student._module import SoftCrossEntropy
+from skadistill.exceptions import ObjectiveError
 
 __all__ = [
     "check_loss_is_free",
+    "check_new_weights",
     "check_same_classes",
     "check_same_subclasses",
     "check_soft_targets",
@@ -82,18 +81,35 @@ def follows_any_loss(student):
         student = student.steps[-1][1]
     if not hasattr(student, "fit_lesson"):
         return False
+    if not hasattr(student, "criterion"):
+        return True
     try:
-        check_loss_is_free(
-            getattr(student, "criterion", SoftCrossEntropy),
-            getattr(student, "predict_nonlinearity", "auto"),
-        )
+        check_loss_is_free(student.criterion, student.predict_nonlinearity)
     except ValueError:
         return False
     return True
 
 
+def check_new_weights(weights, n_samples):
+    """Refuse weights that a student cannot be trained with."""
+    fits = weights.shape == (n_samples,) and np.isfinite(weights).all()
+    if fits and weights.min() >= 0 and weights.max() > 0:
+        return weights
+    got = f"shape {weights.shape}"
+    if fits:
+        got = f"values from {weights.min():g} to {weights.max():g}"
+    raise ObjectiveError(
+        f"reweight must return {n_samples} finite weights, none negative and some "
+        f"positive, got {got}; fix the objective."
+    )
+
+
 def check_loss_is_free(criterion, predict_nonlinearity):
     """Refuse what an objective's own loss would silently replace or misread."""
+    from torch import nn
+
+    from skadistill.student._module import SoftCrossEntropy
+
     if criterion not in (SoftCrossEntropy, nn.CrossEntropyLoss):
         raise ValueError(
             f"criterion is {criterion!r}, but the objective has its own loss; "
@@ -121,7 +137,9 @@ def label_positions(y, classes):
 
 def one_hot(positions, n_classes):
     """Return rows of zeros with a one at each position, as float32."""
-    return nn.functional.one_hot(positions, n_classes).to(torch.float32)
+    import torch
+
+    return torch.nn.functional.one_hot(positions, n_classes).to(torch.float32)
 
 
 def check_weights(sample_weight, X):

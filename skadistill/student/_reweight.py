@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 
-from skadistill.exceptions import ObjectiveError
+from skadistill.student._checks import check_new_weights
 
-__all__ = ["Reweight", "check_new_weights"]
+__all__ = ["Reweight"]
 
 
 class Reweight(Callback):
@@ -36,17 +36,3 @@ class Reweight(Callback):
             with torch.inference_mode():
                 blocks.append(net.output_proba(output).cpu())
         return torch.cat(blocks).numpy()
-
-
-def check_new_weights(weights, n_samples):
-    """Refuse weights that a student cannot be trained with."""
-    fits = weights.shape == (n_samples,) and np.isfinite(weights).all()
-    if fits and weights.min() >= 0 and weights.max() > 0:
-        return weights
-    got = f"shape {weights.shape}"
-    if fits:
-        got = f"values from {weights.min():g} to {weights.max():g}"
-    raise ObjectiveError(
-        f"reweight must return {n_samples} finite weights, none negative and some "
-        f"positive, got {got}; fix the objective."
-    )

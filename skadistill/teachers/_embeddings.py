@@ -1,14 +1,13 @@
 """Embeddings of teachers: their sources and checks."""
 
+import sys
+
 import numpy as np
-import torch
 from scipy.special import expit
 from sklearn.frozen import FrozenEstimator
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
-from skorch import NeuralNet
-from torch import nn
 
 from skadistill._identity.identity import function_identity
 from skadistill.exceptions import TeacherAnswerError, TeacherError
@@ -34,7 +33,7 @@ _ACTIVATIONS = {
 
 def check_embeddings(embeddings, n_samples, *, who, row_numbers=None):
     """Return embeddings as finite float32 of shape (n_samples, n_dims), or raise."""
-    if isinstance(embeddings, torch.Tensor):
+    if hasattr(embeddings, "detach"):  # a tensor, if torch is there at all
         embeddings = embeddings.detach().cpu().float()
     try:
         with np.errstate(over="ignore"):  # caught below
@@ -106,7 +105,8 @@ def _last_step(estimator):
 
 def has_hidden_layer(estimator):
     """Return whether the last hidden layer of an estimator can be read."""
-    return isinstance(_last_step(estimator), MLPClassifier | NeuralNet)
+    last = _last_step(estimator)
+    return isinstance(last, MLPClassifier) or _is_net(last)
 
 
 def estimator_embeddings(estimator, embedding, X, who):
@@ -128,7 +128,7 @@ def estimator_output_weights(estimator, embedding):
     last = _last_step(estimator)
     if embedding is None and isinstance(last, MLPClassifier):
         return _each_class(last.coefs_[-1].T)
-    if embedding is None and isinstance(last, NeuralNet):
+    if embedding is None and _is_net(last):
         layer = _output_layer(last)
         return None if layer is None else _each_class(layer.weight.numpy(force=True))
     is_pipeline = isinstance(thawed(estimator), Pipeline)
@@ -153,14 +153,24 @@ def _mlp_hidden_layer(mlp, X):
     return hidden
 
 
+def _is_net(estimator):
+    """Tell whether an estimator is a skorch net, without importing skorch for that."""
+    skorch = sys.modules.get("skorch")
+    return skorch is not None and isinstance(estimator, skorch.NeuralNet)
+
+
 def _output_layer(net):
     """Return the last linear layer of a skorch net, or None."""
+    from torch import nn
+
     layers = [m for m in net.module_.modules() if isinstance(m, nn.Linear)]
     return layers[-1] if layers else None
 
 
 def _net_hidden_layer(net, X, who):
     """Return what the last linear layer of a skorch net reads."""
+    import torch
+
     layer = _output_layer(net)
     if layer is None:
         raise TeacherError(
