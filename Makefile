@@ -18,15 +18,15 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[activeml,plotting,tests]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[activeml,plotting]" --group tests
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group docs
 	touch $@
 
 $(VENV)/.release: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[release]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group release
 	touch $@
 
 env: $(VENV)/.test
@@ -67,6 +67,7 @@ changelog:
 
 # Built and checked, into dist/.
 dist: $(VENV)/.release
+	@! grep -n "example.org" pyproject.toml || { echo "set [project.urls] first"; exit 1; }
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*

@@ -7,6 +7,7 @@ packages are not linked.
 import html
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
@@ -46,6 +47,9 @@ html_show_sourcelink = False
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["skadistill.css"]
+html_extra_path = ["llms.txt"]
+# Where the pages will be, for links that search engines follow.
+html_baseurl = os.environ.get("DOCS_BASEURL", "")
 html_theme_options = {
     "logo": {
         "text": "skadistill",

@@ -1,6 +1,7 @@
 """Importing the package loads little, and torch only comes with a network."""
 
 import json
+import pkgutil
 import subprocess
 import sys
 
@@ -69,6 +70,17 @@ for name in package.__all__:
     assert name in globals(), name
 """
     assert "torch" in loaded_after(code)
+
+
+def test_folders_are_found_without_an_import_of_their_own():
+    """As those of scikit-learn; and each public folder is listed."""
+    folders = {
+        module.name
+        for module in pkgutil.iter_modules(skadistill.__path__)
+        if not module.name.startswith("_")
+    }
+    assert folders <= set(dir(skadistill))
+    loaded_after("import skadistill\nskadistill.datasets.make_noisy_teacher_problem")
 
 
 def test_other_names_are_unknown():

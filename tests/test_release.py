@@ -43,7 +43,6 @@ assert not importlib.util.find_spec("pytest")
 lazy = {
     "skadistill.export._net_graph",
     "skadistill.query._skactiveml",
-    "skadistill.query._skactiveml_robust",
 }
 for module in pkgutil.walk_packages([str(home)], "skadistill."):
     if module.name not in lazy:
@@ -100,6 +99,21 @@ def test_all_places_name_the_same_version():
     newest = re.search(r"^(\S+) \((\S+)\)\n---", page, re.M)
     day = re.search(r'^date-released: "(\S+)"$', citation, re.M)
     assert newest.groups() == (skadistill.__version__, day[1])
+
+
+def test_a_release_without_addresses_is_refused():
+    """Placeholders in [project.urls] must not reach an index."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    if not any("example.org" in url for url in urls.values()):
+        return
+    done = subprocess.run(
+        ["make", "-o", ".venv/.release", "dist"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "set [project.urls] first" in done.stdout
 
 
 def sources(folder):
