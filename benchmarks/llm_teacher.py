@@ -41,6 +41,7 @@ from sklearn.pipeline import make_pipeline
 
 from skadistill import ActiveDistiller, ChatTeacher
 from skadistill.ledger import LabelLedger
+from skadistill.teachers import Limits
 
 LATENCY, CONCURRENCY, ERROR = 0.3, 16, 0.1
 PRICES = (0.15, 0.60)
@@ -222,8 +223,8 @@ def fit(name, url, ledger, budget):
         prompt="Which kind is it?",
         answer_with="number",
         prices=PRICES,
-        max_output_tokens=8,
-        max_concurrency=CONCURRENCY,
+        options={"max_tokens": 8},
+        limits=Limits(max_concurrency=CONCURRENCY),
     )
     distiller = ActiveDistiller(
         teacher,

@@ -35,6 +35,7 @@ from skadistill import ActiveDistiller
 from skadistill.exceptions import TeacherError
 from skadistill.ledger import LabelLedger
 from skadistill.llm import ChatTeacher
+from skadistill.teachers import Limits
 
 rng = np.random.default_rng(0)
 GOOD = [f"{a}{b}" for a in ("love", "fine", "warm", "fun") for b in ("ly", "ish", "er")]
@@ -143,11 +144,9 @@ teacher = ChatTeacher(
     prompt="Is this review positive or negative?",
     api_key_env="REVIEW_API_KEY",
     max_input_tokens=200,
-    max_output_tokens=2,
+    options={"max_tokens": 2},
     prices=(20.0, 20.0),  # per million tokens
-    max_concurrency=8,
-    requests_per_minute=6000,
-    backoff=0.02,
+    limits=Limits(max_concurrency=8, requests_per_minute=6000, backoff=0.02),
 )
 
 # %%

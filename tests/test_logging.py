@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, LayerNASSearchCV, MemoryLedger
 from skadistill.labeling import buy_labels
-from skadistill.teachers import AsyncTeacher, FunctionTeacher
+from skadistill.teachers import AsyncTeacher, FunctionTeacher, Limits
 
 SECRET = "sk-this-must-not-be-anywhere"
 ROW = 1234.5678
@@ -109,7 +109,7 @@ def failing(*faults):
 
 
 def ask(*faults, **options):
-    options = {"name": "model", "backoff": 1e-3, "max_tries": 3} | options
+    options = {"name": "model", "limits": Limits(backoff=1e-3, max_tries=3)} | options
     X = np.array([[ROW], [-ROW]])
     remote = AsyncTeacher(failing(*faults), batch_size=2, **options)
     return buy_labels(remote, X, classes=["down", "up"], ledger=MemoryLedger())
@@ -117,7 +117,13 @@ def ask(*faults, **options):
 
 def test_retries_are_told_and_those_that_cost_are_warned_of(lines):
     """Each is INFO; one warning counts those that a server did not refuse."""
-    ask(Refusal(), TimeoutError(), TimeoutError(), max_tries=4, cost_per_row=0.5)
+    ask(
+        Refusal(),
+        TimeoutError(),
+        TimeoutError(),
+        limits=Limits(backoff=1e-3, max_tries=4),
+        cost_per_row=0.5,
+    )
     told = [entry[::2] for entry in lines() if entry[1].endswith("_request")]
     about = "of at most 4 about rows [0, 1] ended in"
     assert told == [
@@ -157,7 +163,7 @@ def test_answers_near_the_timeout_are_warned_of_once(lines, monkeypatch):
     ask()
     assert [level for level, _, _ in lines()] == ["INFO"]
     monkeypatch.setattr("skadistill.teachers._request._SLOW", 0.0)
-    remote = AsyncTeacher(failing(), name="model", timeout=7.0)
+    remote = AsyncTeacher(failing(), name="model", limits=Limits(timeout=7.0))
     buy_labels(remote, np.array([[1.0], [2.0], [-3.0]]), classes=["down", "up"])
     (warned,) = [text for level, _, text in lines() if level == "WARNING"]
     assert warned.startswith("the teacher 'model' took 0.0 s about row ")

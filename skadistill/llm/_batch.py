@@ -5,7 +5,7 @@ import random
 import time
 import uuid
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from skadistill.llm._batch_client import open_batches
 from skadistill.llm._chat import ChatTeacher
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
+from skadistill.teachers._limits import Limits
 from skadistill.teachers._retries import (
     is_retryable,
     may_be_billed,
@@ -67,9 +68,11 @@ class BatchTeacher(BaseTeacher):
         Seconds that one purchase waits for its jobs. None: until they end.
     poll_every : float, default=30.0
         Seconds between looks at a job.
-    max_tries : int, default=3
-        Jobs in which a row may stay unanswered, because they expired or its request
-        failed, which costs nothing; then it is an error.
+    limits : Limits or None, default=None
+        Of its fields count ``timeout``; ``max_tries``, the tries of a call and the
+        jobs in which a row may stay unanswered, because they expired or its request
+        failed, which costs nothing; and ``backoff``. None: those of the
+        `ChatTeacher`, or ``Limits()``.
     cost_per_row : float or None, default=None
         What one row costs at most, in the user's money, with functions. None: not
         known.
@@ -121,7 +124,7 @@ class BatchTeacher(BaseTeacher):
         "completion_window": [str],
         "max_wait": [Interval(Real, 0, None, closed="left"), None],
         "poll_every": [Interval(Real, 0, None, closed="neither")],
-        "max_tries": [Interval(Integral, 1, None, closed="left")],
+        "limits": [Limits, None],
     }
 
     on_invalid = "skip"
@@ -137,7 +140,7 @@ class BatchTeacher(BaseTeacher):
         completion_window="24h",
         max_wait=600.0,
         poll_every=30.0,
-        max_tries=3,
+        limits=None,
         cost_per_row=None,
     ):
         self.jobs = jobs
@@ -148,12 +151,24 @@ class BatchTeacher(BaseTeacher):
         self.completion_window = completion_window
         self.max_wait = max_wait
         self.poll_every = poll_every
-        self.max_tries = max_tries
+        self.limits = limits
         self.cost_per_row = cost_per_row
 
     @property
     def _chat(self):
         return self.jobs if isinstance(self.jobs, ChatTeacher) else None
+
+    @property
+    def max_tries(self):
+        """Jobs in which a row may stay unanswered; then it is an error."""
+        return self._limits.max_tries
+
+    @property
+    def _limits(self):
+        """The limits given, those of the ChatTeacher, or the default ones."""
+        if self.limits is not None:
+            return self.limits
+        return Limits() if self._chat is None else self._chat._limits
 
     @property
     def display_name(self):
@@ -294,7 +309,7 @@ class BatchTeacher(BaseTeacher):
         n_rows = count_rows(X)
         if self._chat is None:
             return np.zeros(n_rows, dtype=bool)
-        requests = self._chat.function.requests
+        requests = self._chat._requests
         unsent = (requests.unsent(take_rows(X, [i])) for i in range(n_rows))
         return np.array([reason is not None for reason in unsent], bool)
 
@@ -323,7 +338,7 @@ class BatchTeacher(BaseTeacher):
         self._check_question(X, classes)
         if self._chat is None:
             return self._started(lambda: self.jobs[0](X), "submit")
-        requests = self._chat.function.requests
+        requests = self._chat._requests
         lines = [
             {
                 "custom_id": name,
@@ -390,7 +405,7 @@ class BatchTeacher(BaseTeacher):
                 )
                 return None
             raise self._fault(error, f"job {job!r}") from error
-        found = read_batch(batch, lines, ids, self._chat.function.requests, self._price)
+        found = read_batch(batch, lines, ids, self._chat._requests, self._price)
         if batch["status"] == "failed":
             found = replace(found, fault=self._refused(job, batch))
         own = np.asarray(self._class_list(), dtype=object).tolist()
@@ -432,11 +447,10 @@ class BatchTeacher(BaseTeacher):
     def _batches(self):
         """Return the batches of the client; new ones if it changes."""
         chat = self._chat
-        key = id(chat.client), chat.api_key_env, chat.timeout
+        settings = chat.client, chat.api_key_env, self._limits.timeout
         made = vars(self).get("_made")
-        if made is None or made[0] != key:
-            opened = open_batches(chat.client, chat.api_key_env, chat.timeout)
-            made = self._made = (key, opened)
+        if made is None or made[0] != settings:
+            made = self._made = (settings, open_batches(*settings))
         return made[1]
 
     def _patiently(self, call, is_safe):
@@ -448,7 +462,7 @@ class BatchTeacher(BaseTeacher):
                 last = n_tries == self.max_tries
                 if last or not is_retryable(error) or not is_safe(error):
                     raise self._fault(error, "a batch") from error
-                longest = min(2.0**n_tries, self.poll_every)
+                longest = min(self._limits.backoff * 2**n_tries, self.poll_every)
                 time.sleep(max(random.uniform(0.0, longest), retry_after(error)))
         raise AssertionError
 

@@ -18,6 +18,15 @@ from skadistill.llm._replies import PARSER_VERSION, clean
 __all__ = ["ChatTeacher"]
 
 
+#: Fields of a request that parameters decide about.
+_TAKEN = {
+    "model": "pass model= instead",
+    "messages": "pass prompt= and examples= instead",
+    "n": "pass n_samples= instead",
+    "stream": "replies are read whole",
+}
+
+
 class ChatTeacher(EndpointTeacher):
     """Ask a language model that chats: an LLM behind an API as a teacher.
 
@@ -45,47 +54,35 @@ class ChatTeacher(EndpointTeacher):
         What may be answered is added.
     examples : sequence of (row, label) pairs, default=()
         Shown before the row, see `with_examples`.
-    answer_with : {"name", "number"}, default="name"
-        Whether the model is asked for the name of a class or for its number, which
-        is short even if names are long. Classes that are other numbers are refused.
-    structured : bool, default=False
-        Whether a JSON schema is sent that admits the classes only.
-    logprobs : bool, default=True
-        Whether log-probabilities are asked for. An endpoint that refuses them is
-        asked without.
+    answer_with : {"name", "number", "json"}, default="name"
+        Whether the model is asked for the name of a class, for its number, which is
+        short even if names are long (classes that are other numbers are refused), or
+        for a JSON object, whose schema admits the classes only.
     n_samples : int, default=1
-        Replies per row. More than 1: without log-probabilities, at `temperature` 1.
-    temperature : float or None, default=None
-        None: 0 for one reply, 1 for several.
-    max_output_tokens : int, default=64
-        Tokens of a reply at most; models that reason aloud need more.
+        Replies per row. More than 1: without log-probabilities.
+    options : dict or None, default=None
+        Further fields of the request, and others than these: ``temperature``, 0 for
+        one reply and 1 for several; ``max_tokens`` (or ``max_completion_tokens``), 64
+        for each reply, while models that reason aloud need more; ``logprobs``, True,
+        and ``top_logprobs``, 20, for one reply. A field that is None is left out. An
+        endpoint that refuses log-probabilities is asked without.
     max_input_tokens : int, default=8000
         Longer rows are not sent.
     prices : tuple of 2 floats, dict or None, default=None
         Money per million tokens: (input, output), or a dict with "input", "output"
         and "cached_input". None: not known.
-    options : dict or None, default=None
-        Further fields of the request.
     tokenizer : callable or None, default=None
         Takes a text and returns its number of tokens. None: a third of its bytes, which
         overestimates English.
     api_key_env : str or None, default="OPENAI_API_KEY"
         The environment variable that holds the key when `client` is a URL. It is
         read for each request and never stored.
+    limits : Limits or None, default=None
+        Requests in flight, requests and tokens per minute, seconds and tries of a
+        request, see `Limits`. None: ``Limits()``.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: model, prompt,
         classes, examples and sampling settings.
-    max_concurrency : int, default=16
-        Requests in flight.
-    requests_per_minute, tokens_per_minute : float or None, default=None
-        Limits of the account. None: no limit.
-    timeout : float, default=60.0
-        Seconds for one try.
-    max_tries : int, default=6
-        Tries of one request, the first included.
-    backoff : float, default=1.0
-        Seconds; the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``, and
-        not less than the server's ``Retry-After``, see `AsyncTeacher`.
 
     Attributes
     ----------
@@ -131,12 +128,8 @@ class ChatTeacher(EndpointTeacher):
 
     _parameter_constraints: dict = EndpointTeacher._parameter_constraints | {
         "examples": [list, tuple],
-        "answer_with": [StrOptions({"name", "number"})],
-        "structured": ["boolean"],
-        "logprobs": ["boolean"],
+        "answer_with": [StrOptions({"name", "number", "json"})],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="left"), None],
-        "max_output_tokens": [Interval(Integral, 1, None, closed="left")],
         "max_input_tokens": [Interval(Integral, 1, None, closed="left")],
         "options": [dict, None],
         "tokenizer": [callable, None],
@@ -151,24 +144,15 @@ class ChatTeacher(EndpointTeacher):
         *,
         examples=(),
         answer_with="name",
-        structured=False,
-        logprobs=True,
         n_samples=1,
-        temperature=None,
-        max_output_tokens=64,
+        options=None,
         max_input_tokens=8000,
         prices=None,
-        options=None,
         tokenizer=None,
         api_key_env="OPENAI_API_KEY",
+        limits=None,
         name=None,
         version=None,
-        max_concurrency=16,
-        requests_per_minute=None,
-        tokens_per_minute=None,
-        timeout=60.0,
-        max_tries=6,
-        backoff=1.0,
     ):
         self.client = client
         self.model = model
@@ -176,37 +160,36 @@ class ChatTeacher(EndpointTeacher):
         self.prompt = prompt
         self.examples = examples
         self.answer_with = answer_with
-        self.structured = structured
-        self.logprobs = logprobs
         self.n_samples = n_samples
-        self.temperature = temperature
-        self.max_output_tokens = max_output_tokens
+        self.options = options
         self.max_input_tokens = max_input_tokens
         self.prices = prices
-        self.options = options
         self.tokenizer = tokenizer
         self.api_key_env = api_key_env
+        self.limits = limits
         self.name = name
         self.version = version
-        self.max_concurrency = max_concurrency
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.timeout = timeout
-        self.max_tries = max_tries
-        self.backoff = backoff
 
     @property
-    def count_tokens(self):
-        """Count the tokens of the request for some rows, the reply included."""
-        return self.function.requests.count_tokens
+    def _sampling(self):
+        """Temperature, tokens of a reply at most, and further fields of the request."""
+        options = dict(self.options or {})
+        temperature = options.pop("temperature", 0.0 if self.n_samples == 1 else 1.0)
+        max_tokens = options.pop("max_tokens", 64)
+        return temperature, options.pop("max_completion_tokens", max_tokens), options
+
+    @property
+    def _most_output(self):
+        """Tokens of all replies about a row at most."""
+        return int(self.n_samples * self._sampling[1])
 
     @property
     def cost_per_row(self):  # type: ignore[override]
         """What one try about one row costs at most; None without prices."""
         if self.prices is None:
             return None
-        n_out = self.n_samples * self.max_output_tokens
-        return Prices(self.prices).cost(self.max_input_tokens, 0, n_out)
+        prices = Prices(self.prices)
+        return prices.cost(self.max_input_tokens, 0, self._most_output)
 
     def prices_of(self, X):
         """Return what one try about each of some rows costs at most.
@@ -220,12 +203,12 @@ class ChatTeacher(EndpointTeacher):
         -------
         prices : ndarray of float64 of shape (n_samples,) or None
             By the bytes of each request, since a token has at least one, or by
-            `tokenizer`; and `max_output_tokens`. None without prices.
+            `tokenizer`; and ``max_tokens`` of the reply. None without prices.
         """
         if self.prices is None:
             return None
-        requests, prices = self.function.requests, Prices(self.prices)
-        n_out = self.n_samples * self.max_output_tokens
+        requests, prices = self._requests, Prices(self.prices)
+        n_out = self._most_output
         return np.array(
             [
                 prices.cost(requests.most_input(take_rows(X, [i])), 0, n_out)
@@ -233,23 +216,19 @@ class ChatTeacher(EndpointTeacher):
             ]
         )
 
-    def derived_identity(self):
-        """Return a hash of all that decides about the answers.
-
-        Returns
-        -------
-        identity : str
-            Of model, prompt, classes with their descriptions, examples and sampling
-            settings, and of the version of our parser; not of the client.
-        """
+    def _digest(self):
+        """Hash model, prompt, classes, examples, sampling, and our parser's version."""
+        temperature, max_tokens, options = self._sampling
+        logprobs = self.n_samples > 1 or bool(options.pop("logprobs", True))
+        answer_with = "number" if self.answer_with == "number" else "name"
         decisive = {
             "prompt": self.prompt,
             "classes": [[type(c).__name__, str(c)] for c in self.classes_],
             "descriptions": descriptions_of(self.classes),
             "examples": [[str(row), str(label)] for row, label in self.examples],
-            "settings": [self.answer_with, self.structured, self.logprobs],
-            "sampling": [self.n_samples, self._temperature(), self.max_output_tokens],
-            "options": self.options or {},
+            "settings": [answer_with, self.answer_with == "json", logprobs],
+            "sampling": [self.n_samples, temperature, max_tokens],
+            "options": options,
             "parser": PARSER_VERSION,
         }
         text = json.dumps(decisive, sort_keys=True, default=_plain)
@@ -269,7 +248,7 @@ class ChatTeacher(EndpointTeacher):
         text : str
             Role and content of each message.
         """
-        messages = self.function.requests.messages(take_rows(X, [0]))
+        messages = self._requests.messages(take_rows(X, [0]))
         return "\n".join(f"[{m['role']}] {m['content']}" for m in messages)
 
     def estimate_cost(self, X):
@@ -288,7 +267,7 @@ class ChatTeacher(EndpointTeacher):
         """
         if self.prices is None:
             return None
-        requests = self.function.requests
+        requests = self._requests
         n_rows = count_rows(X)
         n_in = sum(requests.count_input(take_rows(X, [i])) for i in range(n_rows))
         longest = max(len(str(label).encode()) for label in self.classes_)
@@ -338,6 +317,7 @@ class ChatTeacher(EndpointTeacher):
                 f"classes are {self.classes_!r:.100}, and answer_with='number' numbers "
                 "them otherwise; pass answer_with='name', or classes that are words."
             )
+        self._check_options()
         for example in self.examples:
             if len(example) != 2 or example[1] not in self.classes_:
                 raise TeacherError(
@@ -345,10 +325,23 @@ class ChatTeacher(EndpointTeacher):
                     "the classes; pass pairs of a row and its class."
                 )
 
-    def _temperature(self):
-        if self.temperature is not None:
-            return self.temperature
-        return 0.0 if self.n_samples == 1 else 1.0
+    def _check_options(self):
+        """Refuse fields that are parameters, and numbers that no endpoint takes."""
+        if taken := _TAKEN.keys() & (self.options or {}).keys():
+            name = min(taken)
+            raise TeacherError(f"options has {name!r}; {_TAKEN[name]}.")
+        temperature, max_tokens, _ = self._sampling
+        for name, value, kind, lowest in (
+            ("temperature", temperature, Real, 0),
+            ("max_tokens", max_tokens, Integral, 1),
+        ):
+            if name == "temperature" and value is None:
+                continue
+            if not isinstance(value, kind) or not value >= lowest:
+                raise TeacherError(
+                    f"options has {value!r:.60} for {name}; pass a number from "
+                    f"{lowest} on."
+                )
 
     def _make_requests(self):
         return ChatRequests(self)

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from skadistill.llm._clients import ReplyError
-from skadistill.llm._endpoint import RowRequests
+from skadistill.llm._endpoint import RowRequests, count_bytes
 from skadistill.llm._prompts import Prompt, row_fields, without_system
 from skadistill.llm._replies import ClassReader, without_thoughts
 from skadistill.teachers._answers import Answer, NoLabel
@@ -43,29 +43,14 @@ class ChatRequests(RowRequests):
             descriptions_of(teacher.classes),
             list(teacher.examples),
             teacher.answer_with == "number",
-            teacher.structured,
+            teacher.answer_with == "json",
         )
-        self.tokenizer = teacher.tokenizer or _count_bytes
+        self.tokenizer = teacher.tokenizer or count_bytes
         self.n_samples = int(teacher.n_samples)
         self.max_input_tokens = teacher.max_input_tokens
-        self.max_output_tokens = teacher.max_output_tokens
+        self.most_output = teacher._most_output
         self.has_system_role = True
-        self.body = {
-            "model": teacher.model,
-            "temperature": teacher._temperature(),
-            "max_tokens": teacher.max_output_tokens,
-        }
-        if teacher.logprobs and teacher.n_samples == 1:
-            self.body |= {"logprobs": True, "top_logprobs": 20}
-        if teacher.n_samples > 1:
-            self.body["n"] = self.n_samples
-        if teacher.structured:
-            self.body["response_format"] = _schema(self.classes)
-        self.body |= teacher.options or {}
-        self.body = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in self.body.items()
-        }
+        self.body = _fields(teacher, self.classes)
 
     def messages(self, rows):
         """Write the messages about one row."""
@@ -78,14 +63,14 @@ class ChatRequests(RowRequests):
     def most_input(self, rows):
         """Count the tokens that are sent about one row at most."""
         messages = self.messages(rows)
-        if self.tokenizer is not _count_bytes:
+        if self.tokenizer is not count_bytes:
             return self._count(messages)
         contents = (m["content"].encode("utf-8", "surrogatepass") for m in messages)
         return sum(len(content) + 8 for content in contents)
 
     def count_tokens(self, rows):
         """Count the tokens of a request and its reply."""
-        return self.count_input(rows) + self.n_samples * self.max_output_tokens
+        return self.count_input(rows) + self.most_output
 
     def _count(self, messages):
         # Each message has a few tokens around it.
@@ -216,7 +201,7 @@ class ChatRequests(RowRequests):
         if proba is not None:
             return proba
         if reason == "length":
-            return NoLabel("cut at max_output_tokens")
+            return NoLabel("cut at max_tokens")
         return NoLabel("unreadable")
 
     def _cost(self, usage, messages, choices):
@@ -243,6 +228,37 @@ def descriptions_of(classes):
     return dict(classes) if isinstance(classes, dict) else {}
 
 
+def _fields(teacher, classes):
+    """Return all fields of a request but the messages."""
+    temperature, max_tokens, options = teacher._sampling
+    name = "max_tokens"
+    if "max_completion_tokens" in (teacher.options or {}):
+        name = "max_completion_tokens"
+    body = {"model": teacher.model, "temperature": temperature, name: max_tokens}
+    if teacher.n_samples > 1:
+        body["n"] = teacher.n_samples
+    elif options.get("logprobs", True):
+        body |= {"logprobs": True, "top_logprobs": 20}
+    else:
+        del options["logprobs"]
+    if teacher.answer_with == "json":
+        body["response_format"] = _schema(classes)
+    return {
+        name: _plain(value)
+        for name, value in (body | options).items()
+        if value is not None
+    }
+
+
+def _plain(value):
+    """Copy a field with Python's numbers in place of NumPy's, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _schema(classes):
     """Return the response format that admits the names of the classes only."""
     label = {"type": "string", "enum": [str(c) for c in classes]}
@@ -256,11 +272,6 @@ def _schema(classes):
         "type": "json_schema",
         "json_schema": {"name": "answer", "strict": True, "schema": schema},
     }
-
-
-def _count_bytes(text):
-    """Overestimate the tokens of a text: English has some four bytes in one."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
 
 
 def _error_text(error):

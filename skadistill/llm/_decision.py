@@ -7,7 +7,7 @@ import numpy as np
 
 from skadistill.exceptions import TeacherAnswerError, TeacherError
 from skadistill.llm._clients import ReplyError
-from skadistill.llm._endpoint import EndpointTeacher, RowRequests
+from skadistill.llm._endpoint import EndpointTeacher, RowRequests, count_bytes
 from skadistill.llm._prompts import row_fields
 from skadistill.llm._replies import clean
 from skadistill.teachers._answers import Answer, NoLabel, OtherAnswer
@@ -55,19 +55,12 @@ class DecisionTeacher(EndpointTeacher):
     api_key_env : str or None, default="OPENAI_API_KEY"
         The environment variable that holds the key when `client` is a URL. It is
         read for each request and never stored.
+    limits : Limits or None, default=None
+        Requests in flight, requests and tokens per minute, seconds and tries of a
+        request, see `Limits`. None: ``Limits()``.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: model, question
         and classes.
-    max_concurrency : int, default=16
-        Requests in flight.
-    requests_per_minute : float or None, default=None
-        Limit of the account. None: no limit.
-    timeout : float, default=60.0
-        Seconds for one try.
-    max_tries : int, default=6
-        Tries of one request, the first included.
-    backoff : float, default=1.0
-        Seconds; the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``.
 
     See Also
     --------
@@ -97,9 +90,6 @@ class DecisionTeacher(EndpointTeacher):
         "write_request": [callable, None],
     }
 
-    tokens_per_minute = None
-    count_tokens = None
-
     def __init__(
         self,
         client,
@@ -113,13 +103,9 @@ class DecisionTeacher(EndpointTeacher):
         cost_per_row=None,
         prices=None,
         api_key_env="OPENAI_API_KEY",
+        limits=None,
         name=None,
         version=None,
-        max_concurrency=16,
-        requests_per_minute=None,
-        timeout=60.0,
-        max_tries=6,
-        backoff=1.0,
     ):
         self.client = client
         self.model = model
@@ -131,22 +117,12 @@ class DecisionTeacher(EndpointTeacher):
         self.cost_per_row = cost_per_row
         self.prices = prices
         self.api_key_env = api_key_env
+        self.limits = limits
         self.name = name
         self.version = version
-        self.max_concurrency = max_concurrency
-        self.requests_per_minute = requests_per_minute
-        self.timeout = timeout
-        self.max_tries = max_tries
-        self.backoff = backoff
 
-    def derived_identity(self):
-        """Return a hash of model, question and classes.
-
-        Returns
-        -------
-        identity : str
-            The same whichever further questions are asked in the same request.
-        """
+    def _digest(self):
+        """Hash model, question and classes: not what else the request asks."""
         return _identity(self.model, self.prompt, self.classes_)
 
     def _check_parameters(self):
@@ -176,18 +152,27 @@ class _DecisionRequests(RowRequests):
             for question, classes in (teacher.other_questions or {}).items()
         ]
 
-    def steps(self, rows):
+    def count_tokens(self, rows):
+        """Count the tokens of a request; an answer has hardly any."""
+        body = self._body(row_fields(rows)["text"])
+        return count_bytes(json.dumps(body, ensure_ascii=False))
+
+    def _body(self, text):
+        """Write the request about a text."""
         asked = [
             {"id": f"q{i}", "question": question, "choices": [str(c) for c in classes]}
             for i, (question, classes) in enumerate(self.questions)
         ]
+        return self.write(self.model, text, asked)
+
+    def steps(self, rows):
         text = row_fields(rows)["text"]
         if not text.strip():
             return Answer([NoLabel("the row is empty")], cost=0.0)
-        body = self.write(self.model, text, asked)
+        body = self._body(text)
         reply = yield body, self.path
         model = self.note_model(reply)
-        decisions = _decisions(reply, len(asked))
+        decisions = _decisions(reply, len(self.questions))
         labels, *others = (
             _read(decision, classes)
             for decision, (_, classes) in zip(decisions, self.questions, strict=True)

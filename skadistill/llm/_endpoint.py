@@ -10,7 +10,10 @@ from skadistill.llm._clients import open_client
 from skadistill.llm._replies import clean
 from skadistill.teachers._async import AsyncTeacher
 
-__all__ = ["EndpointTeacher", "Prices", "RowRequests"]
+__all__ = ["EndpointTeacher", "Prices", "RowRequests", "count_bytes"]
+
+#: What is made of the parameters when it is needed, and again when one is set.
+_MADE = ("_made_requests", "_made_sender")
 
 
 class EndpointTeacher(AsyncTeacher):
@@ -43,7 +46,7 @@ class EndpointTeacher(AsyncTeacher):
         At the end of each purchase the slowest call, or the longest wait before
         another try, is waited for while nothing else is in flight.
         """
-        return 64 * self.max_concurrency
+        return 64 * self._limits.max_concurrency
 
     @property
     def classes_(self):
@@ -51,23 +54,38 @@ class EndpointTeacher(AsyncTeacher):
         return list(self.classes)
 
     @property
-    def function(self):
-        """The function that sends the requests; a new one if a parameter changes."""
-        params = self.get_params(deep=False)
-        client = params.pop("client")
-        settings = (id(client), repr(sorted(params.items())))
-        made = vars(self).get("_made")
-        if made is None or made[0] != settings:
+    def _requests(self):
+        """What writes the requests and reads the replies, for the parameters set."""
+        if (made := vars(self).get("_made_requests")) is None:
             self._check_parameters()
-            opened = open_client(client, self.api_key_env, self.timeout)
-            send = _Awaited if opened.is_async else _Blocking
-            made = self._made = (settings, send(opened, self._make_requests()))
-        return made[1]
+            made = self._made_requests = self._make_requests()
+        return made
+
+    @property
+    def function(self):
+        """The function that sends the requests."""
+        if (made := vars(self).get("_made_sender")) is None:
+            requests, timeout = self._requests, self._limits.timeout
+            opened = open_client(self.client, self.api_key_env, timeout)
+            made = self._made_sender = _Sender(opened, requests)
+        return made
+
+    @property
+    def calls_are_async(self):
+        """Whether calling `function` gives something to await."""
+        return self.function.client.is_async
+
+    def __setattr__(self, name, value):
+        # Another parameter, another request; what is made is made once.
+        if name not in _MADE:
+            for made in _MADE:
+                vars(self).pop(made, None)
+        super().__setattr__(name, value)
 
     @property
     def reported_models_(self):
         """Which (model, fingerprint) the endpoint reported, and how often."""
-        return self.function.requests.reported
+        return self._requests.reported
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -99,7 +117,37 @@ class EndpointTeacher(AsyncTeacher):
             None: not known.
         """
         prices = self.prices_of(X)
-        return None if prices is None else prices * self.max_tries
+        return None if prices is None else prices * self._limits.max_tries
+
+    def count_tokens(self, X):
+        """Count the tokens of the request about a row, the reply included.
+
+        Parameters
+        ----------
+        X : container of one row
+            The row.
+
+        Returns
+        -------
+        n_tokens : int
+            An estimate.
+        """
+        return self._requests.count_tokens(X)
+
+    def derived_identity(self):
+        """Return a hash of all that decides about the answers.
+
+        Returns
+        -------
+        identity : str
+            Of the model, the question with its classes, and what else changes the
+            answers; neither of the client nor of limits.
+        """
+        return self._requests.identity
+
+    @abstractmethod
+    def _digest(self):
+        """Return the identity for the parameters of the moment."""
 
     @abstractmethod
     def _make_requests(self):
@@ -107,7 +155,7 @@ class EndpointTeacher(AsyncTeacher):
 
     def __getstate__(self):
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_made"}
+        return {name: value for name, value in state.items() if name not in _MADE}
 
 
 class RowRequests(ABC):
@@ -119,9 +167,15 @@ class RowRequests(ABC):
 
     def __init__(self, teacher):
         self.model = teacher.model
+        # Kept: a parameter that is changed in place changes neither of the two.
+        self.identity = teacher._digest()
         self.prices = None if teacher.prices is None else Prices(teacher.prices)
         self.reported: Counter = Counter()
         self.lock = threading.Lock()
+
+    @abstractmethod
+    def count_tokens(self, rows):
+        """Count the tokens of a request and its reply."""
 
     @abstractmethod
     def steps(self, rows):
@@ -140,44 +194,44 @@ class RowRequests(ABC):
         return " ".join(said) or None
 
 
-class _Awaited:
-    """Send through a client that is awaited."""
+class _Sender:
+    """Send the requests about a row through a client that is awaited or blocks."""
 
     def __init__(self, client, requests):
         self.client, self.requests = client, requests
         self.__name__ = requests.model
 
-    async def __call__(self, rows):
-        steps = self.requests.steps(rows)
+    def __call__(self, rows):
+        answering = self._answer(rows)
+        if self.client.is_async:
+            return answering
         try:
-            request = next(steps)
-            while True:
-                try:
-                    reply = await self.client.send(*request)
-                except Exception as error:
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(reply)
+            answering.send(None)  # awaits nothing, and so runs to its end
         except StopIteration as end:
             return end.value
+        raise AssertionError
 
-
-class _Blocking(_Awaited):
-    """Send through a client that blocks, in threads."""
-
-    def __call__(self, rows):  # type: ignore[override]
+    async def _answer(self, rows):
+        """Make the steps of a request."""
         steps = self.requests.steps(rows)
         try:
             request = next(steps)
             while True:
                 try:
                     reply = self.client.send(*request)
+                    if self.client.is_async:
+                        reply = await reply
                 except Exception as error:
                     request = steps.throw(error)
                 else:
                     request = steps.send(reply)
         except StopIteration as end:
             return end.value
+
+
+def count_bytes(text):
+    """Overestimate the tokens of a text: English has some four bytes in one."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
 
 
 class Prices:

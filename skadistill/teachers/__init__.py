@@ -10,6 +10,7 @@ from skadistill.teachers._async import AsyncTeacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
+from skadistill.teachers._limits import Limits
 from skadistill.teachers._parallel import ParallelTeacher
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "BaseTeacher",
     "EstimatorTeacher",
     "FunctionTeacher",
+    "Limits",
     "NoLabel",
     "ParallelTeacher",
     "as_teacher",

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import weakref
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS
 from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
+from skadistill.teachers._limits import Limits
 from skadistill.teachers._request import AsyncRequest
 
 __all__ = ["AsyncTeacher", "running_loop"]
@@ -32,11 +33,11 @@ _MINUTE = 61.0
 class AsyncTeacher(CalledTeacher):
     """Label rows with a function that calls an API, in many calls at once.
 
-    The rows are put in calls of `batch_size`; up to `max_concurrency` of them run at
-    a time. A call that fails for the moment (too many requests, an overloaded server,
-    a timeout, a dropped connection, unreadable JSON) is tried again after a wait that
-    doubles; any other fault ends the asking. Calls in flight are then waited for, and
-    every row answered is kept in the ledger.
+    The rows are put in calls of `batch_size`; as many of them run at a time as
+    `limits` allow. A call that fails for the moment (too many requests, an overloaded
+    server, a timeout, a dropped connection, unreadable JSON) is tried again after a
+    wait that doubles; any other fault ends the asking. Calls in flight are then waited
+    for, and every row answered is kept in the ledger.
 
     It can be used like any other teacher, also while an event loop is running, as in
     a notebook: the calls are made in an event loop in a thread.
@@ -58,29 +59,16 @@ class AsyncTeacher(CalledTeacher):
         If these hold a client, a ledger in a file asks for both.
     batch_size : int, default=1
         Rows per call. By default, rows are claimed from the ledger for
-        ``10 * max_concurrency`` calls at a time.
-    max_concurrency : int, default=8
-        Calls in flight.
-    requests_per_minute : float or None, default=None
-        Tries that may start within any minute, the first included; after a rest they
-        may start together. Counted in this process. None: no limit.
-    tokens_per_minute : float or None, default=None
-        Tokens that may be sent within any minute; needs `count_tokens`. None: no
-        limit.
+        ``10 * limits.max_concurrency`` calls at a time.
     count_tokens : callable or None, default=None
-        Takes the rows of a call and returns (an estimate of) their tokens.
-    timeout : float, default=60.0
-        Seconds for one try. The thread of a function without ``async`` cannot be
-        stopped: give its connection a timeout, too.
-    max_tries : int, default=6
-        Tries of one call, the first included.
-    backoff : float, default=1.0
-        Seconds: the k-th wait is random between 0 and ``backoff * 2 ** (k - 1)``,
-        at most 60; the first is a tenth of that if other calls are answered meanwhile.
-        A server that asks for a longer wait is obeyed, up to 300 seconds.
+        Takes the rows of a call and returns (an estimate of) their tokens. Needed if
+        `limits` has ``tokens_per_minute``.
     retryable : callable or None, default=None
         Takes the error of a try and returns whether to try again. None: the faults
         above.
+    limits : Limits or None, default=None
+        Calls in flight, calls and tokens per minute, seconds and tries of a call.
+        None: ``Limits()``.
     cost_per_row : float or None, default=None
         What one row of one try costs, in the user's money; if the function returns
         `Answer` objects with a cost, what it costs at most. None: not known.
@@ -99,8 +87,8 @@ class AsyncTeacher(CalledTeacher):
     identity : str
         The name under which a ledger files the answers.
     max_cost_per_row : float or None
-        What one row can cost at most: ``cost_per_row * max_tries``. A ledger with
-        ``max_cost`` reserves it.
+        What one row can cost at most: ``cost_per_row * limits.max_tries``. A ledger
+        with ``max_cost`` reserves it.
 
     Notes
     -----
@@ -142,14 +130,9 @@ class AsyncTeacher(CalledTeacher):
     _parameter_constraints: dict = TEACHER_CONSTRAINTS | {
         "function": [callable],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_concurrency": [Interval(Integral, 1, None, closed="left")],
-        "requests_per_minute": [Interval(Real, 0, None, closed="neither"), None],
-        "tokens_per_minute": [Interval(Real, 0, None, closed="neither"), None],
         "count_tokens": [callable, None],
-        "timeout": [Interval(Real, 0, None, closed="neither")],
-        "max_tries": [Interval(Integral, 1, None, closed="left")],
-        "backoff": [Interval(Real, 0, None, closed="neither")],
         "retryable": [callable, None],
+        "limits": [Limits, None],
     }
 
     def __init__(
@@ -160,14 +143,9 @@ class AsyncTeacher(CalledTeacher):
         version=None,
         *,
         batch_size=1,
-        max_concurrency=8,
-        requests_per_minute=None,
-        tokens_per_minute=None,
         count_tokens=None,
-        timeout=60.0,
-        max_tries=6,
-        backoff=1.0,
         retryable=None,
+        limits=None,
         cost_per_row=None,
         allow_missing_classes=False,
         allow_extra_classes=False,
@@ -178,18 +156,18 @@ class AsyncTeacher(CalledTeacher):
         self.name = name
         self.version = version
         self.batch_size = batch_size
-        self.max_concurrency = max_concurrency
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
         self.count_tokens = count_tokens
-        self.timeout = timeout
-        self.max_tries = max_tries
-        self.backoff = backoff
         self.retryable = retryable
+        self.limits = limits
         self.cost_per_row = cost_per_row
         self.on_invalid = on_invalid
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
+
+    @property
+    def _limits(self):
+        """The limits given, or the default ones."""
+        return Limits() if self.limits is None else self.limits
 
     @property
     def classes_(self):
@@ -200,7 +178,7 @@ class AsyncTeacher(CalledTeacher):
     def max_cost_per_row(self):
         """What one row can cost at most, failed tries included."""
         cost = as_cost(self.cost_per_row, "cost_per_row")
-        return None if cost is None else cost * self.max_tries
+        return None if cost is None else cost * self._limits.max_tries
 
     def prices_of(self, X):
         """Return what one try about each of some rows costs at most.
@@ -221,7 +199,7 @@ class AsyncTeacher(CalledTeacher):
     @property
     def claim_size(self):
         """How many rows are bought together: enough for ten rounds of calls."""
-        return 10 * self.max_concurrency * self.batch_size
+        return 10 * self._limits.max_concurrency * self.batch_size
 
     def derived_identity(self):
         """Return the function's module, name and a hash of its code.
@@ -282,7 +260,7 @@ class AsyncTeacher(CalledTeacher):
         request = AsyncRequest(
             self, X, classes, row_numbers, self.batch_size, before_call
         )
-        yield from request.run(running_loop(), _limits_of(self))
+        yield from request.run(running_loop(), _traffic_of(self))
 
     @property
     def calls_are_async(self):
@@ -294,26 +272,28 @@ class AsyncTeacher(CalledTeacher):
         return any(map(inspect.iscoroutinefunction, (function, call)))
 
     async def _call_once(self, question):
-        """Call the function once, for as long as `timeout` allows."""
+        """Call the function once, for as long as the limits allow."""
+        timeout = self._limits.timeout
         if self.calls_are_async:
             call = self.function(question)
         else:
             call = _in_thread(self.function, question)
         try:
-            async with asyncio.timeout(self.timeout) as limit:
+            async with asyncio.timeout(timeout) as limit:
                 answer = await call
                 return (await answer) if inspect.isawaitable(answer) else answer
         except TimeoutError:
             if limit.expired():
-                raise TimeoutError(f"no answer within {self.timeout:g} s") from None
+                raise TimeoutError(f"no answer within {timeout:g} s") from None
             raise
 
     def _check_parameters(self):
         super()._check_parameters()
-        if self.tokens_per_minute is not None and self.count_tokens is None:
+        limit = self._limits.tokens_per_minute
+        if limit is not None and self.count_tokens is None:
             raise TeacherError(
-                f"tokens_per_minute is {self.tokens_per_minute:g} but count_tokens is "
-                "None; pass a function that counts the tokens of some rows."
+                f"tokens_per_minute is {limit:g} but count_tokens is None; pass a "
+                "function that counts the tokens of some rows."
             )
 
 
@@ -374,7 +354,7 @@ class _MinuteWindow:
             return False
 
 
-class _Limits:
+class _Traffic:
     """What all questions to one teacher share; lives as long as the teacher."""
 
     def __init__(self):
@@ -382,17 +362,18 @@ class _Limits:
         self.max_concurrency = 0
         self.n_failed_in_a_row = 0
 
-    def follow(self, teacher):
-        """Take over the teacher's present number of calls in flight."""
-        if self.max_concurrency != teacher.max_concurrency:
-            self.max_concurrency = teacher.max_concurrency
+    def follow(self, limits):
+        """Take over the present number of calls in flight."""
+        if self.max_concurrency != limits.max_concurrency:
+            self.max_concurrency = limits.max_concurrency
             self.places = asyncio.Semaphore(self.max_concurrency)
 
     async def wait_for_turn(self, teacher, question, going_on):
         """Wait until another try may start; return False if told to give up."""
-        if not await self.requests.enter(1, teacher.requests_per_minute, going_on):
+        limits = teacher._limits
+        if not await self.requests.enter(1, limits.requests_per_minute, going_on):
             return False
-        if (limit := teacher.tokens_per_minute) is None:
+        if (limit := limits.tokens_per_minute) is None:
             return True
         n_tokens = teacher.count_tokens(question)
         if n_tokens > limit:
@@ -404,8 +385,8 @@ class _Limits:
 
 
 _LOCK = threading.Lock()
-_LIMITS: "weakref.WeakKeyDictionary[AsyncTeacher, _Limits]"
-_LIMITS = weakref.WeakKeyDictionary()
+_TRAFFIC: "weakref.WeakKeyDictionary[AsyncTeacher, _Traffic]"
+_TRAFFIC = weakref.WeakKeyDictionary()
 _LOOP: asyncio.AbstractEventLoop | None = None
 
 
@@ -426,19 +407,19 @@ def running_loop():
         return _LOOP
 
 
-def _limits_of(teacher):
-    """Return the limits of a teacher."""
+def _traffic_of(teacher):
+    """Return what the questions to a teacher share."""
     with _LOCK:
-        limits = _LIMITS.setdefault(teacher, _Limits())
-        limits.follow(teacher)
-        return limits
+        traffic = _TRAFFIC.setdefault(teacher, _Traffic())
+        traffic.follow(teacher._limits)
+        return traffic
 
 
 def _forget():
     """Reset in a child process, which lacks the parent's threads."""
     global _LOCK, _LOOP
     _LOCK, _LOOP = threading.Lock(), None
-    _LIMITS.clear()
+    _TRAFFIC.clear()
 
 
 if hasattr(os, "register_at_fork"):

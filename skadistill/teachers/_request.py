@@ -137,18 +137,19 @@ class AsyncRequest(Request):
 
     def __init__(self, *question):
         super().__init__(*question)
+        self.limits = self.teacher._limits
         self.inbox: queue.SimpleQueue = queue.SimpleQueue()
         self.said_slow = self.said_blocked = False
         self.wasted: list[Unanswered] = []
         self.n_waiting = 0
 
-    def run(self, loop, limits):
+    def run(self, loop, traffic):
         """Yield parts, in this thread, while the calls are made in the loop's."""
-        return self.finish(self._parts(loop, limits))
+        return self.finish(self._parts(loop, traffic))
 
-    def _parts(self, loop, limits):
+    def _parts(self, loop, traffic):
         """Yield answers as they arrive."""
-        work = asyncio.run_coroutine_threadsafe(self._work(limits), loop)
+        work = asyncio.run_coroutine_threadsafe(self._work(traffic), loop)
         clock = self.heard = time.perf_counter()
         self.pulse_sent = False
         try:
@@ -206,31 +207,31 @@ class AsyncRequest(Request):
     def _beat(self):
         self.pulse_sent, self.heard = False, time.perf_counter()
 
-    async def _work(self, limits):
+    async def _work(self, traffic):
         """Make the calls, as many at a time as allowed."""
         try:
             async with asyncio.TaskGroup() as self.workers:
-                for _ in range(self.teacher.max_concurrency):
-                    self.workers.create_task(self._worker(limits))
+                for _ in range(self.limits.max_concurrency):
+                    self.workers.create_task(self._worker(traffic))
         finally:
             self.inbox.put(None)
 
-    async def _worker(self, limits):
+    async def _worker(self, traffic):
         """Make one call after the other."""
         for rows in self.calls:
-            async with _Place(limits.places) as place:
+            async with _Place(traffic.places) as place:
                 if self.stopped:
                     return
-                await self._call(limits, rows, place)
+                await self._call(traffic, rows, place)
             if place.was_given_away:  # to another worker, which makes the next calls
                 return
 
-    async def _call(self, limits, rows, place):
+    async def _call(self, traffic, rows, place):
         """Make one call, with its tries, and check the answer."""
         failed: list[Unanswered] = []
         question = take_rows(self.X, rows)
         try:
-            answer = await self._tries(limits, rows, question, failed, place)
+            answer = await self._tries(traffic, rows, question, failed, place)
             if answer is None:
                 return
             part, fault = self.teacher._check_answer(
@@ -258,7 +259,7 @@ class AsyncRequest(Request):
         if fault is not None:
             self.fail(fault, fault.cost or 0.0, unanswered)
 
-    async def _tries(self, limits, rows, question, failed, place):
+    async def _tries(self, traffic, rows, question, failed, place):
         """Try until there is an answer; append to `failed` what may be billed.
 
         Returns None if the request was stopped before anything was sent.
@@ -268,8 +269,8 @@ class AsyncRequest(Request):
         price = 0.0 if prices is None else float(prices.sum())
         retryable = teacher.retryable or is_retryable
         failure = None
-        for n_tries in range(1, teacher.max_tries + 1):
-            if not await limits.wait_for_turn(teacher, question, self._is_going_on):
+        for n_tries in range(1, self.limits.max_tries + 1):
+            if not await traffic.wait_for_turn(teacher, question, self._is_going_on):
                 break
             if n_tries == 1 and self.before_call is not None:
                 await self._announce(rows)
@@ -279,25 +280,25 @@ class AsyncRequest(Request):
             except BaseException as error:
                 if _is_cancelled(error):
                     raise
-                limits.n_failed_in_a_row += 1
+                traffic.n_failed_in_a_row += 1
                 billed = may_be_billed(error)
                 lost = Unanswered(len(rows), price) if billed else Unanswered(0, 0.0)
                 failed.append(lost)
                 self.wasted.append(lost)
-                last = n_tries == teacher.max_tries or self.stopped
+                last = n_tries == self.limits.max_tries or self.stopped
                 if last or not isinstance(error, Exception) or not retryable(error):
                     raise
                 # Others were answered meanwhile: the fault is that of this call alone.
-                is_alone = limits.n_failed_in_a_row == 1
+                is_alone = traffic.n_failed_in_a_row == 1
                 wait = self._wait(error, n_tries, is_alone)
                 self._log_retry(rows, error, n_tries, wait)
                 failure = error
             else:
-                limits.n_failed_in_a_row = 0
+                traffic.n_failed_in_a_row = 0
                 self._warn_if_slow(rows, time.perf_counter() - clock)
                 return Answer(None) if answer is None else answer
-            if is_alone and self.n_waiting < teacher.max_concurrency:
-                await self._pause_elsewhere(wait, limits, place)
+            if is_alone and self.n_waiting < self.limits.max_concurrency:
+                await self._pause_elsewhere(wait, traffic, place)
             else:  # the server limits everyone: so do we, by the places held
                 await self._pause(wait)
         if failure is not None:
@@ -319,16 +320,16 @@ class AsyncRequest(Request):
 
     def _wait(self, error, n_tries, is_alone):
         """Return the seconds until the next try."""
-        longest = min(self.teacher.backoff * 2 ** (n_tries - 1), _LONGEST_BACKOFF)
+        longest = min(self.limits.backoff * 2 ** (n_tries - 1), _LONGEST_BACKOFF)
         if is_alone and n_tries == 1:
             longest *= _AT_ONCE
         return max(random.uniform(0.0, longest), retry_after(error))
 
-    async def _pause_elsewhere(self, seconds, limits, place):
+    async def _pause_elsewhere(self, seconds, traffic, place):
         """Wait while another call takes this one's place among those in flight."""
         self.n_waiting += 1
         place.give_away()
-        self.workers.create_task(self._worker(limits))
+        self.workers.create_task(self._worker(traffic))
         await self._pause(seconds)
         await place.take()
         self.n_waiting -= 1
@@ -354,7 +355,7 @@ class AsyncRequest(Request):
         fault = TeacherCallError(
             f"{self.teacher.display_name} raised {type(error).__name__}: "
             f"{message_of(error)}, when asked about {self._numbered(rows)} "
-            f"(try {n_tries} of at most {self.teacher.max_tries}); {advice}."
+            f"(try {n_tries} of at most {self.limits.max_tries}); {advice}."
         )
         fault.__cause__ = error
         return fault
@@ -373,7 +374,7 @@ class AsyncRequest(Request):
             "%s: try %d of at most %d about %s ended in %s%s; next try in %.1f s",
             self.teacher.display_name,
             n_tries,
-            self.teacher.max_tries,
+            self.limits.max_tries,
             self._numbered(rows),
             type(error).__name__,
             "" if status is None else f" ({status})",
@@ -393,7 +394,7 @@ class AsyncRequest(Request):
 
     def _warn_if_slow(self, rows, seconds):
         """Warn once if answers come close to the timeout, which costs them."""
-        if self.said_slow or seconds < _SLOW * self.teacher.timeout:
+        if self.said_slow or seconds < _SLOW * self.limits.timeout:
             return
         self.said_slow = True
         logger.warning(
@@ -402,7 +403,7 @@ class AsyncRequest(Request):
             self.teacher.display_name,
             seconds,
             self._numbered(rows),
-            self.teacher.timeout,
+            self.limits.timeout,
         )
 
 

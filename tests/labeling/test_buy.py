@@ -21,7 +21,7 @@ from skadistill.exceptions import (
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import MemoryLedger, row_keys
-from skadistill.teachers import AsyncTeacher, FunctionTeacher
+from skadistill.teachers import AsyncTeacher, FunctionTeacher, Limits
 
 CLASSES = np.array(["a", "b"])
 
@@ -367,7 +367,9 @@ def test_a_teacher_that_empties_its_rows_empties_copies(kind, rows, empty):
             raise TimeoutError
         return ["a"] * len(X)
 
-    options = {"batch_size": 2, "backoff": 0.001} if kind is AsyncTeacher else {}
+    options = {}
+    if kind is AsyncTeacher:
+        options = {"batch_size": 2, "limits": Limits(backoff=0.001)}
     teacher = kind(teacher, name="empties", **options)
     ledger = MemoryLedger()
     paid = [

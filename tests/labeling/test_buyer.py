@@ -24,6 +24,7 @@ from skadistill.teachers import (
     AsyncTeacher,
     BaseTeacher,
     FunctionTeacher,
+    Limits,
     NoLabel,
 )
 from skadistill.teachers._answers import LabeledBatch
@@ -157,7 +158,9 @@ def test_calls_of_one_row_are_judged_by_the_calls_before(ledger, n_before):
     def judge(rows):
         return ["??" if row[0] == n_before else "b" for row in rows]
 
-    teacher = AsyncTeacher(judge, name="t", batch_size=1, max_concurrency=1)
+    teacher = AsyncTeacher(
+        judge, name="t", batch_size=1, limits=Limits(max_concurrency=1)
+    )
     with pytest.raises(TeacherAnswerError):
         buy(teacher, ledger)
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)

@@ -20,6 +20,7 @@ from skadistill.export import model_card
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger
 from skadistill.llm import BatchTeacher, DecisionTeacher
+from skadistill.teachers import Limits
 
 pytest.importorskip("httpx")
 
@@ -74,7 +75,7 @@ def test_all_faults_at_once(chat, kind, inside_a_loop, tmp_path):
         classes=CLASSES,
         prompt="Is this message spam?",
         prices=chat.prices,
-        backoff=0.01,
+        limits=Limits(backoff=0.01),
         **params,
     )
     distiller = ActiveDistiller(
@@ -124,7 +125,12 @@ def test_no_key_is_left_anywhere(chat, kind, tmp_path, caplog, capsys):
     chat.faults = {4: "429", 9: "500", 14: "refusal"}
     client, _ = make_client(kind, chat.url)
     teacher = ChatTeacher(
-        client, "small", CLASSES, "Spam?", prices=chat.prices, backoff=0.01
+        client,
+        "small",
+        CLASSES,
+        "Spam?",
+        prices=chat.prices,
+        limits=Limits(backoff=0.01),
     )
     path = tmp_path / "labels.sqlite"
     distiller = ActiveDistiller(
@@ -167,7 +173,9 @@ def test_other_teachers_leave_no_key_either(
         teacher = BatchTeacher(inner, max_wait=0.0, poll_every=0.01)
         chat.batch_faults = [401]
     else:
-        teacher = DecisionTeacher(client, "judge", CLASSES, "Spam?", backoff=0.01)
+        teacher = DecisionTeacher(
+            client, "judge", CLASSES, "Spam?", limits=Limits(backoff=0.01)
+        )
         chat.faults = {"lunch": "401"}
     ledger = LabelLedger(path)
     texts = ["spam 1", "hello 2", "lunch"]

@@ -16,6 +16,7 @@ from skadistill.exceptions import JobPendingError, TeacherCallError, TeacherErro
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger
 from skadistill.llm import BatchTeacher, ChatTeacher
+from skadistill.teachers import Limits
 
 pytest.importorskip("httpx")
 
@@ -143,7 +144,10 @@ def test_lines_without_a_label(chat, fault, labeled):
 
 def test_rows_that_stay_unanswered_are_an_error(chat):
     """After max_tries jobs, which cost nothing."""
-    teacher, ledger = make_teacher(chat, max_tries=2, max_wait=60.0), MemoryLedger()
+    teacher, ledger = (
+        make_teacher(chat, limits=Limits(max_tries=2), max_wait=60.0),
+        MemoryLedger(),
+    )
     for _ in range(2):
         with pytest.raises(JobPendingError):
             buy(clone(teacher).set_params(max_wait=0.0), texts(2), ledger)

@@ -14,7 +14,9 @@ from skadistill import ActiveDistiller
 from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
-from skadistill.llm import ChatTeacher
+from skadistill.llm import BatchTeacher, ChatTeacher, DecisionTeacher
+from skadistill.teachers import Limits
+from skadistill.teachers._async import _traffic_of
 
 pytest.importorskip("httpx")
 
@@ -38,7 +40,7 @@ def make_teacher(chat, client=None, **params):
         "classes": CLASSES,
         "prompt": "Is this message spam?",
         "prices": chat.prices,
-        "backoff": 0.01,
+        "limits": Limits(backoff=0.01),
     } | params
     return ChatTeacher(chat.url if client is None else client, **params)
 
@@ -112,7 +114,11 @@ def test_a_filter_that_refuses_the_request_costs_nothing(chat):
 def test_faults_that_pass_are_tried_again(chat, kind, fault):
     """Each row is answered, and billed once."""
     chat.faults = {1: fault, 3: fault}
-    teacher = make_teacher(chat, make_client(kind, chat.url), max_concurrency=1)
+    teacher = make_teacher(
+        chat,
+        make_client(kind, chat.url),
+        limits=Limits(max_concurrency=1, backoff=0.01),
+    )
     texts = [f"spam {i}" for i in range(4)]
     assert buy_labels(teacher, texts, classes=CLASSES).labeled.all()
     assert set(chat.answered.values()) == {1}
@@ -136,7 +142,11 @@ def test_half_a_reply_is_tried_again_and_counted_as_billed(chat, kind):
 def test_an_empty_account_ends_the_asking_at_once(chat, kind, fault):
     """No tries are wasted on it or on a wrong key, and no secret is shown."""
     chat.faults = {"": fault}
-    teacher = make_teacher(chat, make_client(kind, chat.url), max_concurrency=1)
+    teacher = make_teacher(
+        chat,
+        make_client(kind, chat.url),
+        limits=Limits(max_concurrency=1, backoff=0.01),
+    )
     with pytest.raises(TeacherError) as caught:
         buy_labels(teacher, ["spam", "b"], classes=CLASSES)
     assert len(chat.requests) == 1
@@ -146,7 +156,7 @@ def test_an_empty_account_ends_the_asking_at_once(chat, kind, fault):
 def test_an_endpoint_without_log_probabilities_is_asked_without(chat, caplog):
     """Found out by its refusal, once."""
     chat.faults = {"": "no logprobs"}
-    teacher = make_teacher(chat, max_concurrency=1)
+    teacher = make_teacher(chat, limits=Limits(max_concurrency=1, backoff=0.01))
     bought = buy_labels(teacher, ["spam", "b", "c"], classes=CLASSES)
     assert bought.labels.tolist() == [[0, 1], [1, 0], [1, 0]]
     assert len(chat.requests) == 4
@@ -207,7 +217,12 @@ def make_reply(content, top=None, **choice):
 def test_replies_that_endpoints_send(reply, p_spam):
     """Each is a label or none, and none is an error; all that is billed is counted."""
     teacher = ChatTeacher(
-        fake_client(reply), "m", CLASSES, "Spam?", prices=(1.0, 10.0), max_tries=1
+        fake_client(reply),
+        "m",
+        CLASSES,
+        "Spam?",
+        prices=(1.0, 10.0),
+        limits=Limits(max_tries=1),
     )
     bought = buy_labels(teacher, ["x"], classes=CLASSES)
     assert bought.cost == pytest.approx(1100 / 1e6)
@@ -229,7 +244,7 @@ def test_several_replies_are_shares(chat):
 
 def test_structured_replies_and_numbers(chat):
     """What is asked for is in the request."""
-    buy_labels(make_teacher(chat, structured=True), ["spam"], classes=CLASSES)
+    buy_labels(make_teacher(chat, answer_with="json"), ["spam"], classes=CLASSES)
     buy_labels(make_teacher(chat, answer_with="number"), ["spam"], classes=CLASSES)
     schema = chat.requests[0]["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["label"]["enum"] == CLASSES
@@ -256,8 +271,8 @@ def test_examples_are_shown_as_turns(chat):
     assert teacher.identity != plain.identity
 
 
-@pytest.mark.parametrize("structured", [False, True])
-def test_examples_have_the_form_of_the_question(chat, structured):
+@pytest.mark.parametrize("answer_with", ["name", "json"])
+def test_examples_have_the_form_of_the_question(chat, answer_with):
     """Each with the columns that the prompt names, and an answer as asked for."""
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"subject": ["win", "hi"], "n": [3, 4], "unused": ["u", "v"]})
@@ -265,15 +280,15 @@ def test_examples_have_the_form_of_the_question(chat, structured):
         chat,
         classes=['a "b"', "spam"],
         prompt="About {subject}, {n} times?",
-        structured=structured,
+        answer_with=answer_with,
     )
     teacher = plain.with_examples(frame, ["spam", 'a "b"'], random_state=0)
-    *shown, asked = teacher.function.requests.messages(frame.iloc[:1])
+    *shown, asked = teacher._requests.messages(frame.iloc[:1])
     questions = {m["content"] for m in shown if m["role"] == "user"}
     assert questions == {"About win, 3 times?", "About hi, 4 times?"}
     assert asked["content"] == "About win, 3 times?"
     answers = {m["content"] for m in shown if m["role"] == "assistant"}
-    if structured:
+    if answer_with == "json":
         answers = {json.loads(answer)["label"] for answer in answers}
     assert answers == {'a "b"', "spam"}
 
@@ -313,7 +328,11 @@ def test_half_an_emoji_is_sent_as_a_mark(chat, kind, text, sent):
     pd = pytest.importorskip("pandas")
     for rows in ([text, "b"], pd.DataFrame({"text": [text, "b"]}, dtype=object)):
         chat.requests.clear()
-        teacher = make_teacher(chat, make_client(kind, chat.url), max_concurrency=1)
+        teacher = make_teacher(
+            chat,
+            make_client(kind, chat.url),
+            limits=Limits(max_concurrency=1, backoff=0.01),
+        )
         bought = buy_labels(teacher, rows, classes=CLASSES, ledger=MemoryLedger())
         assert bought.labels.argmax(axis=1).tolist() == [1, 0]
         assert chat.requests[0]["messages"][-1]["content"] == sent
@@ -328,7 +347,7 @@ def test_models_without_a_system_role_get_the_rules_in_the_question(chat, kind, 
         chat,
         make_client(kind, chat.url),
         examples=[("win", "spam"), ("hi", "ham")],
-        max_concurrency=1,
+        limits=Limits(max_concurrency=1, backoff=0.01),
     )
     ledger = MemoryLedger()
     bought = buy_labels(teacher, ["spam", "b"], classes=CLASSES, ledger=ledger)
@@ -344,11 +363,10 @@ def test_models_without_a_system_role_get_the_rules_in_the_question(chat, kind, 
 
 def test_numbers_of_numpy_are_numbers(chat):
     """In the request and in the identity."""
-    numbers = {"max_output_tokens": 5, "temperature": 0.5, "n_samples": 2}
-    options = {"seed": 3}
-    arrays = {name: np.asarray(value)[()] for name, value in numbers.items()}
-    plain = make_teacher(chat, options=options, **numbers)
-    other = make_teacher(chat, options={"seed": np.int64(3)}, **arrays)
+    options = {"max_tokens": 5, "temperature": 0.5, "seed": 3}
+    arrays = {name: np.asarray(value)[()] for name, value in options.items()}
+    plain = make_teacher(chat, options=options, n_samples=2)
+    other = make_teacher(chat, options=arrays, n_samples=np.int64(2))
     assert buy_labels(other, ["spam"], classes=CLASSES).labeled.all()
     assert chat.requests[0]["max_tokens"] == 5
     assert other.identity == plain.identity
@@ -358,7 +376,8 @@ def test_identity_is_what_decides_about_the_answers(chat):
     """Not the client, nor limits; but prompt, classes, model and sampling."""
     base = make_teacher(chat)
     assert (
-        make_teacher(chat, "http://127.0.0.1:9/v1", timeout=3).identity == base.identity
+        make_teacher(chat, "http://127.0.0.1:9/v1", limits=Limits(timeout=3)).identity
+        == base.identity
     )
     for change in (
         {"prompt": "Is this spam?"},
@@ -366,8 +385,9 @@ def test_identity_is_what_decides_about_the_answers(chat):
         {"classes": ["spam", "ham"]},
         {"classes": {"ham": "good", "spam": "bad"}},
         {"n_samples": 3},
-        {"temperature": 0.5},
+        {"options": {"temperature": 0.5}},
         {"options": {"seed": 1}},
+        {"options": {"logprobs": False}},
         {"answer_with": "number"},
     ):
         assert make_teacher(chat, **change).identity != base.identity, change
@@ -397,7 +417,7 @@ def test_a_moved_alias_within_a_fit_is_a_warning(chat, tmp_path):
     texts = [f"spam {i}" for i in range(40)]
     chat.faults = {"spam 9": "moved"}
     ledger = LabelLedger(tmp_path / "labels.sqlite")
-    teacher = make_teacher(chat, max_concurrency=4)
+    teacher = make_teacher(chat, limits=Limits(max_concurrency=4))
     with pytest.warns(TeacherWarning, match="another model"):
         buy_labels(teacher, texts, classes=CLASSES, ledger=ledger)
     frame = ledger.to_frame().set_index("key")
@@ -410,7 +430,7 @@ def test_a_moved_alias_within_a_fit_is_a_warning(chat, tmp_path):
 def test_calls_are_in_flight_together(chat):
     """As many as allowed, and no more."""
     chat.latency = 0.05
-    teacher = make_teacher(chat, max_concurrency=6)
+    teacher = make_teacher(chat, limits=Limits(max_concurrency=6))
     buy_labels(teacher, [f"spam {i}" for i in range(30)], classes=CLASSES)
     assert chat.most_in_flight == 6
 
@@ -418,7 +438,7 @@ def test_calls_are_in_flight_together(chat):
 def test_a_slow_call_does_not_stop_the_others(chat):
     """They go on while it is waited for, up to the end of the round."""
     chat.faults = {"late": "slow"}
-    teacher = make_teacher(chat, max_concurrency=4)
+    teacher = make_teacher(chat, limits=Limits(max_concurrency=4))
     buy_labels(teacher, ["late", *map(str, range(60))], classes=CLASSES)
     assert list(chat.answered).index("late") > 40
 
@@ -503,7 +523,7 @@ def test_a_plan_names_the_money_without_a_call(chat):
 @pytest.mark.parametrize("text", ["hello", "\U0001f600" * 40, "a b c " * 50])
 def test_what_is_reserved_is_the_most_that_a_row_can_cost(chat, text):
     """By the bytes of the row, not by the longest row that is allowed."""
-    teacher = make_teacher(chat, max_output_tokens=5)
+    teacher = make_teacher(chat, options={"max_tokens": 5})
     n_bytes = sum(len(line.encode()) for line in teacher.preview([text]).split("]")[1:])
     (price,) = teacher.prices_of([text])
     assert n_bytes / 1e6 <= price < teacher.cost_per_row
@@ -524,3 +544,144 @@ def test_a_reply_of_another_shape_is_a_sentence(reply):
     kind = type(reply).__name__
     with pytest.raises(TeacherError, match=f"a reply of type {kind} instead of"):
         buy_labels(teacher, ["hello"], classes=CLASSES)
+
+
+#: Identities that 0.1.0 gave to these settings; labels paid for stand under them.
+IDENTITIES = [
+    ({}, "74198f50cb26853d2adee0e155684e3b"),
+    ({"options": {"temperature": 0.5}}, "129db96468ad56ed718bcdb2f7dd8234"),
+    ({"options": {"temperature": 1}}, "2fc56118f01b3f332c881773001db04a"),
+    ({"options": {"max_tokens": 5}}, "ef5ab3c29a6e4240c0d817b195c4f91f"),
+    ({"options": {"max_completion_tokens": 5}}, "ef5ab3c29a6e4240c0d817b195c4f91f"),
+    ({"n_samples": 3}, "51fb1a0735ea0c7c5f3e9259eb8d80d8"),
+    (
+        {"n_samples": 3, "options": {"temperature": 0.7}},
+        "67c787b35cfe7a16213927725028f36a",
+    ),
+    ({"options": {"logprobs": False}}, "af794055a0d884361027005134572480"),
+    ({"answer_with": "json"}, "54b7603d06575ca074638225c66fe812"),
+    (
+        {"answer_with": "json", "options": {"logprobs": False, "max_tokens": 200}},
+        "c726faf146be3c437b4f8dedf0fc907b",
+    ),
+    ({"answer_with": "number"}, "c394ffe67d74be0637fc1f0ca0a2518c"),
+    (
+        {"examples": [("win", "spam"), ({"a": "x", "b": "2"}, "ham")]},
+        "6497e9ef46319e14127d25fdada34bcc",
+    ),
+    (
+        {"classes": {"ham": "good", "spam": "bad"}},
+        "4be841062709dbc372b6a566f677c0c2",
+    ),
+    ({"classes": [0, 1]}, "ad6b73e3837111075d062a2c182ddd7b"),
+    ({"classes": np.array(CLASSES)}, "9ce92fb7093b83157ec588faeb8f3135"),
+    ({"options": {"seed": 1, "top_p": 0.9}}, "8aee5b47a0cab341f78033a453d5ac44"),
+    ({"prompt": "half \ud83d {text}"}, "5524c1c7da6722a62dd02daf99055054"),
+]
+
+
+@pytest.mark.parametrize(("params", "digest"), IDENTITIES)
+def test_identities_stay_what_they_are(params, digest):
+    """To the bit, of a chat and of its batches: a change would pay a ledger again."""
+    params = {
+        "model": "small",
+        "classes": CLASSES,
+        "prompt": "Is this message spam?",
+        **params,
+    }
+    teacher = ChatTeacher("http://127.0.0.1:9/v1", **params)
+    assert teacher.identity == f"chat:small:{digest}"
+    assert BatchTeacher(teacher).identity == teacher.identity
+    teacher.set_params(version="2")
+    assert teacher.identity == f"chat:small:{digest}/2"
+    assert BatchTeacher(teacher).identity == teacher.identity
+    teacher.set_params(name="a/b%")
+    assert teacher.identity == "a%2Fb%25/2"
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "n", "stream"])
+def test_options_leave_parameters_alone(name):
+    """A field that a parameter decides about is refused, with the parameter's name."""
+    teacher = ChatTeacher(
+        "http://127.0.0.1:9/v1", "m", CLASSES, "Spam?", options={name: 3}
+    )
+    with pytest.raises(TeacherError, match=f"options has '{name}'; "):
+        teacher.preview(["x"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_tokens": 0},
+        {"max_tokens": None},
+        {"max_completion_tokens": "9"},
+        {"temperature": -1},
+        {"temperature": "hot"},
+    ],
+)
+def test_numbers_that_no_endpoint_takes_are_refused(options):
+    """Before anything is sent, since the price of a reply depends on them."""
+    teacher = ChatTeacher(
+        "http://127.0.0.1:9/v1", "m", CLASSES, "Spam?", options=options
+    )
+    with pytest.raises(TeacherError, match=r"options has .* for (max_tok|temp)"):
+        teacher.preview(["x"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({}, {"temperature": 0.0, "max_tokens": 64, "top_logprobs": 20}),
+        ({"max_completion_tokens": 900}, {"max_completion_tokens": 900}),
+        ({"temperature": None, "top_logprobs": 5}, {"top_logprobs": 5}),
+        ({"logprobs": False, "seed": 7}, {"seed": 7}),
+    ],
+)
+def test_options_are_fields_of_the_request(chat, options, sent):
+    """They replace the defaults, and a field that is None is not sent."""
+    teacher = make_teacher(chat, options=options)
+    assert buy_labels(teacher, ["spam"], classes=CLASSES).labeled.all()
+    (body,) = chat.requests
+    assert sent.items() <= body.items()
+    assert ("max_tokens" in body) is ("max_completion_tokens" not in body)
+    assert ("logprobs" in body) is (options.get("logprobs") is not False)
+    assert ("top_logprobs" in body) is ("logprobs" in body)
+    assert ("temperature" in body) is ("temperature" not in options)
+
+
+def test_a_parameter_changes_the_next_request(chat):
+    """Also one that is set after the first request, on the teacher of a batch, too."""
+    teacher = make_teacher(chat)
+    before = teacher.identity
+    buy_labels(teacher, ["spam"], classes=CLASSES)
+    BatchTeacher(teacher).set_params(jobs__prompt="Really spam?")
+    buy_labels(teacher, ["spam"], classes=CLASSES)
+    assert "Really spam?" in chat.requests[1]["messages"][0]["content"]
+    assert teacher.identity != before
+
+
+def test_what_is_sent_is_what_the_identity_names(chat):
+    """Even if a dict that was passed as a parameter is changed in place."""
+    options = {"seed": 1, "extra": {"top_k": [np.int64(5)]}}
+    teacher = make_teacher(chat, options=options)
+    before = teacher.identity
+    options["seed"] = 2
+    options["extra"]["top_k"].append(6)
+    buy_labels(teacher, ["spam"], classes=CLASSES)
+    assert teacher.identity == before
+    assert chat.requests[0]["seed"] == 1
+    assert chat.requests[0]["extra"] == {"top_k": [5]}
+
+
+@pytest.mark.parametrize("kind", [ChatTeacher, DecisionTeacher])
+def test_tokens_per_minute_are_kept(chat, kind):
+    """The second request waits until the minute, here 0.3 s, is over."""
+    teacher = kind(chat.url, "m", CLASSES, "Spam?")
+    most = max(teacher.count_tokens([text]) for text in ["spam", "b"])
+    teacher.set_params(limits=Limits(tokens_per_minute=1.5 * most))
+    window = _traffic_of(teacher).tokens
+    window.seconds = 0.3
+    bought = buy_labels(teacher, ["spam", "b"], classes=CLASSES)
+    assert bought.labels.argmax(axis=1).tolist() == [1, 0]
+    ((_, amount),) = window.started  # the first one's minute was over
+    assert 0 < amount <= most

@@ -7,6 +7,7 @@ from skadistill.exceptions import TeacherError
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger
 from skadistill.llm import DecisionTeacher
+from skadistill.teachers import Limits
 
 pytest.importorskip("httpx")
 
@@ -20,7 +21,7 @@ def make_teacher(chat, client=None, **params):
         "classes": CLASSES,
         "prompt": "Is this message spam?",
         "cost_per_row": 0.01,
-        "backoff": 0.01,
+        "limits": Limits(backoff=0.01),
     } | params
     return DecisionTeacher(chat.url if client is None else client, **params)
 
@@ -101,7 +102,28 @@ def test_questions_that_cannot_be_asked_are_said_before_a_call(chat, params, mes
 def test_faults_that_pass_are_tried_again(chat, fault):
     """Each row is answered once."""
     chat.faults = {1: fault, 3: fault}
-    teacher = make_teacher(chat, max_concurrency=1)
+    teacher = make_teacher(chat, limits=Limits(max_concurrency=1))
     assert buy_labels(teacher, ["spam", "b", "c"], classes=CLASSES).labeled.all()
     assert set(chat.answered.values()) == {1}
     assert len(chat.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("params", "identity"),
+    [
+        ({}, "decision:judge:4a25434cfb8fbf8c5744029291832460"),
+        ({"classes": [0, 1]}, "decision:judge:939ae0e80f307a31e098f33fc04057ce"),
+        (
+            {"prompt": "Which tone?", "classes": TONES},
+            "decision:judge:83854fc4bf3d6867fdbd0d6be6882ec2",
+        ),
+        (
+            {"other_questions": {"Tone?": TONES}},
+            "decision:judge:4a25434cfb8fbf8c5744029291832460",
+        ),
+        ({"name": "j", "version": "1"}, "j/1"),
+    ],
+)
+def test_identities_stay_what_they_are(chat, params, identity):
+    """To the bit: another one would pay for a ledger again."""
+    assert make_teacher(chat, **params).identity == identity

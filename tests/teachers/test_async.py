@@ -30,8 +30,15 @@ from skadistill.exceptions import (
 )
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
-from skadistill.teachers import Answer, AsyncTeacher, NoLabel, _request, as_teacher
-from skadistill.teachers._async import _limits_of
+from skadistill.teachers import (
+    Answer,
+    AsyncTeacher,
+    Limits,
+    NoLabel,
+    _request,
+    as_teacher,
+)
+from skadistill.teachers._async import _traffic_of
 from skadistill.teachers._request import AsyncRequest
 
 CLASSES = ["down", "up"]
@@ -168,7 +175,8 @@ def client(server, *, soft=False, asynchronous=True):
 
 
 def teacher_of(server, *, soft=False, asynchronous=True, **options):
-    options = {"name": "model", "backoff": 0.01, "max_concurrency": 4} | options
+    limits = Limits(backoff=0.01, max_concurrency=4)
+    options = {"name": "model", "limits": limits} | options
     return AsyncTeacher(client(server, soft=soft, asynchronous=asynchronous), **options)
 
 
@@ -214,7 +222,10 @@ def test_passing_faults_are_tried_again(server, fault, asynchronous):
     # Long enough for a busy machine, where nothing is to be slow.
     timeout = 1.2 if fault == "slow" else 60.0
     teacher = teacher_of(
-        server, asynchronous=asynchronous, timeout=timeout, cost_per_row=0.01
+        server,
+        asynchronous=asynchronous,
+        limits=Limits(timeout=timeout, backoff=0.01),
+        cost_per_row=0.01,
     )
     bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     assert (bought.labels == truth(X)).all()
@@ -271,7 +282,9 @@ def test_a_fault_that_stays_is_named_after_the_last_try(server):
     X = rows(1)
     server.faults = {str(X[0, 0]): ["500"] * 9}
     with pytest.raises(TeacherCallError) as caught:
-        teacher_of(server, max_tries=3).ask(X, CLASSES, row_numbers=[17])
+        teacher_of(server, limits=Limits(max_tries=3, backoff=0.01)).ask(
+            X, CLASSES, row_numbers=[17]
+        )
     assert str(caught.value) == (
         "the teacher 'model' raised StatusError: 500 Internal Server Error, "
         "when asked about row 17 (try 3 of at most 3); fix the teacher or its input "
@@ -285,14 +298,16 @@ def test_a_slow_answer_is_a_timeout(server):
     X = rows(1)
     server.faults = {str(X[0, 0]): ["slow"] * 2}
     with pytest.raises(TeacherCallError, match=r"TimeoutError: no answer within 0.1 s"):
-        teacher_of(server, max_tries=2, timeout=0.1).ask(X, CLASSES)
+        teacher_of(server, limits=Limits(max_tries=2, timeout=0.1, backoff=0.01)).ask(
+            X, CLASSES
+        )
 
 
 def test_calls_in_flight_are_limited(server):
     """Never more than max_concurrency, and as many as that."""
     X = rows(24)
     server.faults = {str(v): ["pause"] for v in X[:, 0]}
-    teacher_of(server, max_concurrency=3).ask(X, CLASSES)
+    teacher_of(server, limits=Limits(max_concurrency=3)).ask(X, CLASSES)
     assert server.peak == 3
 
 
@@ -305,7 +320,7 @@ def test_rows_are_claimed_a_few_calls_at_a_time(server):
             claimed.append(len(keys))
             return super().claim(keys, *args, **options)
 
-    teacher = teacher_of(server, max_concurrency=2, batch_size=2)
+    teacher = teacher_of(server, limits=Limits(max_concurrency=2), batch_size=2)
     buy_labels(teacher, rows(50), classes=CLASSES, ledger=Ledger())
     assert claimed == [40, 10]
     buy_labels(teacher, rows(50), classes=CLASSES, ledger=Ledger(), batch_size=50)
@@ -324,15 +339,14 @@ def test_every_try_waits_for_its_turn(server):
     server.faults = {str(X[0, 0]): ["503", "429"]}
     teacher = teacher_of(
         server,
-        requests_per_minute=30,
-        tokens_per_minute=100,
+        limits=Limits(requests_per_minute=30, tokens_per_minute=100, backoff=0.01),
         count_tokens=lambda rows: 7 * len(rows),
     )
     teacher.ask(X, CLASSES)
     teacher.ask(X, CLASSES)
-    limits = _limits_of(teacher)
-    assert [amount for _, amount in limits.requests.started] == [1] * 12
-    assert [amount for _, amount in limits.tokens.started] == [7] * 12
+    traffic = _traffic_of(teacher)
+    assert [amount for _, amount in traffic.requests.started] == [1] * 12
+    assert [amount for _, amount in traffic.tokens.started] == [7] * 12
     with pytest.raises(TeacherError, match="a call has 105 tokens but"):
         clone(teacher).set_params(batch_size=15).ask(rows(15), CLASSES)
 
@@ -346,10 +360,8 @@ def test_limits_hold_from_the_first_minute_on(limit):
         times.append(time.monotonic())
         return ["up"]
 
-    teacher = AsyncTeacher(
-        ask, name="t", max_concurrency=16, count_tokens=len, **{limit: 6}
-    )
-    window = getattr(_limits_of(teacher), limit.partition("_")[0])
+    teacher = AsyncTeacher(ask, name="t", limits=Limits(**{limit: 6}), count_tokens=len)
+    window = getattr(_traffic_of(teacher), limit.partition("_")[0])
     assert window.seconds >= 60
     window.seconds = 0.3
     teacher.ask(np.zeros((20, 1)), CLASSES)
@@ -365,18 +377,19 @@ def test_less_than_one_request_a_minute():
         times.append(time.monotonic())
         return ["up"]
 
-    teacher = AsyncTeacher(ask, name="t", requests_per_minute=0.5)
-    _limits_of(teacher).requests.seconds = 0.1
+    teacher = AsyncTeacher(ask, name="t", limits=Limits(requests_per_minute=0.5))
+    _traffic_of(teacher).requests.seconds = 0.1
     teacher.ask(np.zeros((3, 1)), CLASSES)
     assert np.diff(times).min() >= 0.2
 
 
 def test_a_limit_is_kept_when_other_parameters_change():
     """`set_params` does not start a new minute."""
-    teacher = AsyncTeacher(sign, name="t", requests_per_minute=100)
+    teacher = AsyncTeacher(sign, name="t", limits=Limits(requests_per_minute=100))
     for timeout in (10.0, 20.0):
-        teacher.set_params(timeout=timeout).ask(np.zeros((3, 1)), CLASSES)
-    assert len(_limits_of(teacher).requests.started) == 6
+        limits = Limits(requests_per_minute=100, timeout=timeout)
+        teacher.set_params(limits=limits).ask(np.zeros((3, 1)), CLASSES)
+    assert len(_traffic_of(teacher).requests.started) == 6
 
 
 def test_ctrl_c_while_waiting_for_a_limit_ends_at_once(ctrl_c):
@@ -389,7 +402,10 @@ def test_ctrl_c_while_waiting_for_a_limit_ends_at_once(ctrl_c):
 
     ledger = Busy()
     teacher = AsyncTeacher(
-        sign, name="t", requests_per_minute=1, max_concurrency=2, cost_per_row=0.5
+        sign,
+        name="t",
+        limits=Limits(requests_per_minute=1, max_concurrency=2),
+        cost_per_row=0.5,
     )
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -464,7 +480,7 @@ def test_interrupts_inside_pass_through(stop):
         return ["up"]
 
     ledger, X = MemoryLedger(), np.arange(9.0)[:, None]
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=1)
+    teacher = AsyncTeacher(ask, name="t", limits=Limits(max_concurrency=1))
     with pytest.raises(stop):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     assert len(ledger) == 3
@@ -485,7 +501,9 @@ def test_ctrl_c_waits_for_the_calls_in_flight():
         return ["up"]
 
     ledger, X = MemoryLedger(), np.arange(40.0)[:, None]
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=4, cost_per_row=0.5)
+    teacher = AsyncTeacher(
+        ask, name="t", limits=Limits(max_concurrency=4), cost_per_row=0.5
+    )
     with pytest.raises(KeyboardInterrupt):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
@@ -514,7 +532,9 @@ def test_ctrl_c_while_recording_waits_for_them_too(ctrl_c, moment):
                 ctrl_c()
 
     ledger, X = Busy(), np.arange(40.0)[:, None]
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=4, cost_per_row=0.5)
+    teacher = AsyncTeacher(
+        ask, name="t", limits=Limits(max_concurrency=4), cost_per_row=0.5
+    )
     with pytest.raises(KeyboardInterrupt):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
@@ -537,7 +557,7 @@ def test_a_second_ctrl_c_goes_through(ctrl_c):
             ctrl_c()
 
     ledger, X = Busy(), np.arange(4.0)[:, None]
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=4)
+    teacher = AsyncTeacher(ask, name="t", limits=Limits(max_concurrency=4))
     with pytest.raises(KeyboardInterrupt):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     assert len(ledger) == 1
@@ -555,7 +575,9 @@ def test_costs_that_the_server_reports(server):
 
     X, ledger = rows(40), MemoryLedger(max_cost=0.1)
     server.faults = {str(v): ["500"] for v in X[::4, 0]}
-    teacher = AsyncTeacher(ask, name="t", cost_per_row=0.006, max_tries=2, backoff=0.01)
+    teacher = AsyncTeacher(
+        ask, name="t", cost_per_row=0.006, limits=Limits(max_tries=2, backoff=0.01)
+    )
     assert teacher.max_cost_per_row == 0.012
     bought = buy_labels(teacher, X, classes=CLASSES, ledger=ledger, batch_size=5)
     texts = [str(v) for v in X[bought.paid, 0]]
@@ -638,11 +660,7 @@ def test_broken_answers_are_named_and_never_tried_again(answer, error):
     ("name", "value"),
     [
         ("batch_size", 0),
-        ("max_concurrency", 2.5),
-        ("max_tries", None),
-        ("timeout", None),
-        ("backoff", -1),
-        ("requests_per_minute", 0),
+        ("limits", 8),
         ("count_tokens", 7),
     ],
 )
@@ -654,7 +672,7 @@ def test_wrong_settings_are_named(name, value):
 
 def test_a_token_limit_needs_a_counter():
     """`tokens_per_minute` without `count_tokens` is refused."""
-    teacher = AsyncTeacher(sign, tokens_per_minute=9)
+    teacher = AsyncTeacher(sign, limits=Limits(tokens_per_minute=9))
     with pytest.raises(TeacherError, match="tokens_per_minute is 9 but count_tokens"):
         teacher.ask(np.zeros((1, 1)), CLASSES)
 
@@ -694,7 +712,9 @@ def test_one_unusable_answer_of_a_call_keeps_the_others():
         return Answer(["??" if v == 4 else "up" for v in X[:, 0]], cost=0.3)
 
     ledger, X = MemoryLedger(), np.arange(6.0)[:, None]
-    teacher = AsyncTeacher(ask, name="t", batch_size=3, max_concurrency=1)
+    teacher = AsyncTeacher(
+        ask, name="t", batch_size=3, limits=Limits(max_concurrency=1)
+    )
     with pytest.raises(TeacherAnswerError, match="for row 4"):
         buy_labels(teacher, X, classes=CLASSES, ledger=ledger)
     known, _ = ledger.lookup(row_keys(X), "t", CLASSES)
@@ -722,7 +742,7 @@ def test_rows_are_marked_as_sent_just_before_their_call():
         return ["up"]
 
     X = np.arange(30.0)[:, None]
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=4)
+    teacher = AsyncTeacher(ask, name="t", limits=Limits(max_concurrency=4))
     buy_labels(teacher, X, classes=CLASSES, ledger=Ledger())
     assert sorted(marked) == sorted(row_keys(X).tolist())
 
@@ -758,7 +778,7 @@ def test_a_blocking_call_in_an_async_function_is_said(caplog, monkeypatch):
         time.sleep(0.05)
         return ["up"]
 
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=8)
+    teacher = AsyncTeacher(ask, name="t", limits=Limits(max_concurrency=8))
     teacher.ask(np.zeros((12, 1)), CLASSES)
     said = [r.message for r in caplog.records if "blocks its event loop" in r.message]
     assert len(said) == 1
@@ -778,7 +798,7 @@ def test_slow_calls_that_wait_are_not_blamed(caplog, monkeypatch):
         return ["up"]
 
     for ask in (awaits, blocks):
-        teacher = AsyncTeacher(ask, name="t", max_concurrency=2)
+        teacher = AsyncTeacher(ask, name="t", limits=Limits(max_concurrency=2))
         teacher.ask(np.zeros((16, 1)), CLASSES)
     assert caplog.records == []
 
@@ -809,13 +829,13 @@ def test_all_teachers_share_one_loop():
     """A client may serve two teachers, and one whose parameters change."""
     client = LoopBound()
     teachers = [AsyncTeacher(client.ask, name=name) for name in "ab"]
-    for teacher in (*teachers, teachers[0].set_params(timeout=3.0)):
+    for teacher in (*teachers, teachers[0].set_params(limits=Limits(timeout=3.0))):
         assert teacher.ask([[0.0]], CLASSES).tolist() == [[0.0, 1.0]]
 
 
 HANGS = """
 import sys, threading, time
-from skadistill.teachers import AsyncTeacher
+from skadistill.teachers import AsyncTeacher, Limits
 
 def hang(X):
     time.sleep(1000)
@@ -823,7 +843,7 @@ def hang(X):
 async def block(X):
     time.sleep(1000)
 
-teacher = AsyncTeacher({name}, name="t", timeout=0.1, max_tries=1)
+teacher = AsyncTeacher({name}, name="t", limits=Limits(timeout=0.1, max_tries=1))
 threading.Thread(target=teacher.ask, args=(["x"], ["a", "b"]), daemon=True).start()
 time.sleep(0.5)
 print("leaving", flush=True)
@@ -867,7 +887,7 @@ def test_a_series_answers_a_list():
 
 def test_the_server_is_not_asked_again_before_it_wants():
     """A wait is the longer of the backoff and what the server asks for."""
-    teacher = AsyncTeacher(sign, backoff=0.001)
+    teacher = AsyncTeacher(sign, limits=Limits(backoff=0.001))
     request = AsyncRequest(teacher, np.zeros((1, 1)), CLASSES, None, 1, None)
     error = OSError("busy")
     error.status_code, error.headers = 429, {"Retry-After": "2.5"}
@@ -928,7 +948,9 @@ def rows_in_order(refuses, n_rows=6):
             raise error
         return [CLASSES[0]]
 
-    teacher = AsyncTeacher(ask, name="t", max_concurrency=1, backoff=0.001)
+    teacher = AsyncTeacher(
+        ask, name="t", limits=Limits(max_concurrency=1, backoff=0.001)
+    )
     teacher.ask(np.arange(float(n_rows))[:, None], CLASSES)
     assert set(began) == set(range(n_rows))
     return began

@@ -11,7 +11,7 @@ from email.utils import formatdate
 import pytest
 
 from skadistill.exceptions import TeacherCallError
-from skadistill.teachers import AsyncTeacher
+from skadistill.teachers import AsyncTeacher, Limits
 from skadistill.teachers._retries import (
     LONGEST_WAIT,
     is_retryable,
@@ -385,7 +385,7 @@ def teacher_behind(request):
     def make(*faults):
         servers.append(BareServer(faults))
         ask = request.param(servers[-1].url)
-        options = {"name": "m", "backoff": 0.01, "max_tries": 4}
+        options = {"name": "m", "limits": Limits(backoff=0.01, max_tries=4)}
         return AsyncTeacher(ask, classes=CLASSES, **options), servers[-1]
 
     yield make
