@@ -35,9 +35,9 @@ from skadistill.search import (
     LayeredMLP,
     LayerNASSearchCV,
     cnn_space,
-    count_params,
     mlp_space,
 )
+from skadistill.search._size import count_params
 from skadistill.student import StudentNet
 
 RUNS = Path(__file__).parent / "results" / "layernas_students.jsonl"

@@ -26,7 +26,8 @@ import numpy as np
 from _common import machine_lines, markdown_table, save_result
 
 from skadistill.query import QueryPool, RADSampler
-from skadistill.query.game import fixed_size_sample, robust_distribution
+from skadistill.query._game.draw import fixed_size_sample
+from skadistill.query.game import robust_distribution
 
 N_DRAWN = 1000
 

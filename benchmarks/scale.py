@@ -28,7 +28,8 @@ import torch
 from _common import machine_lines, markdown_table, mean_interval, save_result
 
 from skadistill import ActiveDistiller, StudentNet
-from skadistill.query.game import fixed_size_sample, robust_distribution
+from skadistill.query._game.draw import fixed_size_sample
+from skadistill.query.game import robust_distribution
 
 N_FEATURES, N_CLASSES, N_LABELED, N_QUERIES = 64, 10, 2000, 1000
 BAR_TIME, BAR_MEMORY = 1.2, 2**30

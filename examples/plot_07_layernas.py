@@ -29,7 +29,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from skadistill.plotting import ParetoFrontDisplay
-from skadistill.search import LayeredMLP, LayerNASSearchCV, count_params, mlp_space
+from skadistill.search import LayeredMLP, LayerNASSearchCV, mlp_space
 from skadistill.student import StudentNet
 
 X, y = load_digits(return_X_y=True)
@@ -61,17 +61,13 @@ search.fit(X_train, y_train)
 # The uniform student of the same size: two layers as wide as the limit allows.
 
 
-def uniform(width):
-    return {"module__width_1": width, "module__width_2": width}
+def n_params(width):
+    network = LayeredMLP(n_features=64, n_classes=10, width_1=width, width_2=width)
+    return sum(weights.numel() for weights in network.parameters())
 
 
-width = max(
-    width
-    for width in range(1, 128)
-    if count_params(student.set_params(**uniform(width)), X_train, y_train) <= LIMIT
-)
-student.set_params(**uniform(width)).fit(X_train, y_train)
-size = count_params(student, X_train, y_train)
+width = max(width for width in range(1, 128) if n_params(width) <= LIMIT)
+student.set_params(module__width_1=width, module__width_2=width).fit(X_train, y_train)
 
 widths = [search.best_params_[f"module__width_{i}"] for i in (1, 2)]
 print(f"\n{'':10}{'widths':>16}{'parameters':>12}{'CV %':>8}{'test %':>8}")
@@ -80,7 +76,7 @@ print(
     f"{100 * search.best_score_:>8.1f}{100 * search.score(X_test, y_test):>8.1f}"
 )
 print(
-    f"{'uniform':10}{[width, width]!s:>16}{size:>12}{'':>8}"
+    f"{'uniform':10}{[width, width]!s:>16}{n_params(width):>12}{'':>8}"
     f"{100 * student.score(X_test, y_test):>8.1f}"
 )
 

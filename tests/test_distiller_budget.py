@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, LabelLedger, MemoryLedger
 from skadistill.exceptions import BudgetError, TeacherAnswerError
-from skadistill.labeling import LabelPurchase
+from skadistill.labeling._purchase import LabelPurchase
 from skadistill.ledger import LedgerCopyWarning
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.query import RADSampler

@@ -1,7 +1,6 @@
 """Buy labels from a teacher, and estimate how often it is wrong."""
 
 from skadistill.labeling._buy import buy_labels
-from skadistill.labeling._purchase import LabelPurchase
 from skadistill.labeling._repeatability import teacher_repeatability
 from skadistill.labeling._teacher_error import (
     TeacherErrorEstimate,
@@ -9,7 +8,6 @@ from skadistill.labeling._teacher_error import (
 )
 
 __all__ = [
-    "LabelPurchase",
     "TeacherErrorEstimate",
     "buy_labels",
     "estimate_teacher_error",

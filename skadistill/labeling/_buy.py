@@ -80,7 +80,31 @@ def buy_labels(
     Returns
     -------
     purchase : LabelPurchase
-        The labels, and what they cost.
+        The labels, and what they cost, as attributes:
+
+        labels : ndarray of float64 of shape (n_samples, n_classes)
+            Soft labels; NaN in rows without a label.
+        paid, labeled : ndarray of bool of shape (n_samples,)
+            The rows the teacher was asked about, one for each distinct content, rows
+            that it gave no label included; and the rows that have a label.
+        n_paid, n_free : int
+            Number of rows paid for, and of rows labeled for nothing: known to the
+            ledger, or equal to a row paid for here.
+        cost, seconds, n_calls : float, float, int
+            What the rows paid for cost, as far as the teacher names prices; seconds
+            spent in the teacher; batches that it was asked about.
+        n_refused : int
+            Number of distinct rows for which the ledger's budget did not suffice.
+        embeddings : ndarray of float32 of shape (n_samples, n_dims) or None
+            Embeddings, NaN in rows without one; None if they were not asked for. If
+            none is known of the teacher, ``n_dims`` is 0.
+        n_embedded : int
+            Number of rows asked about for their embedding alone: their label was
+            known. They are not among `n_paid`, nor are they in the ledger.
+        no_label, n_no_label : ndarray of bool of shape (n_samples,) or None, int
+            The rows that the teacher gave no label, here or earlier: it refused them,
+            or its answer could not be used. They are paid for and not asked about
+            again. The number counts distinct rows.
 
     Raises
     ------

@@ -45,11 +45,14 @@ class LayerNASSearchCV(BaseSearchCV):
         The largest size allowed for the choice. None: no limit.
     size : {"params", "macs", "latency"} or callable, default="params"
         The size of a candidate, measured before it is trained. "params": trainable
-        parameters of the student that would be built (:func:`count_params`). "macs":
-        multiply-accumulate operations per row (:func:`count_macs`). "latency":
-        median seconds of predicting one batch of 256 rows of `X`
-        (:func:`measure_latency`). A function ``size(estimator) -> float`` gets an
-        unfitted clone with the candidate's parameters.
+        parameters of the network that would be built: of a ``StudentNet`` or another
+        skorch net, an ``MLPClassifier`` or ``MLPRegressor``, a ``Pipeline`` that ends
+        in one, whose other steps are fitted, or the student of an
+        ``ActiveDistiller``. "macs": multiply-accumulate operations per row, in linear
+        and convolutional layers. "latency": median seconds of predicting one batch of
+        256 rows of `X`, with all steps of a pipeline. A function
+        ``size(estimator) -> float`` gets an unfitted clone with the candidate's
+        parameters.
     n_buckets : int, "auto" or None, default="auto"
         Number of size buckets, see :func:`layernas`. "auto": as many as half of
         `max_evaluations` allows; 8 without `max_evaluations`. None: one per distinct

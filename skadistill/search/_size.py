@@ -28,34 +28,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def count_params(estimator, X, y=None):
-    """Count the trainable parameters of the network that an estimator would build.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A :class:`~skadistill.student.StudentNet` or another skorch net, an
-        ``MLPClassifier`` or ``MLPRegressor``, a ``Pipeline`` that ends in one, or an
-        ``ActiveDistiller`` whose student is one; then the student is counted.
-    X : array-like of shape (n_samples, n_features, ...)
-        Rows it would be trained on. The leading steps of a pipeline are fitted on
-        them, since they decide how many columns the network sees; if that is slow,
-        ``Pipeline(memory=...)`` does it only once.
-    y : array-like of shape (n_samples,), default=None
-        Labels, for the number of classes.
-
-    Returns
-    -------
-    n_params : int
-        Trainable parameters of the network.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from skadistill.search import count_params
-    >>> from skadistill.student import StudentNet
-    >>> count_params(StudentNet(module__hidden_sizes=(8,)), *load_iris(return_X_y=True))
-    67
-    """
+    """Count the trainable parameters of the network that an estimator would build."""
     network = _network(build_untrained(estimator, X, y))
     if isinstance(network, nn.Module):
         return sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -67,28 +40,6 @@ def count_macs(estimator, X, y=None):
 
     Linear and convolutional layers are counted; biases, activations, pooling and
     normalization are not.
-
-    Parameters
-    ----------
-    estimator : estimator
-        As in :func:`count_params`.
-    X : array-like of shape (n_samples, n_features, ...)
-        Rows it would be trained on; the first one is predicted.
-    y : array-like of shape (n_samples,), default=None
-        Labels, for the number of classes.
-
-    Returns
-    -------
-    n_macs : int
-        Multiply-accumulate operations of one row.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from skadistill.search import count_macs
-    >>> from skadistill.student import StudentNet
-    >>> count_macs(StudentNet(module__hidden_sizes=(8,)), *load_iris(return_X_y=True))
-    56
     """
     built = build_untrained(estimator, X, y)
     network = _network(built)
@@ -117,36 +68,7 @@ def count_macs(estimator, X, y=None):
 
 
 def measure_latency(estimator, X, y=None, *, batch=None, n_repeats=15):
-    """Measure the seconds in which an estimator would predict a batch.
-
-    Parameters
-    ----------
-    estimator : estimator
-        As in :func:`count_params`. All steps of a pipeline are timed, and the student
-        of an ``ActiveDistiller``.
-    X : array-like of shape (n_samples, n_features, ...)
-        Rows it would be trained on.
-    y : array-like of shape (n_samples,), default=None
-        Labels, for the number of classes.
-    batch : array-like of shape (n_batch_rows, n_features, ...) or None, default=None
-        The rows to predict. None: `X`.
-    n_repeats : int, default=15
-        Number of timed predictions, after one that is not timed.
-
-    Returns
-    -------
-    seconds : float
-        Median time of one prediction of the batch.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from skadistill.search import measure_latency
-    >>> from skadistill.student import StudentNet
-    >>> X, y = load_iris(return_X_y=True)
-    >>> measure_latency(StudentNet(), X, y, batch=X[:1]) > 0
-    True
-    """
+    """Return the median seconds in which an estimator would predict a batch of rows."""
     built = build_untrained(estimator, X, y)
     batch = X if batch is None else batch
     built.predict(batch)

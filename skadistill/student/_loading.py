@@ -13,13 +13,14 @@ from torch.utils.data import Subset
 from skadistill.student._assembly import AssembledNet
 from skadistill.student._batches import Rows, TableDataset, as_is
 from skadistill.student._checks import one_hot
-from skadistill.student._device_blocks import memory_of, overlapped, rows_of_a_block
 from skadistill.student._outputs import class_probabilities, first_output, logits_of
 
 __all__ = ["TableNet"]
 
 # A block of prediction: large enough to hide Python, small enough for a cache.
 PREDICT_BLOCK_BYTES = 2**20
+# On an accelerator, where all of a module's layers must fit (not measured yet).
+DEVICE_BLOCK_BYTES = 2**22
 # A table below this size moves to the accelerator as a whole.
 DEVICE_TABLE_BYTES = 2**31
 
@@ -163,17 +164,14 @@ class TableNet(AssembledNet):
             Output for one block of rows.
         """
         batches = self.get_iterator(self.get_dataset(X), training=False)
-        for batch in overlapped(batches, self._data_device()):
+        for batch in batches:
             yield to_device(self.evaluation_step(batch, training), device=device)
 
     def _rows_of_a_block(self, rows):
-        """Count rows of a block: what suits a CPU's cache, or fits on a GPU."""
-        memory = memory_of(self._data_device())
-        if memory is None:
-            return max(32, min(8192, PREDICT_BLOCK_BYTES // rows.bytes_per_row))
-        return rows_of_a_block(
-            lambda block: self.evaluation_step((block,)), rows, memory
-        )
+        """Count the rows that are predicted together."""
+        if self._data_device().type == "cpu":
+            return max(32, min(2**13, PREDICT_BLOCK_BYTES // rows.bytes_per_row))
+        return max(32, min(2**16, DEVICE_BLOCK_BYTES // rows.bytes_per_row))
 
     def evaluation_step(self, batch, training=False):
         """Apply the module to one block, without gradients unless training.

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from skadistill.query import RADSampler
+from skadistill.query._game.regret import regret_inclusion
 from skadistill.query._measures import (
     entropy_gain,
     least_confident_gain,
     margin_gain,
 )
-from skadistill.query.game import regret_inclusion, robust_distribution
+from skadistill.query.game import robust_distribution
 
 
 def test_robust_sampler_plays_the_game_on_the_margins(tools):

@@ -21,10 +21,10 @@ from skadistill.search import (
     LayeredMLP,
     LayerNASSearchCV,
     cnn_space,
-    count_params,
     layernas,
     mlp_space,
 )
+from skadistill.search._size import count_params
 
 X, Y = load_iris(return_X_y=True)
 

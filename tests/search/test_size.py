@@ -19,11 +19,14 @@ from skadistill import ActiveDistiller, StudentNet
 from skadistill.search import (
     LayeredCNN,
     LayeredMLP,
+)
+from skadistill.search._size import (
+    SizeMeter,
+    build_untrained,
     count_macs,
     count_params,
     measure_latency,
 )
-from skadistill.search._size import SizeMeter, build_untrained
 
 X, Y = load_iris(return_X_y=True)
 NET = StudentNet(LayeredMLP, module__width_1=8, module__width_2=5, max_epochs=3)

@@ -519,6 +519,11 @@ def test_cuda(amp):
     assert next(student.module_.parameters()).is_cuda
     assert student.score(X, Y) > 0.9
     assert pickle.loads(pickle.dumps(student)).score(X, Y) > 0.9
+    if not amp:
+        proba = student.predict_proba(X)
+        student.module_.cpu()
+        student.set_params(device="cpu")
+        np.testing.assert_allclose(student.predict_proba(X), proba, atol=1e-5)
 
 
 def test_unfitted_net_says_so():

@@ -17,42 +17,12 @@ def fixed_size_sample(inclusion, random_state=None):
     """Draw distinct rows so that row i is drawn with probability inclusion[i].
 
     Systematic sampling over a random permutation (Madow 1949): lay the inclusion
-    probabilities end to end in random order and take every row that a comb with
-    teeth one apart and a random start falls on. The size is fixed and the
-    marginals are exact, which ``Generator.choice(replace=False, p=...)`` does not
-    give. The permutation shuffles chunks of at most ``n_samples / 8192`` rows, and
-    the rows inside a chunk only if a tooth falls on it, so a draw from 1e8 rows
-    costs one pass and little memory. In pools of that size, two rows of one chunk
-    are drawn together only if the chunk expects more than one draw.
-
-    Parameters
-    ----------
-    inclusion : array-like of shape (n_samples,)
-        Inclusion probabilities in [0, 1] whose sum is a whole number.
-    random_state : None, int, numpy.random.Generator, default=None
-        Source of randomness, passed through :func:`numpy.random.default_rng`.
-
-    Returns
-    -------
-    rows : ndarray of int64 of shape (n_drawn,)
-        Positions drawn, distinct, ascending; as many as the sum of `inclusion`.
-
-    Raises
-    ------
-    ValueError
-        If an entry lies outside [0, 1] or the sum is not a whole number within
-        one part in ten thousand.
-
-    References
-    ----------
-    .. [1] Madow, W. G. "On the theory of systematic sampling, II." Annals of
-       Mathematical Statistics 20 (1949).
-
-    Examples
-    --------
-    >>> from skadistill.query.game import fixed_size_sample
-    >>> fixed_size_sample([1.0, 0.0, 0.5, 0.5], random_state=0).shape
-    (2,)
+    probabilities, which sum to a whole number, end to end in random order and take
+    every row that a comb with teeth one apart and a random start falls on. The
+    permutation shuffles chunks of at most ``n_samples / 8192`` rows, and the rows
+    inside a chunk only if a tooth falls on it, so a draw from 1e8 rows costs one pass
+    and little memory. In pools of that size, two rows of one chunk are drawn together
+    only if the chunk expects more than one draw.
     """
     rng = np.random.default_rng(random_state)
     inclusion = np.asarray(inclusion)

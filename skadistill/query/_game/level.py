@@ -47,38 +47,8 @@ class Level(NamedTuple):
 def water_level(gains, mass):
     """Find the level v at which ``sum_i max(0, 1 - v / g_i)`` equals `mass`.
 
-    The level is the value of the game against `mass` wrong labels. With the number
-    of queries as the mass it is the largest regret of the regret game. It is exact
-    to rounding and needs no sort of all gains.
-
-    Parameters
-    ----------
-    gains : array-like of shape (n_samples,)
-        Finite, not negative. float32 and float64 are read in place, in blocks.
-    mass : float
-        In [0, n_samples). At 0 the level is the largest gain; at or above the number
-        of positive gains it is 0.
-
-    Returns
-    -------
-    level : float
-        The root v, at least 0.
-
-    Raises
-    ------
-    ValueError
-        If a gain is negative, infinite or NaN, or the mass is out of range.
-
-    References
-    ----------
-    .. [1] Baykal, Trinh, Iliopoulos, Menghani, Vee. "Robust Active Distillation."
-       ICLR 2023, arXiv:2210.01213. The level form is derived in this package.
-
-    Examples
-    --------
-    >>> from skadistill.query.game import water_level
-    >>> round(water_level([1.0, 0.5, 0.25], mass=1.0), 12)
-    0.333333333333
+    It is the value of the game against `mass` wrong labels, and with the number of
+    queries as the mass the largest regret of the regret game.
     """
     gains, low, high, exponent = as_gains(gains)
     mass = check_mistakes(mass, gains.shape[0])

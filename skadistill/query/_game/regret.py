@@ -20,34 +20,10 @@ __all__ = ["regret_inclusion"]
 
 
 def regret_inclusion(gains, n_queries):
-    """Solve the regret game: inclusion probabilities that leave no large gain behind.
+    """Return the inclusion probabilities that leave no large gain behind.
 
-    The optimum is q_i = max(0, 1 - v / g_i) with v the water level of mass b.
-
-    Parameters
-    ----------
-    gains : array-like of shape (n_samples,)
-        What a correct label of each row is worth; finite, not negative.
-    n_queries : int
-        b in [1, n_samples], the rows to draw.
-
-    Returns
-    -------
-    inclusion : ndarray of shape (n_samples,)
-        Inclusion probabilities in [0, 1] that sum to b; dtype of the gains. If b
-        exceeds the number of positive gains, the rest is spread evenly over the
-        rows without gain.
-
-    Raises
-    ------
-    ValueError
-        If a gain is negative or not finite, or b is out of range.
-
-    Examples
-    --------
-    >>> from skadistill.query.game import regret_inclusion
-    >>> regret_inclusion([1.0, 0.5, 0.25], n_queries=1).round(3)
-    array([0.667, 0.333, 0.   ])
+    The optimum is q_i = max(0, 1 - v / g_i) with v the water level of mass b. If b
+    exceeds the number of positive gains, the rest is spread evenly over the others.
     """
     gains, low, high, _ = as_gains(gains)
     n_samples = gains.shape[0]

@@ -245,29 +245,9 @@ def _solve_free_with_losses(gains, n_mistakes, losses):
 
 
 def worst_case_value(p, gains, n_mistakes, *, losses=None):
-    """Compute what a distribution guarantees against the worst wrong rows.
+    """Return the expected worth of one draw after the worst m labels went wrong.
 
-    Parameters
-    ----------
-    p : array-like of shape (n_samples,)
-        Probability of drawing each row.
-    gains : array-like of shape (n_samples,)
-        What a correct label of each row is worth.
-    n_mistakes : float
-        m in [0, n_samples]; a fractional part corrupts one row partly.
-    losses : array-like of shape (n_samples,) or None, default=None
-        What a wrong label of each row costs; None: nothing.
-
-    Returns
-    -------
-    value : float
-        Minimum over all sets of m rows of the expected worth of one draw.
-
-    Examples
-    --------
-    >>> from skadistill.query.game import worst_case_value
-    >>> worst_case_value([0.5, 0.5], [1.0, 0.5], n_mistakes=1)
-    0.25
+    A fractional part of `n_mistakes` corrupts one row partly.
     """
     p = np.asarray(p, dtype=np.float64)
     gains = np.asarray(gains, dtype=np.float64)

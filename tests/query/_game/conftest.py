@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from skadistill.query.game import worst_case_value
+from skadistill.query._game.robust import worst_case_value
 
 SOLVER = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from skadistill.query._game import draw as draw_module
-from skadistill.query.game import fixed_size_sample
+from skadistill.query._game.draw import fixed_size_sample
 
 # Every simulation below has a fixed seed. Were it redrawn, a correct sampler would
 # fail one test with probability at most ALPHA: each row's count is binomial, and
@@ -236,7 +236,7 @@ def test_no_rows_and_no_draws():
 
 SCRIPT = """
 import numpy as np
-from skadistill.query.game import fixed_size_sample
+from skadistill.query._game.draw import fixed_size_sample
 for n, size in [(50, 5), (100_000, 20)]:
     weights = np.random.default_rng(1).random(n)
     print(*fixed_size_sample(weights * (size / weights.sum()), 7))

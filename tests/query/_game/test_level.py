@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skadistill.query._game import level as level_module
-from skadistill.query._game.level import as_gains
-from skadistill.query.game import robust_distribution, water_level
+from skadistill.query._game.level import as_gains, water_level
+from skadistill.query.game import robust_distribution
 
 
 def n_examples(number):

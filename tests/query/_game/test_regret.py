@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from skadistill.query.game import regret_inclusion
+from skadistill.query._game.regret import regret_inclusion
 
 
 def n_examples(number):

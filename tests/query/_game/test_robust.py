@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skadistill.query.game import robust_distribution, worst_case_value
+from skadistill.query._game.robust import robust_distribution, worst_case_value
 
 # With those of test_capped.py and test_regret.py: 620 random games against the
 # linear program.
