@@ -28,6 +28,7 @@ from uniform_share import TASKS, problem
 from skadistill import ActiveDistiller
 from skadistill._fit.draw import draw_round
 from skadistill._statistics.forecast import forecast_of
+from skadistill.checking import CheckPolicy
 from skadistill.deploy._certificate import _certify_share
 from skadistill.deploy._threshold import deferral_threshold, promised_threshold
 from skadistill.exceptions import CascadeError
@@ -86,7 +87,7 @@ def run(name, strategy, seed):
         query_strategy=strategy,
         budget=budget,
         query_size=-(-budget // N_ROUNDS),
-        teacher_error=TASKS[name][3],
+        teacher_checks=CheckPolicy(error_rate=TASKS[name][3]),
         random_state=seed,
     ).set_callbacks(watch)
     half = len(X_scored) // 2

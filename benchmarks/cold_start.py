@@ -43,6 +43,7 @@ from sklearn.pipeline import make_pipeline
 
 from skadistill import ActiveDistiller
 from skadistill._fit.plan import round_size
+from skadistill.checking import CheckPolicy
 from skadistill.student import StudentNet
 from skadistill.teachers import as_teacher
 
@@ -105,7 +106,7 @@ def run(name, start, seed):
         classes=classes,
         budget=n_labels - n_given,
         unlabeled_marker=marker,
-        teacher_error=0.0,  # it never errs: no check is needed
+        teacher_checks=CheckPolicy(error_rate=0.0),  # it never errs: no check is needed
         objective="soft",
         random_state=seed,
     ).fit(X, partly, X_val=X_test, y_val=y_test)

@@ -238,7 +238,7 @@ def run_job(setting, seed, methods, path):
                 budget=None,
                 query_size=math.ceil(setting.n_queries / setting.n_rounds),
                 objective=OBJECTIVES[objective],
-                n_teacher_checks=None,
+                teacher_checks=len(y_given),
                 random_state=seed,
             )
             # As many rows of the pool for each method, whether it needs checks or not.

@@ -62,7 +62,7 @@ def measure(kind, strategy, n_pool, seed):
         make_student(kind, seed),
         query_strategy=strategy,
         budget=n_pool // 10 + N_CHECKS,
-        n_teacher_checks=N_CHECKS,
+        teacher_checks=N_CHECKS,
         query_size=n_pool // 10 // N_ROUNDS,
         random_state=seed,
     )

@@ -28,6 +28,7 @@ import torch
 from _common import machine_lines, markdown_table, mean_interval, save_result
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.query._game.draw import fixed_size_sample
 from skadistill.query.game import robust_distribution
 
@@ -112,7 +113,7 @@ def fit(pool, n_jobs=None):
         student,
         budget=N_QUERIES,
         query_size=N_QUERIES,
-        teacher_error=0.2,
+        teacher_checks=CheckPolicy(error_rate=0.2),
         n_jobs=n_jobs,
         random_state=0,
     )

@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from uniform_share import TASKS, problem
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.soft_labels._out_of_fold import predict_out_of_fold
 from skadistill.teachers import as_teacher
 
@@ -41,9 +42,10 @@ def run(name, seed):
             LogisticRegression(max_iter=200),
             query_strategy="random",
             budget=1000,
-            n_teacher_checks=150 if method == "checks" else "auto",
             objective=objective,
-            teacher_error=TASKS[name][3],
+            teacher_checks=CheckPolicy(
+                150 if method == "checks" else "auto", error_rate=TASKS[name][3]
+            ),
             random_state=seed,
         ).fit(X, y, X_unlabeled=pool)
         wrong = mistakes(name, seed)

@@ -32,6 +32,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import train_test_split
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.student import StudentNet
 
 DATA = ("letter", "magic", "pendigits")
@@ -64,15 +65,17 @@ def measure(problem, arm, seed):
     X, y, labeled, pool, teacher, X_test, y_test = problem
     settings = ARMS[arm]
     student = StudentNet(
-        max_epochs=settings["max_epochs"], device="cpu", random_state=seed
+        max_epochs=settings["max_epochs"],
+        warm_start=settings["warm_start"],
+        device="cpu",
+        random_state=seed,
     )
     distiller = ActiveDistiller(
         teacher,
         student,
         budget=N_QUERIES,
         query_size=N_QUERIES // N_ROUNDS,
-        warm_start=settings["warm_start"],
-        teacher_error=0.1,
+        teacher_checks=CheckPolicy(error_rate=0.1),
         random_state=seed,
     )
     start = time.perf_counter()

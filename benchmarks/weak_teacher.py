@@ -3,8 +3,8 @@
 Teachers that were trained on the labeled rows ("trees", "neighbors", "tree", "same") or
 on as many other rows ("elsewhere") or fewer ("few"). The same labeled rows, pool and
 student: the student of the labeled rows alone, the distilled one, and what
-``on_weak_teacher="warn"`` keeps. Scored on training rows of the data sets that are used
-for nothing else. The rule was chosen on seeds 10 to 19.
+``CheckPolicy(on_weak="warn")`` keeps. Scored on training rows of the data sets that are
+used for nothing else. The rule was chosen on seeds 10 to 19.
 
     SKADISTILL_DATA=... python benchmarks/weak_teacher.py    # restartable
 """
@@ -36,6 +36,7 @@ from sklearn.tree import DecisionTreeClassifier
 from uniform_share import problem
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import TeacherWarning
 
 KEPT = Path(__file__).resolve().parent / "results" / "weak_teacher.jsonl"
@@ -63,7 +64,7 @@ def run(name, teacher, seed):
     scores = {}
     for arm, settings in {
         "alone": {"budget": 0},
-        "distilled": {"on_weak_teacher": "ignore"},
+        "distilled": {"teacher_checks": CheckPolicy(on_weak="ignore")},
         "kept": {},
     }.items():
         student = LogisticRegression(max_iter=200)

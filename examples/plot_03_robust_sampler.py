@@ -29,6 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.plotting import QueryRoundsDisplay
 from skadistill.query.game import margin_gain, robust_distribution
@@ -68,8 +69,9 @@ def fit(problem, strategy, seed):
         budget=150,
         query_size=25,
         # "rad" is told how often the teacher is wrong; "robust" finds out.
-        teacher_error=0.2 if strategy == "rad" else "auto",
-        on_weak_teacher="ignore",
+        teacher_checks=CheckPolicy(
+            error_rate=0.2 if strategy == "rad" else None, on_weak="ignore"
+        ),
         random_state=seed,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
 

@@ -31,6 +31,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.plotting import TeacherReliabilityDisplay
 
@@ -77,8 +78,8 @@ def run(seed, **teacher):
             budget=None,
             query_size=10**6,
             objective=objective,
-            n_teacher_checks=None,
-            on_weak_teacher="ignore",  # it is meant to be wrong that often
+            # All 300 labeled rows; the teacher is meant to be wrong that often.
+            teacher_checks=CheckPolicy(300, on_weak="ignore"),
             random_state=seed,
         )
         distiller.fit(

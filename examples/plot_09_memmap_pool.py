@@ -33,6 +33,7 @@ import sklearn
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 
 N_ROWS, N_COLUMNS, BLOCK = 1_000_000, 32, 50_000
 MIB = 2**20
@@ -73,7 +74,7 @@ def fit(pool, strategy="robust"):
         query_strategy=strategy,
         budget=500,
         query_size=167,
-        teacher_error=0.1,
+        teacher_checks=CheckPolicy(error_rate=0.1),
         random_state=0,
     )
     tracemalloc.start()

@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skadistill import ActiveDistiller, MemoryLedger, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.deploy import certify_agreement
 from skadistill.plotting import LearningCurveDisplay
@@ -39,7 +40,7 @@ def fit(budget, ledger=ledger, **params):
         StudentNet(module__hidden_sizes=(64,), max_epochs=40, random_state=0),
         budget=budget,
         query_size=200,
-        teacher_error=0.05,
+        teacher_checks=CheckPolicy(error_rate=0.05),
         ledger=ledger,
         use_known=False,
         random_state=0,

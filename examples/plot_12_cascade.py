@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.deploy import Cascade
 from skadistill.plotting import CascadeDisplay
@@ -36,7 +37,7 @@ distiller = ActiveDistiller(
     teacher,
     StudentNet(module__hidden_sizes=(64,), max_epochs=40, random_state=0),
     budget=600,
-    teacher_error=0.02,
+    teacher_checks=CheckPolicy(error_rate=0.02),
     random_state=0,
 )
 cascade = Cascade(distiller, target=0.97, n_audit=500, random_state=0)

@@ -12,13 +12,15 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
-from skadistill._fit.ask import ask, choose, look_at_pool
+from skadistill._fit.ask import ask
+from skadistill._fit.choose import choose, look_at_pool
 from skadistill._fit.cold_start import (
     label_space,
     require_labels,
     warn_of_signs,
 )
 from skadistill._fit.components import named_teacher, resolve
+from skadistill._fit.draw import Chosen
 from skadistill._fit.inputs import (
     check_container,
     check_inputs,
@@ -26,16 +28,23 @@ from skadistill._fit.inputs import (
     make_scorer,
     refuse_unrouted,
 )
+from skadistill._fit.keep_better import keep_better_student
 from skadistill._fit.known import SharesLedger, open_ledger
 from skadistill._fit.outcome import closing_step, fitted_attributes, trained_keys
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.reports import FitReports
-from skadistill._fit.state import FitState, Labels, Seeds, Settings, stop_reason
+from skadistill._fit.state import (
+    FitState,
+    Labels,
+    Seeds,
+    Settings,
+    Students,
+    stop_reason,
+)
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
-from skadistill._fit.weak import keep_better_student
 from skadistill._utils.compat import (
     CallbackSupportMixin,
     HasMethods,
@@ -48,6 +57,7 @@ from skadistill._utils.compat import (
 )
 from skadistill._utils.display import HidesContents
 from skadistill._utils.progress import announce, with_progress
+from skadistill.checking._policy import CheckPolicy, as_policy, plan_checks
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.soft_labels._as_student import as_student
@@ -83,33 +93,26 @@ class ActiveDistiller(
         hard labels of shape (n_samples,). See :func:`skadistill.teachers.as_teacher`.
     student : classifier or None, default=None
         The model to train: any scikit-learn classifier or pipeline with
-        ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned. None: the
+        ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned, and
+        trained from scratch in each round unless it has ``warm_start=True``. None: the
         best of a few kinds of scikit-learn pipelines that suit the rows, compared out
         of fold on the labels known, first as soon as 30 rows have one and again at the
         end: for tables logistic regression on radial-basis features or on the columns,
         a forest and, with few classes, boosting; for texts logistic regression on
         words, or on words and letters. Columns of a DataFrame may hold numbers,
         categories, texts and missing values. See ``student_scores_``.
-    query_strategy : str, callable or object, default="robust"
-        How rows are chosen: "robust" (those of which the student is unsure, except
-        where checks on labeled rows show the teacher to be wrong), "rad" (the sampler
-        of Robust Active Distillation [1]_), "margin", "entropy", "least_confident",
-        "random", a function ``f(proba) -> scores``, or a
-        :class:`skadistill.query.QueryStrategy`.
     budget : int, float or None, default=0.2
         Rows that this fit may have the teacher label: a number, a share of the pool,
         or None for the whole pool with the teacher checks on top. It limits the whole
         bill: teacher checks are part of it, and rows whose label the ledger holds fill
         it for free. A fit with a larger budget starts with the rows of a smaller one.
         0: the student is trained on the labeled rows alone.
-    query_size : "auto" or int, default="auto"
-        Rows to ask for in each round. "auto": half as many rows as have a label, at
-        least 10.
-    uniform_share : float, default=0.25
-        Share of each round that is drawn evenly from the pool instead of by the
-        strategy. These rows show, without further labels, how often the student agrees
-        with the teacher: see ``pool_agreement`` in ``history_``. They teach a little
-        less: 0.3 points at 0.25. 0: no such estimate.
+    query_strategy : str, callable or object, default="robust"
+        How rows are chosen: "robust" (those of which the student is unsure, except
+        where checks on labeled rows show the teacher to be wrong), "rad" (the sampler
+        of Robust Active Distillation [1]_), "margin", "entropy", "least_confident",
+        "random", a function ``f(proba) -> scores``, or a
+        :class:`skadistill.query.QueryStrategy`.
     objective : str or object, default="auto"
         What the student must match. "auto": the teacher's soft labels, or corrections
         of them if teacher checks show that it is often wrong (see the guide);
@@ -122,59 +125,53 @@ class ActiveDistiller(
         :class:`skadistill.ledger.LabelLedger`, which survives the process. None: a
         new :class:`skadistill.ledger.MemoryLedger` for each fit, kept in ``ledger_``;
         all clones of one distiller, as in a search, share one.
+    classes : array-like of shape (n_classes,) or None, default=None
+        The classes to learn, in the order of the columns of a function that returns
+        probabilities. None: those of the labeled rows and, if the teacher names its
+        own, those. If one of them has no labeled row, the first batch is
+        spread over the pool (k-means++) instead of chosen by `query_strategy`.
+    random_state : int, RandomState or None, default=None
+        Seeds the choice of rows, cross-fitting and, unless it has a ``random_state``,
+        the student.
+
+    Other Parameters
+    ----------------
+    query_size : "auto" or int, default="auto"
+        Rows to ask for in each round. "auto": half as many rows as have a label, at
+        least 10.
+    uniform_share : float, default=0.25
+        Share of each round that is drawn evenly from the pool instead of by the
+        strategy. These rows show, without further labels, how often the student agrees
+        with the teacher: see ``pool_agreement`` in ``history_``. They teach a little
+        less: 0.3 points at 0.25. 0: no such estimate.
+    teacher_checks : "auto", int, float or CheckPolicy, default="auto"
+        Labeled rows on which a fitted teacher or a callable is checked at most, if
+        strategy or objective need that: a number, or a share of the budget. "auto": a
+        fifth of the budget, at most 200; fewer if fewer tell enough. 0: none. A teacher
+        that is fitted here is cross-fitted instead, which costs nothing. A
+        :class:`skadistill.checking.CheckPolicy` can also name the error rate if you
+        know it, and say what happens if the teacher is no better than the student.
+    stopping_criterion : object or None, default=None
+        Ends the fit before the budget is spent, for example
+        :class:`skadistill.stopping.StablePredictions`.
     use_known : "auto" or bool, default="auto"
         Whether all labels that the ledger holds for rows of this pool train the
         student from the first round. False: such a row waits until it is chosen, so
         that which rows are asked for does not depend on what was paid before. "auto":
         False in clones, so that the candidates of a search are compared on the labels
         they choose themselves; True otherwise.
-    classes : array-like of shape (n_classes,) or None, default=None
-        The classes to learn, in the order of the columns of a function that returns
-        probabilities. None: those of the labeled rows and, if the teacher names its
-        own, those. If one of them has no labeled row, the first batch is
-        spread over the pool (k-means++) instead of chosen by `query_strategy`.
     unlabeled_marker : int, str or None, default=-1
         The value of ``y`` that marks a row without label. With -1, missing values
         (NaN, None, pandas.NA, null) mark one as well. None: every row of ``X`` has a
         label and the pool is ``X_unlabeled``.
-    teacher_error : "auto", float or None, default="auto"
-        Share of rows on which the teacher is wrong, for strategies that need it, such
-        as "rad". "auto": estimated from teacher checks. A teacher that was trained on
-        these rows looks better than it is: pass your own estimate. None: unknown, the
-        strategy plays the regret game.
-    n_teacher_checks : "auto", int or None, default="auto"
-        Labeled rows, drawn at random, on which a fitted teacher or a callable is
-        checked if strategy or objective need that. "auto": a fifth of the budget, at
-        most 200; None: all. A teacher that is fitted here is cross-fitted instead,
-        which costs nothing.
-    on_weak_teacher : {"warn", "raise", "ignore"}, default="warn"
-        What to do if the teacher, checked for other reasons on 30 labeled rows or
-        more, looks worse on them than students trained on the others. "raise" refuses
-        one that is worse by more than chance, before the pool is paid for. Unless
-        "ignore", and unless the teacher looks better, the better of the first and the
-        last student is kept, judged out of fold; see ``student_round_``.
-    max_no_label : float, default=0.1
-        Share of the budget that may go to rows which the teacher answers without a
-        label. Such rows are replaced by others in the same round; beyond this share
-        the fit stops.
     batch_size : int or None, default=None
         Rows per call to the teacher; None: one call per round. Labels are recorded
         batch by batch, so that a fault costs at most the batch in flight. A teacher
         that the ledger does not know is first asked about two rows.
-    stopping_criterion : object or None, default=None
-        Ends the fit before the budget is spent, for example
-        :class:`skadistill.stopping.StablePredictions`.
-    warm_start : bool, default=False
-        Whether the student continues from the last round instead of from scratch;
-        it must have a ``warm_start`` parameter. This is faster, and cost up to two
-        points of accuracy in our benchmark.
     n_jobs : int or None, default=None
         Blocks of the pool that are scored at once, through joblib; None means 1
         unless in a :obj:`joblib.parallel_config` context, which can also name a
         cluster. Results do not depend on it.
-    random_state : int, RandomState or None, default=None
-        Seeds the choice of rows, cross-fitting and, unless it has a ``random_state``,
-        the student.
     verbose : "auto" or int, default="auto"
         "auto" shows the rows and money paid so far, in terminals and notebooks only.
         0: nothing. 1: one line per round, which always goes to :mod:`logging`.
@@ -238,9 +235,10 @@ class ActiveDistiller(
         teacher has none.
     teacher_error_ : float or None
         Estimated or given error rate of the teacher; None if it was not needed.
-    teacher_error_estimate_ : TeacherErrorEstimate or None
-        The estimate with an interval, see
-        :class:`skadistill.labeling.TeacherErrorEstimate`, without the answers.
+    teacher_checks_ : TeacherChecks or None
+        The checks of the teacher, with an ``interval()`` of its error rate, see
+        :class:`skadistill.checking.TeacherChecks`, without the answers; None if it was
+        not checked.
     forecast_ : Forecast or None
         What more labels would bring: ``after(n_more)`` returns the score with an 80 %
         band. None with fewer than two scored rounds.
@@ -252,7 +250,8 @@ class ActiveDistiller(
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "stable_predictions", "target_agreement",
         "target_accuracy" or "gain_per_cost" (`stopping_criterion`), "no_label"
-        (`max_no_label`), "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is
+        (a tenth of the budget went to rows that the teacher gave no label; as long as
+        it is less, others replace them), "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is
         reached), "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher`
         have not ended; fit again to go on).
 
@@ -326,21 +325,14 @@ class ActiveDistiller(
         "use_known": [StrOptions({"auto"}), "boolean"],
         "classes": ["array-like", None],
         "unlabeled_marker": [Integral, str, None],
-        "teacher_error": [
+        "teacher_checks": [
             StrOptions({"auto"}),
-            Interval(Real, 0, 1, closed="both"),
-            None,
+            Interval(Integral, 0, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="both"),
+            CheckPolicy,
         ],
-        "n_teacher_checks": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-            None,
-        ],
-        "on_weak_teacher": [StrOptions({"warn", "raise", "ignore"})],
-        "max_no_label": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
-        "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": [StrOptions({"auto"}), "verbose"],
@@ -351,46 +343,38 @@ class ActiveDistiller(
         teacher,
         student=None,
         *,
-        query_strategy="robust",
         budget=0.2,
-        query_size="auto",
-        uniform_share=0.25,
+        query_strategy="robust",
         objective="auto",
         ledger=None,
-        use_known="auto",
         classes=None,
-        unlabeled_marker=-1,
-        teacher_error="auto",
-        n_teacher_checks="auto",
-        on_weak_teacher="warn",
-        max_no_label=0.1,
-        batch_size=None,
-        stopping_criterion=None,
-        warm_start=False,
-        n_jobs=None,
         random_state=None,
+        query_size="auto",
+        uniform_share=0.25,
+        teacher_checks="auto",
+        stopping_criterion=None,
+        use_known="auto",
+        unlabeled_marker=-1,
+        batch_size=None,
+        n_jobs=None,
         verbose="auto",
     ):
         self.teacher = teacher
         self.student = student
-        self.query_strategy = query_strategy
         self.budget = budget
-        self.query_size = query_size
-        self.uniform_share = uniform_share
+        self.query_strategy = query_strategy
         self.objective = objective
         self.ledger = ledger
-        self.use_known = use_known
         self.classes = classes
-        self.unlabeled_marker = unlabeled_marker
-        self.teacher_error = teacher_error
-        self.n_teacher_checks = n_teacher_checks
-        self.on_weak_teacher = on_weak_teacher
-        self.max_no_label = max_no_label
-        self.batch_size = batch_size
-        self.stopping_criterion = stopping_criterion
-        self.warm_start = warm_start
-        self.n_jobs = n_jobs
         self.random_state = random_state
+        self.query_size = query_size
+        self.uniform_share = uniform_share
+        self.teacher_checks = teacher_checks
+        self.stopping_criterion = stopping_criterion
+        self.use_known = use_known
+        self.unlabeled_marker = unlabeled_marker
+        self.batch_size = batch_size
+        self.n_jobs = n_jobs
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -451,22 +435,24 @@ class ActiveDistiller(
         tasks = RoundTasks(self, self._count_tasks(state), snapshot, state.progress)
         with tasks.round(0):
             self._train(state, RoundRecord(0))
+        view, known = None, []
         if not stop_reason(state):
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
-            look_at_pool(state)
+            view = look_at_pool(state)
             if self._X_audit is not None:
                 X_audit = check_container(self, self._X_audit, reset=False)
-                student_proba(state.student, X_audit, len(state.labels.classes))
+                student_proba(state.students.last, X_audit, len(state.labels.classes))
             announce(sum(state.shares))
-            self._prepare_teacher(state, teacher_params)
+            known = self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
-            rows = choose(state, record)
+            chosen = known.pop(0) if known else choose(state, record, view)
+            view = None  # the next student sees the pool with other eyes
             if stop_reason(state):  # a stable student
                 break
             with tasks.round(record.round):
-                ask(state, rows, record)
+                ask(state, chosen, record)
                 if record.n_asked:
                     self._train(state, record)
         self._finish(state)
@@ -511,10 +497,9 @@ class ActiveDistiller(
         return make_plan(
             components,
             labels,
+            self._plan_checks(components),
             budget=self.budget,
             query_size=self.query_size,
-            teacher_error=self.teacher_error,
-            n_teacher_checks=self.n_teacher_checks,
             ledger=ledger,
             uses_known=self._uses_known(),
             cost_per_row=cost_per_row,
@@ -550,32 +535,28 @@ class ActiveDistiller(
         teacher = named_teacher(self.teacher, self.classes)
         labels = self._read_rows(self, teacher, X, y, X_unlabeled)
         components = self._resolve(teacher, seeds.student, labels)
-        shares = shares_of_fit(
-            components,
-            labels,
-            budget=self.budget,
-            teacher_error=self.teacher_error,
-            n_teacher_checks=self.n_teacher_checks,
-        )
+        check_plan = self._plan_checks(components)
+        shares = shares_of_fit(components, labels, check_plan, self.budget)
         score, n_val = make_scorer(self, X_val, y_val, labels.classes)
         self.ledger_ = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         state = FitState(
             components=components,
             labels=labels,
             seeds=seeds,
-            shares=shares,
             settings=Settings(
                 ledger=self.ledger_,
                 query_size=self.query_size,
-                max_no_label=self.max_no_label,
                 batch_size=self.batch_size,
+                uniform_share=self.uniform_share,
                 stopping_criterion=self.stopping_criterion,
                 n_jobs=self.n_jobs,
-                uniform_share=self.uniform_share,
+                cut_metadata=extend_metadata(routed.student.fit, labels.table),
+                score=score,
+                n_val=n_val,
             ),
-            cut_metadata=extend_metadata(routed.student.fit, labels.table),
-            score=score,
-            n_val=n_val,
+            check_plan=check_plan,
+            shares=shares,
+            students=Students(components.student),
         )
         return state, routed.teacher.fit
 
@@ -597,9 +578,17 @@ class ActiveDistiller(
             self.query_strategy,
             self.objective,
             seed=seed,
-            warm_start=self.warm_start,
             parts=labels.table.parts,
             n_classes=len(labels.classes),
+        )
+
+    def _plan_checks(self, components):
+        """Work out how the teacher is checked."""
+        return plan_checks(
+            as_policy(self.teacher_checks),
+            components.teacher,
+            components.strategy,
+            components.objective,
         )
 
     def _route(self, params):
@@ -618,36 +607,24 @@ class ActiveDistiller(
         return 1 + len(rounds) + n_known * bool(rounds and may_know)
 
     def _prepare_teacher(self, state, params):
-        """Learn how often the teacher is wrong, and fit it if it needs that."""
-        labels, components = state.labels, state.components
+        """Check the teacher, fit it if needed; return rows whose answers are known."""
         try:
-            asked, labels.embeddings = prepare_teacher(
-                components,
-                labels,
-                params,
-                teacher_error=self.teacher_error,
-                ledger=self.ledger_,
-                n_checks=state.shares.n_checks,
-                batch_size=self.batch_size,
-                seed=state.seeds.teacher,
-                start_evidence=state.start_evidence,
-                share=state.full_size / max(labels.pool.size, 1),
-                on_weak_teacher=self.on_weak_teacher,
-            )
+            state.asked = asked = prepare_teacher(state, params)
         except JobPendingError as error:
             state.wait_for_jobs(error)
-            return
-        state.asked = asked
+            return []
         state.settle_objective()
-        if asked.estimate is not None and components.teacher.is_fitted:
+        checks = asked.findings.checks
+        if checks is not None and checks.independent:
             # Checks that were not needed are rows of the pool.
             state.return_checks(asked.n_checks_paid + asked.n_checks_free)
-        if self._uses_known() and not asked.is_new:
-            state.look_up_known()
+        if not self._uses_known() or asked.is_new:
+            return []
+        return [Chosen(rows) for rows in state.look_up_known() if rows.size]
 
     def _train(self, state, record):
-        """Train the student on all known labels, from scratch unless warm_start."""
-        train(state, record, afresh=not self.warm_start)
+        """Train the student on all known labels."""
+        train(state, record)
         logger.info(record)
         if self.verbose not in ("auto", 0):
             print(f"[ActiveDistiller] {record}")
@@ -657,9 +634,8 @@ class ActiveDistiller(
         require_labels(state.labels)
         state.settle_objective()
         self.termination_condition_ = stop_reason(state)
-        if state.asked.weak and state.first_student is not None:
-            with closing_step("the last student is kept, since comparing it"):
-                state.student_round = keep_better_student(state, state.first_student)
+        with closing_step("the last student is kept, since comparing it"):
+            keep_better_student(state)
         for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
         self._trained_keys = trained_keys(state)

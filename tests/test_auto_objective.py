@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import NoisyTeacher
 
 STUDENT = LogisticRegression(max_iter=1000)
@@ -31,7 +32,7 @@ def noisy(digits, error_rate, **params):
 def distiller(teacher, student=STUDENT, **params):
     defaults = {"budget": 400, "query_strategy": "random", "random_state": 0}
     # Some of the teachers are worse than a student.
-    params = defaults | {"on_weak_teacher": "ignore"} | params
+    params = defaults | {"teacher_checks": CheckPolicy(on_weak="ignore")} | params
     return ActiveDistiller(teacher, student, **params)
 
 
@@ -99,7 +100,11 @@ def test_a_net_at_the_end_of_a_pipeline_follows_any_loss(digits):
 
 @pytest.mark.parametrize(
     "params",
-    [{"budget": 99}, {"teacher_error": 0.1}, {"n_teacher_checks": 19}],
+    [
+        {"budget": 99},
+        {"teacher_checks": CheckPolicy(error_rate=0.1)},
+        {"teacher_checks": 19},
+    ],
     ids=["small budget", "trusted", "few checks"],
 )
 def test_no_check_where_it_could_not_change_the_choice(digits, params):
@@ -117,7 +122,7 @@ def test_a_teacher_fitted_here_is_matched_as_it_is(digits):
     X, _, partly = digits
     fitted = distiller(KNeighborsClassifier(1), budget=100).fit(X, partly)
     assert repr(fitted.objective_) == "SoftTargets()"
-    assert fitted.teacher_error_estimate_ is None
+    assert fitted.teacher_checks_ is None
 
 
 def test_the_plan_is_an_upper_bound(digits):

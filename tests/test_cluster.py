@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 
 distributed = pytest.importorskip("distributed")
 sizeof = pytest.importorskip("dask.sizeof").sizeof
@@ -49,7 +50,11 @@ def teacher(X):
 
 
 def distiller(**params):
-    params = {"budget": 30, "query_size": 15, "teacher_error": 0.2} | params
+    params = {
+        "budget": 30,
+        "query_size": 15,
+        "teacher_checks": CheckPolicy(error_rate=0.2),
+    } | params
     student = LogisticRegression(max_iter=300)
     return ActiveDistiller(teacher, student, random_state=0, **params)
 
@@ -142,7 +147,7 @@ def test_four_bytes_per_row_are_sent_to_the_client(
         halves,
         LogisticRegression(),
         query_strategy=strategy,
-        teacher_error=error,
+        teacher_checks=CheckPolicy(error_rate=error),
         budget=60,
         query_size=30,
         random_state=0,

@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import (
     BudgetError,
     BudgetWarning,
@@ -72,7 +73,7 @@ def distiller(teacher, **params):
     params = {
         "student": STUDENT,
         "budget": 50,
-        "teacher_error": 0.1,
+        "teacher_checks": CheckPolicy(error_rate=0.1),
         "random_state": 0,
     } | params
     return ActiveDistiller(teacher, **params)
@@ -171,7 +172,7 @@ X, y = make_classification(200, n_features=6, n_informative=5, n_redundant=0,
                            n_classes=3, random_state=0)
 partly = np.where(np.arange(200) < 50, y, -1)
 model = ActiveDistiller(lambda X: np.full((len(X), 3), 1 / 3), StudentNet(max_epochs=3),
-                        budget=30, query_size=10, teacher_error=0.2, random_state=7)
+                        budget=30, query_size=10, teacher_checks=0, random_state=7)
 rounds = model.fit(X, partly).labeled_round_.tolist()
 """
 
@@ -200,7 +201,11 @@ def test_labels_pay_off():
     student = StudentNet(max_epochs=30)
     gains = []
     for seed in range(3):
-        params = {"teacher_error": 0.02, "random_state": seed, "query_size": 100}
+        params = {
+            "teacher_checks": CheckPolicy(error_rate=0.02),
+            "random_state": seed,
+            "query_size": 100,
+        }
         alone = ActiveDistiller(teacher, student, budget=0, **params)
         taught = ActiveDistiller(teacher, student, budget=300, **params)
         gains.append(
@@ -413,13 +418,13 @@ def test_interrupts_pass_through(problem):
 def test_no_validation_rows_for_strategies_that_need_none(problem, strategy):
     """Only a strategy that reads the teacher's error makes us pay for it."""
     X, _, partly, teacher = problem
-    model = distiller(teacher, teacher_error="auto", query_strategy=strategy)
+    model = distiller(teacher, teacher_checks="auto", query_strategy=strategy)
     assert model.plan(X, partly).n_teacher_checks == 0
     fitted = model.fit(X, partly)
     assert teacher.n_samples == fitted.n_paid_ == 50
     assert fitted.teacher_error_ is None
     regret = distiller(
-        teacher, teacher_error="auto", query_strategy=RADSampler(n_mistakes=None)
+        teacher, teacher_checks="auto", query_strategy=RADSampler(n_mistakes=None)
     )
     assert regret.plan(X, partly).n_teacher_checks == 0
 
@@ -463,7 +468,7 @@ def test_an_unfitted_teacher_is_fitted_on_the_labeled_rows(problem):
     """The teacher is cloned, fitted on the labels and scored by cross-fitting."""
     X, y, partly, _ = problem
     model = distiller(
-        RandomForestClassifier(20, random_state=0), teacher_error="auto"
+        RandomForestClassifier(20, random_state=0), teacher_checks="auto"
     ).fit(X, partly)
     expected = RandomForestClassifier(20, random_state=0).fit(X[:60], y[:60])
     np.testing.assert_allclose(
@@ -492,17 +497,16 @@ class Certain(ClassifierMixin, BaseEstimator):
         return np.full(len(X), self.classes_[0])
 
 
-@pytest.mark.parametrize("teacher_error", ["auto", 0.1])
+@pytest.mark.parametrize("error_rate", [None, 0.1])
 @pytest.mark.parametrize("strategy", ["robust", "rad", "margin", "entropy"])
-def test_certain_student_gets_random_rows(problem, strategy, teacher_error):
+def test_certain_student_gets_random_rows(problem, strategy, error_rate):
     """Without any gain the budget is spent all the same, on rows of the whole pool."""
     X, _, partly, teacher = problem
     model = distiller(
         teacher,
         student=Certain(),
         query_strategy=strategy,
-        teacher_error=teacher_error,
-        on_weak_teacher="ignore",
+        teacher_checks=CheckPolicy(error_rate=error_rate, on_weak="ignore"),
     )
     with pytest.warns(BudgetWarning, match="Certain is certain of every row") as told:
         model.fit(X, partly)
@@ -820,7 +824,7 @@ def test_error_metadata_without_routing(problem):
 def test_error_unknown_strategy_costs_nothing(problem):
     """A misspelt strategy is found before the teacher is asked about anything."""
     X, _, partly, teacher = problem
-    model = distiller(teacher, query_strategy="robbust", teacher_error="auto")
+    model = distiller(teacher, query_strategy="robbust", teacher_checks="auto")
     with pytest.raises(ValueError, match="got 'robbust'"):
         model.fit(X, partly)
     assert teacher.calls == []
@@ -829,10 +833,10 @@ def test_error_unknown_strategy_costs_nothing(problem):
 def test_errors_come_before_the_first_payment(problem):
     """A student or validation rows that cannot be used cost no label."""
     X, y, partly, teacher = problem
-    model = distiller(teacher, teacher_error="auto", student=KNeighborsClassifier())
+    model = distiller(teacher, teacher_checks="auto", student=KNeighborsClassifier())
     with pytest.raises(TypeError, match="sample_weight"):
         model.fit(X, partly)
-    model = distiller(teacher, teacher_error="auto")
+    model = distiller(teacher, teacher_checks="auto")
     with pytest.raises(ValueError, match="features"):
         model.fit(X, partly, X_val=X[:, :3], y_val=y)
     with pytest.raises(ValueError, match="enable_metadata_routing"):
@@ -875,7 +879,7 @@ def test_sample_weight_reaches_the_teacher(problem):
     weight = np.linspace(0.1, 2, 300)
     teacher = LogisticRegression(max_iter=500).set_fit_request(sample_weight=True)
     student = LogisticRegression(max_iter=500).set_fit_request(sample_weight=False)
-    fitted = distiller(teacher, student=student, teacher_error="auto").fit(
+    fitted = distiller(teacher, student=student, teacher_checks="auto").fit(
         X, partly, sample_weight=weight
     )
     expected = LogisticRegression(max_iter=500).fit(X[:60], y[:60], weight[:60])
@@ -912,7 +916,7 @@ def test_metadata_that_is_not_per_row_arrives_unharmed(problem, note, X_unlabele
 
     model = Noted(max_iter=200).set_fit_request(note=True, sample_weight=False)
     partly = np.where(np.arange(60) < 30, y[:60], -1)
-    distiller(model, student=model, budget=4, teacher_error="auto").fit(
+    distiller(model, student=model, budget=4, teacher_checks="auto").fit(
         X[:60], partly, note=note, X_unlabeled=X[60:] if X_unlabeled else None
     )
     assert len(seen) > 5
@@ -959,18 +963,14 @@ def test_verbose_prints_a_line_a_round(problem, capsys):
 
 
 def test_warm_start_continues(problem):
-    """warm_start trains the same network on, and needs a student that can."""
+    """A student with ``warm_start=True`` is trained on, any other one from scratch."""
     X, _, partly, teacher = problem
     student = StudentNet(max_epochs=2)
     cold = distiller(teacher, student=student, query_size=25).fit(X, partly)
-    warm = distiller(teacher, student=student, query_size=25, warm_start=True)
-    warm.fit(X, partly)
+    student = StudentNet(max_epochs=2, warm_start=True)
+    warm = distiller(teacher, student=student, query_size=25).fit(X, partly)
     assert len(cold.student_.history) == 2
     assert len(warm.student_.history) == 6
-    with pytest.raises(ValueError, match="has no parameter warm_start"):
-        distiller(teacher, student=KNeighborsClassifier(), warm_start=True).fit(
-            X, partly
-        )
 
 
 class CountingStudent(LogisticRegression):

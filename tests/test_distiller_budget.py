@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, LabelLedger, MemoryLedger
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import BudgetError, TeacherAnswerError
 from skadistill.labeling._purchase import LabelPurchase
 from skadistill.ledger import LedgerCopyWarning
@@ -79,7 +80,7 @@ def test_the_budget_limits_everything_that_is_paid(problem, budget):
 def test_checks_on_request_are_part_of_the_budget(problem):
     """A number of checks is taken as it is, from the same budget."""
     X, y, teacher = problem
-    model = distiller(teacher, n_teacher_checks=25)
+    model = distiller(teacher, teacher_checks=25)
     plan = model.plan(X, y)
     assert (plan.n_queries, plan.n_teacher_checks, plan.cost) == (25, 25, 25.0)
     model.fit(X, y)
@@ -99,7 +100,7 @@ def test_a_teacher_fitted_here_is_checked_for_nothing(problem):
     """Cross-fitting takes no row of the budget."""
     X, y, _ = problem
     teacher = LogisticRegression()
-    model = distiller(teacher, on_weak_teacher="ignore").fit(X, y)
+    model = distiller(teacher, teacher_checks=CheckPolicy(on_weak="ignore")).fit(X, y)
     assert (model.n_queries_, model.n_teacher_checks_) == (50, 0)
     assert model.teacher_error_ is not None
 
@@ -117,11 +118,11 @@ def test_checks_that_leave_nothing_are_refused(problem):
     """Before anything is paid, with the numbers."""
     X, y, teacher = problem
     message = (
-        "n_teacher_checks=50 takes 50 labeled rows and the whole budget is 50 rows, so "
+        "teacher_checks takes 50 labeled rows and the whole budget is 50 rows, so "
         "that no row of the pool could be asked; pass fewer checks or a larger budget."
     )
     with pytest.raises(BudgetError, match=f"^{re.escape(message)}$"):
-        distiller(teacher, n_teacher_checks=50).fit(X, y)
+        distiller(teacher, teacher_checks=50).fit(X, y)
     with pytest.raises(BudgetError, match="learns from teacher checks"):
         distiller(teacher, budget=4, objective="slam").fit(X, y)
     assert teacher.asked == []
@@ -139,7 +140,7 @@ def test_cost_is_unknown_without_prices(problem):
     [
         {},
         {"budget": None},
-        {"budget": 0.5, "n_teacher_checks": None},
+        {"budget": 0.5, "teacher_checks": 10**9},
         {"query_strategy": "margin"},
         {"objective": "debiased"},
         {"query_size": "auto", "budget": 170},
@@ -220,7 +221,10 @@ def test_a_fit_repeated_pays_nothing(problem):
 
 @pytest.mark.parametrize(
     "change",
-    [{"random_state": 1}, {"query_strategy": "margin", "teacher_error": 0.1}],
+    [
+        {"random_state": 1},
+        {"query_strategy": "margin", "teacher_checks": CheckPolicy(error_rate=0.1)},
+    ],
     ids=["seed", "strategy"],
 )
 def test_another_fit_starts_with_all_labels_owned(problem, change):
@@ -267,7 +271,7 @@ def test_a_larger_budget_starts_with_the_rows_of_a_smaller_one(
             budget=budget,
             query_size=query_size,
             query_strategy=strategy,
-            teacher_error=0.1,
+            teacher_checks=CheckPolicy(error_rate=0.1),
         ).fit(X, y)
         rows[budget] = set(np.flatnonzero(model.labeled_round_ > 0))
         assert len(rows[budget]) == budget
@@ -397,7 +401,11 @@ def test_a_new_teacher_is_first_asked_about_two_rows(problem):
         calls.append(len(X))
         return np.zeros((len(X), 7))
 
-    for params in ({}, {"teacher_error": 0.1}, {"batch_size": 30}):
+    for params in (
+        {},
+        {"teacher_checks": CheckPolicy(error_rate=0.1)},
+        {"batch_size": 30},
+    ):
         calls.clear()
         with pytest.raises(TeacherAnswerError):
             distiller(broken, **params).fit(X, y)
@@ -414,10 +422,14 @@ def test_a_teacher_in_the_ledger_is_not_tried_again(problem):
         return teacher(X)
 
     ledger = MemoryLedger()
-    distiller(counting, ledger=ledger, teacher_error=0.1).fit(X, y)
+    distiller(counting, ledger=ledger, teacher_checks=CheckPolicy(error_rate=0.1)).fit(
+        X, y
+    )
     assert calls == [2, 8, 10, 10, 10, 10]
     calls.clear()
-    distiller(counting, ledger=ledger, teacher_error=0.1, budget=70).fit(X, y)
+    distiller(
+        counting, ledger=ledger, teacher_checks=CheckPolicy(error_rate=0.1), budget=70
+    ).fit(X, y)
     assert calls == [10, 10]
 
 
@@ -428,6 +440,7 @@ def test_a_teacher_in_the_ledger_is_not_tried_again(problem):
 def refusals(monkeypatch):
     """Let the teacher give no label for rows whose first feature is large."""
     import skadistill._fit.ask as module
+    from skadistill._fit import state
 
     buy = module.buy_labels
 
@@ -441,23 +454,24 @@ def refusals(monkeypatch):
 
     buy_some.limit = np.inf
     monkeypatch.setattr(module, "buy_labels", buy_some)
+    monkeypatch.setattr(state, "MAX_NO_LABEL", 1.0)
     return buy_some
 
 
 def test_the_time_of_replacing_rows_is_kept(problem, refusals, monkeypatch):
     """Each look at the pool counts, also those for other rows in the same round."""
-    import skadistill._fit.ask as module
+    import skadistill._fit.choose as module
 
     X, y, teacher = problem
-    refusals.limit, view, looks = np.quantile(X[:, 0], 0.8), module._view, []
+    refusals.limit, view, looks = np.quantile(X[:, 0], 0.8), module.view_of, []
 
     def slow_view(state):
         looks.append(view(state))
         looks[-1].seconds = 1000.0
         return looks[-1]
 
-    monkeypatch.setattr(module, "_view", slow_view)
-    model = distiller(teacher, teacher_error=0.1, max_no_label=1.0).fit(X, y)
+    monkeypatch.setattr(module, "view_of", slow_view)
+    model = distiller(teacher, teacher_checks=CheckPolicy(error_rate=0.1)).fit(X, y)
     total = sum(record["seconds_predict"] for record in model.history_)
     assert len(looks) > model.n_rounds_
     assert 1000 * len(looks) <= total < 1000 * (len(looks) + 1)
@@ -467,7 +481,7 @@ def test_rows_without_a_label_are_replaced(problem, refusals):
     """They are paid, leave the pool, and others take their place in the round."""
     X, y, teacher = problem
     refusals.limit = np.quantile(X[:, 0], 0.8)
-    model = distiller(teacher, teacher_error=0.1, max_no_label=1.0).fit(X, y)
+    model = distiller(teacher, teacher_checks=CheckPolicy(error_rate=0.1)).fit(X, y)
     refused = X[:, 0] > refusals.limit
     assert model.n_no_label_ > 0
     assert model.n_paid_ == model.n_queries_ == teacher.n_samples == 50
@@ -478,11 +492,12 @@ def test_rows_without_a_label_are_replaced(problem, refusals):
     assert len(set(teacher.asked)) == 50
 
 
-def test_too_many_rows_without_a_label_end_the_loop(problem, refusals):
+def test_too_many_rows_without_a_label_end_the_loop(problem, refusals, monkeypatch):
     """A teacher that refuses everything does not get the whole budget."""
     X, y, teacher = problem
     refusals.limit = -np.inf
-    model = distiller(teacher, teacher_error=0.1, max_no_label=0.1).fit(X, y)
+    monkeypatch.setattr("skadistill._fit.state.MAX_NO_LABEL", 0.1)
+    model = distiller(teacher, teacher_checks=CheckPolicy(error_rate=0.1)).fit(X, y)
     assert model.termination_condition_ == "no_label"
     assert model.n_paid_ == model.n_no_label_ == 10
     assert [r["n_no_label"] for r in model.history_] == [0, 10]

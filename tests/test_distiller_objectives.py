@@ -10,6 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 
 from skadistill import ActiveDistiller, MemoryLedger, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import (
@@ -71,16 +72,20 @@ def distiller(teacher, **params):
         "budget": 50,
         "query_size": 25,
         "random_state": 0,
-        "on_weak_teacher": "ignore",  # what it leads to is tested elsewhere
+        # What a weak teacher leads to is tested elsewhere.
+        "teacher_checks": CheckPolicy(on_weak="ignore"),
     } | params
     return ActiveDistiller(teacher, **params)
 
 
 def test_an_objective_is_told_what_is_known_in_each_round(problem, witness):
     X, y, partly, teacher = problem
-    model = distiller(teacher, objective=witness, n_teacher_checks=40, budget=90).fit(
-        X, partly
-    )
+    model = distiller(
+        teacher,
+        objective=witness,
+        teacher_checks=CheckPolicy(40, on_weak="ignore"),
+        budget=90,
+    ).fit(X, partly)
     first, second, third = witness.seen
     assert [len(e.targets) for e in witness.seen] == [60, 85, 110]
     assert first.given.all()
@@ -113,16 +118,18 @@ def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witnes
 
 def test_an_error_rate_given_stays_also_where_the_objective_validates(problem, witness):
     X, _, partly, teacher = problem
-    model = distiller(teacher, objective=witness, teacher_error=0.25).fit(X, partly)
+    model = distiller(
+        teacher, objective=witness, teacher_checks=CheckPolicy(error_rate=0.25)
+    ).fit(X, partly)
     assert model.teacher_error_ == 0.25
     assert model.n_teacher_checks_ == 10
 
 
 def test_plan_counts_the_rows_an_objective_is_validated_on(problem, witness):
     X, _, partly, teacher = problem
-    plan = distiller(teacher, objective=witness, n_teacher_checks=30).plan(X, partly)
+    plan = distiller(teacher, objective=witness, teacher_checks=30).plan(X, partly)
     assert plan.n_teacher_checks == 30
-    plain = distiller(teacher, objective="soft", n_teacher_checks=30).plan(X, partly)
+    plain = distiller(teacher, objective="soft", teacher_checks=30).plan(X, partly)
     assert plain.n_teacher_checks == 0
 
 

@@ -18,6 +18,7 @@ FLOORS = [
     {"_identity", "ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
     {"soft_labels", "labeling", "llm"},
+    {"checking"},
     {"_fit", "search"},
     {"_distiller"},
     {"deploy", "export", "plotting"},

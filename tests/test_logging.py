@@ -8,6 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, LayerNASSearchCV, MemoryLedger
+from skadistill.checking import CheckPolicy
 from skadistill.labeling import buy_labels
 from skadistill.teachers import AsyncTeacher, FunctionTeacher, Limits
 
@@ -48,7 +49,9 @@ def without_seconds(text):
 def test_a_fit_tells_its_rounds_and_why_it_stopped(lines, problem):
     """Labels paid, what the ledger knew, the teacher's error, the reason: all INFO."""
     ledger = MemoryLedger()
-    distiller(ledger=ledger, budget=10, teacher_error=0.1).fit(*problem)
+    distiller(ledger=ledger, budget=10, teacher_checks=CheckPolicy(error_rate=0.1)).fit(
+        *problem
+    )
     before = len(lines())
     distiller(ledger=ledger).fit(*problem)
     new = [entry for entry in lines()[before:] if entry[1].endswith("_distiller")]

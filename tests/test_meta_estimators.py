@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import BudgetError, BudgetWarning
 from skadistill.model_selection import PartiallyLabeledSplit
 
@@ -43,7 +44,7 @@ def distiller():
         GaussianNB(),
         budget=10,
         query_strategy="random",
-        teacher_error=0.1,
+        teacher_checks=CheckPolicy(error_rate=0.1),
         random_state=0,
     ).set_fit_request(X_unlabeled=True)
 

@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller, MemoryLedger, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import UnlabeledTestRowsWarning
 from skadistill.model_selection import PartiallyLabeledSplit
 
@@ -51,7 +52,7 @@ def _model(teacher, **params):
         "student": LogisticRegression(max_iter=300),
         "budget": 150,
         "query_size": 75,
-        "teacher_error": 0.05,
+        "teacher_checks": CheckPolicy(error_rate=0.05),
         "random_state": 0,
     } | params
     return ActiveDistiller(teacher, **params)

@@ -6,6 +6,7 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, MemoryLedger
+from skadistill.checking import CheckPolicy
 
 KEYS = ("pool_agreement", "pool_agreement_low", "pool_agreement_high", "n_effective")
 
@@ -36,7 +37,13 @@ def fit(X, y, teacher, **params):
 def test_every_student_but_the_last_is_judged(problem, strategy):
     """By the rows of the next round, with an interval around the estimate."""
     X, y, teacher, _, _ = problem
-    history = fit(X, y, teacher, query_strategy=strategy, teacher_error=0.1).history_
+    history = fit(
+        X,
+        y,
+        teacher,
+        query_strategy=strategy,
+        teacher_checks=CheckPolicy(error_rate=0.1),
+    ).history_
     for record in history[:-1]:
         low, high = record["pool_agreement_low"], record["pool_agreement_high"]
         assert 0 <= low <= record["pool_agreement"] <= high <= 1
@@ -48,7 +55,13 @@ def test_the_estimate_is_of_the_whole_pool(problem):
     """With all rows of a census it is the agreement of that very student."""
     X, y, teacher, answers, _ = problem
     fitted = fit(
-        X, y, teacher, query_size=940, budget=None, teacher_error=0.1, use_known=False
+        X,
+        y,
+        teacher,
+        query_size=940,
+        budget=None,
+        teacher_checks=CheckPolicy(error_rate=0.1),
+        use_known=False,
     )
     alone = LogisticRegression().fit(X[:60], y[:60])
     truth = np.mean(alone.predict(X[60:]) == answers[60:])
@@ -61,7 +74,11 @@ def test_the_estimate_is_of_the_whole_pool(problem):
 def test_rows_labeled_before_belong_to_the_pool(problem, strategy):
     """The last round takes what is left: then the agreement on all rows is known."""
     X, y, teacher, answers, _ = problem
-    params = {"query_strategy": strategy, "query_size": 500, "teacher_error": 0.1}
+    params = {
+        "query_strategy": strategy,
+        "query_size": 500,
+        "teacher_checks": CheckPolicy(error_rate=0.1),
+    }
     whole = fit(X, y, teacher, budget=None, **params)
     part = fit(X, y, teacher, budget=500, **params)
     truth = np.mean(part.predict(X[60:]) == answers[60:])
@@ -78,7 +95,7 @@ def test_estimates_over_fits_have_no_bias(problem, strategy):
         shared = MemoryLedger()
         params = {
             "query_strategy": strategy,
-            "teacher_error": 0.1,
+            "teacher_checks": CheckPolicy(error_rate=0.1),
             "random_state": seed,
         }
         make = {"student": LogisticRegression(), "query_size": 100, "ledger": shared}
@@ -93,11 +110,11 @@ def test_estimates_over_fits_have_no_bias(problem, strategy):
 def test_teacher_checks_bound_the_accuracy(problem):
     """The student's accuracy on the pool lies between the bounds."""
     X, y, teacher, _, truth = problem
-    history = fit(X, y, teacher, n_teacher_checks=60, budget=460).history_
+    history = fit(X, y, teacher, teacher_checks=60, budget=460).history_
     alone = LogisticRegression().fit(X[:60], y[:60])
     accuracy = np.mean(alone.predict(X[60:]) == truth[60:])
     assert history[0]["pool_accuracy_low"] < accuracy < history[0]["pool_accuracy_high"]
-    without = fit(X, y, teacher, teacher_error=0.1).history_
+    without = fit(X, y, teacher, teacher_checks=CheckPolicy(error_rate=0.1)).history_
     assert without[0]["pool_accuracy_low"] is None
 
 
@@ -114,8 +131,22 @@ def test_labels_owned_before_say_nothing(problem):
     """The rows of a ledger were not drawn for this student."""
     X, y, teacher, _, _ = problem
     ledger = MemoryLedger()
-    fit(X, y, teacher, ledger=ledger, teacher_error=0.1, budget=200)
-    again = fit(X, y, teacher, ledger=ledger, teacher_error=0.1, budget=400)
+    fit(
+        X,
+        y,
+        teacher,
+        ledger=ledger,
+        teacher_checks=CheckPolicy(error_rate=0.1),
+        budget=200,
+    )
+    again = fit(
+        X,
+        y,
+        teacher,
+        ledger=ledger,
+        teacher_checks=CheckPolicy(error_rate=0.1),
+        budget=400,
+    )
     assert again.history_[1]["n_free"] == 200
     assert again.history_[0]["pool_agreement"] is None
     assert again.history_[1]["pool_agreement"] is not None

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 
 ray = pytest.importorskip("ray")
 
@@ -47,7 +48,7 @@ def test_a_search_on_ray_finds_what_one_process_finds(cluster):
         LogisticRegression(max_iter=300),
         budget=30,
         query_size=15,
-        teacher_error=0.2,
+        teacher_checks=CheckPolicy(error_rate=0.2),
         random_state=0,
     )
     search = GridSearchCV(model, {"budget": [10, 40]}, cv=2)

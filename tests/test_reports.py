@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, MemoryLedger
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import TeacherError
 from skadistill.teachers import FunctionTeacher
@@ -24,7 +25,7 @@ def problem():
 
 def fit(problem, **params):
     params = {"budget": 900, "query_strategy": "random", "random_state": 0} | params
-    params = {"on_weak_teacher": "ignore"} | params
+    params = {"teacher_checks": CheckPolicy(on_weak="ignore")} | params
     return ActiveDistiller(problem.teacher, LogisticRegression(), **params).fit(
         problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool
     )
@@ -96,7 +97,7 @@ def test_corrected_labels_cost_nothing_again(problem):
         budget=850,
         query_strategy="random",
         objective="soft",
-        on_weak_teacher="ignore",
+        teacher_checks=CheckPolicy(on_weak="ignore"),
         ledger=ledger,
         random_state=0,
     ).fit(X, y, X_unlabeled=np.delete(problem.X_pool, at, axis=0))
@@ -140,7 +141,11 @@ def test_a_notebook_shows_the_bill(problem):
 
     teacher = FunctionTeacher(answer, name="<b>oracle</b>", cost_per_row=0.5)
     model = ActiveDistiller(
-        teacher, LogisticRegression(), budget=300, teacher_error=0.1, random_state=0
+        teacher,
+        LogisticRegression(),
+        budget=300,
+        teacher_checks=CheckPolicy(error_rate=0.1),
+        random_state=0,
     )
     assert "Bill" not in model._repr_mimebundle_()["text/html"]
     model.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, MemoryLedger
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import (
     TeacherAnswerError,
     TeacherCallError,
@@ -66,7 +67,7 @@ def distiller(teacher, ledger=None, **options):
         "query_strategy": "rad",
         "budget": 42,
         "query_size": 12,
-        "n_teacher_checks": 6,
+        "teacher_checks": 6,
         "use_known": False,
     } | options
     return ActiveDistiller(
@@ -333,7 +334,9 @@ def test_a_search_in_two_processes_pays_distinct_rows_once(tmp_path, problem):
     server, ledger = Server(tmp_path / "asked"), LabelLedger(tmp_path / "l.sqlite")
     X, y = problem
     search = GridSearchCV(
-        distiller(server, ledger, budget=36, teacher_error=0.1),
+        distiller(
+            server, ledger, budget=36, teacher_checks=CheckPolicy(error_rate=0.1)
+        ),
         {"student__C": [0.1, 1.0], "query_size": [18, 36]},
         cv=PartiallyLabeledSplit(2),
         n_jobs=2,
@@ -363,7 +366,7 @@ def test_plan_knows_the_ledger(tmp_path, problem):
     per_row = ledger.summary()["seconds"] / 42
     assert plan.seconds == pytest.approx(24 * per_row)
     assert "at most 24 rows to pay, 42 being known to the ledger, 0.24 in" in str(plan)
-    plan = model.set_params(budget=None, n_teacher_checks=None).plan(*problem)
+    plan = model.set_params(budget=None, teacher_checks=10**9).plan(*problem)
     assert plan.n_rows_to_pay == 220 - 42
     assert len(ledger) == 42
 

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
 from skadistill._fit.draw import draw_round
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import BudgetWarning
 from skadistill.query import QueryPool, RADSampler
@@ -246,7 +247,7 @@ def test_a_rule_that_cannot_end_a_fit_says_so(rule, needs):
         query_strategy="margin",
         uniform_share=0.0,
         stopping_criterion=rule,
-        on_weak_teacher="ignore",
+        teacher_checks=CheckPolicy(on_weak="ignore"),
         random_state=0,
     )
     with pytest.warns(BudgetWarning, match=needs) as caught:
@@ -280,9 +281,8 @@ def test_rules_end_a_fit_and_say_so(rule, params):
         LogisticRegression(),
         budget=800,
         query_size=100,
-        teacher_error=0.2,
+        teacher_checks=CheckPolicy(error_rate=0.2, on_weak="ignore"),
         stopping_criterion=rule,
-        on_weak_teacher="ignore",
         random_state=0,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool, **rows)
     assert model.termination_condition_ == rule.reason

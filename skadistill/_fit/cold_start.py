@@ -169,7 +169,7 @@ def is_cold(state):
     """Tell whether the next rows are spread over the pool: some class lacks a row."""
     targets = state.labels.targets
     seen = np.unique(targets.argmax(axis=1)).size if len(targets) else 0
-    return state.n_draws == 0 and seen < len(state.labels.classes)
+    return state.progress.n_draws == 0 and seen < len(state.labels.classes)
 
 
 def require_labels(labels):
@@ -191,11 +191,11 @@ def rehearse(state):
         targets = np.full_like(targets, 1 / n_classes)
     evidence = Evidence(targets, np.ones(n_rows, dtype=bool))
     return fit_student(
-        clone(state.student),
+        clone(state.students.last),
         labels.table.take(rows),
         state.components.objective.lesson(evidence),
         classes=labels.classes,
-        **state.cut_metadata(rows),
+        **state.settings.cut_metadata(rows),
     )
 
 

@@ -48,20 +48,12 @@ def named_teacher(teacher, classes):
 
 
 def resolve(
-    teacher,
-    student,
-    query_strategy,
-    objective,
-    *,
-    seed,
-    warm_start,
-    parts=(),
-    n_classes=2,
+    teacher, student, query_strategy, objective, *, seed, parts=(), n_classes=2
 ):
     """Turn names into objects, once per fit."""
     objective = as_objective(objective)
     candidates = {}
-    if student is None and (warm_start or _has_own_loss(objective)):
+    if student is None and _has_own_loss(objective):
         from skadistill.student._net import StudentNet
 
         student = StudentNet()
@@ -78,20 +70,12 @@ def resolve(
         objective=objective,
         candidates=candidates,
     )
-    student = components.student
     if objective.needs_embeddings and not components.teacher.has_embeddings:
         raise ObjectiveError(
             f"the objective {objective!r} needs the teacher's embeddings, which "
             f"{text_of(teacher):.80} does not return; name their source with "
             "as_teacher(teacher, embedding=...), or use another objective."
         )
-    if warm_start:
-        if "warm_start" not in student.get_params(deep=False):
-            raise ValueError(
-                f"warm_start=True but the student {type(student).__name__} has no "
-                "parameter warm_start; use a student that has, or warm_start=False."
-            )
-        student.set_params(warm_start=True)
     return components
 
 

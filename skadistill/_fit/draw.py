@@ -1,6 +1,7 @@
 """The rows of one round: a uniform share, the strategy's own, and what they show."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from skadistill._statistics.intervals import estimate_share
 from skadistill.exceptions import QueryStrategyError
 from skadistill.query._base import check_query
 
-__all__ = ["RoundDraw", "draw_round"]
+__all__ = ["Chosen", "RoundDraw", "draw_round"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,13 @@ class RoundDraw:
         if self.inclusion is not None and np.ptp(self.inclusion) == 0:
             return np.ones(len(self.positions), dtype=bool)
         return self.uniform
+
+
+class Chosen(NamedTuple):
+    """Rows to ask for, and how they were drawn if they show something of the pool."""
+
+    rows: np.ndarray
+    draw: RoundDraw | None = None
 
 
 def draw_round(strategy, view, n_queries, *, uniform_share, rng, uniform_rng):

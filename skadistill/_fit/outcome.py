@@ -29,6 +29,7 @@ def closing_step(what):
 def fitted_attributes(distiller, state):
     """Return what a fit that ended now would leave."""
     history, asked, labels = as_history(state.records), state.asked, state.labels
+    checks = asked.findings.checks
     forecast = None
     with closing_step("there is no forecast, since fitting the learning curve"):
         forecast = forecast_of(history)
@@ -38,23 +39,23 @@ def fitted_attributes(distiller, state):
 
     return {
         "classes_": labels.classes,
-        "student_": state.student,
-        "student_scores_": dict(state.student_scores),
+        "student_": state.students.last,
+        "student_scores_": dict(state.students.scores),
         "objective_": state.components.objective,
         "teacher_": unwrap_teacher(asked.teacher, distiller.teacher),
-        "teacher_error_": asked.error,
-        "teacher_error_estimate_": asked.estimate,
+        "teacher_error_": asked.findings.error,
+        "teacher_checks_": None if checks is None else checks.without_answers(),
         "n_teacher_checks_": asked.n_checks_paid,
         "history_": history,
         "labeled_round_": labels.round.copy(),
         "transduction_": labels.transduction(distiller.unlabeled_marker),
         "n_rounds_": history[-1]["round"],
-        "student_round_": state.student_round,
+        "student_round_": state.students.last_round,
         "n_queries_": total("n_asked"),
         "n_paid_": total("n_paid") + asked.n_checks_paid,
         "n_free_": total("n_free") + asked.n_checks_free,
         "n_no_label_": total("n_no_label"),
-        "cost_": asked.bill(total("cost")),
+        "cost_": asked.total_cost(total("cost")),
         "forecast_": forecast,
     }
 

@@ -3,16 +3,14 @@
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import NamedTuple
 
 from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
-from skadistill._fit.teacher import needs_checks, stops_checking, wants_checks
 from skadistill._statistics.forecast import Forecast
 from skadistill.exceptions import BudgetError, BudgetWarning
-from skadistill.objectives import _auto
-from skadistill.query import _evidence
 
 __all__ = [
     "Budget",
@@ -24,11 +22,6 @@ __all__ = [
     "split_rounds",
 ]
 
-#: Teacher checks when the user does not say how many; and where they are asked for in
-#: steps, by the strategy, the objective or both.
-MAX_CHECKS = 200
-MAX_STEPWISE_CHECKS = max(_evidence.MOST_CHECKS, _auto.MOST_CHECKS)
-CHECK_SHARE = 5  # one in so many rows of the budget
 #: Rows of the pool by which a teacher estimates its prices.
 EXAMPLE_ROWS = 200
 
@@ -126,32 +119,31 @@ class Budget(NamedTuple):
     n_queries: int
 
 
-def share_budget(budget, n_pool, n_labeled, *, n_checks, checks_are_paid):
-    """Share a budget between teacher checks and rows of the pool."""
+def share_budget(budget, n_pool, count_checks=None):
+    """Share a budget between teacher checks and rows of the pool.
+
+    ``count_checks(total, is_limited=...)`` returns the checks at most.
+    """
     total = _resolve_budget(budget, n_pool)
-    if not checks_are_paid or total == 0:
-        n_wanted = 0
-    elif n_checks == "auto":
-        room = MAX_CHECKS if budget is None else total // CHECK_SHARE
-        n_wanted = min(MAX_CHECKS, room, n_labeled)
-    else:
-        n_wanted = min(n_checks or n_labeled, n_labeled)
+    n_checks = 0
+    if count_checks is not None:
+        n_checks = count_checks(total, is_limited=budget is not None)
     if budget is None:
-        return Budget(n_wanted, n_pool)
-    if n_wanted >= total > 0:
+        return Budget(n_checks, n_pool)
+    if n_checks >= total > 0:
         raise BudgetError(
-            f"n_teacher_checks={n_checks} takes {n_wanted} labeled rows and the whole "
+            f"teacher_checks takes {n_checks} labeled rows and the whole "
             f"budget is {total} rows, so that no row of the pool could be asked; pass "
             "fewer checks or a larger budget."
         )
-    if total - n_wanted > n_pool:
-        checks = f" and {n_wanted} teacher checks" * bool(n_wanted)
+    if total - n_checks > n_pool:
+        checks = f" and {n_checks} teacher checks" * bool(n_checks)
         raise BudgetError(
             f"budget={budget} is larger than the pool of {n_pool} unlabeled rows"
-            f"{checks}; pass at most {n_pool + n_wanted}, a share such as 0.5, or None "
+            f"{checks}; pass at most {n_pool + n_checks}, a share such as 0.5, or None "
             "for the whole pool."
         )
-    return Budget(n_wanted, total - n_wanted)
+    return Budget(n_checks, total - n_checks)
 
 
 def _resolve_budget(budget, n_pool):
@@ -200,39 +192,25 @@ def split_rounds(n_queries, query_size, n_labeled, n_classes=0):
     return tuple(rounds)
 
 
-def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks):
+def shares_of_fit(components, labels, check_plan, budget):
     """Share the budget of one fit, and refuse one that its objective cannot use."""
-    objective = components.objective
-    called = components.teacher.is_fitted
-    n_labeled = labels.rows.size
-    needed = called and needs_checks(components, teacher_error)
-    wanted = wants_checks(components, teacher_error)
-    sizes = (
-        labels.pool.size,
-        # One row does not tell what students make of rows they were not trained on.
-        n_labeled if n_labeled > 1 else 0,
-    )
-    shares = share_budget(
-        budget, *sizes, n_checks=n_teacher_checks, checks_are_paid=needed or wanted
-    )
-    for_choice = wanted and not needed
-    in_steps = for_choice or stops_checking(components, teacher_error)
-    if in_steps and n_teacher_checks == "auto" and shares.n_checks:
-        most = min(shares.n_checks, MAX_STEPWISE_CHECKS)
-        shares = share_budget(budget, *sizes, n_checks=most, checks_are_paid=True)
-    if for_choice and not objective.is_enough(shares.n_checks):
-        shares = share_budget(budget, *sizes, n_checks=0, checks_are_paid=False)
+    objective, n_labeled = components.objective, labels.rows.size
+    # One row does not tell what students make of rows they were not trained on.
+    count = partial(check_plan.count, n_labeled if n_labeled > 1 else 0)
+    shares = share_budget(budget, labels.pool.size, count)
     check_learnable(labels, components.teacher, objective, shares.n_queries)
     if (
-        called
+        check_plan.is_paid
         and objective.needs_teacher_checks
         and shares.n_queries
         and not shares.n_checks
     ):
+        n_checks = check_plan.policy.n_checks
+        why = "a fifth" if n_checks == "auto" else f"teacher_checks={n_checks}"
         raise BudgetError(
-            f"the objective {objective!r} learns from teacher checks, and a fifth of "
-            f"budget={budget} leaves none; pass n_teacher_checks, a larger budget, or "
-            "another objective."
+            f"the objective {objective!r} learns from teacher checks, and {why} of "
+            f"budget={budget} leaves none; pass more teacher_checks, a larger budget, "
+            "or another objective."
         )
     return shares
 
@@ -240,11 +218,10 @@ def shares_of_fit(components, labels, *, budget, teacher_error, n_teacher_checks
 def make_plan(
     components,
     labels,
+    check_plan,
     *,
     budget,
     query_size,
-    teacher_error,
-    n_teacher_checks,
     ledger,
     uses_known,
     cost_per_row=None,
@@ -253,13 +230,7 @@ def make_plan(
     """Work out what a fit would ask and pay for at most."""
     teacher, objective = components.teacher, components.objective
     n_labeled, n_pool = labels.rows.size, labels.pool.size
-    shares = shares_of_fit(
-        components,
-        labels,
-        budget=budget,
-        teacher_error=teacher_error,
-        n_teacher_checks=n_teacher_checks,
-    )
+    shares = shares_of_fit(components, labels, check_plan, budget)
     known = KnownAnswers(teacher, ledger, labels.classes)
     n_known = n_known_checks = 0
     if shares.n_queries:
@@ -267,7 +238,7 @@ def make_plan(
         pool = known.find(labels.table, labels.pool, with_embeddings=embeddings)
         checks = known.find(labels.table, labels.rows)
         n_known, n_known_checks = (sum(map(len, rows)) for rows in (pool, checks))
-    stops = bool(shares.n_checks) and stops_checking(components, teacher_error)
+    stops = bool(shares.n_checks) and check_plan.in_steps
     n_queries = min(sum(shares), n_pool) if stops else shares.n_queries
     n_new = max(0, n_queries - n_known) if uses_known else n_queries
     return Plan(

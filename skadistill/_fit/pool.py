@@ -29,10 +29,9 @@ class FitPool(QueryPool):
         super().__init__(
             labels.pool.size,
             labels.classes,
-            student=state.student,
-            teacher_error=state.asked.error,
+            student=state.students.last,
         )
-        self.evidence = state.asked.evidence
+        self.take_findings(state.asked.findings)
         self.kept = labels.kept
         self.seconds = 0.0
         self._labels = labels
@@ -41,6 +40,10 @@ class FitPool(QueryPool):
         self._n_jobs = n_jobs
         self._keep_classes = keep_classes
         self._winners = np.full(self.n_samples * keep_classes, -1, dtype=np.int32)
+
+    def take_findings(self, findings):
+        """Show what is known of the teacher by now."""
+        self.teacher_error, self.error_curve = findings.error, findings.curve
 
     def predicted_classes(self):
         """Return the position of the predicted class of every row of the pool."""

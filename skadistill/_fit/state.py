@@ -1,6 +1,7 @@
 """What one fit carries from round to round."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -14,16 +15,22 @@ from skadistill._fit.known import KnownAnswers
 from skadistill._fit.plan import Budget, round_size
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
+from skadistill._statistics.checks import TeacherChecks
+from skadistill.checking._error_curve import ErrorCurve
+from skadistill.checking._policy import CheckPlan
+from skadistill.ledger._base import BaseLedger
 from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
-from skadistill.query._evidence import TeacherEvidence
 from skadistill.soft_labels._committee import train_committee
 from skadistill.soft_labels._out_of_fold import give_every_class, predict_out_of_fold
 from skadistill.student._checks import follows_any_loss
 
-__all__ = ["FitState", "Labels", "Seeds", "Settings", "stop_reason"]
+__all__ = ["FitState", "Labels", "Seeds", "Settings", "Students", "stop_reason"]
 
 logger = logging.getLogger(__name__)
+
+#: Share of the budget that may go to rows which the teacher gives no label.
+MAX_NO_LABEL = 0.1
 
 
 class Seeds(NamedTuple):
@@ -105,6 +112,7 @@ class Progress:
 
     agreements: list = field(default_factory=list)
     classes_before: np.ndarray | None = None
+    n_draws: int = 0
     n_asked: int = 0
     n_no_label: int = 0
     reason: str = "stable_predictions"
@@ -125,15 +133,32 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Hold the parameters of `ActiveDistiller` that every round reads."""
+    """Hold what every round reads and none changes."""
 
-    ledger: Any
-    query_size: Any
-    max_no_label: float
+    ledger: BaseLedger
+    query_size: int | str
     batch_size: int | None
+    uniform_share: float
     stopping_criterion: Any
     n_jobs: int | None
-    uniform_share: float = 0.0
+    #: Cuts the student's metadata to rows.
+    cut_metadata: Callable[[np.ndarray], dict]
+    #: Scores a student on the validation rows, of which there are `n_val`.
+    score: Callable[[Any], float | None]
+    n_val: int | None = None
+
+
+@dataclass
+class Students:
+    """Hold the student of the last round, and that of the given labels alone."""
+
+    last: Any
+    last_round: int = 0
+    first: Any = None
+    is_rehearsed: bool = False  # learned made-up labels, as no row had one
+    #: Brier scores of the kinds compared last, on so many labeled rows.
+    scores: dict = field(default_factory=dict)
+    n_compared: int = 0
 
 
 @dataclass
@@ -143,26 +168,13 @@ class FitState:
     components: Components
     labels: Labels
     seeds: Seeds
-    shares: Budget
     settings: Settings
-    cut_metadata: Any
-    score: Any
-    n_val: int | None = None
-
-    def __post_init__(self):
-        self.student = self.components.student
-        self.asked = AskedTeacher()
-        self.progress = Progress()
-        self.records: list[RoundRecord] = []
-        self.known = self.in_flight = np.empty(0, dtype=np.intp)
-        self.view: Any = None
-        self.draw: Any = None
-        self.n_draws = 0
-        self.rehearsed = False
-        self.first_student: Any = None
-        self.student_round = 0
-        self.student_scores: dict = {}
-        self.n_compared = 0
+    check_plan: CheckPlan
+    shares: Budget
+    students: Students
+    asked: AskedTeacher = field(default_factory=AskedTeacher)
+    progress: Progress = field(default_factory=Progress)
+    records: list[RoundRecord] = field(default_factory=list)
 
     @property
     def n_left(self):
@@ -174,20 +186,20 @@ class FitState:
         objective = self.components.objective
         if isinstance(objective, AutoObjective):
             objective = objective.settle(
-                self.asked.checks,
-                self.asked.error_rate,
+                self.asked.findings.checks,
+                self.asked.findings.error_rate,
                 any_loss=follows_any_loss(self.components.student),
             )
             self.components = replace(self.components, objective=objective)
             logger.info("the student matches %r", objective)
 
     def look_up_known(self):
-        """Find the rows of the pool whose answers the ledger holds."""
+        """Find the rows of the pool that the ledger holds answers of, or jobs."""
         asked, labels = self.asked, self.labels
         known = KnownAnswers(
             asked.teacher, self.settings.ledger, labels.classes, asked.identity
         )
-        self.known, refused = known.find(
+        found, refused = known.find(
             labels.table,
             labels.pool,
             with_embeddings=self.components.objective.needs_embeddings,
@@ -195,7 +207,7 @@ class FitState:
         # Paid once, answered without a label: they fill the budget all the same.
         labels.drop(refused)
         self.progress.n_asked += refused.size
-        self.in_flight = known.in_flight(labels.table, labels.pool)
+        return found, known.in_flight(labels.table, labels.pool)
 
     def wait_for_jobs(self, error):
         """Let the fit end here: it goes on when it is run again."""
@@ -220,13 +232,12 @@ class FitState:
     @property
     def has_too_few_labels(self):
         """Whether too many rows were answered without a label."""
-        limit = self.settings.max_no_label * self.shares.n_queries
-        return self.progress.n_no_label > limit
+        return self.progress.n_no_label > MAX_NO_LABEL * self.shares.n_queries
 
     def next_generator(self):
         """Return the generator of the next query."""
-        self.n_draws += 1
-        return self.seeds.generator(self.n_draws - 1)
+        self.progress.n_draws += 1
+        return self.seeds.generator(self.progress.n_draws - 1)
 
     def lesson(self, X):
         """Return the lesson that the objective makes from the known labels.
@@ -237,7 +248,7 @@ class FitState:
         evidence = Evidence(
             self.labels.targets,
             self.labels.given,
-            teacher_checks=self.asked.checks,
+            teacher_checks=self.asked.findings.checks,
             embeddings=self.labels.embeddings,
             output_weights=getattr(self.asked.teacher, "output_weights", None),
             out_of_fold=partial(self._predict_out_of_fold, X),
@@ -246,7 +257,7 @@ class FitState:
         lesson = objective.lesson(evidence)
         return lesson.replace(targets=give_every_class(lesson.targets))
 
-    def start_evidence(self, X):
+    def start_curve(self, X):
         """Let students judge the given rows that they were not trained on.
 
         X are the labeled rows, gathered, before any other has a label.
@@ -264,31 +275,35 @@ class FitState:
             targets,
             classes=self.labels.classes,
             seed=seed,
-            **self.cut_metadata(self.labels.rows),
+            **self.settings.cut_metadata(self.labels.rows),
         )
-        return TeacherEvidence(
-            judge(0), targets.argmax(axis=1), judge_again=judge, train_committee=train
+        return ErrorCurve(
+            judge(0),
+            targets.argmax(axis=1),
+            TeacherChecks.none(targets.shape[1]),
+            judge_again=judge,
+            train_committee=train,
         )
 
     def _predict_out_of_fold(self, X, targets, n_folds, seed):
         """Let students trained on other folds judge the labeled rows."""
         return predict_out_of_fold(
-            self.student,
+            self.students.last,
             X,
             targets,
             classes=self.labels.classes,
             given=self.labels.given,
             n_folds=n_folds,
             seed=seed,
-            fit_params=lambda rows: self.cut_metadata(self.labels.rows[rows]),
+            fit_params=lambda rows: self.settings.cut_metadata(self.labels.rows[rows]),
         )
 
     def record(self, record):
         """Complete a round's record and keep it."""
         record.n_labeled = self.labels.rows.size
         record.n_pool = self.labels.pool.size
-        record.teacher_error = self.asked.error
-        record.n_val = self.n_val
+        record.teacher_error = self.asked.findings.error
+        record.n_val = self.settings.n_val
         record.seconds_total = perf_counter() - record.start
         self.records.append(record)
 

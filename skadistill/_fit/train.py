@@ -20,12 +20,16 @@ logger = logging.getLogger(__name__)
 FEWEST_ROWS, GROWTH = 30, 4
 
 
-def train(state, record, *, afresh):
-    """Train the student, or rehearse it while no row has a label."""
-    start, labels = perf_counter(), state.labels
+def train(state, record):
+    """Train the student, or rehearse it while no row has a label.
+
+    It starts from scratch unless its own parameter ``warm_start`` says otherwise.
+    """
+    start, labels, students = perf_counter(), state.labels, state.students
     if record.round == 0 and not labels.rows.size:
-        state.student, state.rehearsed = rehearse(state), True
-        state.score(state.student)  # for its errors: this student has learned nothing
+        students.last, students.is_rehearsed = rehearse(state), True
+        # For its errors: this student has learned nothing.
+        state.settings.score(students.last)
         record.seconds_student = perf_counter() - start
         state.record(record)
         return
@@ -33,35 +37,37 @@ def train(state, record, *, afresh):
     X = labels.table.take(labels.rows)
     if _is_choice_due(state):
         _choose_student(state, X)
-    if afresh or state.rehearsed:
-        state.student, state.rehearsed = clone(state.student), False
+    afresh = not students.last.get_params(deep=False).get("warm_start", False)
+    if afresh or students.is_rehearsed:
+        students.last, students.is_rehearsed = clone(students.last), False
     fit_student(
-        state.student,
+        students.last,
         X,
         state.lesson(X),
         classes=labels.classes,
-        **state.cut_metadata(labels.rows),
+        **state.settings.cut_metadata(labels.rows),
     )
     record.seconds_student = perf_counter() - start
-    state.student_round = record.round
+    students.last_round = record.round
     if not record.round and afresh:
-        state.first_student = state.student
-    record.student_score = state.score(state.student)
+        students.first = students.last
+    record.student_score = state.settings.score(students.last)
     state.record(record)
 
 
 def _is_choice_due(state):
     """Tell whether students are compared: when that is possible, and at the end."""
-    n_labeled = state.labels.rows.size
+    n_labeled, n_compared = state.labels.rows.size, state.students.n_compared
     if not state.components.candidates or n_labeled < FEWEST_ROWS:
         return False
-    return n_labeled >= GROWTH * state.n_compared or stop_reason(state) is not None
+    return n_labeled >= GROWTH * n_compared or stop_reason(state) is not None
 
 
 def _choose_student(state, X):
     """Let the student be of the kind that predicts the labels best, out of fold."""
     labels, candidates = state.labels, state.components.candidates
-    state.student_scores = score_students(
+    students = state.students
+    students.scores = score_students(
         candidates,
         X,
         labels.targets,
@@ -69,9 +75,9 @@ def _choose_student(state, X):
         given=labels.given,
         seed=state.seeds.objective,
     )
-    state.n_compared = labels.rows.size
-    best = next(iter(state.student_scores))
-    scores = ", ".join(f"{k} {v:.3f}" for k, v in state.student_scores.items())
+    students.n_compared = labels.rows.size
+    best = next(iter(students.scores))
+    scores = ", ".join(f"{k} {v:.3f}" for k, v in students.scores.items())
     logger.info("the student is: %s; Brier scores out of fold: %s", best, scores)
-    state.student = clone(candidates[best])
-    state.components = replace(state.components, student=state.student)
+    students.last = clone(candidates[best])
+    state.components = replace(state.components, student=students.last)

@@ -169,21 +169,21 @@ def _cost(distiller):
 
 def _about_teacher(distiller):
     facts = {"Name": _teacher_name(distiller.teacher)}
-    rate, estimate = distiller.teacher_error_, distiller.teacher_error_estimate_
+    rate, checks = distiller.teacher_error_, distiller.teacher_checks_
     if rate is None:
         facts["Error rate"] = "unknown"
-    elif estimate is not None and estimate.method == "aimed":
+    elif checks is not None and checks.method == "aimed":
         # Most of the rows seen were hard, and their interval is not that of all rows.
         facts["Error rate"] = f"{rate:.3f}, estimated for all labeled rows"
-    elif estimate is None or rate != estimate.rate:
+    elif checks is None or rate != checks.rate:
         facts["Error rate"] = f"{rate:.3f}, given by the user, not measured"
     else:
-        low, high = estimate.interval()
+        low, high = checks.interval()
         facts["Error rate"] = f"{rate:.3f}, 95 % interval {low:.3f} to {high:.3f}"
-    if estimate is not None:
+    if checks is not None:
         facts["Seen wrong"] = (
-            f"on {estimate.n_wrong} of {estimate.n_samples} rows with given labels "
-            f"({estimate.method})"
+            f"on {checks.n_wrong} of {checks.n_samples} rows with given labels "
+            f"({checks.method})"
         )
     return facts
 

@@ -1,15 +1,5 @@
-"""Buy labels from a teacher, and estimate how often it is wrong."""
+"""Buy labels from a teacher, through a ledger."""
 
 from skadistill.labeling._buy import buy_labels
-from skadistill.labeling._repeatability import teacher_repeatability
-from skadistill.labeling._teacher_error import (
-    TeacherErrorEstimate,
-    estimate_teacher_error,
-)
 
-__all__ = [
-    "TeacherErrorEstimate",
-    "buy_labels",
-    "estimate_teacher_error",
-    "teacher_repeatability",
-]
+__all__ = ["buy_labels"]

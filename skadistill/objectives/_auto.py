@@ -28,28 +28,11 @@ class AutoObjective(Objective):
         """Return the lesson as it is."""
         return lesson
 
-    def wants_checks(self, teacher_error):
-        """Tell whether the choice may depend on what the teacher knows."""
-        return teacher_error in ("auto", None) or teacher_error >= OFTEN_WRONG
-
-    def n_more_checks(self, n_checks, error_rate):
-        """Count the labeled rows on which the teacher is checked next."""
-        if n_checks < FIRST_CHECKS:
-            return FIRST_CHECKS - n_checks
-        if error_rate <= CLEARLY_GOOD:
-            return 0
-        # So many to learn from; and to decide by, where the first ones leave doubt.
-        return max(0, MOST_CHECKS - n_checks)
-
-    def is_enough(self, n_checks):
-        """Tell whether so many checks are enough to choose by."""
-        return n_checks >= FIRST_CHECKS
-
     def settle(self, checks, error_rate, *, any_loss):
         """Return the objective that suits the teacher."""
         if checks is None or error_rate is None or error_rate < OFTEN_WRONG:
             return SoftTargets()
-        if not checks.independent or not self.is_enough(len(checks.rows)):
+        if not checks.independent or checks.n_samples < FIRST_CHECKS:
             return SoftTargets()
         has_more = checks.proba.shape[1] > 2
         is_hard = bool((checks.proba.max(axis=1) == 1).all())

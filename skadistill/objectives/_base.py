@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skadistill._statistics.checks import TeacherChecks, is_wrong
 from skadistill.exceptions import ObjectiveError
 
 __all__ = ["Evidence", "Lesson", "Objective", "TeacherChecks", "margin"]
@@ -16,36 +17,6 @@ def margin(proba):
     """Return the difference of the two largest probabilities of each row."""
     top = np.partition(proba, -2, axis=1)
     return top[:, -1] - top[:, -2]
-
-
-@dataclass(frozen=True, eq=False)
-class TeacherChecks:
-    """Hold labeled rows with answers of a teacher that was not fitted on them.
-
-    Parameters
-    ----------
-    rows : ndarray of int of shape (n_checks,)
-        Positions among the training rows; all of them must have given labels.
-    proba : ndarray of shape (n_checks, n_classes)
-        The teacher's answers: cross-fitted ones, or those of a teacher that was
-        fitted on other rows.
-    independent : bool, default=True
-        Whether the teacher that labeled the other training rows was not fitted on
-        these. False for a cross-fitted teacher: it was fitted on all of them, so that
-        its answers on other rows carry their truth to any student.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.objectives import TeacherChecks
-    >>> checks = TeacherChecks(np.array([0, 3]), np.array([[0.8, 0.2], [0.4, 0.6]]))
-    >>> checks.independent
-    True
-    """
-
-    rows: np.ndarray
-    proba: np.ndarray
-    independent: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +31,8 @@ class Evidence:
     given : ndarray of bool of shape (n_samples,)
         Rows whose true label is known.
     teacher_checks : TeacherChecks or None, default=None
-        The teacher's answers on some given rows.
+        The teacher's answers on some given rows, whose positions among the training
+        rows are its ``rows``.
     embeddings : ndarray of shape (n_samples, n_dimensions) or None, default=None
         The teacher's embeddings; NaN in rows that it was not asked about.
     output_weights : ndarray of shape (n_classes, n_dimensions) or None, default=None
@@ -153,7 +125,7 @@ class Evidence:
         """Which checked rows the teacher labels correctly."""
         if self.teacher_checks is None:
             return np.array([], bool)
-        return self.teacher_checks.proba.argmax(axis=1) == self.checked_truth
+        return ~is_wrong(self.teacher_checks.proba, self.checked_truth)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,9 +38,10 @@ class QueryPool(ABC):
     report : dict
         What the strategy wants to leave in the record of the round, for example its
         water level.
-    evidence : TeacherEvidence or None
-        The labeled rows on which the teacher was checked. None: it was not, or the
-        strategy has no ``needs_evidence = True``.
+    error_curve : object or None
+        How the teacher's errors depend on the student's margin, learned from checks on
+        labeled rows, for `RobustSampler`. None: the teacher was not checked, or the
+        strategy has no ``needs_error_curve = True``.
     kept : ndarray of shape (n_samples,) or None
         One value per row that the strategy sets to see it again in later rounds, for
         the rows that are still in the pool.
@@ -66,7 +67,7 @@ class QueryPool(ABC):
         self.classes = classes
         self.student = student
         self.teacher_error = teacher_error
-        self.evidence = None
+        self.error_curve = None
         self.kept = None
         self.inclusion = None
         self.report = {}

@@ -25,7 +25,7 @@ class RobustSampler(QueryStrategy):
 
     Attributes
     ----------
-    needs_evidence : bool
+    needs_error_curve : bool
         True: the loop checks the teacher before it pays for the pool.
 
     See Also
@@ -59,10 +59,10 @@ class RobustSampler(QueryStrategy):
     a time until it passes the first test, or 40 rows or a fifth of the budget are
     spent.
 
-    The evidence is learned once, before the pool is paid for: a teacher's mistakes do
+    The curve is learned once, before the pool is paid for: a teacher's mistakes do
     not change from round to round. Without any, this is the regret game. It does not
     protect against mistakes that no labeled row shows. If you know how many there may
-    be, say so by ``ActiveDistiller(teacher_error=...)``: then the teacher is not
+    be, say so by :class:`~skadistill.checking.CheckPolicy`: then the teacher is not
     checked, and this is `RADSampler`.
 
     Examples
@@ -75,32 +75,15 @@ class RobustSampler(QueryStrategy):
     (5,)
     """
 
-    needs_evidence = True
-
-    def wants_checks(self, evidence, share):
-        """Tell on how many more labeled rows the teacher should be checked.
-
-        Parameters
-        ----------
-        evidence : TeacherEvidence
-            The checks so far.
-        share : float
-            Share of the pool that is asked in a round, in (0, 1].
-
-        Returns
-        -------
-        n_more : int
-            0: enough is known.
-        """
-        return evidence.n_more_checks(share)
+    needs_error_curve = True
 
     def query(self, pool, n_queries, random_state):
-        evidence = pool.evidence
+        curve = pool.error_curve
         gains = pool.map_proba(_gain)
         pool.report |= summarize_gains(gains)
         if n_queries >= pool.n_samples:
             return np.arange(pool.n_samples)
-        if evidence is None and pool.teacher_error is not None:
+        if curve is None and pool.teacher_error is not None:
             # Below 1: a teacher that is wrong on every row leaves no game.
             error = min(pool.teacher_error, np.nextafter(1.0, 0.0))
             game = robust_distribution(gains, error * pool.n_samples, n_queries)
@@ -113,10 +96,10 @@ class RobustSampler(QueryStrategy):
                 game.p, game.p.dtype.type(n_queries), out=game.p
             )
             return fixed_size_sample(pool.inclusion, random_state)
-        if evidence is not None and len(evidence.rows) and not evidence.doubted:
+        if curve is not None and len(curve.checks.rows) and not curve.distrusted:
             return top_rows(gains, n_queries, random_state)
-        if pool.kept is None and evidence is not None and evidence.doubted:
-            pool.kept = evidence.discount(_first_gains(pool, gains))
+        if pool.kept is None and curve is not None and curve.distrusted:
+            pool.kept = curve.discount(_first_gains(pool, gains))
         worth = gains if pool.kept is None else gains * pool.kept
         pool.inclusion = regret_inclusion(worth, n_queries)
         return fixed_size_sample(pool.inclusion, random_state)
@@ -124,9 +107,9 @@ class RobustSampler(QueryStrategy):
 
 def _first_gains(pool, gains):
     """Return the gains of students that were trained on the labeled rows alone."""
-    if pool.evidence.train_committee is None:
+    if pool.error_curve.train_committee is None:
         return gains  # those of the first round, whose student is one
-    return pool.map_rows(partial(_mean_gain, pool.evidence.train_committee()))
+    return pool.map_rows(partial(_mean_gain, pool.error_curve.train_committee()))
 
 
 def _mean_gain(committee, X):

@@ -227,7 +227,9 @@ def test_nothing_made_up_is_kept_by_a_warm_start(blobs):
     X, _, _, teacher = blobs
     net = StudentNet(max_epochs=5, random_state=0)
     proba = [
-        distiller(teacher, student=net, budget=8, warm_start=warm).fit(X)
+        distiller(
+            teacher, student=clone(net).set_params(warm_start=warm), budget=8
+        ).fit(X)
         for warm in (True, False)
     ]
     np.testing.assert_array_equal(*(model.predict_proba(X) for model in proba))
@@ -349,7 +351,7 @@ def test_a_student_that_cannot_be_trained_costs_nothing(blobs):
 
 def test_a_teacher_without_any_answer(blobs):
     """Rows without a label as answer: an error, for there is no student."""
-    model = distiller(lambda X: [None] * len(X), classes=[0, 1], max_no_label=1.0)
+    model = distiller(lambda X: [None] * len(X), classes=[0, 1])
     with pytest.raises(TeacherError, match="no student can be trained"):
         model.fit(blobs[0])
     assert not hasattr(model, "student_")

@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 from skadistill import ActiveDistiller
 from skadistill._fit.inputs import extend_metadata
 from skadistill._rows._table import RowTable
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import BudgetWarning
 
 
@@ -52,7 +53,11 @@ def numbers():
 
 def fit(X, y, student, teacher=None, **data):
     model = ActiveDistiller(
-        teacher or Teacher(), student, budget=30, teacher_error=0.1, random_state=0
+        teacher or Teacher(),
+        student,
+        budget=30,
+        teacher_checks=CheckPolicy(error_rate=0.1),
+        random_state=0,
     )
     return model.fit(X, y, **data)
 
@@ -97,7 +102,7 @@ def test_a_row_that_cannot_be_scored_costs_nothing(kind, strategy, teacher_error
         student,
         budget=30,
         query_strategy=strategy,
-        teacher_error=teacher_error,
+        teacher_checks=CheckPolicy(error_rate=teacher_error),
         random_state=0,
     )
     with pytest.raises((ValueError, TypeError, AttributeError)):

@@ -8,14 +8,13 @@ from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
 from skadistill._fit.plan import Budget, round_size, share_budget, split_rounds
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import BudgetError
 
 
-def share(budget, n_pool, *, n_labeled=0, n_checks="auto", paid=False):
-    return share_budget(
-        budget, n_pool, n_labeled, n_checks=n_checks, checks_are_paid=paid
-    )
+def share(budget, n_pool, n_checks=0):
+    return share_budget(budget, n_pool, lambda total, is_limited: n_checks)
 
 
 @pytest.mark.parametrize(
@@ -40,26 +39,18 @@ def test_budgets_without_checks(budget, n_pool, n_queries):
 
 
 @pytest.mark.parametrize(
-    ("budget", "n_labeled", "n_checks", "shares"),
+    ("budget", "n_checks", "shares"),
     [
-        (400, 1000, "auto", (80, 320)),
-        (400, 30, "auto", (30, 370)),
-        (2000, 1000, "auto", (200, 1800)),
-        (4, 1000, "auto", (0, 4)),
-        (0, 1000, "auto", (0, 0)),
-        (0, 1000, 50, (0, 0)),
-        (None, 1000, "auto", (200, 5000)),
-        (None, 1000, None, (1000, 5000)),
-        (400, 1000, 300, (300, 100)),
-        (400, 30, None, (30, 370)),
-        (0.1, 1000, "auto", (100, 400)),
-        (5030, 30, 30, (30, 5000)),
+        (400, 80, (80, 320)),
+        (4, 0, (0, 4)),
+        (None, 200, (200, 5000)),
+        (0.1, 100, (100, 400)),
+        (5030, 30, (30, 5000)),
     ],
 )
-def test_budgets_with_checks(budget, n_labeled, n_checks, shares):
-    """A fifth by default, or as many as were given; the sum is the budget."""
-    got = share(budget, 5000, n_labeled=n_labeled, n_checks=n_checks, paid=True)
-    assert got == shares
+def test_budgets_with_checks(budget, n_checks, shares):
+    """The sum is the budget; without one, checks come on top of the pool."""
+    assert share(budget, 5000, n_checks) == shares
 
 
 def test_budgets_that_cannot_be_spent():
@@ -67,9 +58,9 @@ def test_budgets_that_cannot_be_spent():
     with pytest.raises(BudgetError, match="larger than the pool of 10 unlabeled rows;"):
         share(11, 10)
     with pytest.raises(BudgetError, match="rows and 5 teacher checks; pass at most 15"):
-        share(16, 10, n_labeled=5, n_checks=5, paid=True)
+        share(16, 10, 5)
     with pytest.raises(BudgetError, match="takes 8 labeled rows"):
-        share(8, 10, n_labeled=20, n_checks=8, paid=True)
+        share(8, 10, 8)
     with pytest.raises(BudgetError):
         share(1, 0)
 
@@ -104,7 +95,7 @@ def test_after_a_fit_a_plan_says_what_to_expect():
         LogisticRegression(),
         budget=300,
         query_size=100,
-        teacher_error=0.2,
+        teacher_checks=CheckPolicy(error_rate=0.2),
         objective="soft",
         random_state=0,
     )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from skadistill._fit.record import RoundRecord, as_history
+from skadistill._statistics.checks import TeacherChecks
 from skadistill._statistics.intervals import estimate_share
-from skadistill.labeling import TeacherErrorEstimate
 
 
 def test_every_record_has_every_key():
@@ -47,9 +47,10 @@ def accuracy_bounds_hold(n_draws, overlap, seed=0):
     for _ in range(n_draws):
         record = RoundRecord(0)
         n_wrong = int(rng.binomial(60, 0.2))
+        rows = np.arange(60)
         record.take_estimate(
             estimate_share(rng.random(50) > 0.15, np.full(50, 1e-3)),
-            TeacherErrorEstimate(n_wrong / 60, n_wrong, 60, "asked", 60, None, []),
+            TeacherChecks(rows, None, wrong=rows < n_wrong),
         )
         held += record.pool_accuracy_low <= accuracy <= record.pool_accuracy_high
     return held / n_draws

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.deploy import Cascade
 from skadistill.exceptions import TeacherError
 from skadistill.teachers import as_teacher
@@ -56,7 +57,7 @@ def distiller(teacher, **params):
         teacher,
         LogisticRegression(),
         budget=10,
-        teacher_error=0.1,
+        teacher_checks=CheckPolicy(error_rate=0.1),
         random_state=0,
         **params,
     )

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
 from skadistill._rows._sources import ChunkedRows, as_rows
+from skadistill.checking import CheckPolicy
 from skadistill.query import RADSampler
 from skadistill.query._uncertainty import ScoreStrategy
 from skadistill.stopping import StablePredictions
@@ -61,7 +62,7 @@ def teacher(X):
 def fit(X, y, pool, **params):
     params = {
         "query_strategy": "robust",
-        "teacher_error": 0.2,
+        "teacher_checks": CheckPolicy(error_rate=0.2),
         "budget": 60,
         "query_size": 20,
         "random_state": 0,

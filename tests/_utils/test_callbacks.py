@@ -14,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from skadistill import ActiveDistiller
 from skadistill._utils import callbacks as _callbacks
 from skadistill.callbacks import TqdmProgress
+from skadistill.checking import CheckPolicy
 
 
 class Recorder:
@@ -93,7 +94,7 @@ def distiller(request):
             LogisticRegression(),
             budget=30,
             query_size=10,
-            teacher_error=0.1,
+            teacher_checks=CheckPolicy(error_rate=0.1),
             random_state=0,
         )
         return model.set_callbacks(*callbacks)

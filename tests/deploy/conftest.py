@@ -6,6 +6,7 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, MemoryLedger
+from skadistill.checking import CheckPolicy
 from skadistill.teachers import FunctionTeacher
 
 
@@ -34,7 +35,11 @@ class Problem:
         return np.array([self.answers[row.tobytes()] for row in np.asarray(X)])
 
     def distiller(self, **params):
-        params = {"budget": 200, "query_size": 100, "teacher_error": 0.1} | params
+        params = {
+            "budget": 200,
+            "query_size": 100,
+            "teacher_checks": CheckPolicy(error_rate=0.1),
+        } | params
         params = {"ledger": MemoryLedger(), "random_state": 0} | params
         return ActiveDistiller(self.teacher, LogisticRegression(), **params)
 

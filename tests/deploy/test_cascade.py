@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skadistill import ActiveDistiller, MemoryLedger
+from skadistill.checking import CheckPolicy
 from skadistill.deploy import Cascade
 from skadistill.exceptions import (
     BudgetError,
@@ -226,7 +227,11 @@ def test_frames_and_texts(problem):
         return problem.answer(np.ascontiguousarray(frame.to_numpy()))
 
     distiller = ActiveDistiller(
-        teacher, LogisticRegression(), budget=200, teacher_error=0.1, random_state=0
+        teacher,
+        LogisticRegression(),
+        budget=200,
+        teacher_checks=CheckPolicy(error_rate=0.1),
+        random_state=0,
     )
     cascade = Cascade(distiller, target=0.95, random_state=0)
     cascade.fit(X[:100], problem.y[:100], X_unlabeled=X[100:2000])

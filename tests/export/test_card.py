@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.export import model_card
 from skadistill.export._card import ENDINGS
 from skadistill.ledger import MemoryLedger
@@ -87,7 +88,7 @@ def test_cost_is_stated_only_where_it_is_known():
 def test_the_teachers_error_has_an_interval_and_its_rows():
     """Rate and bounds are those of the estimate kept by the fit."""
     model = distiller(query_strategy="rad").fit(X, PARTLY)
-    estimate = model.teacher_error_estimate_
+    estimate = model.teacher_checks_
     low, high = estimate.interval()
     told = facts(model)["Teacher"]
     assert told["Name"].endswith("by_petals")
@@ -103,7 +104,10 @@ def test_the_teachers_error_has_an_interval_and_its_rows():
 @pytest.mark.parametrize(
     ("kwargs", "rate"),
     [
-        ({"teacher_error": 0.25}, "0.250, given by the user, not measured"),
+        (
+            {"teacher_checks": CheckPolicy(error_rate=0.25)},
+            "0.250, given by the user, not measured",
+        ),
         ({"query_strategy": "random"}, "unknown"),
     ],
 )
@@ -117,7 +121,7 @@ def test_an_error_that_was_not_measured_says_so(kwargs, rate):
 def test_the_interval_of_hard_rows_is_not_that_of_all():
     """The checks of the default strategy are aimed at such rows."""
     model = distiller().fit(X, PARTLY)
-    assert model.teacher_error_estimate_.method == "aimed"
+    assert model.teacher_checks_.method == "aimed"
     assert facts(model)["Teacher"]["Error rate"] == (
         f"{model.teacher_error_:.3f}, estimated for all labeled rows"
     )
@@ -125,11 +129,13 @@ def test_the_interval_of_hard_rows_is_not_that_of_all():
 
 def test_objectives_that_look_at_the_teacher():
     """The rows they looked at are stated although the rate was given."""
-    model = distiller(objective=Debiased(), teacher_error=0.25).fit(X, PARTLY)
+    model = distiller(
+        objective=Debiased(), teacher_checks=CheckPolicy(error_rate=0.25)
+    ).fit(X, PARTLY)
     told = facts(model)
     assert told["Labels"]["Objective"].startswith("Debiased(")
     assert told["Teacher"]["Error rate"].startswith("0.250, given")
-    n_checks = model.teacher_error_estimate_.n_samples
+    n_checks = model.teacher_checks_.n_samples
     assert f"of {n_checks} rows" in told["Teacher"]["Seen wrong"]
 
 

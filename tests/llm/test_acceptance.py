@@ -81,7 +81,7 @@ def test_all_faults_at_once(chat, kind, inside_a_loop, tmp_path):
     distiller = ActiveDistiller(
         teacher, make_student(), budget=80, ledger=tmp_path / "labels.sqlite"
     )
-    distiller.set_params(max_no_label=0.5, random_state=0)
+    distiller.set_params(random_state=0)
 
     async def notebook():
         return distiller.fit(texts, y)

@@ -16,7 +16,8 @@ def checks_of(n_checks, n_wrong, *, n_classes=3, soft=True, independent=True):
     answers = np.eye(n_classes)[(truth + wrong) % n_classes]
     if soft:
         answers = 0.8 * answers + 0.2 / n_classes
-    return TeacherChecks(np.arange(n_checks), answers, independent), wrong.mean()
+    method = "asked" if independent else "cross-fitted"
+    return TeacherChecks(np.arange(n_checks), answers, method=method), wrong.mean()
 
 
 @pytest.mark.parametrize(
@@ -67,29 +68,3 @@ def test_before_anything_is_known_the_targets_are_matched():
     lesson = AUTO.lesson(Evidence(targets, np.ones(2, dtype=bool)))
     np.testing.assert_array_equal(lesson.targets, targets)
     assert not lesson.has_own_loss
-
-
-@pytest.mark.parametrize(
-    ("n_checks", "error_rate", "n_more"),
-    [
-        (0, None, 20),
-        (12, 0.0, 8),
-        (20, 0.1, 0),
-        (20, 0.11, 20),
-        (30, 0.5, 10),
-        (40, 0.5, 0),
-        (60, 0.5, 0),
-    ],
-)
-def test_checks_stop_as_soon_as_they_can(n_checks, error_rate, n_more):
-    """20, then 40; a good teacher costs 20."""
-    assert AUTO.n_more_checks(n_checks, error_rate) == n_more
-
-
-@pytest.mark.parametrize(
-    ("teacher_error", "wanted"),
-    [("auto", True), (None, True), (0.15, True), (0.4, True), (0.1, False), (0, False)],
-)
-def test_a_user_who_trusts_the_teacher_pays_for_no_check(teacher_error, wanted):
-    """A given error rate below 15 % settles it."""
-    assert AUTO.wants_checks(teacher_error) is wanted

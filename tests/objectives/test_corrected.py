@@ -123,7 +123,9 @@ def test_a_teacher_right_on_all_checked_rows_changes_nothing(rng):
 def test_a_teacher_fitted_on_the_checked_rows_changes_nothing(rng):
     evidence, _ = noisy(rng, out_of_fold=never)
     checks = TeacherChecks(
-        evidence.teacher_checks.rows, evidence.teacher_checks.proba, independent=False
+        evidence.teacher_checks.rows,
+        evidence.teacher_checks.proba,
+        method="cross-fitted",
     )
     evidence = Evidence(evidence.targets, evidence.given, checks, out_of_fold=never)
     lesson = Corrected().lesson(evidence)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.deploy import Cascade
 from skadistill.plotting import CascadeDisplay
@@ -20,7 +21,11 @@ def cascade(request):
         problem.teacher, name="oracle", cost_per_row=request.param
     )
     distiller = ActiveDistiller(
-        teacher, LogisticRegression(), budget=300, teacher_error=0.02, random_state=0
+        teacher,
+        LogisticRegression(),
+        budget=300,
+        teacher_checks=CheckPolicy(error_rate=0.02),
+        random_state=0,
     )
     return Cascade(distiller, target=0.9, random_state=0).fit(
         problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool

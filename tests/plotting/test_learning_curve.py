@@ -8,6 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller, MemoryLedger
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.plotting import LearningCurveDisplay
 
@@ -21,7 +22,7 @@ def fit(seed=0, ledger=None, *, X_val=PROBLEM.X_test, y_val=PROBLEM.y_test, **pa
         query_size=15,
         ledger=ledger,
         random_state=seed,
-        **({"budget": 30, "teacher_error": 0.2} | params),
+        **({"budget": 30, "teacher_checks": CheckPolicy(error_rate=0.2)} | params),
     )
     return distiller.fit(
         PROBLEM.X_labeled,
@@ -89,9 +90,7 @@ def test_the_frame_is_the_drawings_twin(display):
 
 def test_labels_paid_include_teacher_checks():
     """From round 1 on, the labeled rows that the teacher was asked about count."""
-    distiller = fit(
-        budget=70, teacher_error="auto", n_teacher_checks=None, objective="soft"
-    )
+    distiller = fit(budget=70, teacher_checks=20, objective="soft")
     assert distiller.n_teacher_checks_ == 20
     display = LearningCurveDisplay.from_estimator(distiller)
     assert display.n_labels["student"][0].tolist() == [0, 35, 50, 65, 70]
@@ -146,7 +145,7 @@ def judged():
         LogisticRegression(),
         budget=400,
         query_size=100,
-        teacher_error=0.2,
+        teacher_checks=CheckPolicy(error_rate=0.2),
         objective="soft",
         random_state=0,
     ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)

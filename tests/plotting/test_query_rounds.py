@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.plotting import QueryRoundsDisplay
 
@@ -26,7 +27,7 @@ def fit(n_features):
         problem.teacher,
         LogisticRegression(),
         budget=6,
-        teacher_error=0.2,
+        teacher_checks=CheckPolicy(error_rate=0.2),
         query_size=3,
         random_state=0,
     )

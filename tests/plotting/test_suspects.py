@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.plotting import SuspectsDisplay
 
@@ -22,7 +23,7 @@ def fit(n_pool=200, budget=100):
         problem.teacher,
         LogisticRegression(),
         budget=budget,
-        teacher_error=0.2,
+        teacher_checks=CheckPolicy(error_rate=0.2),
         random_state=0,
     )
     rows = {"X_unlabeled": problem.X_pool} if n_pool else {}

@@ -5,8 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skadistill import ActiveDistiller
+from skadistill._statistics.checks import TeacherChecks
+from skadistill.checking import CheckPolicy
+from skadistill.checking._error_curve import ErrorCurve
 from skadistill.query import QueryPool, RADSampler, RobustSampler
-from skadistill.query._evidence import TeacherEvidence
 from skadistill.query._game.regret import regret_inclusion
 from skadistill.teachers import as_teacher
 
@@ -46,21 +48,31 @@ def border_teacher(X, y, share=0.3):
     return TableTeacher(X, np.where(wrong, 1 - y, y)), wrong
 
 
-def evidence_of(wrong_where, n_labeled=300, seed=0, n_checks=40):
+def curve_of(wrong_where, n_labeled=300, seed=0, n_checks=40):
     """Check a teacher that is wrong on two-class rows of some gains."""
     rng = np.random.default_rng(seed)
     first = rng.random(n_labeled)
     proba = np.stack([first, 1 - first], axis=1)
     truth = (rng.random(n_labeled) > first).astype(int)
-    evidence = TeacherEvidence(proba, truth)
-    rows = evidence.order(SHARE, rng)[:n_checks]
-    answer = np.where(wrong_where(evidence.gains), 1 - truth, truth)
-    return evidence.add(rows, np.eye(2)[answer[rows]])
+    curve = ErrorCurve(proba, truth, TeacherChecks.none(2))
+    rows = curve.order(SHARE, rng)[:n_checks]
+    answer = np.where(wrong_where(curve.gains), 1 - truth, truth)
+    return curve.of(TeacherChecks(rows, np.eye(2)[answer[rows]], truth[rows]))
 
 
-def query(evidence, proba, kept=None):
+def first(curve, n_checks):
+    """Return the curve as it was after the first checks."""
+    checks = curve.checks
+    return curve.of(
+        TeacherChecks(
+            checks.rows[:n_checks], checks.proba[:n_checks], checks.truth[:n_checks]
+        )
+    )
+
+
+def query(curve, proba, kept=None):
     pool = QueryPool.from_proba(proba)
-    pool.evidence, pool.kept = evidence, kept
+    pool.error_curve, pool.kept = curve, kept
     rows = RobustSampler().query(pool, len(proba) // 10, np.random.default_rng(1))
     return rows, pool
 
@@ -70,7 +82,7 @@ def binary_proba(seed=2, n_samples=1000):
     return np.stack([first, 1 - first], axis=1)
 
 
-def test_without_evidence_the_regret_game_is_played():
+def test_without_checks_the_regret_game_is_played():
     """No row of certain gain is missed, and nothing is kept."""
     proba = binary_proba()
     rows, pool = query(None, proba)
@@ -81,19 +93,18 @@ def test_without_evidence_the_regret_game_is_played():
 
 def test_a_teacher_right_on_all_rows_is_trusted_after_the_fewest_checks():
     """Twenty checks suffice, and they leave no doubt."""
-    evidence = evidence_of(lambda gains: gains < 0, n_checks=20)
-    strategy = RobustSampler()
-    assert strategy.wants_checks(evidence.first(0), SHARE) == 20
-    assert strategy.wants_checks(evidence, SHARE) == 0
-    assert not evidence.settle(SHARE).doubted
-    assert not evidence.first(0).settle(SHARE).doubted
+    curve = curve_of(lambda gains: gains < 0, n_checks=20)
+    assert first(curve, 0).n_more_checks(SHARE) == 20
+    assert curve.n_more_checks(SHARE) == 0
+    assert not curve.settle(SHARE).distrusted
+    assert not first(curve, 0).settle(SHARE).distrusted
 
 
 def test_a_trusted_teacher_is_asked_about_the_rows_of_largest_gain():
     """As `UncertaintySampler` asks; nothing is drawn and nothing is kept."""
-    evidence = evidence_of(lambda gains: gains < 0, n_checks=20).settle(SHARE)
+    curve = curve_of(lambda gains: gains < 0, n_checks=20).settle(SHARE)
     proba = binary_proba()
-    rows, pool = query(evidence, proba)
+    rows, pool = query(curve, proba)
     gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
     assert gains[rows].min() >= np.sort(gains)[-100]
     assert pool.kept is None
@@ -101,19 +112,18 @@ def test_a_trusted_teacher_is_asked_about_the_rows_of_largest_gain():
 
 def test_a_teacher_wrong_where_the_student_is_unsure_is_doubted():
     """It is checked on, and its rows lose their worth."""
-    evidence = evidence_of(lambda gains: gains > 0.7)
-    strategy = RobustSampler()
-    assert strategy.wants_checks(evidence.first(20), SHARE) == 10
-    assert strategy.wants_checks(evidence.first(35), SHARE) == 5
-    assert strategy.wants_checks(evidence, SHARE) == 0
-    evidence = evidence.settle(SHARE)
-    assert evidence.doubted
-    low, high = evidence.discount(np.array([0.3, 0.95], dtype=np.float32))
+    curve = curve_of(lambda gains: gains > 0.7)
+    assert first(curve, 20).n_more_checks(SHARE) == 10
+    assert first(curve, 35).n_more_checks(SHARE) == 5
+    assert curve.n_more_checks(SHARE) == 0
+    curve = curve.settle(SHARE)
+    assert curve.distrusted
+    low, high = curve.discount(np.array([0.3, 0.95], dtype=np.float32))
     assert low > 0.4
     assert high < 0.1
     proba = binary_proba()
     gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
-    rows, _ = query(evidence, proba)
+    rows, _ = query(curve, proba)
     assert np.mean(gains[rows] > 0.75) < 0.5 * np.mean(query_gains(proba) > 0.75)
 
 
@@ -124,25 +134,25 @@ def query_gains(proba):
 
 def test_the_discount_is_the_tabulated_curve():
     """A table of steps differs little from the curve itself."""
-    evidence = evidence_of(lambda gains: gains > 0.7)
+    curve = curve_of(lambda gains: gains > 0.7)
     gains = np.random.default_rng(3).random(5000).astype(np.float32)
-    cost = 1 - 4 * evidence.ratio
+    cost = 1 - 4 * curve.ratio
     assert cost > 1
-    exact = np.clip(1 - cost * evidence.errors(gains), 0, 1)
-    np.testing.assert_allclose(evidence.discount(gains), exact, atol=0.02)
-    ends = evidence.discount(np.array([0.0, 1.0, 1.0000001], dtype=np.float32))
+    exact = np.clip(1 - cost * curve.errors(gains), 0, 1)
+    np.testing.assert_allclose(curve.discount(gains), exact, atol=0.02)
+    ends = curve.discount(np.array([0.0, 1.0, 1.0000001], dtype=np.float32))
     assert np.isfinite(ends).all()
 
 
-def test_evidence_is_learned_in_the_first_round_and_kept():
+def test_the_curve_is_learned_in_the_first_round_and_kept():
     """Later rounds use what was kept, whatever the student says by then."""
-    evidence = evidence_of(lambda gains: gains > 0.7).settle(SHARE)
+    curve = curve_of(lambda gains: gains > 0.7).settle(SHARE)
     proba = binary_proba()
-    _, pool = query(evidence, proba)
+    _, pool = query(curve, proba)
     kept = pool.kept
     assert kept.shape == (1000,)
     rng = np.random.default_rng(0)
-    _, later = query(evidence, proba[rng.permutation(1000)], kept)
+    _, later = query(curve, proba[rng.permutation(1000)], kept)
     assert later.kept is kept
 
 
@@ -162,30 +172,30 @@ def test_rows_that_the_committee_finds_hard_are_avoided():
         calls.append(1)
         return Judge()
 
-    evidence = evidence_of(lambda gains: gains > 0.7).settle(SHARE)
-    evidence = replace(evidence, train_committee=train_committee)
+    curve = curve_of(lambda gains: gains > 0.7).settle(SHARE)
+    curve = replace(curve, train_committee=train_committee)
     proba = np.full((1000, 2), 0.5)
     X = np.random.default_rng(4).normal(size=(1000, 1))
     pool = QueryPool.from_proba(proba, X=X)
-    pool.evidence = evidence
+    pool.error_curve = curve
     rows = RobustSampler().query(pool, 100, np.random.default_rng(1))
     assert (X[rows, 0] < 0).all()
     again = QueryPool.from_proba(proba, X=X)
-    again.evidence, again.kept = evidence, pool.kept
+    again.error_curve, again.kept = curve, pool.kept
     RobustSampler().query(again, 100, np.random.default_rng(2))
     assert len(calls) == 1
 
 
 def test_no_committee_is_trained_for_a_trusted_teacher():
-    evidence = evidence_of(lambda gains: gains < 0, n_checks=20).settle(SHARE)
-    evidence = replace(evidence, train_committee=lambda: pytest.fail("trained"))
-    rows, _ = query(evidence, binary_proba())
+    curve = curve_of(lambda gains: gains < 0, n_checks=20).settle(SHARE)
+    curve = replace(curve, train_committee=lambda: pytest.fail("trained"))
+    rows, _ = query(curve, binary_proba())
     assert len(rows) == 100
 
 
 def test_labeled_rows_are_judged_thrice_before_a_teacher_is_doubted():
     """What is learned rests on the mean; a trusted teacher costs no training."""
-    doubtful = evidence_of(lambda gains: gains > 0.7)
+    doubtful = curve_of(lambda gains: gains > 0.7)
     other = np.random.default_rng(5).dirichlet([1, 1], size=300)
     numbers = []
 
@@ -196,10 +206,10 @@ def test_labeled_rows_are_judged_thrice_before_a_teacher_is_doubted():
     settled = replace(doubtful, judge_again=judge).settle(SHARE)
     assert numbers == [1, 2]
     np.testing.assert_allclose(settled.proba, (doubtful.proba + 2 * other) / 3)
-    np.testing.assert_array_equal(settled.rows, doubtful.rows)
-    good = evidence_of(lambda gains: gains < 0, n_checks=20)
+    np.testing.assert_array_equal(settled.checks.rows, doubtful.checks.rows)
+    good = curve_of(lambda gains: gains < 0, n_checks=20)
     replace(good, judge_again=judge).settle(SHARE)
-    replace(good.first(0), judge_again=judge).settle(SHARE)
+    replace(first(good, 0), judge_again=judge).settle(SHARE)
     assert numbers == [1, 2]
 
 
@@ -279,8 +289,8 @@ def test_checks_are_inside_the_budget_and_at_most_a_fifth_of_it():
         assert distiller.n_teacher_checks_ == n_checks
         assert distiller.n_queries_ == 300 - n_checks
         assert len(teacher.asked) == 300
-        assert distiller.teacher_error_estimate_.method == "aimed"
-        assert distiller.teacher_error_estimate_.n_samples == n_checks
+        assert distiller.teacher_checks_.method == "aimed"
+        assert distiller.teacher_checks_.n_samples == n_checks
 
 
 def test_an_objective_that_needs_checks_gets_them_inside_the_budget_too():
@@ -299,7 +309,7 @@ def test_an_objective_that_needs_checks_gets_them_inside_the_budget_too():
     assert distiller.plan(X, given).n_rows_to_pay == 100
     distiller.fit(X, given)
     assert distiller.n_teacher_checks_ == 20
-    assert distiller.teacher_error_estimate_.method == "asked"
+    assert distiller.teacher_checks_.method == "asked"
     assert len(teacher.asked) == 100
 
 
@@ -332,15 +342,15 @@ def test_a_teacher_fitted_here_is_checked_for_nothing():
     ).fit(X, given)
     assert distiller.n_teacher_checks_ == 0
     assert distiller.n_queries_ == 100
-    assert distiller.teacher_error_estimate_.method == "cross-fitted"
+    assert distiller.teacher_checks_.method == "cross-fitted"
 
 
-@pytest.mark.parametrize("teacher_error", [0.1, None])
-def test_a_given_error_rate_leaves_the_teacher_unchecked(teacher_error):
+@pytest.mark.parametrize("teacher_checks", [CheckPolicy(error_rate=0.1), 0])
+def test_a_given_error_rate_leaves_the_teacher_unchecked(teacher_checks):
     """A rate is played as in the paper, none as the regret game."""
     X, y, given = noisy_problem(7)
     asked = []
-    rival = RADSampler(None if teacher_error is None else "auto")
+    rival = RADSampler(None if teacher_checks == 0 else "auto")
     for strategy in ("robust", rival):
         teacher = TableTeacher(X, y)
         ActiveDistiller(
@@ -348,7 +358,8 @@ def test_a_given_error_rate_leaves_the_teacher_unchecked(teacher_error):
             LogisticRegression(),
             query_strategy=strategy,
             budget=100,
-            teacher_error=teacher_error,
+            teacher_checks=teacher_checks,
+            objective="soft",
             random_state=0,
         ).fit(X, given)
         asked.append(teacher.asked)

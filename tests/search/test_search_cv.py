@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller, StudentNet
+from skadistill.checking import CheckPolicy
 from skadistill.ledger import LedgerCopyWarning, MemoryLedger
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.search import (
@@ -345,7 +346,7 @@ def distiller(teacher, **settings):
         teacher,
         LogisticRegression(max_iter=200),
         budget=12,
-        teacher_error=0.1,
+        teacher_checks=CheckPolicy(error_rate=0.1),
         random_state=0,
         **settings,
     )

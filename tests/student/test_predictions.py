@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import StudentError
 from skadistill.student._predictions import student_classes, student_proba
 
@@ -96,7 +97,7 @@ def test_students_of_many_kinds(name, iris):
         RandomForestClassifier(10, random_state=0),
         STUDENTS[name],
         budget=20,
-        on_weak_teacher="ignore",
+        teacher_checks=CheckPolicy(on_weak="ignore"),
         random_state=0,
     )
     model.fit(X, partly, X_val=X, y_val=y)

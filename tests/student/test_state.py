@@ -36,7 +36,7 @@ DISTILLER_TYPES = [
     "skadistill._distiller.ActiveDistiller",
     "skadistill.ledger._memory.MemoryLedger",
     "skadistill._statistics.forecast.Forecast",
-    "skadistill.labeling._teacher_error.TeacherErrorEstimate",
+    "skadistill._statistics.checks.TeacherChecks",
     "skadistill.objectives._soft.SoftTargets",
 ]
 
@@ -167,8 +167,8 @@ def test_pipelines_and_distillers(student):
     twin = through_skops(model, types)
     assert np.array_equal(twin.predict_proba(X), model.predict_proba(X))
     assert twin[-1].history_ == model[-1].history_
-    assert twin[-1].teacher_error_estimate_.interval() == pytest.approx(
-        model[-1].teacher_error_estimate_.interval()
+    assert twin[-1].teacher_checks_.interval() == pytest.approx(
+        model[-1].teacher_checks_.interval()
     )
     assert twin[-1].ledger_.summary() == model[-1].ledger_.summary()
 

@@ -22,6 +22,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import (
     TeacherAnswerError,
     TeacherCallError,
@@ -442,6 +443,9 @@ def test_classifiers_that_show_their_methods_once_fitted(estimator):
     assert (labels.argmax(axis=1) == y).mean() > 0.8
     partly = np.where(np.arange(200) < 100, y, -1)
     distiller = ActiveDistiller(
-        teacher, LogisticRegression(), budget=20, on_weak_teacher="ignore"
+        teacher,
+        LogisticRegression(),
+        budget=20,
+        teacher_checks=CheckPolicy(on_weak="ignore"),
     )
     assert distiller.fit(rows, partly).n_queries_ == 20

@@ -619,7 +619,7 @@ def test_an_active_distiller_with_a_bad_connection(server, tmp_path):
             unlabeled_marker="?",
             budget=35,
             query_size=15,
-            n_teacher_checks=5,
+            teacher_checks=5,
             ledger=ledger,
             random_state=0,
         ).fit(X, y)

@@ -1,6 +1,6 @@
 """Estimate from labeled rows how the teacher's errors depend on the margin.
 
-Against a doubted teacher the regret game (see `regret_inclusion`) is played, which
+Against a distrusted teacher the regret game (see `regret_inclusion`) is played, which
 leaves no row behind whose worth is above a level. The worth of a row is
 
     w_i = g_i (1 - c e_i)_+,    c = 1 - r - 3 min(r, 0)
@@ -12,8 +12,8 @@ do harm counts more than once: labels that agree with what the student already
 mistakes cost more than a first step shows. It counts twice where the teacher is
 judged, which a few mistakes should not decide, and four times where rows are chosen.
 
-How hard a row is for one student is partly chance. So before a teacher is doubted e_i
-is learned from the mean margin of several students, and looked up at such a mean.
+How hard a row is for one student is partly chance. So before a teacher is distrusted
+e_i is learned from the mean margin of several students, and looked up at such a mean.
 
 An honest teacher too is wrong more often on rows that are hard for the student, and
 those are still worth most. So the discount is only played against a teacher that
@@ -23,6 +23,8 @@ fails two tests: see `is_trusted` and `is_asked_elsewhere`.
 import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+
+from skadistill._statistics.checks import is_wrong
 
 __all__ = [
     "check_order",
@@ -52,7 +54,7 @@ def wrong_answer_ratio(proba, answers, truth):
     rows = np.arange(len(truth))
     if not rows.size:
         return 0.0
-    wrong = answers.argmax(axis=1) != truth
+    wrong = is_wrong(answers, truth)
     toward = -proba.astype(np.float64)
     toward[rows, truth] += 1.0
     worth = (toward * (answers - proba)).sum(axis=1)

@@ -1,12 +1,13 @@
-"""What labeled rows say about the teacher, for the robust sampler."""
+"""Where the teacher is wrong: its errors as a function of the student's gain."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from skadistill.query._game.evidence import (
+from skadistill._statistics.checks import TeacherChecks, is_wrong
+from skadistill.query._game.errors import (
     check_order,
     discount,
     is_asked_elsewhere,
@@ -17,15 +18,15 @@ from skadistill.query._game.evidence import (
 from skadistill.query._game.regret import regret_inclusion
 from skadistill.query._measures import margin_gain
 
-__all__ = ["TeacherEvidence"]
+__all__ = ["FEWEST_CHECKS", "MOST_CHECKS", "ErrorCurve"]
 
 #: Rows of the first check of a teacher, of every one after it, and of all checks.
 FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS = 20, 10, 40
 #: The first checks are all on rows that the game would ask about; after these, every
 #: second one is on a row drawn evenly.
 N_AIMED = 10
-#: How often students judge the labeled rows before a teacher is doubted: gains of one
-#: student are partly chance, and the curve of errors over them too flat.
+#: How often students judge the labeled rows before a teacher is distrusted: gains of
+#: one student are partly chance, and the curve of errors over them too flat.
 N_JUDGMENTS = 3
 
 # The discount is tabulated at so many gains: a pool of 1e7 rows is looked up,
@@ -34,14 +35,17 @@ _STEPS = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
-class TeacherEvidence:
-    """Hold the labeled rows against which the teacher was checked so far."""
+class ErrorCurve:
+    """Learn from checked rows how the teacher's errors depend on the student's gain.
+
+    `proba` are predictions for all labeled rows by students not trained on them, and
+    `truth` the positions of their classes; `checks` are in the order of asking.
+    """
 
     proba: np.ndarray
     truth: np.ndarray
-    rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
-    answers: np.ndarray | None = None
-    doubted: bool = False
+    checks: TeacherChecks
+    distrusted: bool = False
     judge_again: Callable | None = None
     train_committee: Callable | None = None
 
@@ -50,52 +54,37 @@ class TeacherEvidence:
         """The student's gain on every labeled row."""
         return np.maximum(margin_gain(self.proba), 0.0)
 
-    @cached_property
-    def wrong(self):
-        """Whether the teacher's first choice is wrong on each row checked."""
-        if self.answers is None:
-            return np.empty(0, dtype=bool)
-        return self.answers.argmax(axis=1) != self.truth[self.rows]
-
     @property
     def n_student_right(self):
         """Number of checked rows on which the students' first choice is right."""
-        predicted = self.proba[self.rows].argmax(axis=1)
-        return int(np.count_nonzero(predicted == self.truth[self.rows]))
+        rows = self.checks.rows
+        return int(np.count_nonzero(~is_wrong(self.proba[rows], self.truth[rows])))
 
     @cached_property
     def ratio(self):
         """Worth of a wrong answer in units of a correct one."""
-        if self.answers is None:
-            return 0.0
-        return wrong_answer_ratio(
-            self.proba[self.rows], self.answers, self.truth[self.rows]
-        )
+        checks = self.checks
+        return wrong_answer_ratio(self.proba[checks.rows], checks.proba, checks.truth)
 
     def order(self, share, rng):
         """Order the labeled rows for checks."""
-        return check_order(self._play(share), rng, N_AIMED)
+        return check_order(self._inclusion(share), rng, N_AIMED)
 
-    def add(self, rows, answers):
-        """Return this evidence with more rows checked."""
-        if self.answers is not None:
-            rows = np.concatenate([self.rows, rows])
-            answers = np.concatenate([self.answers, answers])
-        return replace(self, rows=rows, answers=answers)
-
-    def first(self, n_checks):
-        """Return the evidence as it was after the first checks."""
-        answers = None if self.answers is None else self.answers[:n_checks]
-        return replace(self, rows=self.rows[:n_checks], answers=answers)
+    def of(self, checks):
+        """Return the curve that other checks show."""
+        return replace(self, checks=checks)
 
     def is_trusted(self, share):
         """Tell whether the teacher is good enough on rows the game asks about."""
-        asked = self._play(share)[self.rows] > 0
-        return is_trusted(self.wrong[asked], self.ratio)
+        asked = self._inclusion(share)[self.checks.rows] > 0
+        return is_trusted(self.checks.wrong[asked], self.ratio)
 
     def n_more_checks(self, share):
-        """Count the labeled rows on which the teacher is to be checked next."""
-        n_checks = len(self.rows)
+        """Count the labeled rows on which the teacher is to be checked next.
+
+        Enough is known when a share of the pool, that of one round, can be chosen.
+        """
+        n_checks = self.checks.n_samples
         if n_checks < FEWEST_CHECKS:
             return FEWEST_CHECKS - n_checks
         if n_checks >= MOST_CHECKS or self.is_trusted(share):
@@ -103,19 +92,19 @@ class TeacherEvidence:
         return min(MORE_CHECKS, MOST_CHECKS - n_checks)
 
     def settle(self, share):
-        """Decide, once for all rounds, whether the teacher is doubted."""
-        if not len(self.rows) or self.is_trusted(share):
-            return replace(self, doubted=False)
+        """Decide, once for all rounds, whether the teacher is distrusted."""
+        if not self.checks.n_samples or self.is_trusted(share):
+            return replace(self, distrusted=False)
         surer = self._judged_again()
         if surer.is_trusted(share):
-            return replace(surer, doubted=False)
+            return replace(surer, distrusted=False)
         n_queries = max(self._n(share), min(FEWEST_CHECKS, len(self.truth)))
         errors = surer.errors(surer.gains)
-        doubted = is_asked_elsewhere(surer.gains, errors, surer.ratio, n_queries)
-        return replace(surer, doubted=doubted)
+        distrusted = is_asked_elsewhere(surer.gains, errors, surer.ratio, n_queries)
+        return replace(surer, distrusted=distrusted)
 
     def _judged_again(self):
-        """Return this evidence with the labeled rows judged by more students."""
+        """Return this curve with the labeled rows judged by more students."""
         if self.judge_again is None:
             return self
         others = [self.judge_again(number) for number in range(1, N_JUDGMENTS)]
@@ -127,7 +116,7 @@ class TeacherEvidence:
 
         The gains are those of students that were trained on the labeled rows alone.
         """
-        return learn_errors(self.gains[self.rows], self.wrong)
+        return learn_errors(self.gains[self.checks.rows], self.checks.wrong)
 
     @cached_property
     def error_rate(self):
@@ -147,7 +136,7 @@ class TeacherEvidence:
         steps = np.minimum(gains * np.float32(_STEPS), _STEPS - 1).astype(np.int16)
         return table[steps]
 
-    def _play(self, share):
+    def _inclusion(self, share):
         """Return the probabilities with which the regret game asks labeled rows."""
         return regret_inclusion(self.gains, self._n(share))
 

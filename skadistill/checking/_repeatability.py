@@ -108,7 +108,7 @@ def teacher_repeatability(
 
     Examples
     --------
-    >>> from skadistill.labeling import teacher_repeatability
+    >>> from skadistill.checking import teacher_repeatability
     >>> def teacher(texts):
     ...     return ["spam" if "win" in text else "ham" for text in texts]
     >>> texts = ["win a prize", "hello", "win money", "see you"]

@@ -1,98 +1,20 @@
 """How often is the teacher wrong? An estimate on the rows whose labels are known."""
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import take_metadata, take_rows
+from skadistill._statistics.checks import TeacherChecks
 from skadistill._statistics.folds import deal_folds
+from skadistill.checking._ask import Checker
 from skadistill.exceptions import TeacherAnswerError, TeacherWarning
-from skadistill.labeling._buy import buy_labels
 from skadistill.teachers._as_teacher import as_teacher
 
-__all__ = ["TeacherErrorEstimate", "estimate_teacher_error"]
-
-
-@dataclass(frozen=True, eq=False)
-class TeacherErrorEstimate:
-    """How often the teacher was wrong on labeled rows.
-
-    Attributes
-    ----------
-    rate : float
-        Mean of the Beta posterior with a uniform prior,
-        ``(n_wrong + 1) / (n_samples + 2)``: never 0 and never 1.
-    n_wrong : int
-        Rows on which the teacher's most probable class is not the label.
-    n_samples : int
-        Rows compared.
-    method : {"cross-fitted", "asked", "aimed"}
-        Whether teachers fitted on the other rows answered, or the teacher itself;
-        "aimed": the teacher itself, mostly on rows that are hard for the student.
-    n_paid : int
-        Rows paid for to find out; 0 for a cross-fitted estimate.
-    proba : ndarray of float64 of shape (n_samples, n_classes) or None
-        The teacher's answers on those rows, kept because SLaM and debiasing need
-        them too; None without rows.
-    rows : ndarray of int of shape (n_samples,)
-        Positions, in the rows given, of the rows compared, ascending.
-    cost : float
-        What the rows paid for cost, as far as the teacher names prices.
-    n_no_label : int
-        Rows asked about that the teacher gave no label.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skadistill.labeling import estimate_teacher_error
-    >>> X, y = np.array([[1.0], [2.0], [-1.0]]), np.array([1, 0, 0])
-    >>> found = estimate_teacher_error(lambda X: X[:, 0] > 0, X, y, classes=[0, 1])
-    >>> found.n_wrong, found.n_samples, found.rate
-    (1, 3, 0.4)
-    """
-
-    rate: float
-    n_wrong: int
-    n_samples: int
-    method: str
-    n_paid: int
-    proba: np.ndarray | None
-    rows: np.ndarray
-    cost: float = 0.0
-    n_no_label: int = 0
-
-    def interval(self, level=0.95):
-        """Return the bounds between which the error rate lies.
-
-        Parameters
-        ----------
-        level : float, default=0.95
-            Posterior probability of the interval, in (0, 1).
-
-        Returns
-        -------
-        low, high : float
-            Quantiles of the Beta posterior that leave the same probability outside
-            on either side.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skadistill.labeling import TeacherErrorEstimate
-        >>> rows = np.arange(100)
-        >>> estimate = TeacherErrorEstimate(11 / 102, 10, 100, "asked", 100, None, rows)
-        >>> low, high = estimate.interval()
-        >>> print(f"{low:.3f} to {high:.3f}")
-        0.056 to 0.175
-        """
-        posterior = beta(self.n_wrong + 1, self.n_samples - self.n_wrong + 1)
-        low, high = posterior.interval(level)
-        return float(low), float(high)
+__all__ = ["estimate_teacher_error"]
 
 
 def estimate_teacher_error(
@@ -152,8 +74,9 @@ def estimate_teacher_error(
 
     Returns
     -------
-    estimate : TeacherErrorEstimate
-        The rate and the answers it rests on.
+    checks : TeacherChecks
+        The error rate ``rate``, its ``interval()`` and the answers they rest on.
+        ``rows`` are ascending positions in `X`.
 
     Raises
     ------
@@ -181,12 +104,12 @@ def estimate_teacher_error(
     Examples
     --------
     >>> import numpy as np
-    >>> from skadistill.labeling import estimate_teacher_error
+    >>> from skadistill.checking import estimate_teacher_error
     >>> X, y = np.arange(8.0)[:, None], np.array([0, 0, 0, 0, 1, 1, 1, 1])
     >>> def teacher(X):  # wrong about the row 3.0
     ...     return (X[:, 0] > 2.5).astype(int)
-    >>> estimate = estimate_teacher_error(teacher, X, y, classes=[0, 1])
-    >>> estimate.n_wrong, estimate.n_samples, estimate.rate
+    >>> checks = estimate_teacher_error(teacher, X, y, classes=[0, 1])
+    >>> checks.n_wrong, checks.n_samples, checks.rate
     (1, 8, 0.2)
     """
     teacher = as_teacher(teacher)
@@ -196,40 +119,25 @@ def estimate_teacher_error(
     rng = check_random_state(random_state)
     numbers = np.arange(len(y)) if row_numbers is None else np.asarray(row_numbers)
     if not teacher.is_fitted:
-        method, n_paid, cost, n_no_label = "cross-fitted", 0, 0.0, 0
         rows, proba = _cross_fitted(
             teacher, X, y, truth, classes, cv, rng, fit_params or {}, numbers
         )
-    else:
-        method = "asked"
-        rows = np.arange(len(y))
-        if n_samples is not None and n_samples < len(y):
-            rows = np.sort(rng.permutation(len(y))[:n_samples])
-        purchase = buy_labels(
-            teacher,
-            take_rows(X, rows),
-            classes=classes,
-            ledger=ledger,
-            batch_size=batch_size,
-            first_size=first_size,
-            row_numbers=numbers[rows],
-        )
-        # Without those that the budget or the teacher left without a label.
-        rows, proba = rows[purchase.labeled], purchase.labels[purchase.labeled]
-        n_paid, cost = purchase.n_paid, purchase.cost
-        n_no_label = int(purchase.no_label.sum())
-    n_wrong = int(np.sum(proba.argmax(axis=1) != truth[rows])) if len(rows) else 0
-    return TeacherErrorEstimate(
-        rate=(n_wrong + 1) / (len(rows) + 2),
-        n_wrong=n_wrong,
-        n_samples=len(rows),
-        method=method,
-        n_paid=n_paid,
-        proba=proba if len(rows) else None,
-        rows=rows,
-        cost=cost,
-        n_no_label=n_no_label,
+        return TeacherChecks(rows, proba, truth[rows], "cross-fitted")
+    rows = np.arange(len(y))
+    if n_samples is not None and n_samples < len(y):
+        rows = np.sort(rng.permutation(len(y))[:n_samples])
+    checker = Checker(
+        teacher,
+        X,
+        truth,
+        row_numbers=numbers,
+        first_size=first_size,
+        classes=classes,
+        ledger=ledger,
+        batch_size=batch_size,
     )
+    checker.ask(rows)
+    return checker.checks
 
 
 def _positions(y, classes):

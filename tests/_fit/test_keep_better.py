@@ -1,8 +1,6 @@
 """A teacher that is no better than the student is told, and costs no accuracy."""
 
-import re
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +13,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from skadistill import ActiveDistiller
-from skadistill._fit import weak
-from skadistill._fit.weak import _labeled_rows, hold_against_student
+from skadistill._fit import keep_better
+from skadistill._fit.keep_better import _labeled_rows
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.teachers import as_teacher
 
@@ -45,7 +44,7 @@ def test_a_weak_teacher_is_told_before_it_is_paid(problem):
         TeacherWarning, match=r"right on \d+ of 150 labeled rows, and st"
     ):
         distiller(STUMP).fit(X, y)
-    distiller(STUMP, on_weak_teacher="ignore").fit(X, y)
+    distiller(STUMP, teacher_checks=CheckPolicy(on_weak="ignore")).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
@@ -59,7 +58,9 @@ def test_a_weak_teacher_can_be_refused(problem):
         return np.random.default_rng(len(asked)).integers(0, 2, len(X))
 
     model = distiller(
-        teacher, query_strategy="rad", n_teacher_checks=60, on_weak_teacher="raise"
+        teacher,
+        query_strategy="rad",
+        teacher_checks=CheckPolicy(60, on_weak="raise"),
     )
     with pytest.raises(TeacherError, match="its labels may do more harm than good"):
         model.fit(X, y)
@@ -89,7 +90,7 @@ def test_the_better_student_is_kept(problem, teacher):
     alone = LogisticRegression().fit(X[:150], y[:150])
     assert model.student_round_ == 0 < model.n_rounds_
     np.testing.assert_array_equal(model.predict(X), alone.predict(X))
-    worse = distiller(teacher, on_weak_teacher="ignore").fit(X, y)
+    worse = distiller(teacher, teacher_checks=CheckPolicy(on_weak="ignore")).fit(X, y)
     assert worse.student_round_ == worse.n_rounds_
     assert worse.score(X, truth) < model.score(X, truth) - 0.03
 
@@ -105,7 +106,7 @@ def test_a_class_with_one_labeled_row(problem, kind):
         classes=[0, 1, 2],
     )
     teacher = STUMP if kind == "fitted here" else guess
-    model = distiller(teacher, n_teacher_checks=100).fit(X, y)
+    model = distiller(teacher, teacher_checks=100).fit(X, y)
     assert model.student_round_ == 0 < model.n_rounds_
 
 
@@ -127,7 +128,9 @@ def test_a_teacher_of_the_same_kind_is_hardly_ever_refused():
         teacher, student = (
             RandomForestClassifier(10, random_state=seed + k) for k in (0, 1)
         )
-        model = distiller(teacher, budget=20, on_weak_teacher="raise")
+        model = distiller(
+            teacher, budget=20, teacher_checks=CheckPolicy(on_weak="raise")
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TeacherWarning)
             try:
@@ -135,97 +138,6 @@ def test_a_teacher_of_the_same_kind_is_hardly_ever_refused():
             except TeacherError:
                 refused += 1
     assert refused <= 4
-
-
-class Said:
-    """A teacher's answers and students' opinions on labeled rows, one bit each."""
-
-    display_name = "it"
-    is_fitted = False
-
-    def __init__(self, teacher_right, student_right):
-        n = len(teacher_right)
-        self.n_samples, self.rows, self.truth = n, np.arange(n), np.zeros(n, int)
-        sides = np.eye(2)
-        self.answers = sides[1 - np.asarray(teacher_right)]
-        self.opinions = sides[1 - np.asarray(student_right)]
-
-    def hold(self, on_weak_teacher="warn"):
-        estimate = SimpleNamespace(
-            n_samples=self.n_samples, rows=self.rows, proba=self.answers
-        )
-        evidence = SimpleNamespace(truth=self.truth, proba=self.opinions)
-        return hold_against_student(self, estimate, evidence, on_weak_teacher)
-
-
-def said(both, teacher, student, none):
-    """Count rows on which both are right, one of them, and none."""
-    right = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])
-    right = np.repeat(right, [both, teacher, student, none], axis=0)
-    return Said(*right.T)
-
-
-@pytest.mark.parametrize(
-    ("counts", "weak"),
-    [
-        ((20, 40, 0, 0), False),  # better by more than chance
-        ((50, 6, 4, 0), True),  # better, perhaps by chance
-        ((50, 5, 5, 0), True),
-        ((50, 4, 7, 1), True),  # worse, but by less than a standard error
-        ((50, 0, 2, 0), True),  # two rows are not worth a sentence
-        ((60, 0, 0, 0), True),
-        ((20, 5, 2, 2), False),  # 29 rows
-    ],
-)
-def test_a_teacher_may_be_no_better_without_a_word(counts, weak):
-    """Both students are compared after the fit if it may be so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert said(*counts).hold() is weak
-
-
-@pytest.mark.parametrize(
-    ("counts", "weak"), [((50, 6, 4, 0), False), ((50, 5, 5, 0), True)]
-)
-def test_a_called_teacher_is_weak_if_it_is_right_on_no_more_rows(counts, weak):
-    """It is checked on hard rows, where a good one may be better by little."""
-    held = said(*counts)
-    held.is_fitted = True
-    assert held.hold() is weak
-
-
-@pytest.mark.parametrize("n_samples", [40, 200])
-def test_a_teacher_that_is_no_worse_is_refused_by_chance_only(n_samples):
-    """In 5 % of 1,000 cases, and told to look worse in 16 %; with three errors."""
-    rng = np.random.default_rng(0)
-    refused = told = 0
-    for _ in range(1000):
-        sides = [rng.random(n_samples) < 0.8 for _ in range(2)]
-        held = Said(*(side.astype(int) for side in sides))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                held.hold("raise")
-            except TeacherError:
-                refused += 1
-        told += bool(caught)
-    assert refused / 1000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
-    assert (told + refused) / 1000 <= 0.16 + 3 * np.sqrt(0.16 * 0.84 / 1000)
-
-
-def test_the_sentence_gives_the_difference_with_its_interval():
-    """Worse by six rows of 60 that 14 differ in: not beyond chance, and told."""
-    with pytest.warns(TeacherWarning, match="10.0 points worse") as caught:
-        assert said(40, 4, 10, 6).hold()
-    (low, high), gap = (
-        map(float, re.findall(r"interval (\S+) to (\S+)\)", str(caught[0].message))[0]),
-        10.0,
-    )
-    assert low < 0 < gap < high < 30
-    with pytest.warns(TeacherWarning, match="points worse"):
-        said(40, 4, 10, 6).hold("raise")
-    with pytest.raises(TeacherError, match="points worse"):
-        said(40, 2, 12, 6).hold("raise")
 
 
 @pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
@@ -247,7 +159,7 @@ def test_rows_of_the_strategy_do_not_speak_for_the_last_student():
                 KNeighborsClassifier(),
                 query_strategy="margin",
                 objective="corrected",
-                on_weak_teacher=what,
+                teacher_checks=CheckPolicy(on_weak=what),
                 random_state=seed,
             )
             found.append(model.fit(X[:1200], hidden).score(X[1200:], y[1200:]) - alone)
@@ -269,7 +181,7 @@ def test_rows_drawn_evenly_judge(problem, monkeypatch, fitted, uniform_share, n_
         seen.extend((*pair, state.labels) for pair in _labeled_rows(state))
         return [pair[:2] for pair in seen]
 
-    monkeypatch.setattr(weak, "_labeled_rows", spy)
+    monkeypatch.setattr(keep_better, "_labeled_rows", spy)
     teacher = STUMP if not fitted else clone(STUMP).fit(X[-100:], truth[-100:])
     distiller(
         teacher,
@@ -277,7 +189,7 @@ def test_rows_drawn_evenly_judge(problem, monkeypatch, fitted, uniform_share, n_
         objective="corrected",
         query_size=20,
         budget=100 if not fitted else 140,
-        n_teacher_checks=40,
+        teacher_checks=40,
         uniform_share=uniform_share,
     ).fit(X, y)
     rows, targets, labels = seen[0]
@@ -291,10 +203,3 @@ def test_rows_drawn_evenly_judge(problem, monkeypatch, fitted, uniform_share, n_
         assert labels.even.sum() == n_rows
         # And all that were paid, which speak for the last student too well.
         assert len(seen[-1][0]) > n_rows or not fitted
-
-
-@pytest.mark.parametrize("value", ["stop", None, True])
-def test_what_to_do_is_checked(problem, value):
-    X, y, _ = problem
-    with pytest.raises(ValueError, match="on_weak_teacher"):
-        distiller(STUMP, on_weak_teacher=value).fit(X, y)

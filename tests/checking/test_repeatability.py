@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
+from skadistill.checking import teacher_repeatability
+from skadistill.checking._repeatability import TeacherRepeatability
 from skadistill.exceptions import TeacherError
-from skadistill.labeling import buy_labels, teacher_repeatability
-from skadistill.labeling._repeatability import TeacherRepeatability
+from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger
 from skadistill.teachers import Answer, as_teacher
 

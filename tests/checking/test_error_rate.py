@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 
+from skadistill.checking import estimate_teacher_error
 from skadistill.exceptions import TeacherAnswerError, TeacherWarning
-from skadistill.labeling import TeacherErrorEstimate, estimate_teacher_error
 from skadistill.ledger import MemoryLedger
 from skadistill.teachers import FunctionTeacher
 
@@ -32,39 +32,6 @@ class Memory(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return np.array([self.seen_.get(v, self.classes_[0]) for v in X[:, 0]])
-
-
-def test_the_interval_is_that_of_the_posterior():
-    """Without a row anything is possible; more rows and less certainty narrow it."""
-    nothing = TeacherErrorEstimate(0.5, 0, 0, "asked", 0, None, np.arange(0))
-    assert nothing.interval(0.9) == pytest.approx((0.05, 0.95))
-    few, many = (
-        TeacherErrorEstimate((n // 10 + 1) / (n + 2), n // 10, n, "asked", n, None, [])
-        for n in (20, 2000)
-    )
-    # Beta(w + 1, n - w + 1) lies below x as often as a count among n + 1 exceeds w.
-    assert binom.sf(2, 21, few.interval()) == pytest.approx((0.025, 0.975))
-    assert few.interval()[0] < many.interval()[0] < 0.1 < many.interval()[1]
-    assert many.interval(0.5)[0] > many.interval(0.9)[0]
-
-
-@pytest.mark.parametrize("n_samples", [40, 100, 300])
-def test_the_interval_holds_as_often_as_it_says(n_samples):
-    """95 % in the mean over error rates, by the probabilities of all outcomes."""
-    counts = np.arange(n_samples + 1)
-    rates = np.linspace(0.01, 0.6, 60)
-    low, high = np.transpose(
-        [
-            TeacherErrorEstimate(0.0, k, n_samples, "asked", 0, None, []).interval()
-            for k in counts
-        ]
-    )
-    covered = [
-        binom.pmf(counts, n_samples, rate)[(low <= rate) & (rate <= high)].sum()
-        for rate in rates
-    ]
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.01)
-    assert min(covered) > 0.85
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
@@ -204,7 +171,7 @@ def test_folds_that_cannot_be_fitted_are_counted(n_rare, n_folds):
             Picky(at_least), X, y, classes=CLASSES, random_state=0
         )
     assert estimate.n_samples == len(estimate.rows) < len(y)
-    assert (estimate.proba is None) == (estimate.n_samples == 0)
+    assert len(estimate.proba) == estimate.n_samples
     assert estimate.rate == (estimate.n_wrong + 1) / (estimate.n_samples + 2)
 
 
@@ -222,7 +189,7 @@ def test_very_few_rows(y, n_wrong):
     assert estimate.n_samples == len(y)
     assert estimate.n_wrong == n_wrong
     assert estimate.rate == (n_wrong + 1) / (len(y) + 2)
-    assert (estimate.proba is None) == (len(y) == 0)
+    assert estimate.proba.shape == (len(y), 3)
 
 
 def test_there_are_no_more_folds_than_rows():
@@ -244,7 +211,7 @@ def test_no_row_to_ask_about():
         lambda X: 1 / 0, np.empty((0, 2)), [], classes=CLASSES
     )
     assert (estimate.rate, estimate.n_samples, estimate.n_paid) == (0.5, 0, 0)
-    assert estimate.proba is None
+    assert estimate.proba.shape == (0, 3)
 
 
 def test_the_folds_follow_the_seed():

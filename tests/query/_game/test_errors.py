@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from skadistill.query._game.evidence import (
+from skadistill.query._game.errors import (
     check_order,
     discount,
     is_asked_elsewhere,
