@@ -249,11 +249,11 @@ class ActiveDistiller(
     termination_condition_ : str
         Why the fit ended: "no_pool" (nothing unlabeled), "budget" (spent),
         "pool_empty" (every row asked), "stable_predictions", "target_agreement",
-        "target_accuracy" or "gain_per_cost" (`stopping_criterion`), "no_label"
-        (a tenth of the budget went to rows that the teacher gave no label; as long as
-        it is less, others replace them), "ledger_budget" (the ledger's ``max_rows`` or ``max_cost`` is
-        reached), "callback" (one asked to stop), "waiting" (jobs of a `BatchTeacher`
-        have not ended; fit again to go on).
+        "target_accuracy" or "gain_per_cost" (`stopping_criterion`), "no_label" (more
+        than a tenth of the budget went to rows that the teacher gave no label; up to
+        then other rows replace them), "ledger_budget" (the ledger's ``max_rows`` or
+        ``max_cost`` is reached), "callback" (one asked to stop), "waiting" (jobs of a
+        `BatchTeacher` have not ended; fit again to go on).
 
     See Also
     --------

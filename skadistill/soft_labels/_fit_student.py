@@ -104,8 +104,11 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
     array([0, 1])
     """
     lesson = targets if isinstance(targets, Lesson) else Lesson(np.asarray(targets))
-    _, classes = check_soft_targets(lesson.targets, classes)
-    if hasattr(estimator, "fit_lesson"):
+    has_own_check = hasattr(estimator, "fit_lesson")
+    if not has_own_check:
+        check_soft_targets(lesson.targets, classes)
+    classes = np.asarray(classes)
+    if has_own_check:
         estimator.fit_lesson(
             X, lesson, classes=classes, sample_weight=sample_weight, **fit_params
         )
