@@ -34,6 +34,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.soft_labels import fit_student
 
 TABLES = ("letter", "pendigits", "magic", "adult", "covtype20k")
@@ -136,7 +137,7 @@ def run(name, seed):
         budget=BUDGET,
         objective="soft",
         classes=np.arange(n_classes),
-        on_weak_teacher="ignore",
+        teacher_checks=CheckPolicy(on_weak="ignore"),
         random_state=seed,
     )
     start = time.process_time()

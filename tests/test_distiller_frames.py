@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from skadistill import ActiveDistiller
+from skadistill.checking import CheckPolicy
 from skadistill.exceptions import StudentError
 
 JOBS = ["clerk", "nurse", "driver", "teacher"]
@@ -65,7 +66,11 @@ def truth_of(frame, y):
 def distill(teacher, X, y, **params):
     """Fit with 60 labels, the last 100 rows kept for the score."""
     distiller = ActiveDistiller(
-        teacher, budget=90, random_state=0, on_weak_teacher="ignore", **params
+        teacher,
+        budget=90,
+        random_state=0,
+        teacher_checks=CheckPolicy(on_weak="ignore"),
+        **params,
     )
     known = {"X": X[:60], "y": y[:60], "X_unlabeled": X[60:300]}
     plan = distiller.plan(**known)
@@ -189,7 +194,7 @@ def test_no_labels(strategy):
         query_strategy=strategy,
         budget=90,
         classes=["less", "more"],
-        teacher_error=0.1,
+        teacher_checks=CheckPolicy(error_rate=0.1),
         random_state=0,
     ).fit(frame[:300])
     assert distiller.n_paid_ == 90
