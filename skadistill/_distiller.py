@@ -61,7 +61,7 @@ from skadistill.checking._policy import CheckPolicy, as_policy, plan_checks
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
 from skadistill.soft_labels._as_student import as_student
-from skadistill.student._predictions import student_proba
+from skadistill.student._checks import student_proba
 
 __all__ = ["ActiveDistiller"]
 

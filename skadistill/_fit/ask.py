@@ -6,7 +6,7 @@ from skadistill._fit.choose import draw_more
 from skadistill._fit.state import stop_reason
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._buy import buy_labels
-from skadistill.student._predictions import student_proba
+from skadistill.student._checks import student_proba
 
 __all__ = ["ask"]
 

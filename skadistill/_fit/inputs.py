@@ -21,7 +21,7 @@ from skadistill._rows._table import RowTable
 from skadistill._utils.compat import validate_data
 from skadistill._utils.validation import did_you_mean, read_labels
 from skadistill.exceptions import SkadistillError
-from skadistill.student._predictions import student_classes
+from skadistill.student._checks import student_classes
 
 __all__ = [
     "check_container",

@@ -9,7 +9,7 @@ from skadistill._statistics.folds import deal_folds
 from skadistill._utils.compat import safe_indexing
 from skadistill.soft_labels._fit_student import fit_student
 from skadistill.soft_labels._out_of_fold import give_every_class
-from skadistill.student._predictions import student_proba
+from skadistill.student._checks import student_proba
 
 __all__ = ["keep_better_student"]
 

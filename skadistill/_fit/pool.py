@@ -12,7 +12,7 @@ from skadistill._rows._table import take_part
 from skadistill._utils.optional import require
 from skadistill.exceptions import StudentError
 from skadistill.query._base import QueryPool
-from skadistill.student._predictions import student_proba
+from skadistill.student._checks import student_proba
 
 __all__ = ["FitPool", "map_partition"]
 

@@ -10,7 +10,7 @@ from skadistill._fit.inputs import check_container
 from skadistill._fit.saving import picklable, unpacked
 from skadistill.model_selection._scorer import warn_if_unlabeled
 from skadistill.soft_labels._as_student import as_student
-from skadistill.student._predictions import student_classes, student_proba
+from skadistill.student._checks import student_classes, student_proba
 
 __all__ = ["StudentPredictions"]
 

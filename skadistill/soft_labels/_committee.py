@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from skadistill.soft_labels._fit_student import fit_student
 from skadistill.soft_labels._out_of_fold import TRACE
-from skadistill.student._predictions import student_proba
+from skadistill.student._checks import student_proba
 
 __all__ = ["Committee", "random_state_names", "train_committee"]
 

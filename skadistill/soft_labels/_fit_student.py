@@ -28,8 +28,11 @@ from skadistill.soft_labels._settings import (
     refuse_resampling,
     settings_for_copies,
 )
-from skadistill.student._checks import check_new_weights, check_soft_targets
-from skadistill.student._predictions import student_proba
+from skadistill.student._checks import (
+    check_new_weights,
+    check_soft_targets,
+    student_proba,
+)
 
 __all__ = ["fit_student"]
 

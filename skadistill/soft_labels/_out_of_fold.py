@@ -6,7 +6,7 @@ from sklearn.base import clone
 from skadistill._statistics.folds import deal_folds
 from skadistill._utils.compat import safe_indexing
 from skadistill.soft_labels._fit_student import fit_student
-from skadistill.student._predictions import student_proba
+from skadistill.student._checks import student_proba
 
 __all__ = ["give_every_class", "predict_out_of_fold"]
 

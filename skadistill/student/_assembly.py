@@ -16,7 +16,7 @@ from torch import nn
 
 from skadistill.student._batches import column_moments
 from skadistill.student._module import Standardize, StudentMLP
-from skadistill.student._seeding import seeded
+from skadistill.student._run import seeded
 from skadistill.student._state import PickleState, plain_state, restore
 
 __all__ = ["AssembledNet", "parameter_names"]
@@ -131,13 +131,7 @@ class AssembledNet(NeuralNet):
         return params
 
     def get_default_callbacks(self):
-        """Return skorch's callbacks, of which the table of epochs can be silent.
-
-        Returns
-        -------
-        callbacks : list of tuple
-            Names and callbacks.
-        """
+        """Return skorch's callbacks, of which the table of epochs can be silent."""
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
@@ -176,13 +170,7 @@ class AssembledNet(NeuralNet):
             self.device = requested
 
     def load_params(self, *args, **kwargs):
-        """Load weights, optimizer state or history; see skorch.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            As in `skorch.NeuralNet.load_params`.
-        """
+        """Load weights, optimizer state or history, as skorch does."""
         # skorch writes the device that it loaded to; "auto" is put back.
         requested = vars(self)["device"]
         super().load_params(*args, **kwargs)
@@ -200,20 +188,7 @@ class AssembledNet(NeuralNet):
         return seeded(int(seed), device, exclusive=True)
 
     def torch_compile(self, module, name):
-        """Compile modules if `compile` is set; a loss is one kernel already.
-
-        Parameters
-        ----------
-        module : torch.nn.Module
-            What might be compiled.
-        name : str
-            Its name on the net, without the underscore.
-
-        Returns
-        -------
-        module : torch.nn.Module
-            The module or its compiled form.
-        """
+        """Compile modules if `compile` is set; a loss is one kernel already."""
         return super().torch_compile(module, name) if name in self._modules else module
 
     def initialize_module(self):

@@ -1,11 +1,11 @@
-"""What a student accepts: clean tables, targets, labels and weights."""
+"""What a student accepts and returns: tables, targets, weights, probabilities."""
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, column_or_1d
 
 from skadistill._utils.compat import check_sample_weight
-from skadistill.exceptions import ObjectiveError
+from skadistill.exceptions import ObjectiveError, StudentError
 
 __all__ = [
     "check_loss_is_free",
@@ -18,6 +18,8 @@ __all__ = [
     "is_clean_table",
     "label_positions",
     "one_hot",
+    "student_classes",
+    "student_proba",
 ]
 
 
@@ -179,3 +181,33 @@ def is_clean_table(X, n_features):
     # the full check has the last word.
     with np.errstate(all="ignore"):
         return bool(np.isfinite(X.sum()))
+
+
+def student_proba(student, X, n_classes):
+    """Predict probabilities with any student."""
+    proba = np.asarray(student.predict_proba(X))
+    fits = proba.ndim == 2 and proba.shape[1] == n_classes
+    if not fits or proba.dtype.kind not in "fiu":
+        raise StudentError(
+            f"predict_proba of the student {type(student).__name__} returned an array "
+            f"of shape {proba.shape} and type {proba.dtype} for {n_classes} classes; "
+            "return one column of probabilities per class."
+        )
+    return proba
+
+
+def student_classes(student, X, classes):
+    """Predict classes with any student."""
+    if not hasattr(student, "predict"):
+        return classes[student_proba(student, X, len(classes)).argmax(axis=1)]
+    y = np.asarray(student.predict(X))
+    if y.ndim == 2 and y.shape[1] == 1:
+        return y[:, 0]
+    if y.ndim == 2 and y.shape[1] == len(classes) and y.dtype.kind == "f":
+        return classes[y.argmax(axis=1)]
+    if y.ndim != 1:
+        raise StudentError(
+            f"predict of the student {type(student).__name__} returned an array of "
+            f"shape {y.shape}; return one class per row."
+        )
+    return y

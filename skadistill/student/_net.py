@@ -80,6 +80,17 @@ class StudentNet(ClassifierMixin, TrainableNet):
         by the standard deviation of the (weighted) training columns; for images
         and other arrays, those of the second axis. "auto" does so for the
         default module only. Means and deviations are float32, like the inputs.
+    device : "auto", str, torch.device or None, default="auto"
+        "auto" is CUDA when there is one, otherwise the CPU. None does not
+        move modules.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, order of rows and dropout. Neither numpy's nor torch's
+        global generators are moved; None asks the operating system.
+    warm_start : bool, default=False
+        Continue from the weights of the previous fit.
+
+    Other Parameters
+    ----------------
     input_dtype : str or None, default="float32"
         Type in which the module gets its input, for example "int64" for
         embeddings. None keeps the type of `X`. With "float64" the default module
@@ -88,18 +99,10 @@ class StudentNet(ClassifierMixin, TrainableNet):
         How outputs become probabilities. "auto" is the softmax, right for logits
         and for log-probabilities, and normalized sigmoids for
         ``BCEWithLogitsLoss``. None: the module returns probabilities.
-    device : "auto", str, torch.device or None, default="auto"
-        "auto" is CUDA when there is one, otherwise the CPU. None does not
-        move modules.
     amp : {False, "bf16", "fp16"}, default=False
         Mixed precision through ``torch.autocast``; "fp16" scales the gradients.
     compile : bool, default=False
         Compile the module with ``torch.compile`` (``compile__*`` parameters).
-    random_state : int, RandomState instance or None, default=None
-        Determines weights, order of rows and dropout. Neither numpy's nor torch's
-        global generators are moved; None asks the operating system.
-    warm_start : bool, default=False
-        Continue from the weights of the previous fit.
     train_split : callable or None, default=None
         A skorch split such as ``ValidSplit(5, stratified=True)``, for callbacks
         that watch a validation loss.
@@ -198,13 +201,13 @@ class StudentNet(ClassifierMixin, TrainableNet):
         batch_size="auto",
         lr_schedule="auto",
         standardize="auto",
-        input_dtype="float32",
-        predict_nonlinearity="auto",
         device="auto",
-        amp=False,
-        compile=False,
         random_state=None,
         warm_start=False,
+        input_dtype="float32",
+        predict_nonlinearity="auto",
+        amp=False,
+        compile=False,
         train_split=None,
         callbacks=None,
         verbose=0,

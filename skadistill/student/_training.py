@@ -1,19 +1,23 @@
-"""How torch is driven: epochs, steps, losses and mixed precision."""
+"""How a net is fed and driven: tables, batches, epochs, steps, losses, outputs."""
 
 import inspect
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, column_or_1d
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
-from skorch.utils import TeeGenerator
+from skorch.dataset import Dataset
+from skorch.utils import TeeGenerator, is_dataset, to_device
 from torch.utils.data import Subset
 
 from skadistill._utils.interrupts import noted_interrupts
 from skadistill.objectives._loss import LessonLoss
-from skadistill.student._batches import Rows, TableDataset
+from skadistill.student._assembly import AssembledNet
+from skadistill.student._batches import Rows, TableDataset, as_is
 from skadistill.student._checks import (
     check_same_classes,
     check_same_subclasses,
@@ -21,22 +25,42 @@ from skadistill.student._checks import (
     label_positions,
     one_hot,
 )
-from skadistill.student._loading import TableNet
-from skadistill.student._outputs import first_output, weighted_mean
-from skadistill.student._reweight import Reweight
-from skadistill.student._run import Run, StopTraining, planned_sizes
-from skadistill.student._seeding import draw_seed, seeded
+from skadistill.student._module import (
+    class_probabilities,
+    first_output,
+    logits_of,
+    weighted_mean,
+)
+from skadistill.student._run import (
+    Reweight,
+    Run,
+    StopTraining,
+    draw_seed,
+    planned_sizes,
+    seeded,
+)
 
 __all__ = ["TrainableNet"]
 
 # One-hot rows are kept for the whole fit below this size, made per batch above.
 ONE_HOT_BYTES = 2**28
+# A block of prediction: large enough to hide Python, small enough for a cache.
+PREDICT_BLOCK_BYTES = 2**20
+# On an accelerator, where all of a module's layers must fit (not measured yet).
+DEVICE_BLOCK_BYTES = 2**22
+# A table below this size moves to the accelerator as a whole.
+DEVICE_TABLE_BYTES = 2**31
 _ROUTES = "_routing_method" in inspect.signature(NeuralNet.fit_loop).parameters
 
 
-class TrainableNet(TableNet):
-    """Train the parts of a net about as fast as a plain torch loop."""
+class TrainableNet(AssembledNet):
+    """Train and predict about as fast as a plain torch loop.
 
+    skorch collects rows one by one; here a batch is a slice of a table. Methods that
+    are skorch's take what its methods of the same name take.
+    """
+
+    # The fit that is under way, None at other times.
     _run: Run | None = None
     _transient = ("_run",)
 
@@ -156,15 +180,7 @@ class TrainableNet(TableNet):
         return torch.cuda.amp.GradScaler(enabled=device_type == "cuda")
 
     def notify(self, method_name, **cb_kwargs):
-        """Call a hook of the net and of its callbacks.
-
-        Parameters
-        ----------
-        method_name : str
-            The hook, for example "on_epoch_end".
-        **cb_kwargs : dict
-            Passed to the hook.
-        """
+        """Call a hook of the net and of its callbacks."""
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
@@ -201,21 +217,7 @@ class TrainableNet(TableNet):
     # -- epochs and steps --------------------------------------------------
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Walk through the batches once and record the mean loss.
-
-        Parameters
-        ----------
-        iterator : iterable or None
-            Batches ``(X, y)``.
-        training : bool
-            Whether steps are taken.
-        prefix : str
-            "train" or "valid".
-        step_fn : callable
-            What to do with a batch.
-        **fit_params : dict
-            Passed to `step_fn`.
-        """
+        """Walk through the batches once and record the mean loss."""
         if iterator is None:
             return
         run = self._run
@@ -262,20 +264,7 @@ class TrainableNet(TableNet):
         return Xi, table.labels(yi[0] if isinstance(yi, tuple | list) else yi)
 
     def train_step(self, batch, **fit_params):
-        """Take one step of the optimizer.
-
-        Parameters
-        ----------
-        batch : tuple
-            Rows and targets.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        step : dict
-            "loss" and "y_pred".
-        """
+        """Take one step of the optimizer."""
         run = self._run
         if run is None:
             return super().train_step(batch, **fit_params)
@@ -307,20 +296,7 @@ class TrainableNet(TableNet):
         return step
 
     def train_step_single(self, batch, **fit_params):
-        """Compute loss and gradients of one batch.
-
-        Parameters
-        ----------
-        batch : tuple
-            Rows and targets.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        step : dict
-            "loss" and "y_pred", without their graph.
-        """
+        """Compute loss and gradients of one batch."""
         run = self._run
         if run is None or run.each_batch:
             # A hook may have predicted in between.
@@ -342,24 +318,10 @@ class TrainableNet(TableNet):
         return {"loss": loss.detach(), "y_pred": y_pred}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Average the rows' losses by weight.
+        """Return the mean of weight times loss over a batch.
 
-        Parameters
-        ----------
-        y_pred : torch.Tensor or tuple
-            Output of the module.
-        y_true : torch.Tensor or pair of tensors
-            Targets (positions or probabilities), or targets and weights.
-        X : torch.Tensor or None, default=None
-            The batch.
-        training : bool, default=False
-            Whether this is a training step.
-
-        Returns
-        -------
-        loss : torch.Tensor of shape ()
-            The mean of weight times loss over the batch. Weights have mean 1
-            over the training rows, so that the sum over batches is unbiased.
+        `y_true` are targets (positions or probabilities), or targets and weights,
+        whose mean is 1 over the training rows: the sum over batches is unbiased.
         """
         targets, weights = (
             y_true if isinstance(y_true, tuple | list) else (y_true, None)
@@ -398,3 +360,133 @@ class TrainableNet(TableNet):
         run = self._run
         loss = self.criterion_ if run is None or run.loss is None else run.loss
         return loss(output, targets)
+
+    # -- datasets and loaders ----------------------------------------------
+
+    def get_dataset(self, X, y=None):
+        """Wrap inputs for prediction; datasets pass through."""
+        if is_dataset(X):
+            return X
+        own = not self._is_default_module()
+        return TableDataset(Rows(X, self._torch_input_dtype(), protect=own), X=X)
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Split the training dataset as `train_split` says."""
+        train, valid = super().get_split_datasets(X, y, **fit_params)
+        return train, self._as_table(valid)
+
+    def _as_table(self, dataset):
+        """Give a foreign skorch dataset of rows and labels our batches."""
+        if not isinstance(dataset, Dataset) or isinstance(dataset, TableDataset):
+            return dataset
+        X = check_array(
+            dataset.X, accept_sparse="csr", allow_nd=not self._is_default_module()
+        )
+        positions = np.searchsorted(self.classes_, column_or_1d(dataset.y))
+        targets = one_hot(torch.from_numpy(positions), len(self.classes_))
+        rows = Rows(X, self._torch_input_dtype())
+        return self._dataset(X, rows, targets, None)
+
+    def _dataset(self, X, rows, targets, weights):
+        """Collect rows, targets and weights of mean 1 into one dataset."""
+        if weights is not None:
+            weights = torch.from_numpy(weights / weights.mean()).to(self._float_dtype())
+        dataset = TableDataset(rows, targets, weights, X=X, classes=self.classes_)
+        if rows.nbytes <= DEVICE_TABLE_BYTES:
+            dataset.to(self._data_device())
+        return dataset
+
+    def _data_device(self):
+        """Name the device of the batches."""
+        if self.device is not None:
+            return torch.device(self.device)
+        parameter = next(self.module_.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    def get_iterator(self, dataset, training=False):
+        """Create the loader of a dataset.
+
+        For training it shuffles with the fit's own generator; otherwise it walks in
+        order through larger blocks.
+        """
+        prefix = "iterator_train" if training else "iterator_valid"
+        kwargs = self.get_params_for(prefix)
+        iterator = getattr(self, prefix)
+        table: Any = dataset.dataset if isinstance(dataset, Subset) else dataset
+        ours = isinstance(table, TableDataset)
+        if "batch_size" not in kwargs and "batch_sampler" not in kwargs:
+            if training:
+                kwargs["batch_size"] = min(
+                    getattr(self, "batch_size_", 128), max(1, len(dataset))
+                )
+            elif ours:
+                kwargs["batch_size"] = self._rows_of_a_block(table.rows)
+            else:
+                kwargs["batch_size"] = 1024
+        if kwargs.get("batch_size") == -1:
+            kwargs["batch_size"] = len(dataset)
+        if training and not {"sampler", "batch_sampler"} & set(kwargs):
+            kwargs.setdefault("shuffle", True)
+            if self._run is not None:
+                kwargs.setdefault("generator", self._run.generator)
+        if ours:
+            kwargs.setdefault("collate_fn", as_is)
+        return iterator(dataset, **kwargs)
+
+    # -- outputs -------------------------------------------------------------
+
+    def forward_iter(self, X, training=False, device="cpu"):
+        """Yield the module's outputs, block by block."""
+        batches = self.get_iterator(self.get_dataset(X), training=False)
+        for batch in batches:
+            yield to_device(self.evaluation_step(batch, training), device=device)
+
+    def _rows_of_a_block(self, rows):
+        """Count the rows that are predicted together."""
+        if self._data_device().type == "cpu":
+            return max(32, min(2**13, PREDICT_BLOCK_BYTES // rows.bytes_per_row))
+        return max(32, min(2**16, DEVICE_BLOCK_BYTES // rows.bytes_per_row))
+
+    def evaluation_step(self, batch, training=False):
+        """Apply the module to one block, without gradients unless training."""
+        Xi = batch[0]
+        if training or getattr(self.module_, "training", True):
+            self._set_training(training)
+        mode = nullcontext() if training else torch.inference_mode()
+        with mode, self._autocast():
+            return self.infer(Xi)
+
+    def infer(self, x, **fit_params):
+        """Apply the module to one batch; of an object with ``logits``, return those."""
+        if not isinstance(x, torch.Tensor):
+            return logits_of(super().infer(x, **fit_params))
+        device = self._data_device()
+        if x.device.type != device.type:
+            x = x.to(device)
+        return logits_of(self.module_(x, **fit_params))
+
+    def _autocast(self):
+        """Return the context of a forward pass under `amp`."""
+        if not self.amp:
+            return nullcontext()
+        dtype = torch.bfloat16 if self.amp == "bf16" else torch.float16
+        return torch.autocast(self._data_device().type, dtype=dtype)
+
+    def output_proba(self, output):
+        """Turn outputs into probabilities of the classes.
+
+        Parameters
+        ----------
+        output : torch.Tensor of shape (n_samples, n_classes * `n_subclasses_`)
+            Output of the module; of a tuple the first entry, of an object its
+            ``logits``.
+
+        Returns
+        -------
+        proba : torch.Tensor of shape (n_samples, n_classes)
+            Rows that sum to 1, float32 (float64 from a module that uses it).
+        """
+        output = first_output(logits_of(output))
+        return class_probabilities(
+            output, self.predict_nonlinearity, self.criterion, self.n_subclasses_
+        )

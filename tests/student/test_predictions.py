@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skadistill import ActiveDistiller
 from skadistill.checking import CheckPolicy
 from skadistill.exceptions import StudentError
-from skadistill.student._predictions import student_classes, student_proba
+from skadistill.student._checks import student_classes, student_proba
 
 CLASSES = np.array(["a", "b", "c"])
 

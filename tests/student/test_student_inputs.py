@@ -114,7 +114,7 @@ def test_mapped_files_are_read_batch_by_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(Rows, "_dense", watched)
     monkeypatch.setattr("skadistill.student._batches.SHUFFLE_WHOLE_BYTES", 0)
     monkeypatch.setattr("skadistill.student._batches.MOMENTS_BLOCK_BYTES", 4096)
-    monkeypatch.setattr("skadistill.student._loading.PREDICT_BLOCK_BYTES", 2048)
+    monkeypatch.setattr("skadistill.student._training.PREDICT_BLOCK_BYTES", 2048)
     student = net().fit(mapped, y)
     proba = student.predict_proba(mapped)
     assert 0 < largest <= 64
