@@ -30,7 +30,7 @@ from skadistill._fit.inputs import (
 )
 from skadistill._fit.keep_better import keep_better_student
 from skadistill._fit.known import SharesLedger, open_ledger
-from skadistill._fit.outcome import closing_step, fitted_attributes, trained_keys
+from skadistill._fit.outcome import closing_step, fitted_attributes
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
 from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
@@ -638,7 +638,7 @@ class ActiveDistiller(
             keep_better_student(state)
         for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
-        self._trained_keys = trained_keys(state)
+        self._trained_keys = state.labels.trained_keys()
         logger.info(
             "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
             "checks",

@@ -48,7 +48,13 @@ def _pay(state, chosen, record):
     agreed = got & (expected == purchase.labels.argmax(axis=1))
     if chosen.draw is not None:
         _judge_student(state, chosen.draw, agreed, got)
-    labels.add(rows[got], purchase.labels[got], record.round, embeddings)
+    labels.add(
+        rows[got],
+        purchase.labels[got],
+        record.round,
+        embeddings,
+        purchase.keys[got],
+    )
     labels.drop(rows[no_label])
     n_no_label = int(no_label.sum())
     record.take_purchase(purchase, n_no_label, int(agreed.sum()))

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 
 from skadistill._fit.components import unwrap_teacher
 from skadistill._fit.record import as_history
-from skadistill._rows._keys import row_keys
 from skadistill._statistics.forecast import forecast_of
 from skadistill._utils.display import message_of
 from skadistill.exceptions import TeacherWarning
 
-__all__ = ["closing_step", "fitted_attributes", "trained_keys"]
+__all__ = ["closing_step", "fitted_attributes"]
 
 
 @contextmanager
@@ -58,11 +57,3 @@ def fitted_attributes(distiller, state):
         "cost_": asked.total_cost(total("cost")),
         "forecast_": forecast,
     }
-
-
-def trained_keys(state):
-    """Return the keys of the rows that the student was trained on.
-
-    By these an audit tells rows that it must leave out.
-    """
-    return row_keys(state.labels.table.take(state.labels.rows))

@@ -15,6 +15,7 @@ from skadistill._fit.known import KnownAnswers
 from skadistill._fit.plan import Budget, round_size
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
+from skadistill._rows._keys import KEY_DTYPE, row_keys
 from skadistill._statistics.checks import TeacherChecks
 from skadistill.checking._error_curve import ErrorCurve
 from skadistill.checking._policy import CheckPlan
@@ -69,6 +70,7 @@ class Labels:
         self.even = np.zeros(table.n_samples, dtype=bool)
         self.embeddings = None
         self.kept: Any = None
+        self.paid_keys = [np.empty(0, dtype=KEY_DTYPE)]
 
     def drop(self, rows):
         """Take rows out of the pool that can get no label."""
@@ -77,8 +79,10 @@ class Labels:
         if self.kept is not None:
             self.kept = self.kept[stays]
 
-    def add(self, rows, targets, round_, embeddings=None):
+    def add(self, rows, targets, round_, embeddings=None, keys=None):
         """Move rows from the pool to the labeled ones."""
+        if keys is not None:
+            self.paid_keys.append(keys)
         if embeddings is not None:
             if self.embeddings is None:
                 self.embeddings = np.full(
@@ -89,6 +93,14 @@ class Labels:
         self.targets = np.concatenate([self.targets, targets])
         self.round[rows] = round_
         self.drop(rows)
+
+    def trained_keys(self):
+        """Return the keys of the labeled rows, by which an audit leaves them out.
+
+        Those of paid rows are known since they were bought.
+        """
+        given = self.table.take(self.rows[self.given])
+        return np.concatenate([row_keys(given), *self.paid_keys])
 
     @property
     def given(self):

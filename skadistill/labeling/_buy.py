@@ -82,6 +82,8 @@ def buy_labels(
     purchase : LabelPurchase
         The labels, and what they cost, as attributes:
 
+        keys : ndarray of shape (n_samples,)
+            The keys of the rows in the ledger.
         labels : ndarray of float64 of shape (n_samples, n_classes)
             Soft labels; NaN in rows without a label.
         paid, labeled : ndarray of bool of shape (n_samples,)

@@ -314,6 +314,7 @@ class Buyer:
         if self.with_embeddings:
             _, embeddings = self.ledger.lookup_embeddings(self.keys, self.identity)
         return LabelPurchase(
+            keys=self.keys,
             labels=self.labels,
             paid=self.paid,
             labeled=labeled,

@@ -11,6 +11,7 @@ __all__ = ["LabelPurchase"]
 class LabelPurchase:
     """Hold the labels that `buy_labels` bought or found, and what they cost."""
 
+    keys: np.ndarray
     labels: np.ndarray
     paid: np.ndarray
     labeled: np.ndarray

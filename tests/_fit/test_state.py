@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from skadistill._fit import state as state_module
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import Labels, Progress, Seeds, stop_reason
 from skadistill._rows._table import RowTable
+from skadistill.ledger import row_keys
 
 
 @pytest.fixture
@@ -41,6 +43,20 @@ def test_rows_move_from_the_pool_to_the_labels(labels):
     np.testing.assert_array_equal(labels.round, [2, 0, -1, -1, 0, 2])
     np.testing.assert_array_equal(labels.given, [True, True, False, False])
     assert labels.transduction(-1).tolist() == ["a", "a", -1, -1, "b", "b"]
+
+
+def test_only_given_rows_are_hashed_for_an_audit(labels, monkeypatch):
+    """Bought rows bring their keys; together they are those of all labeled rows."""
+    keys, hashed = row_keys(labels.table.take(np.arange(6))), []
+    monkeypatch.setattr(state_module, "row_keys", lambda X: _counted(X, hashed))
+    labels.add(np.array([5, 0]), np.full((2, 2), 0.5), 1, keys=keys[[5, 0]])
+    assert labels.trained_keys().tolist() == keys[[1, 4, 5, 0]].tolist()
+    assert hashed == [2]
+
+
+def _counted(X, hashed):
+    hashed.append(len(X))
+    return row_keys(X)
 
 
 def test_embeddings_of_given_rows_are_unknown(labels):
