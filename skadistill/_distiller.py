@@ -29,12 +29,10 @@ from skadistill._fit.inputs import (
     refuse_unrouted,
 )
 from skadistill._fit.keep_better import keep_better_student
-from skadistill._fit.known import SharesLedger, open_ledger
+from skadistill._fit.known import open_ledger
 from skadistill._fit.outcome import closing_step, fitted_attributes
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
-from skadistill._fit.predict import StudentPredictions
 from skadistill._fit.record import RoundRecord
-from skadistill._fit.reports import FitReports
 from skadistill._fit.state import (
     FitState,
     Labels,
@@ -45,6 +43,9 @@ from skadistill._fit.state import (
 )
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train
+from skadistill._fitted.cloning import SharesLedger
+from skadistill._fitted.predict import StudentPredictions
+from skadistill._fitted.reports import FitReports
 from skadistill._utils.compat import (
     CallbackSupportMixin,
     HasMethods,

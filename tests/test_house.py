@@ -20,6 +20,7 @@ FLOORS = [
     {"soft_labels", "labeling", "llm"},
     {"checking"},
     {"_fit", "search"},
+    {"_fitted"},
     {"_distiller"},
     {"deploy", "export", "plotting"},
 ]

@@ -6,13 +6,14 @@ from time import perf_counter
 import numpy as np
 from sklearn import get_config
 
-from skadistill._fit.cold_start import is_cold, spread_rows
+from skadistill._fit.cold_start import is_cold
 from skadistill._fit.draw import Chosen, RoundDraw, draw_round
 from skadistill._fit.pool import FitPool
 from skadistill._fit.record import as_history
 from skadistill._rows._sources import PartitionedRows
 from skadistill.exceptions import BudgetWarning
 from skadistill.query._base import check_query
+from skadistill.query._spread import spread_rows
 
 __all__ = ["choose", "draw_more", "look_at_pool"]
 

@@ -1,0 +1,1 @@
+"""What a distiller does beside fit: predict, report, be cloned, be saved."""
