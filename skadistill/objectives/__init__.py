@@ -5,6 +5,7 @@ from skadistill.objectives._calibration import teacher_reliability
 from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
+from skadistill.objectives._posterior import PosteriorTargets
 from skadistill.objectives._slam import SLaM
 from skadistill.objectives._soft import SoftTargets
 
@@ -15,6 +16,7 @@ __all__ = [
     "Evidence",
     "Lesson",
     "Objective",
+    "PosteriorTargets",
     "SLaM",
     "SoftTargets",
     "TeacherChecks",

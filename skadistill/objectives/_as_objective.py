@@ -6,6 +6,7 @@ from skadistill.objectives._base import Objective
 from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
 from skadistill.objectives._lelp import LELP
+from skadistill.objectives._posterior import PosteriorTargets
 from skadistill.objectives._slam import SLaM
 from skadistill.objectives._soft import SoftTargets
 
@@ -14,6 +15,7 @@ __all__ = ["OBJECTIVES", "as_objective"]
 OBJECTIVES = {
     "auto": AutoObjective,
     "soft": SoftTargets,
+    "posterior": PosteriorTargets,
     "corrected": Corrected,
     "slam": SLaM,
     "debiased": Debiased,

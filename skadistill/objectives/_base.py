@@ -44,6 +44,10 @@ class Evidence:
         probabilities have shape (n_samples, n_classes).
     random_state : int, default=0
         Seed for objectives that draw random numbers and have no seed.
+    fit_and_predict : callable or None, default=None
+        ``fit_and_predict(train, targets, test) -> proba`` trains a student on some of
+        the training rows, with targets of shape (n_train, n_classes), and predicts
+        others; `train` and `test` are positions.
 
     Raises
     ------
@@ -68,6 +72,7 @@ class Evidence:
     output_weights: np.ndarray | None = None
     out_of_fold: Callable | None = None
     random_state: int = 0
+    fit_and_predict: Callable | None = None
 
     def __post_init__(self):
         n_samples = len(self.targets)
@@ -250,6 +255,19 @@ class Objective(BaseEstimator, ABC):
         """Whether this objective itself trains students on folds of the rows."""
         return False
 
+    @property
+    def uses_fit_and_predict(self):
+        """Whether this objective itself trains students on rows of its choice."""
+        return False
+
+    @property
+    def only_at_end(self):
+        """Whether it is used for the last training of a fit only.
+
+        The trainings before learn the lesson of its base, or the plain targets.
+        """
+        return False
+
     @abstractmethod
     def transform(self, lesson, evidence):
         """Return the lesson of `base` after this objective's change.
@@ -308,6 +326,11 @@ class Objective(BaseEstimator, ABC):
         """Whether students trained on folds of the rows are needed."""
         return self._needs("out_of_fold")
 
+    @property
+    def needs_fit_and_predict(self):
+        """Whether students trained on rows of its choice are needed."""
+        return self._needs("fit_and_predict")
+
     def _needs(self, what):
         """Tell whether this objective uses something, or its base needs it."""
         base_needs = self.base is not None and getattr(self.base, f"needs_{what}")
@@ -337,6 +360,12 @@ class Objective(BaseEstimator, ABC):
                 f"{type(self).__name__} needs the teacher's embeddings, and "
                 "evidence.embeddings is None; use a teacher that returns them, or "
                 "another objective."
+            )
+        if self.uses_fit_and_predict and evidence.fit_and_predict is None:
+            raise ObjectiveError(
+                f"{type(self).__name__} needs students trained on some of the rows, "
+                "and evidence.fit_and_predict is None; pass a function that trains one "
+                "and predicts, or use another objective."
             )
         if self.uses_out_of_fold and evidence.out_of_fold is None:
             raise ObjectiveError(

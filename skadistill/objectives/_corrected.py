@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from skadistill._utils.compat import Interval
 from skadistill.objectives._base import Objective, margin
 
-__all__ = ["Corrected", "probability_right"]
+__all__ = ["Corrected", "probability_right", "rank_weights"]
 
 # Added to probabilities, so that logarithms stay finite and no class is impossible.
 MIN_PROBA = 1e-3
@@ -132,10 +132,10 @@ class Corrected(Objective):
         if evidence.checked_right.all():
             return lesson
         targets = corrected = lesson.targets
-        rank_weights = _rank_weights(evidence)
+        weights = _weights_of(evidence)
         for seed in range(evidence.random_state, evidence.random_state + self.n_passes):
             opinion = evidence.out_of_fold(corrected, self.n_folds, seed)
-            corrected = _correct(targets, evidence, opinion, rank_weights)
+            corrected = _correct(targets, evidence, opinion, weights)
         # In this order given labels stay as they are to the last bit.
         return lesson.replace(targets=targets + self.strength * (corrected - targets))
 
@@ -145,25 +145,25 @@ def probability_right(evidence, *, n_folds=3, n_passes=2):
     targets, checks = evidence.targets, evidence.teacher_checks
     learns = checks is not None and checks.independent and len(checks.rows) > 0
     learns = learns and not evidence.checked_right.all()
-    rank_weights = _rank_weights(evidence) if learns else None
+    weights = _weights_of(evidence) if learns else None
     corrected = targets
     for seed in range(evidence.random_state, evidence.random_state + n_passes):
         opinion = evidence.out_of_fold(corrected, n_folds, seed)
         if not learns:
             break
-        corrected = _correct(targets, evidence, opinion, rank_weights)
+        corrected = _correct(targets, evidence, opinion, weights)
     if learns:
         return _probability_right(evidence, opinion), opinion
     return opinion[np.arange(len(targets)), targets.argmax(axis=1)], opinion
 
 
-def _correct(targets, evidence, opinion, rank_weights):
+def _correct(targets, evidence, opinion, weights):
     """Move probability from doubtful choices of the teacher to other classes."""
     proba, rows = evidence.targets, np.arange(len(evidence.targets))
     trust = _probability_right(evidence, opinion)
     kept = np.minimum(trust / proba.max(axis=1), 1.0)
     kept = np.where(evidence.given, 1.0, kept)[:, None]
-    others = (opinion + MIN_PROBA) * rank_weights
+    others = (opinion + MIN_PROBA) * weights
     others[rows, proba.argmax(axis=1)] = 0.0
     others /= others.sum(axis=1, keepdims=True)
     return kept * targets + (1 - kept) * others
@@ -194,13 +194,20 @@ def _signs(proba, opinion):
     )
 
 
-def _rank_weights(evidence):
-    """Weigh the classes of each row by how often the truth has their rank.
+def _weights_of(evidence):
+    """Return the weights of the classes, by the teacher checks."""
+    checks = evidence.teacher_checks
+    return rank_weights(checks.proba, evidence.checked_truth, evidence.targets)
+
+
+def rank_weights(proba, truth, targets):
+    """Weigh the classes of each row of targets by how often the truth has their rank.
+
+    The ranks of the truth are counted in checked answers.
 
     Classes that are equally likely, such as all others of a hard label, share the
     counts of their ranks. The first rank has weight 0.
     """
-    proba, truth = evidence.teacher_checks.proba, evidence.checked_truth
     rows = np.arange(len(truth))
     low, high = (ranks[rows, truth] for ranks in _rank_spans(proba))
     counts = 1 / np.arange(1, proba.shape[1] + 1)
@@ -211,7 +218,7 @@ def _rank_weights(evidence):
     counts += steps[:-1].cumsum()
     counts[0] = 0.0
     total = np.concatenate([[0.0], counts.cumsum()])
-    low, high = _rank_spans(evidence.targets)
+    low, high = _rank_spans(targets)
     return (total[high + 1] - total[low]) / (high - low + 1)
 
 

@@ -88,7 +88,13 @@ def make_evidence(seed=0):
         output_weights=weights,
         out_of_fold=partial(_lean_to, np.eye(N_CLASSES)[truth]),
         random_state=seed,
+        fit_and_predict=partial(_lean_to_truth, np.eye(N_CLASSES)[truth]),
     )
+
+
+def _lean_to_truth(truth, train, targets, test):
+    """Return predictions as of a student that has learned some of the truth."""
+    return 0.6 * truth[test] + 0.4 / truth.shape[1]
 
 
 def _lean_to(truth, targets, n_folds, seed):
@@ -204,6 +210,7 @@ def check_missing_evidence(objective, evidence):
         ("teacher_checks", objective.needs_teacher_checks),
         ("embeddings", objective.needs_embeddings),
         ("out_of_fold", objective.needs_out_of_fold),
+        ("fit_and_predict", objective.needs_fit_and_predict),
     ]:
         try:
             objective.lesson(replace(evidence, **{need: None}))
@@ -315,6 +322,7 @@ def _permute(evidence, order):
     """Put the rows of evidence in another order."""
     embeddings, checks = evidence.embeddings, evidence.teacher_checks
     out_of_fold, back = evidence.out_of_fold, np.argsort(order)
+    predict = evidence.fit_and_predict
     if checks is not None:
         checks = replace(checks, rows=back[checks.rows])
     return replace(
@@ -325,6 +333,8 @@ def _permute(evidence, order):
         teacher_checks=checks,
         out_of_fold=out_of_fold
         and (lambda targets, *args: out_of_fold(targets[back], *args)[order]),
+        fit_and_predict=predict
+        and (lambda train, targets, test: predict(order[train], targets, order[test])),
     )
 
 
