@@ -42,7 +42,7 @@ from skadistill._fit.state import (
     stop_reason,
 )
 from skadistill._fit.teacher import prepare_teacher
-from skadistill._fit.train import train
+from skadistill._fit.train import train, train_at_end
 from skadistill._fitted.cloning import SharesLedger
 from skadistill._fitted.predict import StudentPredictions
 from skadistill._fitted.reports import FitReports
@@ -635,6 +635,8 @@ class ActiveDistiller(
         require_labels(state.labels)
         state.settle_objective()
         self.termination_condition_ = stop_reason(state)
+        with closing_step("the student has not learned corrected labels, since that"):
+            train_at_end(state)
         with closing_step("the last student is kept, since comparing it"):
             keep_better_student(state)
         for name, value in fitted_attributes(self, state).items():

@@ -13,6 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.checking import CheckPolicy
 from skadistill.datasets import NoisyTeacher
+from skadistill.objectives import SoftTargets
+from skadistill.stopping import StablePredictions
 
 STUDENT = LogisticRegression(max_iter=1000)
 
@@ -61,8 +63,7 @@ def test_a_teacher_that_is_often_wrong_is_corrected(digits, soft):
     fitted = distiller(teacher, StudentNet(max_epochs=30, random_state=0)).fit(
         X, partly
     )
-    chosen = "Debiased(base=Corrected())" if soft else "Debiased(base=SLaM())"
-    assert repr(fitted.objective_) == chosen
+    assert repr(fitted.objective_) == "PosteriorTargets()"
     assert fitted.n_paid_ == 400
     assert fitted.n_teacher_checks_ == 40
     plain = fitted.score(X[150:], y[150:])
@@ -75,27 +76,45 @@ def test_the_choice_is_logged(digits, caplog):
     X, _, partly = digits
     with caplog.at_level(logging.INFO, logger="skadistill"):
         distiller(noisy(digits, 0.3)).fit(X, partly)
-    assert "the student matches Debiased(base=Corrected())" in caplog.text
+    assert "the student matches PosteriorTargets()" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "student",
-    [STUDENT, make_pipeline(StandardScaler(), STUDENT)],
-    ids=["sklearn", "pipeline"],
-)
-def test_students_without_a_loss_of_their_own(digits, student):
-    """No SLaM for a student that could not follow it."""
+STUDENTS = {
+    "sklearn": STUDENT,
+    "pipeline": make_pipeline(StandardScaler(), STUDENT),
+    "net in a pipeline": make_pipeline(
+        StandardScaler(), StudentNet(max_epochs=5, random_state=0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_corrected_labels_can_be_learned_by_any_student(digits, name):
+    """They are targets and nothing else."""
     X, _, partly = digits
-    fitted = distiller(noisy(digits, 0.3, soft=False), student).fit(X, partly)
-    assert repr(fitted.objective_) == "Debiased(base=Corrected())"
+    fitted = distiller(noisy(digits, 0.3, soft=False), STUDENTS[name]).fit(X, partly)
+    assert repr(fitted.objective_) == "PosteriorTargets()"
 
 
-def test_a_net_at_the_end_of_a_pipeline_follows_any_loss(digits):
-    """The last step is the student."""
+def test_labels_are_corrected_for_the_last_training_only(digits):
+    """The rows asked for are those of the plain targets, whatever ends the fit."""
     X, _, partly = digits
-    student = make_pipeline(StandardScaler(), StudentNet(max_epochs=5, random_state=0))
-    fitted = distiller(noisy(digits, 0.3, soft=False), student).fit(X, partly)
-    assert repr(fitted.objective_) == "Debiased(base=SLaM())"
+    teacher = noisy(digits, 0.4, soft=False)
+    for criterion in (None, StablePredictions(patience=1, min_agreement=0.5)):
+        params = {"query_strategy": "margin", "stopping_criterion": criterion}
+        params |= {"teacher_checks": CheckPolicy(n_checks=40, on_weak="ignore")}
+        ours = distiller(teacher, objective="posterior", **params).fit(X, partly)
+        plain = distiller(teacher, objective=NeedsChecks(), **params).fit(X, partly)
+        np.testing.assert_array_equal(ours.labeled_round_, plain.labeled_round_)
+        assert not np.allclose(ours.predict_proba(X), plain.predict_proba(X))
+        if criterion is not None:
+            assert ours.termination_condition_ == "stable_predictions"
+
+
+class NeedsChecks(SoftTargets):
+    """The plain targets, at the price of the others."""
+
+    uses_teacher_checks = True
 
 
 @pytest.mark.parametrize(

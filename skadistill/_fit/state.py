@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skadistill._fit.components import Components
@@ -17,14 +18,17 @@ from skadistill._fit.record import RoundRecord
 from skadistill._fit.teacher import AskedTeacher
 from skadistill._rows._keys import KEY_DTYPE, row_keys
 from skadistill._statistics.checks import TeacherChecks
+from skadistill._utils.compat import safe_indexing
 from skadistill.checking._error_curve import ErrorCurve
 from skadistill.checking._policy import CheckPlan
 from skadistill.ledger._base import BaseLedger
 from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
+from skadistill.objectives._soft import SoftTargets
 from skadistill.soft_labels._committee import train_committee
+from skadistill.soft_labels._fit_student import fit_student
 from skadistill.soft_labels._out_of_fold import give_every_class, predict_out_of_fold
-from skadistill.student._checks import follows_any_loss
+from skadistill.student._predictions import student_proba
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "Students", "stop_reason"]
 
@@ -168,6 +172,7 @@ class Students:
     last_round: int = 0
     first: Any = None
     is_rehearsed: bool = False  # learned made-up labels, as no row had one
+    learned_last: bool = False  # the lesson that the objective has for the end
     #: Brier scores of the kinds compared last, on so many labeled rows.
     scores: dict = field(default_factory=dict)
     n_compared: int = 0
@@ -198,9 +203,7 @@ class FitState:
         objective = self.components.objective
         if isinstance(objective, AutoObjective):
             objective = objective.settle(
-                self.asked.findings.checks,
-                self.asked.findings.error_rate,
-                any_loss=follows_any_loss(self.components.student),
+                self.asked.findings.checks, self.asked.findings.error_rate
             )
             self.components = replace(self.components, objective=objective)
             logger.info("the student matches %r", objective)
@@ -251,12 +254,14 @@ class FitState:
         self.progress.n_draws += 1
         return self.seeds.generator(self.progress.n_draws - 1)
 
-    def lesson(self, X):
+    def lesson(self, X, *, is_last=True):
         """Return the lesson that the objective makes from the known labels.
 
         X are the labeled rows, gathered.
         """
         objective = self.components.objective
+        if objective.only_at_end and not is_last:
+            objective = objective.base or SoftTargets()
         evidence = Evidence(
             self.labels.targets,
             self.labels.given,
@@ -265,6 +270,7 @@ class FitState:
             output_weights=getattr(self.asked.teacher, "output_weights", None),
             out_of_fold=partial(self._predict_out_of_fold, X),
             random_state=self.seeds.objective,
+            fit_and_predict=partial(self._fit_and_predict, X),
         )
         lesson = objective.lesson(evidence)
         return lesson.replace(targets=give_every_class(lesson.targets))
@@ -296,6 +302,18 @@ class FitState:
             judge_again=judge,
             train_committee=train,
         )
+
+    def _fit_and_predict(self, X, train, targets, test):
+        """Train a student on some of the labeled rows and let it predict others."""
+        classes = self.labels.classes
+        student = fit_student(
+            clone(self.students.last),
+            safe_indexing(X, train),
+            give_every_class(np.asarray(targets)),
+            classes=classes,
+            **self.settings.cut_metadata(self.labels.rows[train]),
+        )
+        return student_proba(student, safe_indexing(X, test), len(classes))
 
     def _predict_out_of_fold(self, X, targets, n_folds, seed):
         """Let students trained on other folds judge the labeled rows."""

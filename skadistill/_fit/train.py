@@ -11,7 +11,7 @@ from skadistill._fit.state import stop_reason
 from skadistill.soft_labels._choose import score_students
 from skadistill.soft_labels._fit_student import fit_student
 
-__all__ = ["train"]
+__all__ = ["train", "train_at_end"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +40,38 @@ def train(state, record):
     afresh = not students.last.get_params(deep=False).get("warm_start", False)
     if afresh or students.is_rehearsed:
         students.last, students.is_rehearsed = clone(students.last), False
-    fit_student(
-        students.last,
-        X,
-        state.lesson(X),
-        classes=labels.classes,
-        **state.settings.cut_metadata(labels.rows),
-    )
+    _fit(students.last, state, X, is_last=stop_reason(state) is not None)
     record.seconds_student = perf_counter() - start
     students.last_round = record.round
     if not record.round and afresh:
         students.first = students.last
     record.student_score = state.settings.score(students.last)
     state.record(record)
+
+
+def train_at_end(state):
+    """Train once more if the objective is for the end, and the end came unforeseen."""
+    students, record = state.students, state.records[-1]
+    if students.learned_last or not state.components.objective.only_at_end:
+        return
+    start, student = perf_counter(), clone(students.last)
+    X = state.labels.table.take(state.labels.rows)
+    _fit(student, state, X, is_last=True)
+    students.last = student
+    record.seconds_student += perf_counter() - start
+    record.student_score = state.settings.score(students.last)
+
+
+def _fit(student, state, X, *, is_last):
+    """Fit a student to the lesson of the labeled rows, which are X."""
+    fit_student(
+        student,
+        X,
+        state.lesson(X, is_last=is_last),
+        classes=state.labels.classes,
+        **state.settings.cut_metadata(state.labels.rows),
+    )
+    state.students.learned_last = is_last
 
 
 def _is_choice_due(state):

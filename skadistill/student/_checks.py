@@ -1,7 +1,6 @@
 """What a student accepts and returns: tables, targets, weights, probabilities."""
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, column_or_1d
 
 from skadistill._utils.compat import check_sample_weight
@@ -14,7 +13,6 @@ __all__ = [
     "check_same_subclasses",
     "check_soft_targets",
     "check_weights",
-    "follows_any_loss",
     "is_clean_table",
     "label_positions",
     "one_hot",
@@ -75,21 +73,6 @@ def check_same_subclasses(lesson, n_subclasses):
             f"continues, got {lesson.n_subclasses} after {n_subclasses}; fit a "
             "fresh clone."
         )
-
-
-def follows_any_loss(student):
-    """Tell whether an objective's own loss can replace that of a student."""
-    if isinstance(student, Pipeline):
-        student = student.steps[-1][1]
-    if not hasattr(student, "fit_lesson"):
-        return False
-    if not hasattr(student, "criterion"):
-        return True
-    try:
-        check_loss_is_free(student.criterion, student.predict_nonlinearity)
-    except ValueError:
-        return False
-    return True
 
 
 def check_new_weights(weights, n_samples):
