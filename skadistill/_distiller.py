@@ -116,11 +116,11 @@ class ActiveDistiller(
         :class:`skadistill.query.QueryStrategy`.
     objective : str or object, default="auto"
         What the student must match. "auto": the teacher's soft labels, or corrections
-        of them if teacher checks show that it is often wrong (see the guide);
-        "soft", "corrected", "slam", "debiased", "lelp", or a
-        :class:`skadistill.objectives.Objective`. "soft" is the cross-entropy,
-        "corrected", "slam" and "debiased" correct for the teacher's mistakes, "lelp"
-        needs a teacher with embeddings.
+        of them ("posterior") if teacher checks show that it is often wrong (see the
+        guide); "soft", "posterior", "corrected", "slam", "debiased", "lelp", or a
+        :class:`skadistill.objectives.Objective`. "soft" is the cross-entropy, the
+        next four correct for the teacher's errors, "lelp" needs a teacher with
+        embeddings.
     ledger : object, str, path-like or None, default=None
         Remembers every paid label, and may limit what is spent. A path opens a
         :class:`skadistill.ledger.LabelLedger`, which survives the process. None: a
