@@ -87,12 +87,10 @@ def _has_own_loss(objective):
 
 
 def unwrap_teacher(asked, given):
-    """Return a teacher as the user knows it, without an adapter made here."""
-    if isinstance(asked, EstimatorTeacher | FunctionTeacher) and not isinstance(
-        given, BaseTeacher
-    ):
-        if getattr(asked, "classes", None) is not None:
-            return asked  # the function alone would not say what its columns mean
-        fitted = getattr(asked, "estimator_", None)
-        return fitted or getattr(asked, "estimator", None) or asked.function
-    return asked
+    """Return a teacher as the user knows it, if the ledger knows it so, too."""
+    is_adapter = isinstance(asked, EstimatorTeacher | FunctionTeacher)
+    if not is_adapter or isinstance(given, BaseTeacher):
+        return asked
+    if asked.classes is not None or hasattr(asked, "estimator_"):
+        return asked  # alone it would not say what its columns mean, or who it is
+    return getattr(asked, "estimator", None) or asked.function

@@ -6,7 +6,6 @@ from numbers import Integral
 
 import numpy as np
 
-from skadistill._identity.identity import check_identity
 from skadistill.exceptions import BudgetError, TeacherError
 from skadistill.labeling._buyer import Buyer
 from skadistill.labeling._job_buyer import (
@@ -17,6 +16,7 @@ from skadistill.labeling._job_buyer import (
 from skadistill.ledger._memory import MemoryLedger
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._embeddings import raise_without_embeddings
+from skadistill.teachers._identity import check_identity
 
 __all__ = ["buy_labels"]
 
@@ -150,7 +150,7 @@ def buy_labels(
     teacher._check_parameters()
     keep = ledger is not None
     identity = teacher.identity if identity is None else identity
-    check_identity(identity, ledger, teacher.display_name)
+    check_identity(identity, teacher, ledger)
     if with_embeddings and not teacher.has_embeddings:
         raise_without_embeddings(teacher.display_name)
     make = Buyer

@@ -9,7 +9,6 @@ from numbers import Real
 
 import numpy as np
 
-from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.compat import Interval
 from skadistill._utils.validation import as_cost
@@ -19,6 +18,7 @@ from skadistill.llm._batch_client import open_batches
 from skadistill.llm._chat import ChatTeacher
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
+from skadistill.teachers._identity import classes_suffix, object_identity
 from skadistill.teachers._limits import Limits
 from skadistill.teachers._retries import (
     is_retryable,
@@ -212,7 +212,7 @@ class BatchTeacher(BaseTeacher):
         """
         if self._chat is not None:
             return self._chat.derived_identity()
-        return f"batch:{function_identity(self.jobs[0])}{classes_suffix(self.classes)}"
+        return f"batch:{object_identity(self.jobs[0])}{classes_suffix(self.classes)}"
 
     def max_costs(self, X):
         """Return what each of some rows costs at most.

@@ -13,7 +13,6 @@ from numbers import Integral
 
 import numpy as np
 
-from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill._rows._containers import count_rows
 from skadistill._utils.compat import Interval
 from skadistill._utils.validation import as_cost
@@ -21,6 +20,7 @@ from skadistill.exceptions import TeacherError
 from skadistill.teachers._base import TEACHER_CONSTRAINTS
 from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
+from skadistill.teachers._identity import classes_suffix, object_identity
 from skadistill.teachers._limits import Limits
 from skadistill.teachers._request import AsyncRequest
 
@@ -209,7 +209,7 @@ class AsyncTeacher(CalledTeacher):
         identity : str
             With the declared classes, since they say what the columns mean.
         """
-        code = function_identity(self.function)
+        code = object_identity(self.function)
         return f"async:{code}{classes_suffix(self.classes)}"
 
     def answer(self, X):

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skadistill._identity.identity import given_identity
 from skadistill._rows._containers import count_rows
 from skadistill._utils.compat import StrOptions, validate_parameters
 from skadistill._utils.display import HidesContents, message_of
@@ -17,6 +16,7 @@ from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._checks import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
+from skadistill.teachers._identity import given_identity
 
 __all__ = ["TEACHER_CONSTRAINTS", "BaseTeacher"]
 

@@ -9,8 +9,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
-from skadistill._identity.identity import function_identity
 from skadistill.exceptions import TeacherAnswerError, TeacherError
+from skadistill.teachers._identity import object_identity
 
 __all__ = [
     "check_embeddings",
@@ -72,7 +72,7 @@ def embedding_suffix(embedding):
     """Return the part of an identity that tells sources of embeddings apart."""
     if embedding is None:
         return ""
-    source = embedding if isinstance(embedding, str) else function_identity(embedding)
+    source = embedding if isinstance(embedding, str) else object_identity(embedding)
     return f":embedding:{source}"
 
 

@@ -8,11 +8,6 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from skadistill._identity.identity import (
-    classes_suffix,
-    content_identity,
-    training_identity,
-)
 from skadistill.exceptions import (
     TeacherAnswerError,
     TeacherError,
@@ -24,6 +19,11 @@ from skadistill.teachers._embeddings import (
     estimator_output_weights,
     has_hidden_layer,
     thawed,
+)
+from skadistill.teachers._identity import (
+    classes_suffix,
+    estimator_identity,
+    training_identity,
 )
 
 __all__ = ["EstimatorTeacher"]
@@ -274,7 +274,8 @@ class EstimatorTeacher(BaseTeacher):
         if _is_fitted(self.estimator):
             return self
         estimator = _unfitted_copy(self.estimator)
-        identity = training_identity(estimator, X, y, fit_params)
+        is_named = self.name is not None
+        identity = training_identity(estimator, X, y, fit_params, is_named=is_named)
         estimator.fit(X, y, **fit_params)
         self.estimator_, self._trained_as = estimator, identity
         return self
@@ -302,9 +303,7 @@ class EstimatorTeacher(BaseTeacher):
         suffix = classes_suffix(self.classes) + embedding_suffix(self.embedding)
         if trained_as is not None:
             return f"trained:{trained_as}{suffix}"
-        estimator = thawed(self._asked)
-        kind = type(estimator).__qualname__
-        return f"estimator:{kind}:{content_identity(estimator)}{suffix}"
+        return f"estimator:{estimator_identity(thawed(self._asked))}{suffix}"
 
 
 def _is_fitted(estimator):

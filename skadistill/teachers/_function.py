@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from skadistill._identity.identity import classes_suffix, function_identity
 from skadistill._utils.display import qualified_name
 from skadistill.exceptions import TeacherAnswerError
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._embeddings import embedding_suffix, named_method
+from skadistill.teachers._identity import classes_suffix, object_identity
 
 __all__ = ["CalledTeacher", "FunctionTeacher"]
 
@@ -177,6 +177,6 @@ class FunctionTeacher(CalledTeacher):
             With the declared classes, since they say what the columns mean, and
             the declared embedding.
         """
-        code = function_identity(self.function)
+        code = object_identity(self.function)
         suffix = classes_suffix(self.classes) + embedding_suffix(self.embedding)
         return f"function:{code}{suffix}"

@@ -1,1 +1,0 @@
-"""Who a teacher is: an identity made of what an object contains."""
