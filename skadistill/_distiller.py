@@ -92,6 +92,7 @@ class ActiveDistiller(
         :func:`sklearn.base.clone`. A callable takes rows and returns probabilities of
         shape (n_samples, n_classes), columns in the order of `classes`, or sorted, or
         hard labels of shape (n_samples,). See :func:`skadistill.teachers.as_teacher`.
+        One that the ledger does not know is first asked about two rows.
     student : classifier or None, default=None
         The model to train: any scikit-learn classifier or pipeline with
         ``predict_proba`` whose ``fit`` takes ``sample_weight``. It is cloned, and
@@ -165,10 +166,6 @@ class ActiveDistiller(
         The value of ``y`` that marks a row without label. With -1, missing values
         (NaN, None, pandas.NA, null) mark one as well. None: every row of ``X`` has a
         label and the pool is ``X_unlabeled``.
-    batch_size : int or None, default=None
-        Rows per call to the teacher; None: one call per round. Labels are recorded
-        batch by batch, so that a fault costs at most the batch in flight. A teacher
-        that the ledger does not know is first asked about two rows.
     n_jobs : int or None, default=None
         Blocks of the pool that are scored at once, through joblib; None means 1
         unless in a :obj:`joblib.parallel_config` context, which can also name a
@@ -192,7 +189,8 @@ class ActiveDistiller(
         one first, with their out-of-fold Brier scores (mean squared error of the
         probabilities, summed over classes; lower is better). Else empty.
     teacher_ : object
-        The teacher that was asked; None if it was not needed.
+        The teacher that was asked; None if it was not needed. For a classifier that was
+        fitted here, a teacher whose ``estimator_`` is the fitted classifier.
     objective_ : Objective
         What the student matched in the end.
     ledger_ : object
@@ -332,7 +330,6 @@ class ActiveDistiller(
             Interval(RealNotInt, 0, 1, closed="both"),
             CheckPolicy,
         ],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "stopping_criterion": [HasMethods(["should_stop"]), None],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -356,7 +353,6 @@ class ActiveDistiller(
         stopping_criterion=None,
         use_known="auto",
         unlabeled_marker=-1,
-        batch_size=None,
         n_jobs=None,
         verbose="auto",
     ):
@@ -374,7 +370,6 @@ class ActiveDistiller(
         self.stopping_criterion = stopping_criterion
         self.use_known = use_known
         self.unlabeled_marker = unlabeled_marker
-        self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -547,7 +542,6 @@ class ActiveDistiller(
             settings=Settings(
                 ledger=self.ledger_,
                 query_size=self.query_size,
-                batch_size=self.batch_size,
                 uniform_share=self.uniform_share,
                 stopping_criterion=self.stopping_criterion,
                 n_jobs=self.n_jobs,

@@ -37,6 +37,7 @@ from skadistill.exceptions import (
 )
 from skadistill.query import RADSampler, UncertaintySampler
 from skadistill.stopping import StablePredictions
+from skadistill.teachers import as_teacher
 
 # A student that trains in milliseconds; the network has tests of its own.
 STUDENT = LogisticRegression(max_iter=500)
@@ -387,7 +388,7 @@ def test_a_fault_keeps_the_labels_paid_before_it(problem):
             raise ConnectionError("line dropped")
         return teacher(rows)
 
-    model = distiller(failing, query_size=25, batch_size=10)
+    model = distiller(as_teacher(failing, batch_size=10), query_size=25)
     with pytest.raises(TeacherCallError, match="line dropped"):
         model.fit(X, partly)
     assert len(model.ledger_) == 25  # calls of 2, 10, 10 and 3 rows
@@ -472,7 +473,7 @@ def test_an_unfitted_teacher_is_fitted_on_the_labeled_rows(problem):
     ).fit(X, partly)
     expected = RandomForestClassifier(20, random_state=0).fit(X[:60], y[:60])
     np.testing.assert_allclose(
-        model.teacher_.predict_proba(X), expected.predict_proba(X)
+        model.teacher_.estimator_.predict_proba(X), expected.predict_proba(X)
     )
     assert 0 < model.teacher_error_ < 0.7
     assert model.n_teacher_checks_ == 0
@@ -884,7 +885,7 @@ def test_sample_weight_reaches_the_teacher(problem):
     )
     expected = LogisticRegression(max_iter=500).fit(X[:60], y[:60], weight[:60])
     np.testing.assert_allclose(
-        fitted.teacher_.predict_proba(X), expected.predict_proba(X)
+        fitted.teacher_.estimator_.predict_proba(X), expected.predict_proba(X)
     )
 
 

@@ -110,7 +110,7 @@ def test_a_teacher_fitted_here_is_cross_fitted_for_the_objective(problem, witnes
     checks = witness.seen[-1].teacher_checks
     assert model.n_teacher_checks_ == 0
     np.testing.assert_array_equal(checks.rows, np.arange(60))
-    seen = model.teacher_.predict_proba(X[:60])
+    seen = model.teacher_.estimator_.predict_proba(X[:60])
     assert not np.allclose(checks.proba, seen)
     # It was fitted on them all, then, and its answers on other rows carry their truth.
     assert not checks.independent
@@ -342,7 +342,8 @@ def test_a_teacher_fitted_here_embeds_the_given_rows_as_well(problem, embedder):
     last = embedder.seen[-1]
     assert last.embeddings.shape == (110, 8)
     assert np.isfinite(last.embeddings).all()
-    np.testing.assert_allclose(last.output_weights, model.teacher_.coefs_[-1].T)
+    weights = model.teacher_.estimator_.coefs_[-1].T
+    np.testing.assert_allclose(last.output_weights, weights)
 
 
 def test_embeddings_paid_for_once_are_free_afterward(problem, embedder):

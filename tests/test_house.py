@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent
 FLOORS = [
     {"exceptions", "_utils", "_statistics"},
     {"_rows", "stopping", "callbacks"},
-    {"_identity", "ledger", "objectives", "query", "datasets", "model_selection"},
+    {"ledger", "objectives", "query", "datasets", "model_selection"},
     {"teachers", "student"},
     {"soft_labels", "labeling", "llm"},
     {"checking"},

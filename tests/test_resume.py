@@ -71,10 +71,9 @@ def distiller(teacher, ledger=None, **options):
         "use_known": False,
     } | options
     return ActiveDistiller(
-        FunctionTeacher(teacher, name="server", cost_per_row=0.01),
+        FunctionTeacher(teacher, name="server", cost_per_row=0.01, batch_size=BATCH),
         LogisticRegression(),
         ledger=ledger,
-        batch_size=BATCH,
         random_state=0,
         **options,
     )

@@ -34,7 +34,6 @@ def _pay(state, chosen, record):
         X,
         classes=labels.classes,
         ledger=state.settings.ledger,
-        batch_size=state.settings.batch_size,
         identity=asked.identity,
         with_embeddings=state.components.objective.needs_embeddings,
         first_size=asked.first_size,

@@ -153,7 +153,6 @@ class Settings:
 
     ledger: BaseLedger
     query_size: int | str
-    batch_size: int | None
     uniform_share: float
     stopping_criterion: Any
     n_jobs: int | None

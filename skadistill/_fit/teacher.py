@@ -100,7 +100,6 @@ def _check(state, X, fit_params, first_size):
         seed=state.seeds.teacher,
         fit_params=fit_params,
         ledger=state.settings.ledger,
-        batch_size=state.settings.batch_size,
         first_size=first_size,
     )
 

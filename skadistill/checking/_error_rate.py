@@ -26,7 +26,6 @@ def estimate_teacher_error(
     cv=5,
     ledger=None,
     n_samples=None,
-    batch_size=None,
     random_state=None,
     fit_params=None,
     first_size=None,
@@ -59,8 +58,6 @@ def estimate_teacher_error(
     n_samples : int or None, default=None
         At most so many labeled rows, drawn at random, are put to a ready teacher.
         None: all. A cross-fitted estimate costs nothing and uses all.
-    batch_size : int or None, default=None
-        Rows per call to a ready teacher. None: one call.
     random_state : int, RandomState instance or None, default=None
         Draws the rows and deals the folds.
     fit_params : dict or None, default=None
@@ -134,7 +131,6 @@ def estimate_teacher_error(
         first_size=first_size,
         classes=classes,
         ledger=ledger,
-        batch_size=batch_size,
     )
     checker.ask(rows)
     return checker.checks

@@ -88,7 +88,7 @@ def draw_audit_rows(distiller, X, n_audit, random_state):
     return rows
 
 
-def audit(distiller, X, n_audit, *, random_state=None, batch_size=None):
+def audit(distiller, X, n_audit, *, random_state=None):
     """Draw rows evenly and buy the teacher's answers."""
     rows = draw_audit_rows(distiller, X, n_audit, random_state)
     taken = take_rows(X, rows)
@@ -99,7 +99,6 @@ def audit(distiller, X, n_audit, *, random_state=None, batch_size=None):
         taken,
         classes=distiller.classes_,
         ledger=distiller.ledger_,
-        batch_size=batch_size,
         row_numbers=rows,
     )
     kept = np.flatnonzero(purchase.labeled)

@@ -63,8 +63,6 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     budget : int or None, default=None
         Rows that predictions may newly pay for in all. None: as many as the ledger
         allows. A limit for several processes belongs to the ledger.
-    batch_size : int or None, default=None
-        Rows per call to the teacher.
     random_state : int, RandomState or None, default=None
         Draws the audit rows.
 
@@ -144,7 +142,6 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "confidence": [Interval(Real, 0, 1, closed="neither")],
         "n_audit": [Interval(Integral, 1, None, closed="left")],
         "budget": [Interval(Integral, 0, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
     }
 
@@ -162,7 +159,6 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         confidence=0.95,
         n_audit=300,
         budget=None,
-        batch_size=None,
         random_state=None,
     ):
         self.distiller = distiller
@@ -171,7 +167,6 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.confidence = confidence
         self.n_audit = n_audit
         self.budget = budget
-        self.batch_size = batch_size
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -366,7 +361,6 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             X_audit,
             self.n_audit,
             random_state=self.random_state,
-            batch_size=self.batch_size,
         )
         sure = found.proba.max(axis=1)
         if self.max_deferred is None:
@@ -442,7 +436,6 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 X,
                 classes=self.classes_,
                 ledger=self.distiller_.ledger_,
-                batch_size=self.batch_size,
                 max_rows=left,
                 row_numbers=rows,
             )

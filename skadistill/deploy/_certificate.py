@@ -96,7 +96,6 @@ def certify_agreement(
     target=0.95,
     n_audit=300,
     confidence=0.95,
-    batch_size=None,
     random_state=None,
 ):
     """Certify that the student agrees with its teacher on a share of all rows.
@@ -120,8 +119,6 @@ def certify_agreement(
         Rows to draw; None: all of `X_audit`.
     confidence : float, default=0.95
         In (0, 1).
-    batch_size : int or None, default=None
-        Rows per call to the teacher.
     random_state : int, RandomState or None, default=None
         Draws the rows.
 
@@ -164,9 +161,7 @@ def certify_agreement(
     seen ... on 300 rows, bound ...; more rows will not help unless the estimate rises
     """
     _check(target=target, confidence=confidence)
-    found = audit(
-        distiller, X_audit, n_audit, random_state=random_state, batch_size=batch_size
-    )
+    found = audit(distiller, X_audit, n_audit, random_state=random_state)
     return _certify_share(
         f"agreement with the teacher of at least {target:g}",
         found.agreed,
@@ -185,7 +180,6 @@ def certify_accuracy(
     within=None,
     n_audit=None,
     confidence=0.95,
-    batch_size=None,
     random_state=None,
 ):
     """Certify the student's accuracy, alone or relative to its teacher.
@@ -208,8 +202,6 @@ def certify_accuracy(
         Rows to draw; None: all of `X_audit`.
     confidence : float, default=0.95
         In (0, 1).
-    batch_size : int or None, default=None
-        Rows per call to the teacher.
     random_state : int, RandomState or None, default=None
         Draws the rows.
 
@@ -252,9 +244,7 @@ def certify_accuracy(
     check_range("confidence", confidence, 0, 1)
     if not 0 <= within < 1:
         raise ValueError(f"within is {within!r}; pass a number from 0 to below 1.")
-    found = audit(
-        distiller, X_audit, n_audit, random_state=random_state, batch_size=batch_size
-    )
+    found = audit(distiller, X_audit, n_audit, random_state=random_state)
     truth, classes = y_audit[found.rows], distiller.classes_
     student_right = classes[found.proba.argmax(axis=1)] == truth
     teacher_right = classes[found.taught] == truth

@@ -224,7 +224,7 @@ class Buyer:
         known, _ = self.ledger.lookup_embeddings(self.keys, self.identity)
         first = _first_of_each(self.keys, np.flatnonzero(self._labeled() & ~known))
         todo = np.array(list(first.values()), dtype=np.intp)
-        step = batch_size or max(1, len(todo))
+        step = batch_size or self.teacher.claim_size or max(1, len(todo))
         for start in range(0, len(todo), step):
             rows = todo[start : start + step]
             clock = time.perf_counter()

@@ -59,7 +59,8 @@ class BatchTeacher(BaseTeacher):
         asked for, in order; a `ChatTeacher` has its own.
     name, version : str or None, default=None
         The identity under which a ledger files the answers. None: that of the
-        `ChatTeacher`, or of the function `submit`.
+        `ChatTeacher`; functions are known in this process only, and a ledger in a file
+        asks for a name.
     discount : float, default=0.5
         What a batch costs, as a share of the prices of the `ChatTeacher`.
     completion_window : str, default="24h"

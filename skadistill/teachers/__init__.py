@@ -8,7 +8,6 @@ from skadistill.teachers._answers import Answer, NoLabel
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._async import AsyncTeacher
 from skadistill.teachers._base import BaseTeacher
-from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._function import FunctionTeacher
 from skadistill.teachers._limits import Limits
 from skadistill.teachers._parallel import ParallelTeacher
@@ -17,7 +16,6 @@ __all__ = [
     "Answer",
     "AsyncTeacher",
     "BaseTeacher",
-    "EstimatorTeacher",
     "FunctionTeacher",
     "Limits",
     "NoLabel",

@@ -22,16 +22,19 @@ def as_teacher(
     name=None,
     version=None,
     embedding=None,
+    batch_size=None,
     cost_per_row=None,
     on_invalid="raise",
 ):
-    """Make a teacher from an estimator or a function; a teacher is returned as is.
+    r"""Make a teacher from an estimator or a function; a teacher is returned as is.
 
     Parameters
     ----------
     obj : estimator, callable or BaseTeacher
-        Something with ``predict_proba``, ``decision_function`` or ``predict``,
-        fitted or not; or a function from rows to probabilities or labels.
+        Something with ``predict_proba``, ``decision_function`` or ``predict``; or a
+        function from rows to probabilities or labels, see `FunctionTeacher`. A fitted
+        estimator is used as it is, never copied and never fitted again; of an unfitted
+        one a clone is fitted on the labeled rows.
     classes : array-like of shape (n_classes,) or None, default=None
         What the columns of its answers mean. None: an estimator's ``classes_``;
         for a function, the classes asked for, in order.
@@ -41,7 +44,8 @@ def as_teacher(
         Whether the teacher may know more classes; their share is dropped and the
         row renormalized.
     name, version : str or None, default=None
-        The identity under which a ledger files the answers. None: derived.
+        The identity under which a ledger files the answers. None: what decides about
+        them is read from an estimator; a function is known in this process only.
     embedding : None, str or callable, default=None
         Where embeddings come from, for objectives such as
         :class:`~skadistill.objectives.LELP`: the name of a method, such as
@@ -49,12 +53,15 @@ def as_teacher(
         (n_samples, n_dims); or "pair", for a function that returns answers and
         embeddings at once. None: the last hidden layer of an
         :class:`~sklearn.neural_network.MLPClassifier` or a skorch net; others have
-        none. A derived identity includes the embedding's: give a `name` to keep labels
-        when it changes.
+        none. An identity without a name includes the embedding's: give a `name` to
+        keep labels when it changes.
+    batch_size : int or None, default=None
+        Rows that a fit or a purchase asks about at a time. They are in the ledger
+        before the next are asked, so that a fault costs at most those in flight.
+        None: all rows of a round at once.
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
-
     on_invalid : {"raise", "skip"}, default="raise"
         What an unusable answer is, such as an unknown label or probabilities that do
         not sum to 1. "raise": an error, once all answers are recorded; the next run
@@ -63,13 +70,31 @@ def as_teacher(
     Returns
     -------
     teacher : BaseTeacher
-        An `EstimatorTeacher`, a `FunctionTeacher`, or `obj` itself.
+        `obj` itself if it is one. For an estimator, one whose ``estimator_`` is the
+        clone that ``fit`` fitted.
 
     Raises
     ------
     TeacherError
         If `obj` is neither, is a class instead of an instance, or is already a
         teacher while an option is given.
+
+    Notes
+    -----
+    Of an estimator the first of these is called: ``predict_proba``;
+    ``decision_function``, whose scores :math:`s` become :math:`\mathrm{softmax}(s)`, or
+    :math:`1 / (1 + e^{-s})` for the second of two classes; ``predict``, whose labels
+    become one-hot rows (probabilities stay as they are). Scores squashed into
+    probabilities are *not calibrated*: their order is the classifier's, their size is
+    not a frequency. If the size matters (soft targets, debiasing), wrap the classifier
+    in :class:`~sklearn.calibration.CalibratedClassifierCV`.
+
+    The identity of an estimator without a name is its class, parameters and fitted
+    attributes, read in about a second for 500 MB: the same after answering, from a file
+    and in another process. Fitted here, it is its class, parameters, training rows and
+    labels; without a ``random_state``, teachers that differ by chance share labels. One
+    that holds a class or function of the user, or something that cannot be read, such
+    as a client, is known in this process only, and a ledger in a file asks for a name.
 
     Examples
     --------
@@ -98,6 +123,7 @@ def as_teacher(
         "name": name,
         "version": version,
         "embedding": embedding,
+        "batch_size": batch_size,
         "cost_per_row": cost_per_row,
         "on_invalid": on_invalid,
     }

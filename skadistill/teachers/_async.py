@@ -54,9 +54,8 @@ class AsyncTeacher(CalledTeacher):
         What the columns mean, or which hard labels may come. None: the classes
         asked for, in order.
     name, version : str or None, default=None
-        The identity under which a ledger files the answers. None: the function's
-        module and name, its code, and the values, functions and classes that it uses.
-        If these hold a client, a ledger in a file asks for both.
+        The identity under which a ledger files the answers. None: the function is
+        known in this process only, and a ledger in a file asks for a name.
     batch_size : int, default=1
         Rows per call. By default, rows are claimed from the ledger for
         ``10 * limits.max_concurrency`` calls at a time.
@@ -202,15 +201,14 @@ class AsyncTeacher(CalledTeacher):
         return 10 * self._limits.max_concurrency * self.batch_size
 
     def derived_identity(self):
-        """Return the function's module, name and a hash of its code.
+        """Return a name for the function that ends with this process.
 
         Returns
         -------
         identity : str
             With the declared classes, since they say what the columns mean.
         """
-        code = object_identity(self.function)
-        return f"async:{code}{classes_suffix(self.classes)}"
+        return f"async:{object_identity(self.function)}{classes_suffix(self.classes)}"
 
     def answer(self, X):
         """Ask about all rows and return checked answers over its own classes.

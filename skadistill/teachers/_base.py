@@ -4,12 +4,13 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from skadistill._rows._containers import count_rows
-from skadistill._utils.compat import StrOptions, validate_parameters
+from skadistill._utils.compat import Interval, StrOptions, validate_parameters
 from skadistill._utils.display import HidesContents, message_of
 from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
@@ -30,6 +31,7 @@ TEACHER_CONSTRAINTS = {
     "allow_missing_classes": ["boolean"],
     "allow_extra_classes": ["boolean"],
     "on_invalid": [StrOptions({"raise", "skip"})],
+    "batch_size": [Interval(Integral, 1, None, closed="left"), None],
 }
 
 
@@ -45,7 +47,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     ----------
     identity : str
         The name under which a ledger files the answers: ``name`` or ``name/version``
-        if given, else derived from the teacher's content.
+        if given, else what `derived_identity` returns.
     display_name : str
         The teacher's name in messages.
     classes_ : list or None
@@ -67,7 +69,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     max_cost_per_row : float or None
         What one row can cost at most, failed tries included.
     claim_size : int or None
-        How many rows are bought together by default; None: all.
+        How many rows are bought together by default: its `batch_size`; None: all.
 
     See Also
     --------
@@ -95,6 +97,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     allow_missing_classes: bool = False
     allow_extra_classes: bool = False
     on_invalid: str = "raise"
+    batch_size: int | None = None
     cost_per_row: float | None = None
 
     #: What `answer` returns: "proba", or "auto" to tell by the shape.
@@ -118,7 +121,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
 
     @abstractmethod
     def derived_identity(self):
-        """Return an identity made from the teacher's content.
+        """Return the identity of a teacher without a name.
 
         Returns
         -------
@@ -189,7 +192,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     @property
     def claim_size(self):
         """How many rows are bought together by default; None: all."""
-        return None
+        return self.batch_size
 
     def fit(self, X, y, **fit_params):
         """Fit the teacher if it needs it; one that can answer is left as it is.

@@ -32,89 +32,7 @@ _METHODS = ("predict_proba", "decision_function", "predict")
 
 
 class EstimatorTeacher(BaseTeacher):
-    r"""Label rows with a classifier, fitted or to be fitted on the labeled rows.
-
-    The first of these that the classifier has is called: ``predict_proba``;
-    ``decision_function``, whose scores :math:`s` become
-    :math:`\mathrm{softmax}(s)`, or :math:`1 / (1 + e^{-s})` for the second of two
-    classes; ``predict``, whose labels become one-hot rows (probabilities stay as they
-    are).
-
-    Parameters
-    ----------
-    estimator : estimator
-        Anything with one of those methods: a classifier, a pipeline, a search, a
-        `FrozenEstimator`. A fitted one is used as it is, never copied and never
-        fitted again; `fit` fits a clone of an unfitted one.
-    classes : array-like of shape (n_classes,) or None, default=None
-        What the columns mean. None: the estimator's ``classes_``.
-    name, version : str or None, default=None
-        The identity under which a ledger files the answers. None: derived from the
-        fitted estimator's class, parameters and fitted attributes, or, for one fitted
-        by `fit`, from its parameters and its training rows and labels.
-    allow_missing_classes : bool, default=False
-        Whether the estimator may lack classes; they get probability 0.
-    allow_extra_classes : bool, default=False
-        Whether the estimator may know more classes; their share is dropped and the
-        row renormalized.
-    embedding : None, str or callable, default=None
-        Where embeddings come from: the name of a method, such as "transform" (for a
-        pipeline that ends in a classifier: of the steps before it), or a function
-        of rows that returns an array of shape (n_samples, n_dims). None: the last
-        hidden layer of an :class:`~sklearn.neural_network.MLPClassifier` or a skorch
-        net (what its last ``torch.nn.Linear`` reads), also behind other steps of a
-        pipeline; of other estimators, nowhere.
-    cost_per_row : float or None, default=None
-        What one answer costs, in the user's money, for ledgers with ``max_cost`` and
-        for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
-    on_invalid : {"raise", "skip"}, default="raise"
-        What an unusable answer is, such as an unknown label or probabilities that do
-        not sum to 1. "raise": an error, once all answers are recorded; the next run
-        leaves the row out. "skip": no label; paid for, recorded, and left out.
-
-    Attributes
-    ----------
-    estimator_ : estimator
-        The clone that `fit` fitted. A teacher around a fitted estimator has none.
-    identity : str
-        The name under which a ledger files the answers.
-    has_embeddings : bool
-        Whether there is such a source.
-    output_weights : ndarray of shape (n_outputs, n_dims) or None
-        Weights of the last layer if its input is the embedding, or of a linear
-        classifier if the steps before it give the embedding; else None.
-    is_fitted : bool
-        Whether the estimator is fitted.
-    classes_ : list or None
-        The estimator's classes.
-
-    Notes
-    -----
-    Scores squashed into probabilities are *not calibrated*: their order is the
-    classifier's, their size is not a frequency. If the size matters (soft
-    targets, debiasing) wrap the classifier in
-    :class:`~sklearn.calibration.CalibratedClassifierCV`.
-
-    A derived identity reads the whole fitted estimator, about a second for 500 MB. It
-    is the same after answering, from a file and in another process. If an estimator
-    holds something without readable contents, such as a client, its identity ends with
-    the process, and a ledger in a file asks for `name` and `version`. An unfitted
-    estimator without a ``random_state`` gives one identity to teachers that differ by
-    chance: they share labels.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from skadistill.teachers import EstimatorTeacher
-    >>> X, y = np.array([[-1.0], [1.0]]), np.array(["no", "yes"])
-    >>> teacher = EstimatorTeacher(LogisticRegression())
-    >>> teacher.is_fitted
-    False
-    >>> teacher.fit(X, y).ask(X, ["no", "yes"]).round(2)
-    array([[0.66, 0.34],
-           [0.34, 0.66]])
-    """
+    """Label rows with a classifier, see `as_teacher`; `fit` keeps its `estimator_`."""
 
     _parameter_constraints: dict = TEACHER_CONSTRAINTS | {
         "embedding": [None, str, callable],
@@ -130,6 +48,7 @@ class EstimatorTeacher(BaseTeacher):
         allow_missing_classes=False,
         allow_extra_classes=False,
         embedding=None,
+        batch_size=None,
         cost_per_row=None,
         on_invalid="raise",
     ):
@@ -140,6 +59,7 @@ class EstimatorTeacher(BaseTeacher):
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
+        self.batch_size = batch_size
         self.cost_per_row = cost_per_row
         self.on_invalid = on_invalid
 
@@ -156,13 +76,7 @@ class EstimatorTeacher(BaseTeacher):
         return getattr(self, "estimator_", self.estimator)
 
     def get_metadata_routing(self):
-        """Route metadata as the estimator itself would have it.
-
-        Returns
-        -------
-        routing : MetadataRequest or MetadataRouter
-            The estimator's own, or an empty one if it has none.
-        """
+        """Route metadata as the estimator itself would have it."""
         if hasattr(self.estimator, "get_metadata_routing"):
             return self.estimator.get_metadata_routing()
         return super().get_metadata_routing()
@@ -213,19 +127,13 @@ class EstimatorTeacher(BaseTeacher):
         )
 
     def answer(self, X):
-        """Call the estimator's best method once.
-
-        See :meth:`skadistill.teachers.BaseTeacher.answer`.
-        """
+        """Call the estimator's best method once."""
         method = self._method()
         answer = getattr(self._asked, method)(X)
         return self._squashed(answer) if method == "decision_function" else answer
 
     def answer_embeddings(self, X):
-        """Embed rows by `embedding`, else by the last hidden layer.
-
-        See :meth:`skadistill.teachers.BaseTeacher.answer_embeddings`.
-        """
+        """Embed rows by `embedding`, else by the last hidden layer."""
         if not self.has_embeddings:
             return super().answer_embeddings(X)
         return estimator_embeddings(self._asked, self.embedding, X, self.display_name)
@@ -252,24 +160,7 @@ class EstimatorTeacher(BaseTeacher):
         return softmax(scores, axis=1) if scores.ndim == 2 else scores
 
     def fit(self, X, y, **fit_params):
-        """Fit a clone of the estimator and keep it as `estimator_`.
-
-        Parameters
-        ----------
-        X : container of n_samples rows
-            Labeled rows.
-        y : array-like of shape (n_samples,)
-            Their labels.
-        **fit_params : dict
-            Passed to the estimator's ``fit``.
-
-        Returns
-        -------
-        self : EstimatorTeacher
-            Ready to be asked. Its identity holds the parameters and the content of
-            the rows and labels, after the name and version if they are given. An
-            estimator that its owner has fitted is not fitted again.
-        """
+        """Fit a clone of the estimator and keep it as `estimator_`."""
         self._check_parameters()
         if _is_fitted(self.estimator):
             return self
@@ -291,14 +182,7 @@ class EstimatorTeacher(BaseTeacher):
         return given
 
     def derived_identity(self):
-        """Return a hash of what the estimator was fitted on, or of its content.
-
-        Returns
-        -------
-        identity : str
-            With the declared classes, since they say what the columns mean, and
-            the declared embedding.
-        """
+        """Return a hash of what the estimator was fitted on, or of its content."""
         trained_as = getattr(self, "_trained_as", None)
         suffix = classes_suffix(self.classes) + embedding_suffix(self.embedding)
         if trained_as is not None:

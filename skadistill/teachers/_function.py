@@ -42,11 +42,9 @@ class FunctionTeacher(CalledTeacher):
         column names if they are classes, else the classes asked for, in order
         (which is sorted order in `ActiveDistiller`).
     name, version : str or None, default=None
-        The identity under which a ledger files the answers. None: the function's
-        module and name, its code, and the values, functions and classes that it uses.
-        If these hold something without readable contents, such as a client, a ledger
-        in a file asks for both. Change the version when the model behind the function
-        has changed.
+        The identity under which a ledger files the answers. None: the function is
+        known in this process only, and a ledger in a file asks for a name. Change the
+        version when the answers change.
     allow_missing_classes : bool, default=False
         Whether the function may lack classes; they get probability 0.
     allow_extra_classes : bool, default=False
@@ -57,6 +55,10 @@ class FunctionTeacher(CalledTeacher):
         embeddings at once; any other text names a method of the object that is
         `function`; a callable takes rows and returns an array of shape
         (n_samples, n_dims); None without any.
+    batch_size : int or None, default=None
+        Rows that a fit or a purchase asks about at a time. They are in the ledger
+        before the next are asked, so that a fault costs at most those in flight.
+        None: all rows of a round at once.
     cost_per_row : float or None, default=None
         What one answer costs, in the user's money, for ledgers with ``max_cost`` and
         for :meth:`~skadistill.ActiveDistiller.plan`. None: not known.
@@ -104,6 +106,7 @@ class FunctionTeacher(CalledTeacher):
         allow_missing_classes=False,
         allow_extra_classes=False,
         embedding=None,
+        batch_size=None,
         cost_per_row=None,
         on_invalid="raise",
     ):
@@ -114,6 +117,7 @@ class FunctionTeacher(CalledTeacher):
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
         self.embedding = embedding
+        self.batch_size = batch_size
         self.cost_per_row = cost_per_row
         self.on_invalid = on_invalid
 
@@ -169,7 +173,7 @@ class FunctionTeacher(CalledTeacher):
         return named_method(self.function, self.embedding, self.display_name)(X)
 
     def derived_identity(self):
-        """Return the function's module, name and a hash of its code.
+        """Return a name for the function that ends with this process.
 
         Returns
         -------
@@ -177,6 +181,5 @@ class FunctionTeacher(CalledTeacher):
             With the declared classes, since they say what the columns mean, and
             the declared embedding.
         """
-        code = object_identity(self.function)
         suffix = classes_suffix(self.classes) + embedding_suffix(self.embedding)
-        return f"function:{code}{suffix}"
+        return f"function:{object_identity(self.function)}{suffix}"

@@ -2,10 +2,9 @@
 
 import time
 from concurrent import futures
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -15,7 +14,6 @@ from sklearn.base import clone
 from skadistill._rows._containers import take_rows
 from skadistill._utils.compat import Interval
 from skadistill._utils.display import message_of
-from skadistill._utils.optional import require
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Unanswered
 from skadistill.teachers._as_teacher import as_teacher
@@ -60,8 +58,8 @@ class ParallelTeacher(BaseTeacher):
         of the cluster.
     repeatable : bool, default=False
         Whether asking about the same rows again costs nothing, as with a model that
-        runs on the workers themselves. Dask repeats the tasks of a lost worker. That
-        would pay twice, so it is refused unless this is True.
+        runs on the workers themselves. Dask repeats the tasks of a lost worker, which
+        might pay twice, so it is used only if this is True.
 
     Attributes
     ----------
@@ -253,10 +251,8 @@ class _ParallelRequest(Request):
         return fault
 
 
-def _answer_batch(teacher, X, classes, numbers, with_embeddings, guard=None):
+def _answer_batch(teacher, X, classes, numbers, with_embeddings):
     """Return the parts of one batch and its fault, if any; runs on a worker."""
-    if guard is not None:
-        guard.use(teacher.display_name, len(numbers))
     parts, fault = [], None
     extra = {"with_embeddings": True} if with_embeddings else {}
     try:
@@ -272,7 +268,17 @@ def _open_workers(n_jobs, teacher, repeatable):
     width = effective_n_jobs(n_jobs)
     backend = type(get_active_backend()[0]).__name__
     if backend == "DaskDistributedBackend":
-        return _DaskWorkers(get_active_backend()[0].client, width, teacher, repeatable)
+        if not repeatable:
+            error = TeacherError(
+                f"{teacher.display_name} was to be asked through Dask, which repeats "
+                "the tasks of a lost worker and so might pay twice; pass "
+                "ParallelTeacher(..., repeatable=True) if asking again is free, else "
+                'use joblib.parallel_config("threading").'
+            )
+            error.cost = 0.0  # nothing was sent
+            raise error
+        executor = get_active_backend()[0].client.get_executor(pure=False, retries=0)
+        return _Workers(executor, 2 * width, teacher)
     if width == 1:
         return _Workers(_InlineExecutor(), 1, teacher)
     if backend == "ThreadingBackend":
@@ -324,53 +330,3 @@ class _Workers:
     def submit(self, *question):
         """Send one batch."""
         return self.executor.submit(_answer_batch, self.teacher, *question)
-
-
-class _DaskWorkers(_Workers):
-    """Send batches to a Dask cluster, each at most once unless it is free.
-
-    Dask runs a task again when its worker is lost. Each batch therefore needs a
-    token, which the scheduler gives out once.
-    """
-
-    def __init__(self, client, width, teacher, repeatable):
-        executor = client.get_executor(pure=False, retries=0)
-        super().__init__(executor, 2 * width, teacher)
-        self.client = client
-        self.repeatable = repeatable
-        self.tokens: list = []
-
-    def submit(self, *question):
-        """Send one batch with its token."""
-        guard = None
-        if not self.repeatable:
-            guard = _OnceGuard(f"skadistill-{uuid4().hex}")
-            queue = require("distributed", "dask").Queue(guard.name, client=self.client)
-            queue.put(None)
-            self.tokens.append(queue)
-        return self.executor.submit(_answer_batch, self.teacher, *question, guard)
-
-    def __exit__(self, *exc):
-        super().__exit__(*exc)
-        for queue in self.tokens:
-            queue.close()
-
-
-@dataclass(frozen=True)
-class _OnceGuard:
-    """Let a batch be sent once; travels to the worker with it."""
-
-    name: str
-
-    def use(self, who, n_samples):
-        """Take the batch's token, or raise if it has been taken."""
-        distributed = require("distributed", "dask")
-        try:
-            distributed.Queue(self.name).get(timeout=1)
-        except distributed.TimeoutError:
-            raise TeacherCallError(
-                f"{who} was asked about {n_samples} rows by a worker that was lost; "
-                "they may have been paid for and were not asked about again; check the "
-                "worker and fit again: labels that have arrived are in the ledger. "
-                "If asking again is free, pass repeatable=True."
-            ) from None

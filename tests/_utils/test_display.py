@@ -16,11 +16,11 @@ from skadistill._utils.display import message_of, qualified_name, text_of
 from skadistill.exceptions import TeacherError
 from skadistill.teachers import (
     AsyncTeacher,
-    EstimatorTeacher,
     FunctionTeacher,
     ParallelTeacher,
     as_teacher,
 )
+from skadistill.teachers._estimator import EstimatorTeacher
 
 SECRET = "sk-SECRET-0123456789"
 

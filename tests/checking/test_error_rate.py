@@ -14,7 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 from skadistill.checking import estimate_teacher_error
 from skadistill.exceptions import TeacherAnswerError, TeacherWarning
 from skadistill.ledger import MemoryLedger
-from skadistill.teachers import FunctionTeacher
+from skadistill.teachers import FunctionTeacher, as_teacher
 
 CLASSES = ["a", "b", "c"]
 
@@ -50,12 +50,11 @@ def test_a_known_error_is_found(rate, n_samples):
         return np.array(CLASSES)[said[X[:, 0].astype(int)]]
 
     estimate = estimate_teacher_error(
-        teacher,
+        as_teacher(teacher, batch_size=64),
         X,
         np.array(CLASSES)[truth],
         classes=CLASSES,
         n_samples=n_samples,
-        batch_size=64,
         random_state=0,
     )
     r = n_samples or n

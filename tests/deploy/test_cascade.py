@@ -139,7 +139,7 @@ def test_the_ledgers_budget_counts(problem):
 
 def test_a_teacher_that_fails_spends_no_more_than_the_budget(problem):
     """Batches before the fault are paid, kept and counted; the prediction is not."""
-    cascade = fit(problem, budget=30, batch_size=5)
+    cascade = fit(problem, budget=30)
     asked = []
 
     def failing(X):
@@ -148,7 +148,9 @@ def test_a_teacher_that_fails_spends_no_more_than_the_budget(problem):
             raise ConnectionError("503")
         return problem.answer(X)
 
-    cascade.teacher_ = FunctionTeacher(failing, name="oracle", cost_per_row=0.1)
+    cascade.teacher_ = FunctionTeacher(
+        failing, name="oracle", cost_per_row=0.1, batch_size=5
+    )
     known = len(cascade.distiller_.ledger_)
     for start in (2000, 2250):
         with pytest.raises(TeacherCallError, match="503"):

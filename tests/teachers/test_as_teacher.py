@@ -28,16 +28,19 @@ from skadistill.exceptions import (
     TeacherCallError,
     TeacherError,
 )
+from skadistill.labeling import buy_labels
+from skadistill.ledger import MemoryLedger
 from skadistill.teachers import (
     BaseTeacher,
-    EstimatorTeacher,
     FunctionTeacher,
     as_teacher,
 )
+from skadistill.teachers._estimator import EstimatorTeacher
 
 X, POSITION = make_classification(
     60, 5, n_informative=4, n_redundant=0, n_classes=3, random_state=0
 )
+
 CLASSES = np.array(["ant", "bee", "cat"])
 Y = CLASSES[POSITION]
 
@@ -449,3 +452,50 @@ def test_classifiers_that_show_their_methods_once_fitted(estimator):
         teacher_checks=CheckPolicy(on_weak="ignore"),
     )
     assert distiller.fit(rows, partly).n_queries_ == 20
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_batch_size_is_kept_by_fits_and_purchases(fitted):
+    """No call has more rows, embeddings of known labels included."""
+    sizes = []
+
+    def ask(rows):
+        sizes.append(len(rows))
+        return POSITION[: len(rows)]
+
+    class Net(GaussianNB):
+        def predict_proba(self, X):
+            sizes.append(len(X))
+            return super().predict_proba(X)
+
+        def transform(self, X):
+            sizes.append(len(X))
+            return X
+
+    model = Net().fit(X, POSITION) if fitted else ask
+    teacher = as_teacher(model, batch_size=7, name="t")
+    ledger = MemoryLedger()
+    buy_labels(teacher, X, classes=[0, 1, 2], ledger=ledger)
+    assert sizes == [7] * 8 + [4]
+    assert clone(teacher).batch_size == 7
+    if fitted:
+        sizes.clear()
+        embedding = as_teacher(model, batch_size=9, name="t", embedding="transform")
+        question = {"classes": [0, 1, 2], "ledger": ledger, "with_embeddings": True}
+        assert np.isfinite(buy_labels(embedding, X, **question).embeddings).all()
+        assert sizes == [9] * 6 + [6]
+    sizes.clear()
+    distiller = ActiveDistiller(
+        teacher, LogisticRegression(), budget=20, query_size=20, teacher_checks=0
+    )
+    distiller.fit(X[:30], POSITION[:30], X_unlabeled=X[30:])
+    assert max(sizes) == 7
+
+
+@pytest.mark.parametrize("size", [0, 2.5, "all"])
+def test_a_batch_size_is_a_number_of_rows(size):
+    """Other values are refused before anything is asked."""
+    with pytest.raises(InvalidParameterError, match="'batch_size' parameter of Func"):
+        as_teacher(len, batch_size=size).ask(X, CLASSES)
+    with pytest.raises(TeacherError, match=r"together with batch_size; set these"):
+        as_teacher(as_teacher(len), batch_size=3)

@@ -28,11 +28,11 @@ from skadistill.ledger import LabelLedger, MemoryLedger
 from skadistill.llm import BatchTeacher
 from skadistill.teachers import (
     AsyncTeacher,
-    EstimatorTeacher,
     FunctionTeacher,
     ParallelTeacher,
     as_teacher,
 )
+from skadistill.teachers._estimator import EstimatorTeacher
 from skadistill.teachers._identity import _TOKENS, _token_of
 
 RNG = np.random.default_rng(0)
