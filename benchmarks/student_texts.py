@@ -18,7 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skadistill.soft_labels import fit_student
-from skadistill.soft_labels._as_student import as_student
+from skadistill.soft_labels._choose import score_students
+from skadistill.soft_labels._default import default_students
 
 SETS = ("ag_news10k", "banking77")
 SIZES = (500, 2000, None)
@@ -42,12 +43,12 @@ def baseline(texts, y):
 
 
 def default(texts, y):
-    """Fit the student that `student=None` stands for."""
+    """Choose and fit the student that `student=None` stands for."""
     classes, positions = np.unique(y, return_inverse=True)
-    return fit_student(
-        as_student(None, 0, texts), texts, np.eye(len(classes))[positions],
-        classes=classes,
-    )  # fmt: skip
+    targets, students = np.eye(len(classes))[positions], default_students([texts])
+    known = {"classes": classes, "given": np.ones(len(y), dtype=bool)}
+    best = next(iter(score_students(students, texts, targets, **known)))
+    return fit_student(students[best], texts, targets, classes=classes)
 
 
 def measure(fit, train, test):

@@ -15,7 +15,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from torch import nn
 
 from skadistill.student._batches import column_moments
-from skadistill.student._module import Standardize, StudentMLP
+from skadistill.student._module import Standardize, StudentMLP, auto_dropout
 from skadistill.student._run import seeded
 from skadistill.student._state import PickleState, plain_state, restore
 
@@ -217,6 +217,8 @@ class AssembledNet(NeuralNet):
             )
         named = parameter_names(make)
         known = {k: v for k, v in self._data_sizes().items() if k in named}
+        if self._is_default_module():
+            known["dropout"] = auto_dropout(self._n_samples)
         module = make(**{**known, **kwargs})
         if not isinstance(module, nn.Module):
             raise TypeError(

@@ -9,11 +9,15 @@ __all__ = [
     "SoftCrossEntropy",
     "Standardize",
     "StudentMLP",
+    "auto_dropout",
     "class_probabilities",
     "first_output",
     "logits_of",
     "weighted_mean",
 ]
+
+# Worth 0.9 points in the mean of 17 fits to 600 rows; 0.2 costs ten on some.
+DROPOUT, MANY_ROWS = 0.1, 5000
 
 
 class SoftCrossEntropy(nn.Module):
@@ -85,6 +89,11 @@ def auto_hidden_sizes(n_samples):
     while width < 256 and width < 5 * n_samples**0.5:
         width *= 2
     return (width, width)
+
+
+def auto_dropout(n_samples):
+    """Choose the share of hidden units to leave out: some if rows are few."""
+    return DROPOUT if n_samples < MANY_ROWS else 0.0
 
 
 class StudentMLP(nn.Sequential):

@@ -48,7 +48,8 @@ class StudentNet(ClassifierMixin, TrainableNet):
     Parameters
     ----------
     module : "auto", class, function or torch.nn.Module, default="auto"
-        The network. "auto" is a :class:`StudentMLP` sized from the data. A class
+        The network. "auto" is a :class:`StudentMLP` sized from the data, with a
+        dropout of 0.1 below 5000 rows unless ``module__dropout`` is given. A class
         or function is called with ``module__*`` parameters and with those of
         `n_features`, `n_classes`, `n_samples` and `input_shape` that its signature
         names; it returns a module with one output (a logit) per class. A module

@@ -34,7 +34,7 @@ def name_of(check):
 
 def test_weights_are_repetitions_in_double_precision():
     """The two checks that float32 fails pass in float64 with full batches."""
-    net = StudentNet(input_dtype="float64", batch_size=-1, **QUICK)
+    net = StudentNet(input_dtype="float64", batch_size=-1, module__dropout=0.0, **QUICK)
     passed = []
     for estimator, check in estimator_checks_generator(net):
         if name_of(check) in EXPECTED:

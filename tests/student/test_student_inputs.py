@@ -382,7 +382,8 @@ def test_grid_search_over_module_and_epochs():
     best = search.best_estimator_[-1]
     assert best.n_iter_ == 15
     hidden = search.best_params_["studentnet__module__hidden_sizes"]
-    assert len(best.module_[1]) == 1 + 2 * len(hidden)
+    # A layer, a rectifier and dropout per width.
+    assert len(best.module_[1]) == 1 + 3 * len(hidden)
 
 
 def test_weights_are_routed(metadata_routing):
@@ -530,3 +531,16 @@ def test_unfitted_net_says_so():
     """Predicting before fitting raises scikit-learn's NotFittedError."""
     with pytest.raises(NotFittedError, match="This StudentNet instance is not fitted"):
         net().predict(X)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "params", "share"),
+    [(200, {}, 0.1), (5000, {}, None), (200, {"module__dropout": 0.3}, 0.3)],
+)
+def test_few_rows_are_learned_with_dropout(n_samples, params, share):
+    """Below 5000 rows some hidden units are left out, unless the user says how many."""
+    X = np.random.default_rng(0).normal(size=(n_samples, 3))
+    student = StudentNet(max_epochs=1, random_state=0, **params)
+    student.fit(X, X[:, 0] > 0)
+    shares = [m.p for m in student.module_.modules() if type(m).__name__ == "Dropout"]
+    assert set(shares) == (set() if share is None else {share})

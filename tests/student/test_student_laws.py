@@ -57,7 +57,7 @@ def test_full_batch_integer_weights_equal_repeated_rows(table):
     weight = np.arange(len(X)) % 4
     # The automatic width follows the number of rows, which differs here.
     options = {"batch_size": -1, "max_epochs": 15, "input_dtype": "float64"}
-    options["module__hidden_sizes"] = (32,)
+    options |= {"module__hidden_sizes": (32,), "module__dropout": 0.0}
     weighted = net(**options).fit(X, y, sample_weight=weight)
     repeated = net(**options).fit(np.repeat(X, weight, 0), np.repeat(y, weight))
     np.testing.assert_allclose(
