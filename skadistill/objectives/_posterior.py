@@ -56,7 +56,7 @@ class PosteriorTargets(Objective):
         learn the teacher's labels predict the given rows. With :math:`b` rows that
         only the former get right and :math:`c` rows that only the latter do, the
         strength is 1 if :math:`b - c > \sqrt{b + c}` (one standard error of McNemar's
-        test), 1/2 if only :math:`b > c`, and 0 otherwise.
+        test), 1/2 if it is more than half as large, and 0 otherwise.
     base : Objective or None, default=None
         The objective whose lesson is changed. None: the plain targets.
 
@@ -137,7 +137,7 @@ class PosteriorTargets(Objective):
 def _strength(only_corrected, only_plain):
     """Return the share of the correction that these numbers of rows justify."""
     gain, error = only_corrected - only_plain, np.sqrt(only_corrected + only_plain)
-    return 1.0 if gain > error else 0.5 if gain > 0 else 0.0
+    return 1.0 if gain > error else 0.5 if gain > error / 2 else 0.0
 
 
 class _Problem:
