@@ -9,6 +9,7 @@ import pytest
 
 import skadistill
 import skadistill.callbacks
+import skadistill.checking
 import skadistill.datasets
 import skadistill.deploy
 import skadistill.export
@@ -36,6 +37,7 @@ ROOMS = [
     skadistill.datasets,
     skadistill.deploy,
     skadistill.callbacks,
+    skadistill.checking,
     skadistill.export,
     skadistill.labeling,
     skadistill.ledger,

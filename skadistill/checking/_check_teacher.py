@@ -93,9 +93,7 @@ def check_teacher(
         warn_if_useless(teacher, checks, rows.classes, curve if is_aimed else None)
         if policy.on_weak != "ignore" and checks.n_samples >= FEWEST_COMPARED:
             alone = (first or start_curve()).proba
-            opinion = alone[checks.rows]
-            if compare_with_students(teacher, checks, opinion, policy.on_weak):
-                n_right_alone = int(np.count_nonzero(~is_wrong(alone, rows.truth)))
+            n_right_alone = _n_right_alone(teacher, rows, checks, alone, policy.on_weak)
     logger.info(
         "the teacher is wrong on %d of %d labeled rows (%s)",
         checks.n_wrong,
@@ -103,6 +101,13 @@ def check_teacher(
         checks.method,
     )
     return Findings(checks, error, error_rate, curve, n_right_alone)
+
+
+def _n_right_alone(teacher, rows, checks, proba, on_weak):
+    """Count the rows that students label correctly, if a teacher may be no better."""
+    if not compare_with_students(teacher, checks, proba[checks.rows], on_weak):
+        return None
+    return int(np.count_nonzero(~is_wrong(proba, rows.truth)))
 
 
 def _ask_in_steps(teacher, rows, plan, curve, n_checks, share, seed, how):
