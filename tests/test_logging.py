@@ -63,7 +63,7 @@ def test_a_fit_tells_its_rounds_and_why_it_stopped(lines, problem):
         "stopped after round 2 (budget): 20 rows asked; 15 paid, 5 of them teacher "
         "checks",
     ]
-    (checked,) = [text for text in messages(lines, "_fit") if "wrong" in text]
+    (checked,) = [text for text in messages(lines, "checking") if "wrong" in text]
     assert checked == "the teacher is wrong on 0 of 5 labeled rows (aimed)"
 
 
