@@ -26,14 +26,24 @@ _SECRET = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+#: Names of settings whose values are not shown, as in ``{"extra_headers": {...}}``.
+_SECRET_NAME = re.compile(r"header|key|token|secret|auth|passw|cookie", re.IGNORECASE)
+#: Longer texts, such as prompts, are shown as they are.
+_LONGEST_SHOWN = 1000
+
 
 def message_of(error):
     """Write what an error says, without what looks like a key."""
+    return _hidden(str(error)).rstrip(".")
+
+
+def _hidden(text):
+    """Hide what looks like a key in a text."""
 
     def hide(match):
         return "".join(found or "" for found in match.groupdict().values()) + "***"
 
-    return _SECRET.sub(hide, str(error)).rstrip(".")
+    return _SECRET.sub(hide, text)
 
 
 def qualified_name(obj):
@@ -94,8 +104,25 @@ class HidesContents:
             caller.f_globals.get("__name__") == "sklearn.utils._pprint"
             or caller.f_code.co_name == "_get_params_html"
         ):
-            return {k: _Name(v) if _holds(v) else v for k, v in params.items()}
+            return {name: _shown(value) for name, value in params.items()}
         return params
+
+
+def _shown(value, name=""):
+    """Return a parameter as it may be printed: without keys and passwords."""
+    if _holds(value):
+        return _Name(value)
+    if isinstance(value, dict) and name != "classes":
+        inside = _SECRET_NAME.search(name) is not None
+        return {k: _shown(v, name if inside else str(k)) for k, v in value.items()}
+    if not isinstance(value, str) or len(value) > _LONGEST_SHOWN:
+        return value
+    if _SECRET_NAME.search(name) and not name.endswith("_env"):
+        return "***"
+    if "://" in value:  # an address, with a password or a key in its query
+        value, mark, _ = re.sub(r"://[^/\s@]*@", "://***@", value).partition("?")
+        value += mark and "?***"
+    return _hidden(value)
 
 
 class _Name:

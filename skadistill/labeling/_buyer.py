@@ -32,6 +32,10 @@ _PAUSES = (0.01, 1.0)
 _REPORTS = (5.0, 300.0)
 
 
+class _Dearer(LedgerError):
+    """Answers cost more than the ledger has reserved for them."""
+
+
 class Buyer:
     """One purchase: the answers so far, and their cost."""
 
@@ -49,7 +53,7 @@ class Buyer:
         self.known, self.labels = ledger.lookup(self.keys, identity, classes)
         self.paid, self.refused, self.sent = np.zeros((3, n_samples), dtype=bool)
         self.n_paid, self.n_calls, self.cost, self.seconds = 0, 0, 0.0, 0.0
-        self.n_embedded = 0
+        self.n_embedded, self.was_dearer = 0, False
         self.most = np.zeros(n_samples)  # what each row can cost
         self.with_embeddings = False
         self.models_before = None
@@ -64,7 +68,7 @@ class Buyer:
     def pay(self, rows):
         """Claim rows, ask about those granted and record them; return their number."""
         claim, granted = None, rows[:0]
-        clock = time.perf_counter()
+        clock, self.was_dearer = time.perf_counter(), False
         prices = self._prices_of(rows)
         try:
             # A claim that Ctrl-C leaves in a living process would block its rows.
@@ -80,6 +84,8 @@ class Buyer:
             if len(granted):
                 self._ask(granted, claim)
                 self.n_calls += 1
+        except _Dearer:
+            self.ledger.release(claim)  # and claim the rest at what it costs
         except BaseException as error:
             if claim is not None:
                 self._give_up(claim, granted, error, time.perf_counter() - clock)
@@ -100,6 +106,8 @@ class Buyer:
 
         def before_call(positions):
             sending = rows[positions]
+            if self.was_dearer and getattr(self.ledger, "max_cost", None) is not None:
+                raise _Dearer
             with held_interrupts():
                 held = self.ledger.sending(claim, self.keys[sending])
             if not np.all(held):
@@ -125,8 +133,12 @@ class Buyer:
         # Closed at once if recording fails: calls in flight end with it.
         with contextlib.closing(_closable(parts)) as parts:
             for part in parts:
-                with held_interrupts():
-                    self._keep(rows, part, claim)
+                try:
+                    with held_interrupts():
+                        self._keep(rows, part, claim)
+                except LedgerError as error:
+                    self._hand_over(error, rows, parts)
+                    raise
         left_out = rows[~self.known[rows]]
         if len(left_out):
             numbers = self.row_numbers[left_out].tolist()
@@ -180,10 +192,27 @@ class Buyer:
         self.paid[rows] = self.known[rows] = True
         self.n_paid += len(rows)
         self.cost += cost or 0.0
+        reserved = float(self.most[rows].sum())
+        self.was_dearer |= 0.0 < reserved * (1 + 1e-9) < (cost or 0.0)
         self.seconds += part.seconds
         count_paid(len(rows), cost)
         if fault is not None:
             raise fault
+
+    def _hand_over(self, error, rows, parts):
+        """Add the answers to calls in flight to a fault of the ledger."""
+        who = self.teacher.display_name
+        with contextlib.suppress(StopIteration, LedgerError, TeacherError):
+            part = parts.throw(error)  # the teacher sends no more
+            while True:
+                where, labels = _checked_part(part, len(rows), len(self.classes), who)
+                _add_labels(error, rows[where], labels)
+                part = next(parts)
+        if (unrecorded := getattr(error, "unrecorded", None)) is not None:
+            error.args = (
+                f"{str(error).removesuffix('.')}; labels of {len(unrecorded[0])} rows "
+                "just paid for are in this error's attribute `unrecorded`.",
+            )
 
     def _of_model(self, part):
         """Return which model answered, for the ledger, if the teacher says so."""
@@ -449,8 +478,7 @@ def _first_of_each(keys, rows):
 
 def _add_labels(error, rows, labels):
     """Add to a fault of the ledger the labels that it could not take."""
+    if (before := getattr(error, "unrecorded", None)) is not None:
+        rows = np.concatenate([before[0], rows])
+        labels = np.concatenate([before[1], labels])
     error.unrecorded = rows, labels
-    error.args = (
-        f"{str(error).removesuffix('.')}; labels of {len(rows)} rows just paid for are "
-        "in this error's attribute `unrecorded`.",
-    )

@@ -6,6 +6,7 @@ import numpy as np
 
 from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import ReplyError
+from skadistill.llm._refusals import no_label_of
 from skadistill.teachers._answers import NoLabel
 
 __all__ = ["JobAnswers", "read_batch"]
@@ -44,7 +45,7 @@ def read_batch(batch, lines, ids, requests, price):
                 labels[i] = label
             continue
         error = _error_of(line, response, body)
-        if requests.refusal(error) is not None:
+        if no_label_of(error) is not None:
             answered[i] = True
         elif not requests.accepts_without(error):
             reason = f"{error.status_code} {error.body.get('code') or ''}".strip()

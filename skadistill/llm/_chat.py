@@ -179,17 +179,14 @@ class ChatTeacher(EndpointTeacher):
         return temperature, options.pop("max_completion_tokens", max_tokens), options
 
     @property
-    def _most_output(self):
-        """Tokens of all replies about a row at most."""
-        return int(self.n_samples * self._sampling[1])
-
-    @property
     def cost_per_row(self):  # type: ignore[override]
         """What one try about one row costs at most; None without prices."""
         if self.prices is None:
             return None
-        prices = Prices(self.prices)
-        return prices.cost(self.max_input_tokens, 0, self._most_output)
+        # As if the endpoint ignored `n`, see `ChatRequests.most_tokens`.
+        n, (_, max_tokens, _) = self.n_samples, self._sampling
+        n_output = (2 * n - 1) * max_tokens
+        return Prices(self.prices).most(n * self.max_input_tokens, n_output)
 
     def prices_of(self, X):
         """Return what one try about each of some rows costs at most.
@@ -203,18 +200,14 @@ class ChatTeacher(EndpointTeacher):
         -------
         prices : ndarray of float64 of shape (n_samples,) or None
             By the bytes of each request, since a token has at least one, or by
-            `tokenizer`; and ``max_tokens`` of the reply. None without prices.
+            `tokenizer`; and ``max_tokens`` of the reply, or what the endpoint has
+            billed for one if that is more. With `n_samples`, as many requests, until
+            the endpoint is known to send several replies to one. None without prices.
         """
         if self.prices is None:
             return None
-        requests, prices = self._requests, Prices(self.prices)
-        n_out = self._most_output
-        return np.array(
-            [
-                prices.cost(requests.most_input(take_rows(X, [i])), 0, n_out)
-                for i in range(count_rows(X))
-            ]
-        )
+        rows = (take_rows(X, [i]) for i in range(count_rows(X)))
+        return np.array([self._requests.most_cost(row) for row in rows])
 
     def _digest(self):
         """Hash model, prompt, classes, examples, sampling, and our parser's version."""
@@ -270,6 +263,7 @@ class ChatTeacher(EndpointTeacher):
         requests = self._requests
         n_rows = count_rows(X)
         n_in = sum(requests.count_input(take_rows(X, [i])) for i in range(n_rows))
+        n_in *= self.n_samples if requests.honors_n is False else 1
         longest = max(len(str(label).encode()) for label in self.classes_)
         n_out = n_rows * self.n_samples * (-(-longest // 3) + 1)
         return Prices(self.prices).cost(n_in, 0, n_out)

@@ -1,13 +1,20 @@
 """What is sent to a chat endpoint about a row, and how the reply is read."""
 
 import logging
-import re
 
 import numpy as np
 
-from skadistill.llm._clients import ReplyError
-from skadistill.llm._endpoint import RowRequests, count_bytes
+from skadistill.exceptions import TeacherError
+from skadistill.llm._clients import EmptyReply, ReplyError
+from skadistill.llm._endpoint import RowRequests, count_bytes, tokens_of_usage
 from skadistill.llm._prompts import Prompt, row_fields, without_system
+from skadistill.llm._refusals import (
+    changed_body,
+    may_concern_row,
+    no_label_of,
+    refuses_system_role,
+    variants,
+)
 from skadistill.llm._replies import ClassReader, without_thoughts
 from skadistill.teachers._answers import Answer, NoLabel
 
@@ -15,19 +22,11 @@ __all__ = ["ChatRequests", "descriptions_of"]
 
 logger = logging.getLogger(__name__)
 
-#: What endpoints are known not to have; left out once one of them says so.
-_OPTIONAL = (
-    *("logprobs", "top_logprobs", "temperature", "response_format", "n", "seed"),
-    "max_tokens",
-)
-
-#: How chat templates without a system role refuse it: Gemma 2 and Mistral behind vLLM
-#: (github.com/vllm-project/vllm/pull/2964, github.com/microsoft/autogen/issues/1037),
-#: Gemma 3 behind Gemini's address (github.com/google/adk-python/issues/3900).
-_NO_SYSTEM = re.compile(
-    r"system (?:role|message|prompt|instruction)|developer instruction|roles must "
-    r"alternate|only user and assistant roles"
-)
+#: Why a reply ended that the server did not want to give.
+_FILTERED = {
+    *("content_filter", "safety", "prohibited_content", "recitation", "blocklist"),
+    *("spii", "sensitive", "refusal"),
+}
 
 
 class ChatRequests(RowRequests):
@@ -48,8 +47,11 @@ class ChatRequests(RowRequests):
         self.tokenizer = teacher.tokenizer or count_bytes
         self.n_samples = int(teacher.n_samples)
         self.max_input_tokens = teacher.max_input_tokens
-        self.most_output = teacher._most_output
+        _, self.max_output, _ = teacher._sampling
+        #: Tokens of a reply at most; more if the endpoint has billed more.
+        self.most_output = self.max_output
         self.has_system_role = True
+        self.honors_n: bool | None = None
         self.body = _fields(teacher, self.classes)
 
     def messages(self, rows):
@@ -60,17 +62,38 @@ class ChatRequests(RowRequests):
         """Count the tokens that are sent about one row."""
         return self._count(self.messages(rows))
 
-    def most_input(self, rows):
-        """Count the tokens that are sent about one row at most."""
-        messages = self.messages(rows)
+    def _most_input(self, messages):
+        """Count the tokens of messages at most: one has a byte at least."""
         if self.tokenizer is not count_bytes:
             return self._count(messages)
-        contents = (m["content"].encode("utf-8", "surrogatepass") for m in messages)
-        return sum(len(content) + 8 for content in contents)
+        return sum(_n_bytes(message["content"]) + 8 for message in messages)
+
+    def most_cost(self, rows):
+        """Return what one row costs at most, each request sent once."""
+        n_input = self._most_input(self.messages(rows))
+        return self.prices.most(*self.most_tokens(n_input))
+
+    def most_tokens(self, n_input):
+        """Return tokens of input and output for one row at most.
+
+        A server that ignores `n` gets as many requests as replies are wanted. Before
+        that is known, the first of them may bring them all, be billed, and break.
+        """
+        n, n_out, n_asked = self.n_samples, self.most_output, self.body.get("n", 1)
+        if n_asked == 1 or self.honors_n:
+            return -(-n // n_asked) * n_input, n * n_out
+        return n * n_input, (2 * n - 1) * n_out
 
     def count_tokens(self, rows):
-        """Count the tokens of a request and its reply."""
-        return self.count_input(rows) + self.most_output
+        """Count the tokens of the requests about a row and of their replies."""
+        n_requests = -(-self.n_samples // self.body.get("n", 1))
+        n_output = self.n_samples * self.max_output
+        return n_requests * self.count_input(rows) + n_output
+
+    def tokens_of(self, body):
+        """Count the tokens of a request and of its replies."""
+        n_replies = body.get("n", 1)
+        return self._count(body["messages"]) + n_replies * self.max_output
 
     def _count(self, messages):
         # Each message has a few tokens around it.
@@ -88,49 +111,59 @@ class ChatRequests(RowRequests):
 
     def line(self, rows):
         """Write the whole request about one row, for a batch."""
-        return {**self.body, "messages": self._sent(self.messages(rows))}
-
-    def _sent(self, messages):
-        return messages if self.has_system_role else without_system(messages)
+        messages = self.messages(rows)
+        if not self.has_system_role:
+            messages = without_system(messages)
+        return {**self.body, "messages": messages}
 
     def answer_to(self, reply):
         """Read the reply to a request of a batch."""
         found = reply.get("choices") or []
-        cost, usage = None, reply.get("usage")
-        if self.prices is not None and usage:
-            cost = self.prices.of_usage(usage)
+        cost = None
+        if self.prices is not None and reply.get("usage"):
+            cost = self.prices.of_usage(reply["usage"])
         label = self._label(found[: self.n_samples])
         return Answer([label], cost=cost, model=self.note_model(reply))
 
-    def refusal(self, error):
-        """Return a `NoLabel` if an error says that a row has none, else None."""
-        return _no_label_of(error)
-
     def accepts_without(self, error):
         """Tell whether the same request may pass without a field it now leaves out."""
-        return self._leave_out(error, self.body)
+        return self._learn(error, self.body, self.has_system_role)
+
+    def check(self, reply):
+        """Raise if a reply holds nothing that a later one may hold."""
+        choices = reply.get("choices") or []
+        if not choices and reply.get("error"):
+            raise ReplyError(reply["error"], reply if reply.get("usage") else None)
+        usable = [c for c in choices if _fault_of(c) is None]
+        if choices and not usable:
+            raise ReplyError(_fault_of(choices[0]), reply)
+        if all(map(_is_empty, usable)):
+            raise EmptyReply("it is empty", reply)
 
     def steps(self, rows):
         if (unsent := self.unsent(rows)) is not None:
             return Answer([unsent], cost=0.0)
-        messages = self.messages(rows)
-        choices: list = []
+        messages, choices = self.messages(rows), []
         models: dict = {}
-        cost = 0.0 if self.prices is not None else None
         while len(choices) < self.n_samples:
             reply = yield from self._one(messages, self.n_samples - len(choices))
             if isinstance(reply, NoLabel):
-                return Answer([reply], cost=cost)
-            found = reply.get("choices") or []
-            if not found and reply.get("error"):
-                raise ReplyError(reply["error"])
-            if cost is not None:
-                cost += self._cost(reply.get("usage"), messages, found)
+                if choices:
+                    break
+                return self.answer(reply, models)
             models[self.note_model(reply)] = None
-            if not found:
-                break
+            found = [c for c in reply["choices"] if _fault_of(c) is None]
+            n_missing = self.n_samples - len(choices) - len(found)
             choices += found
-        label = self._label(choices[: self.n_samples])
+            # One that has sent several before and now fewer is not asked for more,
+            # which the budget has not reserved.
+            if self.honors_n and len(found) < self.body.get("n", 1) and n_missing > 0:
+                break
+        return self.answer(self._label(choices[: self.n_samples]), models)
+
+    def answer(self, label, models):
+        """Return an answer whose cost is that of its replies."""
+        cost = None if self.prices is None else 0.0
         return Answer(
             [label], cost=cost, model=" and ".join(filter(None, models)) or None
         )
@@ -138,45 +171,94 @@ class ChatRequests(RowRequests):
     def _one(self, messages, n_wanted):
         """Send one request; without what the endpoint turns out not to have."""
         while True:
-            body = {**self.body, "messages": self._sent(messages)}
-            if "n" in body:
-                body["n"] = n_wanted
+            body, has_system = self.body, self.has_system_role
             try:
-                return (yield (body,))
+                reply = yield self._call(body, messages, n_wanted, has_system)
+            except TeacherError:
+                raise
+            except EmptyReply:
+                return NoLabel("the reply is empty")
             except Exception as error:
-                if (refused := _no_label_of(error)) is not None:
+                if (refused := no_label_of(error)) is not None:
                     return refused
-                if not self._leave_out(error, body):
-                    raise
-
-    def _leave_out(self, error, body):
-        """Leave out the optional field that a refusal names, once for all rows."""
-        if getattr(error, "status_code", None) not in (400, 404, 422, 500):
-            return False
-        text = _error_text(error)
-        if _NO_SYSTEM.search(text):
-            had_one = body.get("messages", [{"role": "system"}])[0]["role"] == "system"
-            self.has_system_role = False
-            return had_one
-        if error.status_code == 500:
-            return False
-        with self.lock:
-            for name in _OPTIONAL:
-                if name not in body or not _names_field(text, name):
+                if self._learn(error, body, has_system):
                     continue
-                if name in self.body:
-                    value = self.body.pop(name)
-                    if name == "max_tokens":
-                        self.body["max_completion_tokens"] = value
-                    if name == "logprobs":
-                        self.body.pop("top_logprobs", None)
-                    logger.warning(
-                        "the endpoint of %s does not accept %r; it is left out",
-                        repr(self.model),
-                        name,
-                    )
-                return True
-        return False
+                if self.accepted or not may_concern_row(error):
+                    raise
+                reply = yield from self._search(error, messages, n_wanted)
+            self.accepted = True
+            n_asked = min(n_wanted, body.get("n", 1))
+            if n_asked > 1 and self.honors_n is None:
+                self.honors_n = len(reply["choices"]) >= n_asked
+                if not self.honors_n:
+                    self._change(body, _without_n(body))
+            return reply
+
+    def _search(self, error, messages, n_wanted):
+        """Send a request that was refused without saying why, less this or that."""
+        body, has_system = self.body, self.has_system_role
+        forms = [(changed, has_system) for changed in variants(body)]
+        forms += [(body, False)] if has_system else []
+        for changed, system in forms:
+            try:
+                reply = yield self._call(changed, messages, n_wanted, system)
+            except TeacherError:
+                raise
+            except Exception:  # the first refusal is the one to report
+                continue
+            self._change(body, changed)
+            self.has_system_role = system
+            return reply
+        raise error
+
+    def _call(self, body, messages, n_wanted, has_system):
+        """Return the call that sends messages, and what it can cost."""
+        sent = {
+            **body,
+            "messages": messages if has_system else without_system(messages),
+        }
+        if "n" in sent:
+            sent["n"] = min(n_wanted, sent["n"])
+        most = 0.0
+        if self.prices is not None:
+            n_out = sent.get("n", 1) * self.most_output
+            most = self.prices.most(self._most_input(messages), n_out)
+        return self.call(most, sent)
+
+    def _learn(self, error, body, has_system):
+        """Change all later requests as a refusal asks for; return whether it does."""
+        if refuses_system_role(error):
+            self.has_system_role = False
+            return has_system
+        changed = changed_body(error, body)
+        if changed is None:
+            return False
+        self._change(body, changed)
+        return True
+
+    def _change(self, body, changed):
+        """Send later requests in another form, unless another row has seen to it."""
+        if self.body is not body:
+            return
+        self.body = changed
+        for name in body:
+            if name not in changed:
+                logger.warning(
+                    "the endpoint of %r does not accept %r; %s",
+                    self.model,
+                    name,
+                    "'max_completion_tokens' is sent instead"
+                    if name == "max_tokens"
+                    else "it is left out",
+                )
+            elif changed[name] != body[name]:
+                logger.warning(
+                    "the endpoint of %r does not accept %s=%r; it is %r from now on",
+                    self.model,
+                    name,
+                    body[name],
+                    changed[name],
+                )
 
     def _label(self, choices):
         """Make one label of the replies about a row."""
@@ -184,7 +266,7 @@ class ChatRequests(RowRequests):
         usable = [proba for proba in found if not isinstance(proba, NoLabel)]
         if usable:
             return np.mean(usable, axis=0)
-        return found[0] if found else NoLabel("the reply holds no choice")
+        return found[0] if found else NoLabel("the reply is empty")
 
     def _read(self, choice):
         """Read one reply as a distribution, or return why it cannot be read."""
@@ -192,7 +274,7 @@ class ChatRequests(RowRequests):
         if message.get("refusal"):
             return NoLabel("refused")
         reason = choice.get("finish_reason")
-        if reason == "content_filter":
+        if str(reason).casefold() in _FILTERED:
             return NoLabel("filtered")
         text = without_thoughts(_text_of(message.get("content")))
         listed = choice.get("logprobs")
@@ -204,16 +286,63 @@ class ChatRequests(RowRequests):
             return NoLabel("cut at max_tokens")
         return NoLabel("unreadable")
 
-    def _cost(self, usage, messages, choices):
-        """Return what a reply cost, by the usage that the endpoint reports."""
-        assert self.prices is not None
+    def cost_of(self, body, reply):
+        """Return what a reply cost, by its usage; without one, the most that it may."""
+        if self.prices is None:
+            return None
+        choices, usage = reply.get("choices") or [], reply.get("usage")
         if not usage:
-            n_out = sum(
-                self.tokenizer(_text_of((c.get("message") or {}).get("content")))
-                for c in choices
-            )
-            return self.prices.cost(self._count(messages), 0, n_out)
+            n_out = sum(map(self._most_tokens_of, choices))
+            return self.prices.most(self._most_input(body["messages"]), n_out)
+        self._note_output(tokens_of_usage(usage).n_output / max(1, len(choices)))
         return self.prices.of_usage(usage)
+
+    def _most_tokens_of(self, choice):
+        """Count the tokens of a reply without usage at most."""
+        message = choice.get("message") or {}
+        texts = [
+            message.get(name) for name in ("content", "reasoning_content", "reasoning")
+        ]
+        if choice.get("finish_reason") == "length":
+            return self.max_output
+        return min(
+            sum(_n_bytes(_text_of(text)) for text in texts) + 8, self.most_output
+        )
+
+    def _note_output(self, n_tokens):
+        """Remember if replies are longer than asked for, as with hidden thoughts."""
+        if n_tokens <= self.most_output:
+            return
+        if self.most_output == self.max_output:
+            logger.warning(
+                "the endpoint of %r bills replies of %d tokens although "
+                "max_tokens is %d; it may think unseen; a budget reserves that "
+                "from now on",
+                self.model,
+                n_tokens,
+                self.max_output,
+            )
+        self.most_output = n_tokens
+
+
+def _fault_of(choice):
+    """Return the error of a reply that broke off at the server, None for others."""
+    error = choice.get("error")
+    if error or choice.get("finish_reason") == "error":
+        return error or "it broke off"
+    return None
+
+
+def _is_empty(choice):
+    """Tell whether a reply says nothing although nothing kept it from that."""
+    message = choice.get("message") or {}
+    reason = str(choice.get("finish_reason")).casefold()
+    is_explained = message.get("refusal") or reason in _FILTERED | {"length"}
+    return not is_explained and not _text_of(message.get("content")).strip()
+
+
+def _without_n(body):
+    return {name: value for name, value in body.items() if name != "n"}
 
 
 def _text_of(content):
@@ -274,33 +403,5 @@ def _schema(classes):
     }
 
 
-def _error_text(error):
-    """Return what a client's error says, its body included, in lower case."""
-    body = getattr(error, "body", None)
-    return f"{error} {body if body is not None else ''}".casefold()
-
-
-def _names_field(text, name):
-    """Tell whether a refusal complains of a field of the request."""
-    complaint = (
-        "support",
-        "unknown",
-        "unrecognized",
-        "not permitted",
-        "extra",
-        "unexpected",
-        "invalid param",
-    )
-    return name in text and any(word in text for word in complaint)
-
-
-def _no_label_of(error):
-    """Return the reason for a missing label from a refusal, or None."""
-    if getattr(error, "status_code", None) not in (400, 413, 422):
-        return None
-    text = _error_text(error)
-    if "content_filter" in text or "content management policy" in text:
-        return NoLabel("filtered")
-    if "context_length" in text or "maximum context length" in text:
-        return NoLabel("too long for the model")
-    return None
+def _n_bytes(text):
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -2,12 +2,17 @@
 
 import inspect
 import os
+import re
 import weakref
+from urllib.parse import urlsplit
 
+from skadistill._utils.display import message_of
 from skadistill._utils.optional import require
 from skadistill.exceptions import TeacherError
+from skadistill.teachers._retries import error_object
 
 __all__ = [
+    "EmptyReply",
     "EndpointError",
     "ReplyError",
     "open_address",
@@ -16,27 +21,72 @@ __all__ = [
 ]
 
 
-class EndpointError(Exception):
-    """A server refused a request; carries its status, headers and error code."""
+#: A quotation of the row in what a server says is at least so long, or the whole row.
+_QUOTED, _SHORTEST_ROW = 16, 4
+#: How often a request follows a server to another address of the same host.
+_MOST_REDIRECTS = 5
 
-    def __init__(self, response):
+
+class EndpointError(Exception):
+    """A server refused a request; carries its status, headers and what it said."""
+
+    def __init__(self, response, sent=None, key=None):
         self.status_code = response.status_code
         self.headers = response.headers
         self.body = _json_of(response)
-        # Not the server's own text, which may quote the row.
-        code = self.body.get("code") or self.body.get("type") or response.reason_phrase
-        super().__init__(f"HTTP {self.status_code} {code}")
+        named = (self.body.get("code"), self.body.get("type"), self.body.get("status"))
+        code = next((c for c in named if c and str(c) != str(self.status_code)), None)
+        said = self.body.get("message") or response.reason_phrase
+        if 300 <= self.status_code < 400:
+            there = urlsplit(response.headers.get("location", ""))
+            host = "".join(filter(None, [there.hostname, there.path]))
+            said = f"it redirects to {host}; pass that address"
+        parts = [f"HTTP {self.status_code}", code and str(code)]
+        super().__init__(": ".join(filter(None, [*parts, _quoted(said, sent, key)])))
 
 
 class ReplyError(Exception):
-    """A reply with the status 200 that holds an error, as some gateways send it."""
+    """A reply with the status 200 that holds an error, or nothing.
 
-    def __init__(self, error):
-        self.body = error if isinstance(error, dict) else {"message": str(error)}
+    Gateways send such replies if the host behind them fails; they may be billed, as
+    their usage says.
+    """
+
+    def __init__(self, error, reply=None):
+        self.body = error_object(error)
+        self.reply = reply
         status = self.body.get("code")
         known = isinstance(status, int) and 400 <= status < 600
         self.status_code = status if known else 502
         super().__init__(f"the reply holds an error ({self.status_code})")
+
+
+class EmptyReply(ReplyError):
+    """A reply without a text, although nothing says why."""
+
+
+def _quoted(said, sent, key):
+    """Quote a server without the key and the row that was sent, which it may repeat."""
+    said = str(said)[:400]
+    hidden = [False] * len(said)
+    pieces = [(text, min(_QUOTED, len(text))) for text in _texts_of(sent)]
+    pieces += [(key, min(6, len(key)))] if key else []
+    for text, size in pieces:
+        for i in range(len(said) - size + 1):
+            if size >= _SHORTEST_ROW and said[i : i + size] in text:
+                hidden[i : i + size] = [True] * size
+    shown = "".join("\0" if h else c for c, h in zip(said, hidden, strict=True))
+    return message_of(re.sub("\0+", "...", shown))[:200]
+
+
+def _texts_of(body):
+    """Return the texts in a request that hold the row."""
+    if not isinstance(body, dict):
+        return []
+    messages = body.get("messages") or []
+    texts = [m.get("content") for m in messages if m.get("role") != "system"]
+    texts += [value for name, value in body.items() if name != "model"]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def without_retries(client):
@@ -105,7 +155,8 @@ class _Address:
     """Post to an address with httpx.
 
     In threads: a pool of connections of an event loop would have to be closed in
-    that loop.
+    that loop. A forked process opens its own connections: answers to requests on those
+    of its parent could reach other rows.
     """
 
     is_async = False
@@ -116,12 +167,25 @@ class _Address:
                 f"client is {url!r}, which is not an address; pass a base URL such as "
                 "'https://api.example.com/v1', or a client."
             )
-        httpx = require("httpx", "llm")
-        self.url = url.rstrip("/")
+        require("httpx", "llm")
+        # Azure's address may end in a query, "?api-version=...".
+        self.url, _, self.query = url.partition("?")
+        self.url = self.url.rstrip("/")
         self.api_key_env = api_key_env
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self.connections = httpx.Client(timeout=timeout, limits=limits)
-        weakref.finalize(self, self.connections.close)
+        self.timeout = timeout
+        self.process = None
+        _ = self.connections
+
+    @property
+    def connections(self):
+        """The open connections of this process."""
+        if self.process != os.getpid():
+            httpx = require("httpx", "llm")
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            made = httpx.Client(timeout=self.timeout, limits=limits)
+            self.process, self.opened = os.getpid(), made
+            weakref.finalize(self, _close, made, self.process)
+        return self.opened
 
     def send(self, body, path="/chat/completions"):
         """Send a request; the reply as a dict."""
@@ -129,15 +193,25 @@ class _Address:
 
     def request(self, method, path, **content):
         """Send any request; the response, unless it is a refusal."""
-        headers = {}
-        if self.api_key_env is not None and (key := os.environ.get(self.api_key_env)):
-            headers["Authorization"] = f"Bearer {key}"
-        response = self.connections.request(
-            method, self.url + path, headers=headers, **content
-        )
-        if response.status_code >= 400:
-            raise EndpointError(response)
+        url = path if path.startswith(self.url) else self.url + path
+        if self.query:
+            url += f"{'&' if '?' in url else '?'}{self.query}"
+        key = os.environ.get(self.api_key_env) if self.api_key_env else None
+        headers = self.headers(key) if key else {}
+        for _ in range(_MOST_REDIRECTS):
+            response = self.connections.request(method, url, headers=headers, **content)
+            there = response.next_request
+            # Elsewhere neither the key nor the row is sent.
+            if there is None or not _is_same_host(url, str(there.url)):
+                break
+            url = str(there.url)
+        if response.status_code >= 300:
+            raise EndpointError(response, content.get("json"), key)
         return response
+
+    def headers(self, key):
+        """Return the headers that hold the key."""
+        return {"Authorization": f"Bearer {key}"}
 
 
 def _as_dict(reply):
@@ -152,11 +226,23 @@ def _as_dict(reply):
     )
 
 
+def _close(connections, process):
+    """Close connections where they were opened."""
+    if process == os.getpid():
+        connections.close()
+
+
+def _is_same_host(here, there):
+    """Tell whether a redirect stays on a host, and on an encrypted connection."""
+    old, new = urlsplit(here), urlsplit(there)
+    is_safe = new.scheme == old.scheme or new.scheme == "https"
+    return old.hostname == new.hostname and is_safe
+
+
 def _json_of(response):
-    """Return the error object of a refused request, empty without one."""
+    """Return what a refused request says of its error, as a dict."""
     try:
-        body = response.json()
+        return error_object(response.json())
     except ValueError:
-        return {}
-    error = body.get("error", body) if isinstance(body, dict) else {}
-    return error if isinstance(error, dict) else {"message": str(error)}
+        is_text = "text/plain" in response.headers.get("content-type", "")
+        return {"message": response.text} if is_text else {}

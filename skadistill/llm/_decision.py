@@ -5,6 +5,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherAnswerError, TeacherError
 from skadistill.llm._clients import ReplyError
 from skadistill.llm._endpoint import EndpointTeacher, RowRequests, count_bytes
@@ -145,6 +146,7 @@ class _DecisionRequests(RowRequests):
     def __init__(self, teacher):
         super().__init__(teacher)
         self.path = teacher.path
+        self.price = as_cost(teacher.cost_per_row, "cost_per_row")
         self.write = teacher.write_request or _write_request
         self.questions = [(teacher.prompt, teacher.classes_)]
         self.questions += [
@@ -170,7 +172,8 @@ class _DecisionRequests(RowRequests):
         if not text.strip():
             return Answer([NoLabel("the row is empty")], cost=0.0)
         body = self._body(text)
-        reply = yield body, self.path
+        reply = yield self.call(self.price or 0.0, body, self.path)
+        self.accepted = True
         model = self.note_model(reply)
         decisions = _decisions(reply, len(self.questions))
         labels, *others = (
@@ -184,9 +187,16 @@ class _DecisionRequests(RowRequests):
             )
             if not isinstance(label, NoLabel)
         ]
-        usage = reply.get("usage")
-        cost = self.prices.of_usage(usage) if self.prices and usage else None
-        return Answer([labels], cost=cost, also=also, model=model)
+        return Answer([labels], also=also, model=model)
+
+    def check(self, reply):
+        if reply.get("error") and _listed(reply) is None:
+            raise ReplyError(reply["error"])
+
+    def cost_of(self, body, reply):
+        if self.prices is not None and reply.get("usage"):
+            return self.prices.of_usage(reply["usage"])
+        return self.price
 
 
 def _write_request(model, text, questions):
@@ -205,16 +215,7 @@ def _identity(model, question, classes):
 
 def _decisions(reply, n_questions):
     """Return the answer to each question, in the order asked."""
-    found = next(
-        (
-            reply[name]
-            for name in ("answers", "decisions", "output", "results", "choices")
-            if isinstance(reply.get(name), list | dict)
-        ),
-        None,
-    )
-    if found is None and reply.get("error"):
-        raise ReplyError(reply["error"])
+    found = _listed(reply)
     if isinstance(found, dict):
         found = [{"id": name} | answer for name, answer in found.items()]
     if found is None and n_questions == 1:
@@ -229,6 +230,13 @@ def _decisions(reply, n_questions):
     if {f"q{i}" for i in range(n_questions)} <= by_id.keys():
         return [by_id[f"q{i}"] for i in range(n_questions)]
     return found
+
+
+def _listed(reply):
+    """Return the list or mapping of answers in a reply, None if there is none."""
+    names = ("answers", "decisions", "output", "results", "choices")
+    found = (reply[n] for n in names if isinstance(reply.get(n), list | dict))
+    return next(found, None)
 
 
 def _read(decision, classes):

@@ -1,14 +1,19 @@
 """What the teachers behind an endpoint share: drivers, prices, cached requests."""
 
-import threading
+import json
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from numbers import Real
+from numbers import Integral, Real
+from typing import Any, NamedTuple
 
 from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import open_client
+from skadistill.llm._refusals import may_concern_row, refuses_system_role
 from skadistill.llm._replies import clean
 from skadistill.teachers._async import AsyncTeacher
+from skadistill.teachers._request import Call
+from skadistill.teachers._retries import is_retryable
 
 __all__ = ["EndpointTeacher", "Prices", "RowRequests", "count_bytes"]
 
@@ -31,7 +36,6 @@ class EndpointTeacher(AsyncTeacher):
     }
 
     batch_size = 1
-    retryable = None
     on_invalid = "skip"
 
     @property
@@ -56,24 +60,20 @@ class EndpointTeacher(AsyncTeacher):
     @property
     def _requests(self):
         """What writes the requests and reads the replies, for the parameters set."""
-        if (made := vars(self).get("_made_requests")) is None:
+        made = vars(self).get("_made_requests")
+        if made is None or made.process != os.getpid():
             self._check_parameters()
             made = self._made_requests = self._make_requests()
         return made
 
     @property
     def function(self):
-        """The function that sends the requests."""
-        if (made := vars(self).get("_made_sender")) is None:
-            requests, timeout = self._requests, self._limits.timeout
-            opened = open_client(self.client, self.api_key_env, timeout)
-            made = self._made_sender = _Sender(opened, requests)
+        """What sends the requests."""
+        requests, made = self._requests, vars(self).get("_made_sender")
+        if made is None or made.requests is not requests:
+            opened = open_client(self.client, self.api_key_env, self._limits.timeout)
+            made = self._made_sender = Endpoint(opened, requests)
         return made
-
-    @property
-    def calls_are_async(self):
-        """Whether calling `function` gives something to await."""
-        return self.function.client.is_async
 
     def __setattr__(self, name, value):
         # Another parameter, another request; what is made is made once.
@@ -81,6 +81,36 @@ class EndpointTeacher(AsyncTeacher):
             for made in _MADE:
                 vars(self).pop(made, None)
         super().__setattr__(name, value)
+
+    @property
+    def calls_are_async(self):
+        """Whether the client is awaited."""
+        return self.function.client.is_async
+
+    @property
+    def has_answered(self):
+        """Whether the endpoint has answered any request."""
+        return self._requests.accepted
+
+    def retryable(self, error):
+        """Tell whether the same request may succeed a little later."""
+        return not refuses_system_role(error) and is_retryable(error)
+
+    def _conversation(self, rows):
+        return self._requests.steps(rows)
+
+    def _function_of(self, call):
+        return self.function.send, call.content
+
+    def _reply_cost(self, call, reply):
+        return self._requests.cost_of(call.content[0], reply)
+
+    def _may_concern_row(self, error):
+        cause = error.__cause__ if isinstance(error, TeacherError) else error
+        return may_concern_row(cause)
+
+    def _tokens_of(self, call):
+        return self._requests.tokens_of(call.content[0])
 
     @property
     def reported_models_(self):
@@ -159,7 +189,7 @@ class EndpointTeacher(AsyncTeacher):
 
 
 class RowRequests(ABC):
-    """Write the request about a row and read the reply.
+    """Write the requests about a row and read the replies.
 
     Holds no reference to the teacher: the event loop that sends the requests ends
     when the teacher does.
@@ -171,7 +201,8 @@ class RowRequests(ABC):
         self.identity = teacher._digest()
         self.prices = None if teacher.prices is None else Prices(teacher.prices)
         self.reported: Counter = Counter()
-        self.lock = threading.Lock()
+        self.accepted = False  # whether a request was answered
+        self.process = os.getpid()
 
     @abstractmethod
     def count_tokens(self, rows):
@@ -179,54 +210,53 @@ class RowRequests(ABC):
 
     @abstractmethod
     def steps(self, rows):
-        """Yield requests, take replies or errors, and return the Answer.
+        """Yield calls, take replies or errors, and return the Answer.
 
         A generator, so that clients that are awaited and clients that block share
-        every decision.
+        every decision. Its answer needs no cost: each reply has its own.
         """
+
+    def call(self, most, body, path=None):
+        """Return a call that sends a body, at what it can cost."""
+        return Call((body, path), most)
+
+    @abstractmethod
+    def check(self, reply):
+        """Raise a ReplyError if a reply holds nothing that a later one may hold."""
+
+    @abstractmethod
+    def cost_of(self, body, reply):
+        """Return what the reply to a request cost; None if that is not known."""
+
+    def tokens_of(self, body):
+        """Count the tokens of a request and of its replies."""
+        return count_bytes(json.dumps(body, ensure_ascii=False))
 
     def note_model(self, reply):
         """Count which model answered, as the reply says; return it as a text."""
         model, fingerprint = reply.get("model"), reply.get("system_fingerprint")
-        with self.lock:
-            self.reported[model, fingerprint] += 1
+        self.reported[model, fingerprint] += 1
         said = [str(part) for part in (model, fingerprint) if part]
         return " ".join(said) or None
 
 
-class _Sender:
-    """Send the requests about a row through a client that is awaited or blocks."""
+class Endpoint(NamedTuple):
+    """A client, and what is sent through it."""
 
-    def __init__(self, client, requests):
-        self.client, self.requests = client, requests
-        self.__name__ = requests.model
+    client: Any
+    requests: RowRequests
 
-    def __call__(self, rows):
-        answering = self._answer(rows)
-        if self.client.is_async:
-            return answering
-        try:
-            answering.send(None)  # awaits nothing, and so runs to its end
-        except StopIteration as end:
-            return end.value
-        raise AssertionError
+    def send(self, body, path=None):
+        """Send a request; return the reply, or what to await for it."""
+        reply = self.client.send(body) if path is None else self.client.send(body, path)
+        return self._awaited(reply) if self.client.is_async else self._checked(reply)
 
-    async def _answer(self, rows):
-        """Make the steps of a request."""
-        steps = self.requests.steps(rows)
-        try:
-            request = next(steps)
-            while True:
-                try:
-                    reply = self.client.send(*request)
-                    if self.client.is_async:
-                        reply = await reply
-                except Exception as error:
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(reply)
-        except StopIteration as end:
-            return end.value
+    async def _awaited(self, reply):
+        return self._checked(await reply)
+
+    def _checked(self, reply):
+        self.requests.check(reply)
+        return reply
 
 
 def count_bytes(text):
@@ -247,10 +277,14 @@ class Prices:
         if not complete or not all(map(_is_price, prices.values())):
             raise TeacherError(
                 f"prices are {prices!r}; pass (input, output) in money per million "
-                "tokens, or a dict with 'input', 'output' and perhaps 'cached_input'."
+                "tokens, or a dict with 'input', 'output' and perhaps 'cached_input' "
+                "and 'cache_write'."
             )
         self.input, self.output = float(prices["input"]), float(prices["output"])
         self.cached = float(prices.get("cached_input", self.input))
+        # What Anthropic takes for writing to its cache for five minutes.
+        self.written = float(prices.get("cache_write", 1.25 * self.input))
+        self.most_input = max(self.input, float(prices.get("cache_write", 0.0)))
 
     def cost(self, n_input, n_cached, n_output):
         """Return the money for some tokens; those from the cache are in `n_input`."""
@@ -258,17 +292,64 @@ class Prices:
         total = fresh * self.input + n_cached * self.cached + n_output * self.output
         return total / 1e6
 
+    def most(self, n_input, n_output):
+        """Return the most that some tokens can cost."""
+        return (n_input * self.most_input + n_output * self.output) / 1e6
+
     def of_usage(self, usage):
         """Return the money for the usage that an endpoint reports."""
-        details = usage.get("prompt_tokens_details") or {}
-        return self.cost(
-            usage.get("prompt_tokens") or usage.get("input_tokens") or 0,
-            details.get("cached_tokens") or 0,
-            usage.get("completion_tokens") or usage.get("output_tokens") or 0,
-        )
+        tokens = tokens_of_usage(usage)
+        written = tokens.n_written * (self.written - self.input) / 1e6
+        return written + self.cost(tokens.n_input, tokens.n_cached, tokens.n_output)
 
 
-_PRICES = {"input", "output", "cached_input"}
+class Tokens(NamedTuple):
+    """Count tokens; those read from a cache, and written to one, are in `n_input`."""
+
+    n_input: int
+    n_cached: int
+    n_written: int
+    n_output: int
+
+
+def tokens_of_usage(usage):
+    """Read the usage of a reply, whichever words it has for it.
+
+    OpenAI, xAI, OpenRouter: prompt_tokens with prompt_tokens_details; DeepSeek:
+    prompt_cache_hit_tokens; Moonshot: cached_tokens; Anthropic: input_tokens without
+    those of the cache, beside cache_read_input_tokens and cache_creation_input_tokens.
+    """
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    details = details if isinstance(details, dict) else {}
+    n_read = _first(usage, "cache_read_input_tokens")
+    n_cached = n_read or _first(usage, "prompt_cache_hit_tokens", "cached_tokens")
+    n_cached = n_cached or _first(details, "cached_tokens")
+    n_written = _first(usage, "cache_creation_input_tokens", "cache_write_tokens")
+    n_written = n_written or _first(
+        details, "cache_write_tokens", "cache_creation_tokens"
+    )
+    n_input = _first(usage, "prompt_tokens")
+    if not n_input:
+        n_input = _first(usage, "input_tokens")
+        if n_read or "cache_creation_input_tokens" in usage:  # Anthropic
+            n_input += n_read + n_written
+    n_output = _first(usage, "completion_tokens", "output_tokens")
+    # Thoughts that are billed but not shown are in the total alone: Gemini, xAI.
+    n_output = max(n_output, _first(usage, "total_tokens") - n_input)
+    n_cached = min(n_cached, n_input)
+    return Tokens(n_input, n_cached, min(n_written, n_input - n_cached), n_output)
+
+
+def _first(counts, *names):
+    """Return the first of some counts that is one; 0 if none is."""
+    for name in names:
+        count = counts.get(name)
+        if isinstance(count, Integral) and count > 0:
+            return int(count)
+    return 0
+
+
+_PRICES = {"input", "output", "cached_input", "cache_write"}
 
 
 def _is_price(value):

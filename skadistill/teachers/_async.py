@@ -13,7 +13,7 @@ from numbers import Integral
 
 import numpy as np
 
-from skadistill._rows._containers import count_rows
+from skadistill._rows._containers import copy_rows, count_rows
 from skadistill._utils.compat import Interval
 from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherError
@@ -22,7 +22,7 @@ from skadistill.teachers._embeddings import raise_without_embeddings
 from skadistill.teachers._function import CalledTeacher
 from skadistill.teachers._identity import classes_suffix, object_identity
 from skadistill.teachers._limits import Limits
-from skadistill.teachers._request import AsyncRequest
+from skadistill.teachers._request import AsyncRequest, Call
 
 __all__ = ["AsyncTeacher", "running_loop"]
 
@@ -269,13 +269,36 @@ class AsyncTeacher(CalledTeacher):
         call = getattr(function, "__call__", None)  # noqa: B004 (an instance's method)
         return any(map(inspect.iscoroutinefunction, (function, call)))
 
-    async def _call_once(self, question):
-        """Call the function once, for as long as the limits allow."""
+    #: Whether this or an earlier question was answered, as far as the teacher knows.
+    has_answered = False
+
+    def _conversation(self, rows):
+        """Yield what to send about some rows, take replies and return the answer."""
+        prices = self.prices_of(rows)
+        return (yield Call(rows, 0.0 if prices is None else float(prices.sum())))
+
+    def _function_of(self, call):
+        """Return what makes a call, and its arguments."""
+        rows = call.content
+        return self.function, (copy_rows(rows, np.arange(count_rows(rows))),)
+
+    def _reply_cost(self, call, reply):
+        """Return what a reply cost; None if its answer says that, or nothing does."""
+        return None
+
+    def _may_concern_row(self, error):
+        """Tell whether a refusal may be due to the row alone."""
+        return False
+
+    def _tokens_of(self, call):
+        """Count what a call adds to the tokens of a minute."""
+        return self.count_tokens(call.content)
+
+    async def _call_once(self, call):
+        """Make a call once, for as long as the limits allow."""
         timeout = self._limits.timeout
-        if self.calls_are_async:
-            call = self.function(question)
-        else:
-            call = _in_thread(self.function, question)
+        function, args = self._function_of(call)
+        call = function(*args) if self.calls_are_async else _in_thread(function, *args)
         try:
             async with asyncio.timeout(timeout) as limit:
                 answer = await call
@@ -358,6 +381,7 @@ class _Traffic:
     def __init__(self):
         self.requests, self.tokens = _MinuteWindow(), _MinuteWindow()
         self.max_concurrency = 0
+        self.said_blocked = False
         self.n_failed_in_a_row = 0
 
     def follow(self, limits):
@@ -366,14 +390,14 @@ class _Traffic:
             self.max_concurrency = limits.max_concurrency
             self.places = asyncio.Semaphore(self.max_concurrency)
 
-    async def wait_for_turn(self, teacher, question, going_on):
+    async def wait_for_turn(self, teacher, call, going_on):
         """Wait until another try may start; return False if told to give up."""
         limits = teacher._limits
         if not await self.requests.enter(1, limits.requests_per_minute, going_on):
             return False
         if (limit := limits.tokens_per_minute) is None:
             return True
-        n_tokens = teacher.count_tokens(question)
+        n_tokens = teacher._tokens_of(call)
         if n_tokens > limit:
             raise TeacherError(
                 f"a call has {n_tokens} tokens but tokens_per_minute is {limit:g}; "

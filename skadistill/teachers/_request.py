@@ -5,15 +5,15 @@ import logging
 import queue
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from skadistill._rows._containers import copy_rows, count_rows, take_rows
+from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.display import message_of
 from skadistill._utils.interrupts import held_interrupts
-from skadistill.exceptions import TeacherCallError, TeacherError
+from skadistill.exceptions import LedgerError, TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch, Unanswered
 from skadistill.teachers._retries import (
     is_retryable,
@@ -23,14 +23,19 @@ from skadistill.teachers._retries import (
     status_of,
 )
 
-__all__ = ["AsyncRequest", "Request"]
+__all__ = ["AsyncRequest", "Call", "Request"]
 
 logger = logging.getLogger(__name__)
 
 #: Share of the timeout after which an answer is reported as slow.
 _SLOW = 0.5
-#: Seconds without a sign of life after which an event loop is reported as blocked.
-_BLOCKED = 2.0
+#: Seconds that an event loop lags in all before it is reported as blocked, unless that
+#: is less than half of the time; and seconds between two looks.
+_BLOCKED, _LOOK = 2.0, 0.1
+#: Refusals in a row, without an answer between them, that can be those of single rows.
+_MOST_UNCLEAR = 10
+#: The same at the end of a question of which no row was answered, if earlier ones were.
+_FEW = 3
 #: The first wait, as a share of the usual one, if other calls were answered meanwhile.
 _AT_ONCE = 0.1
 #: The longest wait between two tries unless the server asks for more, in seconds.
@@ -121,6 +126,39 @@ class _Place:
 
 
 @dataclass(frozen=True, eq=False)
+class Call:
+    """One thing to send, and what it can cost at most."""
+
+    content: Any
+    most: float = 0.0
+
+
+@dataclass(eq=False)
+class _Bill:
+    """What has been sent about some rows so far."""
+
+    n_tries: int = 0
+    sent_at: float = 0.0
+    ended_at: float = 0.0
+    cost: float | None = None  # of replies, as the server reports it
+    failed: list = field(default_factory=list)
+
+    def add(self, cost):
+        """Add what a reply cost; None if that is not known."""
+        if cost is not None:
+            self.cost = cost + (self.cost or 0.0)
+
+    @property
+    def unanswered(self):
+        """Calls that may be billed and brought no reply."""
+        return Unanswered.total(self.failed)
+
+
+class _Stopped(Exception):
+    """The request was stopped before a call was made."""
+
+
+@dataclass(frozen=True, eq=False)
 class _AboutToCall:
     """Rows that a worker wants to send; it waits for the future."""
 
@@ -139,41 +177,61 @@ class AsyncRequest(Request):
         super().__init__(*question)
         self.limits = self.teacher._limits
         self.inbox: queue.SimpleQueue = queue.SimpleQueue()
-        self.said_slow = self.said_blocked = False
+        self.said_slow = False
         self.wasted: list[Unanswered] = []
-        self.n_waiting = 0
+        self.unclear: list = []  # rows refused for reasons that are not known
+        self.n_waiting = self.n_answered = 0
+        self.broken: Exception | None = None  # what the ledger has raised
 
     def run(self, loop, traffic):
         """Yield parts, in this thread, while the calls are made in the loop's."""
         return self.finish(self._parts(loop, traffic))
 
     def _parts(self, loop, traffic):
-        """Yield answers as they arrive."""
+        """Yield answers as they arrive; all of them, also if the ledger fails."""
         work = asyncio.run_coroutine_threadsafe(self._work(traffic), loop)
-        clock = self.heard = time.perf_counter()
-        self.pulse_sent = False
+        clock = self.began = self.beaten = time.perf_counter()
+        self.beat_sent, self.lag = None, 0.0
         try:
-            while (items := self._received(loop)) is not None:
+            while (items := self._received(loop, traffic)) is not None:
                 sending = [i for i in items if isinstance(i, _AboutToCall)]
                 if sending:
-                    self.before_call(np.concatenate([i.rows for i in sending]))
-                    loop.call_soon_threadsafe(_allow, sending)
+                    self._mark_as_sent(loop, sending)
                 parts = [i for i in items if isinstance(i, LabeledBatch)]
-                if parts:
-                    yield from _joined(parts, seconds=time.perf_counter() - clock)
-                    clock = time.perf_counter()
+                for part in _joined(parts, seconds=time.perf_counter() - clock):
+                    try:
+                        yield part
+                    except LedgerError as error:  # thrown in by the buyer
+                        self._break_off(error)
+                clock = time.perf_counter() if parts else clock
             work.result()
+            if self.broken is not None and self.fault is None:
+                raise self.broken
         finally:
             self.stopped = True
             work.cancel()
             self._warn_of_waste()
 
-    def _received(self, loop):
+    def _mark_as_sent(self, loop, sending):
+        """Tell the ledger what is about to be sent; if it fails, nothing is."""
+        try:
+            if self.broken is None:
+                self.before_call(np.concatenate([i.rows for i in sending]))
+        except LedgerError as error:
+            self._break_off(error)
+        loop.call_soon_threadsafe(_allow, sending, self.broken is None)
+
+    def _break_off(self, error):
+        """Make no new calls; those in flight are paid for and still wanted."""
+        self.stopped = True
+        self.broken = self.broken or error
+
+    def _received(self, loop, traffic):
         """Wait for items from the workers; return all there are, None at the end."""
         while True:
-            self._check_pulse(loop)
+            self._feel_pulse(loop, traffic)
             try:
-                items = [self.inbox.get(timeout=_BLOCKED / 2)]
+                items = [self.inbox.get(timeout=_LOOK)]
                 break
             except queue.Empty:
                 continue
@@ -185,27 +243,32 @@ class AsyncRequest(Request):
         self.inbox.put(None)
         return items[:-1] or None
 
-    def _check_pulse(self, loop):
-        """Warn once if the event loop is blocked by a call that does not await."""
-        now = time.perf_counter()
-        if now - self.heard < _BLOCKED or self.said_blocked:
-            return
-        if not self.pulse_sent:
-            self.pulse_sent, self.heard = True, now
+    def _feel_pulse(self, loop, traffic):
+        """Measure how long the event loop keeps its tasks waiting; warn once."""
+        now, sent = time.perf_counter(), self.beat_sent
+        if sent is None and now - self.beaten >= _LOOK:
+            self.beat_sent = now
             loop.call_soon_threadsafe(self._beat)
-        elif self.teacher.calls_are_async:
-            self.said_blocked = True
+        lag = self.lag + (0.0 if sent is None else now - sent)
+        if lag < max(_BLOCKED, (now - self.began) / 2) or traffic.said_blocked:
+            return
+        if self.teacher.calls_are_async:
+            traffic.said_blocked = True
             logger.warning(
-                "%s is an async function that blocks its event loop: for %.0f s no "
-                "other call could start or end, and timeout cannot stop it; await an "
-                "asynchronous client in it, or pass a function without `async`, which "
-                "runs in threads",
+                "%s is an async function that blocks its event loop: in %.0f of %.0f s "
+                "no other call could start or end, whatever max_concurrency says, and "
+                "timeout cannot stop it; await an asynchronous client in it, or pass a "
+                "function without `async`, which runs in threads",
                 self.teacher.display_name,
-                now - self.heard,
+                lag,
+                now - self.began,
             )
 
     def _beat(self):
-        self.pulse_sent, self.heard = False, time.perf_counter()
+        """Answer a look, once the event loop comes to it."""
+        self.beaten = time.perf_counter()
+        self.lag += self.beaten - self.beat_sent
+        self.beat_sent = None
 
     async def _work(self, traffic):
         """Make the calls, as many at a time as allowed."""
@@ -213,6 +276,7 @@ class AsyncRequest(Request):
             async with asyncio.TaskGroup() as self.workers:
                 for _ in range(self.limits.max_concurrency):
                     self.workers.create_task(self._worker(traffic))
+            self._settle_unclear()
         finally:
             self.inbox.put(None)
 
@@ -227,13 +291,10 @@ class AsyncRequest(Request):
                 return
 
     async def _call(self, traffic, rows, place):
-        """Make one call, with its tries, and check the answer."""
-        failed: list[Unanswered] = []
-        question = take_rows(self.X, rows)
+        """Ask about some rows, and check the answer."""
+        bill, question = _Bill(), take_rows(self.X, rows)
         try:
-            answer = await self._tries(traffic, rows, question, failed, place)
-            if answer is None:
-                return
+            answer = await self._answer(traffic, rows, question, bill, place)
             part, fault = self.teacher._check_answer(
                 answer,
                 question,
@@ -244,47 +305,111 @@ class AsyncRequest(Request):
         except BaseException as error:  # an interrupt must not end the loop
             if _is_cancelled(error):
                 raise
-            fault, cost = self._named(error, rows, n_tries=len(failed)), 0.0
-            if fault is error and isinstance(error, TeacherError):
-                cost = error.cost or 0.0  # of an answer that could not be used
-            self.fail(fault, cost, Unanswered.total(failed))
+            self._fail_call(error, rows, bill)
             return
-        unanswered = Unanswered.total(failed)
+        unanswered = bill.unanswered
         if len(part.rows):
             self.has_answered |= fault is None
             also = [replace(other, rows=rows[other.rows]) for other in part.also]
             part = replace(part, rows=rows[part.rows], also=also, unanswered=unanswered)
             self.inbox.put(part)
+            self.n_answered += 1
+            self._leave_unclear(bill.sent_at)
             unanswered = None
         if fault is not None:
             self.fail(fault, fault.cost or 0.0, unanswered)
 
-    async def _tries(self, traffic, rows, question, failed, place):
-        """Try until there is an answer; append to `failed` what may be billed.
+    def _fail_call(self, error, rows, bill):
+        """Record that some rows have no answer, and what that cost."""
+        if isinstance(error, _Stopped):
+            self.fault_cost += bill.cost or 0.0
+            self.fault_unanswered = Unanswered.total(
+                [self.fault_unanswered, bill.unanswered]
+            )
+            return
+        fault = self._named(error, rows, bill.n_tries)
+        if fault is error and isinstance(error, TeacherError):
+            bill.add(error.cost)  # of an answer that could not be used
+        if not self.teacher._may_concern_row(error):
+            self.fail(fault, bill.cost or 0.0, bill.unanswered)
+            return
+        bill.ended_at = time.perf_counter()
+        self.unclear.append((fault, rows, bill))
+        if len(self.unclear) == _MOST_UNCLEAR:
+            self._fail_unclear()
 
-        Returns None if the request was stopped before anything was sent.
-        """
+    def _fail_unclear(self):
+        """Take refusals of rows for those of the account, the model or the request."""
+        for fault, _, bill in self.unclear:
+            self.fail(fault, bill.cost or 0.0, bill.unanswered)
+        self.unclear.clear()
+
+    def _settle_unclear(self):
+        """Decide about the refusals after which there was no answer."""
+        n_others = max(self.n_answered, _FEW if self.teacher.has_answered else 0)
+        if self.fault is None and len(self.unclear) <= n_others:
+            self._leave_unclear(np.inf)
+        else:
+            self._fail_unclear()
+
+    def _leave_unclear(self, until):
+        """Give no label to rows refused before another was sent that was answered."""
+        left = [entry for entry in self.unclear if entry[2].ended_at >= until]
+        for fault, rows, bill in self.unclear:
+            if bill.ended_at >= until:
+                continue
+            labels = np.full((len(rows), len(self.classes)), np.nan)
+            cost = bill.cost or 0.0
+            self.inbox.put(LabeledBatch(rows, labels, cost, unanswered=bill.unanswered))
+            logger.warning(
+                "%s: %s got no label: the server refuses what it accepts for others "
+                "(%s)",
+                self.teacher.display_name,
+                self._numbered(rows),
+                status_of(fault.__cause__),
+            )
+        self.unclear = left
+
+    async def _answer(self, traffic, rows, question, bill, place):
+        """Make the calls that an answer takes; each has its own tries."""
+        steps = self.teacher._conversation(question)
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    reply = await self._tries(traffic, rows, call, bill, place)
+                except _Stopped:
+                    raise
+                except Exception as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(reply)
+        except StopIteration as end:
+            answer = end.value if isinstance(end.value, Answer) else Answer(end.value)
+        if bill.cost is not None:
+            answer = replace(answer, cost=bill.cost + (answer.cost or 0.0))
+            bill.cost = None
+        return answer
+
+    async def _tries(self, traffic, rows, call, bill, place):
+        """Try until there is a reply; the bill gets what else may have to be paid."""
         teacher = self.teacher
-        prices = teacher.prices_of(question)
-        price = 0.0 if prices is None else float(prices.sum())
         retryable = teacher.retryable or is_retryable
         failure = None
         for n_tries in range(1, self.limits.max_tries + 1):
-            if not await traffic.wait_for_turn(teacher, question, self._is_going_on):
+            if not await traffic.wait_for_turn(teacher, call, self._is_going_on):
                 break
-            if n_tries == 1 and self.before_call is not None:
+            if bill.n_tries == 0 and self.before_call is not None:
                 await self._announce(rows)
-            clock = time.perf_counter()
+            bill.n_tries = n_tries
+            clock = bill.sent_at = time.perf_counter()
             try:
-                answer = await teacher._call_once(copy_rows(self.X, rows))
+                reply = await teacher._call_once(call)
             except BaseException as error:
                 if _is_cancelled(error):
                     raise
                 traffic.n_failed_in_a_row += 1
-                billed = may_be_billed(error)
-                lost = Unanswered(len(rows), price) if billed else Unanswered(0, 0.0)
-                failed.append(lost)
-                self.wasted.append(lost)
+                self._add_failure(error, rows, call, bill)
                 last = n_tries == self.limits.max_tries or self.stopped
                 if last or not isinstance(error, Exception) or not retryable(error):
                     raise
@@ -295,15 +420,24 @@ class AsyncRequest(Request):
                 failure = error
             else:
                 traffic.n_failed_in_a_row = 0
+                bill.add(teacher._reply_cost(call, reply))
                 self._warn_if_slow(rows, time.perf_counter() - clock)
-                return Answer(None) if answer is None else answer
+                return reply
             if is_alone and self.n_waiting < self.limits.max_concurrency:
                 await self._pause_elsewhere(wait, traffic, place)
             else:  # the server limits everyone: so do we, by the places held
                 await self._pause(wait)
-        if failure is not None:
-            raise failure
-        return None
+        raise failure or _Stopped
+
+    def _add_failure(self, error, rows, call, bill):
+        """Add to a bill what a call that failed costs, or may cost."""
+        lost = Unanswered(0, 0.0)
+        if (reply := getattr(error, "reply", None)) is not None:
+            bill.add(self.teacher._reply_cost(call, reply))
+        elif may_be_billed(error):
+            lost = Unanswered(len(rows), call.most)
+        bill.failed.append(lost)
+        self.wasted.append(lost)
 
     def _is_going_on(self):
         return not self.stopped
@@ -316,7 +450,8 @@ class AsyncRequest(Request):
         """
         allowed = asyncio.get_running_loop().create_future()
         self.inbox.put(_AboutToCall(rows, allowed))
-        await allowed
+        if not await allowed:
+            raise _Stopped
 
     def _wait(self, error, n_tries, is_alone):
         """Return the seconds until the next try."""
@@ -417,11 +552,11 @@ def _is_cancelled(error):
     )
 
 
-def _allow(sending):
-    """Let workers send their rows; runs in the event loop."""
+def _allow(sending, is_marked):
+    """Let workers send their rows, or not; runs in the event loop."""
     for item in sending:
         if not item.allowed.done():
-            item.allowed.set_result(None)
+            item.allowed.set_result(is_marked)
 
 
 def _joined(parts, seconds):

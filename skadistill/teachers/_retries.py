@@ -13,6 +13,7 @@ from datetime import datetime
 
 __all__ = [
     "LONGEST_WAIT",
+    "error_object",
     "is_retryable",
     "may_be_billed",
     "other_loop",
@@ -70,23 +71,29 @@ _EMPTY_ACCOUNT = re.compile(
     r"|credit balance is too low",
     re.IGNORECASE,
 )
+#: A wait that a message asks for: "try again in 6m0s", "retry after 26 seconds".
+_ASKED = re.compile(
+    r"(?:try again|retry)\s+(?:in|after)\s+((?:[\d.]+\s*(?:milliseconds?|seconds?|"
+    r"minutes?|hours?|ms|s|m|h)\s*)+)",
+    re.IGNORECASE,
+)
 _OTHER_LOOP = re.compile(
     r"Event loop is closed|different (event )?loop|another (event )?loop"
 )
 
 
 def status_of(error):
-    """Return the HTTP status that an error carries, as most clients name it."""
+    """Return the HTTP status that an error carries; None if it is one of success."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status if isinstance(status, int) and status >= 400 else None
+        return status if isinstance(status, int) and status >= 300 else None
     for holder in (error, response):
         # One after the other: aiohttp warns whoever looks at its `code`.
         for name in ("status_code", "status", "code"):
             status = getattr(holder, name, None)
             if isinstance(status, int) and not isinstance(status, bool):
-                return status if status >= 400 else None
+                return status if status >= 300 else None
     return None
 
 
@@ -99,7 +106,7 @@ def is_retryable(error):
         if _codes(cause) & _PASSING_CODES or (status is None and _is_broken(cause)):
             return True
         if status is not None:
-            return status in _PASSING
+            return status in _PASSING or status == 402
     return False
 
 
@@ -123,6 +130,7 @@ def retry_after(error):
         waits = [
             _seconds(headers.get("retry-after-ms"), 0.001),
             _seconds(headers.get("retry-after")),
+            *_delays(cause),
         ]
         if status_of(cause) == 429:
             waits.append(_reset(headers))
@@ -173,7 +181,37 @@ def _bodies(error):
     if isinstance(content, bytes):
         with suppress(ValueError):
             found.append(json.loads(content))
+    # Gemini sends a list of one.
+    found = [body[0] if isinstance(body, list) and body else body for body in found]
     return [body for body in found if isinstance(body, dict)]
+
+
+def error_object(body):
+    """Return what a body says of an error, in whichever form, as a dict."""
+    if isinstance(body, list) and body:  # Gemini
+        body = body[0]
+    if not isinstance(body, dict):
+        return {} if body is None else {"message": str(body)}
+    error = body.get("error") or body.get("detail") or body
+    if isinstance(error, dict):
+        return error
+    return body | {"message": error if isinstance(error, str) else json.dumps(error)}
+
+
+def _delays(error):
+    """Yield the waits that the body of an error asks for."""
+    for body in map(error_object, _bodies(error)):
+        details = body.get("details")
+        for item in details if isinstance(details, list) else []:
+            if isinstance(item, dict) and "retryDelay" in item:  # Google's RetryInfo
+                yield _seconds(str(item["retryDelay"]))
+        if match := _ASKED.search(str(body.get("message"))):
+            yield _seconds(re.sub(r"([a-z])[a-z]*", _unit, match[1].lower()))
+
+
+def _unit(match):
+    """Shorten the name of a unit of time."""
+    return "ms" if match[0].startswith(("ms", "milli")) else match[1]
 
 
 def _codes(error):
@@ -181,15 +219,16 @@ def _codes(error):
     own = getattr(error, "__dict__", {})
     codes = {str(own.get(name)) for name in ("code", "type")}
     for body in _bodies(error):
-        nested = body.get("error") or body.get("Error") or {}
-        for holder in (body, nested if isinstance(nested, dict) else {}):
+        for holder in (body, error_object(body), body.get("Error") or {}):
             codes |= {str(holder.get(name)) for name in ("code", "Code", "type")}
     return codes
 
 
 def _is_account_empty(error):
     if status_of(error) == 402:
-        return True
+        # OpenRouter's limit of what is in flight passes, and says when:
+        # https://openrouter.ai/docs/api/reference/errors-and-debugging
+        return "retry-after" not in _headers(error)
     if status_of(error) is None:
         return False
     said = [str(error), *map(str, _bodies(error))]
@@ -197,16 +236,25 @@ def _is_account_empty(error):
 
 
 def _headers(error):
-    """Return the headers of an error or its response, names in lower case."""
+    """Return the headers of an error or its response, names in lower case.
+
+    Those of the host behind a gateway count, too: OpenRouter puts them in the body.
+    """
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         response = response.get("ResponseMetadata", {})
         headers = response.get("HTTPHeaders")
     else:
         headers = getattr(error, "headers", None) or getattr(response, "headers", None)
-    if not hasattr(headers, "items"):
-        return {}
-    return {str(name).lower(): str(value) for name, value in headers.items()}
+    found = {}
+    for body in map(error_object, _bodies(error)):
+        metadata = body.get("metadata")
+        behind = metadata.get("headers") if isinstance(metadata, dict) else None
+        if isinstance(behind, dict):
+            found |= behind
+    if hasattr(headers, "items"):
+        found |= dict(headers.items())
+    return {str(name).lower(): str(value) for name, value in found.items()}
 
 
 def _reset(headers):
@@ -225,14 +273,16 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _seconds(text, unit=1.0):
-    """Read a waiting time: a number, "6m0s", a date, or seconds since 1970."""
+    """Read a waiting time: a number, "6m0s", a date, or the time since 1970."""
     if text is None:
         return None
-    text = text.strip()
+    text = text.replace(" ", "") if text[:1].isdigit() else text.strip()
     with suppress(ValueError):
         seconds = float(text) * unit
         if not seconds < float("inf"):
             return None
+        if seconds > 1e11:  # milliseconds since 1970
+            seconds /= 1000
         return seconds - time.time() if seconds > 1e9 else seconds
     if re.fullmatch(r"(?:[\d.]+(?:ms|[smhd]))+", text):
         parts = re.findall(r"([\d.]+)(ms|[smhd])", text)

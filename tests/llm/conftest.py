@@ -1,5 +1,6 @@
 """A server on this machine that speaks the chat protocol, with realistic faults."""
 
+import contextlib
 import json
 import math
 import threading
@@ -390,3 +391,45 @@ def chat(monkeypatch):
     server = ChatServer()
     yield server
     server.close()
+
+
+@contextlib.contextmanager
+def serving(answer):
+    """Serve ``answer(path, headers, body)``: status, body and headers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args):
+            pass
+
+        def do_POST(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length) or "null")
+            status, reply, *more = answer(self.path, self.headers, body)
+            payload = reply if isinstance(reply, str) else json.dumps(reply)
+            self.send_response(status)
+            headers = {"Content-Type": "application/json"} | (more[0] if more else {})
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(payload.encode())))
+            self.end_headers()
+            self.wfile.write(payload.encode())
+
+        do_GET = do_POST
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def serve():
+    """Return a function that serves answers while a test lasts; it returns the URL."""
+    with contextlib.ExitStack() as stack:
+        yield lambda answer: stack.enter_context(serving(answer))

@@ -166,6 +166,8 @@ NOW = 1_800_000_000.0
         (429, {"x-ratelimit-reset-tokens": "350ms"}, 0.35),
         (429, {"x-ratelimit-reset": f"{NOW + 9:.0f}"}, 9.0),
         (429, {"X-RateLimit-Reset": "12"}, 12.0),
+        (429, {"X-RateLimit-Reset": f"{1000 * NOW + 7000:.0f}"}, 7.0),
+        (429, {"Retry-After": "1500ms"}, 1.5),
         (
             429,
             {
@@ -190,6 +192,67 @@ def test_how_long_a_server_asks_to_wait(status, headers, wait, monkeypatch):
         caused_by(ClientError(response=Response(status, headers))),
     ):
         assert retry_after(error) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("body", "wait"),
+    [
+        # https://openrouter.ai/docs/api/reference/limits: no Retry-After before 2026.
+        (
+            {
+                "metadata": {
+                    "headers": {"X-RateLimit-Reset": f"{1000 * NOW + 9000:.0f}"}
+                }
+            },
+            9.0,
+        ),
+        # https://ai.google.dev/gemini-api/docs/rate-limits, google.rpc.RetryInfo
+        (
+            [
+                {
+                    "error": {
+                        "code": 429,
+                        "message": "You exceeded your current quota.",
+                        "details": [{"@type": "QuotaFailure"}, {"retryDelay": "34.5s"}],
+                    }
+                }
+            ],
+            34.5,
+        ),
+        ({"error": {"message": "Rate limit. Please try again in 1.2s. Visit"}}, 1.2),
+        ({"error": {"message": "Please try again in 6m0s."}}, LONGEST_WAIT),
+        ({"error": {"message": "Please try again in 20ms."}}, 0.02),
+        ({"message": "Please retry after 26 seconds."}, 26.0),
+        ({"message": "Please retry in 1 minute 5 seconds"}, 65.0),
+        ({"message": "Please try again in a moment"}, 0.0),
+        ({"error": "try again in 3s"}, 3.0),
+        ({"details": "nothing", "metadata": None}, 0.0),
+        ({"details": [{"retryDelay": "soon"}, "x"]}, 0.0),
+    ],
+)
+def test_waits_that_the_body_asks_for(body, wait, monkeypatch):
+    """OpenRouter, Gemini, OpenAI and Azure say them there, also through a client."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    response = Response(429)
+    response._content = json.dumps(body).encode()
+    for error in (
+        ClientError(status_code=429, body=body),
+        ClientError(response=response),
+    ):
+        assert retry_after(error) == pytest.approx(wait)
+
+
+def test_a_limit_of_what_is_in_flight_passes():
+    """A 402 that says when to come back is no empty account."""
+    assert is_retryable(ClientError(status_code=402, headers={"Retry-After": "2"}))
+    assert not is_retryable(ClientError(status_code=402, headers={}))
+
+
+def test_a_redirect_that_was_not_followed_costs_nothing():
+    """And will be there the next time."""
+    error = ClientError(status_code=307)
+    assert not may_be_billed(error)
+    assert not is_retryable(error)
 
 
 def test_an_error_without_headers_asks_for_nothing():
