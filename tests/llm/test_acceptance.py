@@ -67,7 +67,7 @@ def test_all_faults_at_once(chat, kind, inside_a_loop, tmp_path):
     """Each row is billed once, and the ledger's money is the server's."""
     texts, y = make_problem()
     chat.faults = dict(zip(range(2, 200, 5), FAULTS, strict=False))
-    chat.faults |= {"word7": "refusal", "word8": "nonsense", "word9": "cut"}
+    chat.faults |= {"word7 ": "refusal", "word8 ": "nonsense", "word9 word1": "cut"}
     client, params = make_client(kind, chat.url)
     params = {"model": "small"} | params
     teacher = ChatTeacher(
