@@ -1,6 +1,8 @@
 """Cascade: the student answers what it is sure of, the teacher the rest."""
 
+import contextlib
 import copy
+import multiprocessing
 import warnings
 from numbers import Integral, Real
 from typing import Any
@@ -61,8 +63,9 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     n_audit : int, default=300
         Audit rows to draw.
     budget : int or None, default=None
-        Rows that predictions may newly pay for in all. None: as many as the ledger
-        allows. A limit for several processes belongs to the ledger.
+        Rows that predictions may newly pay for in all, those of other threads and of
+        processes forked from this one included. None: as many as the ledger allows. A
+        limit for processes started otherwise belongs to the ledger.
     random_state : int, RandomState or None, default=None
         Draws the audit rows.
 
@@ -149,6 +152,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     _X_audit: Any
     _deferred: list
     _n_invested: int
+    _paid: Any
 
     def __init__(
         self,
@@ -252,10 +256,10 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 pieces.insert(0, X_unlabeled)
             X_unlabeled = stack_rows(pieces)
         distiller = clone(self.distiller).set_params(use_known=True)
-        kept = self.usage_, self._deferred
+        kept = self.usage_, self._deferred, self._paid
         n_invested = self._n_invested
         self._fit(distiller, X, y, X_unlabeled, X_audit, params, n_invested)
-        self.usage_, self._deferred = kept
+        self.usage_, self._deferred, self._paid = kept
         return self
 
     def predict(self, X, *, return_source=False):
@@ -377,6 +381,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             ("n_predictions", "n_deferred", "n_paid", "n_fallback"), 0
         ) | {"cost": 0.0}
         self._X_audit, self._deferred = X_audit, []
+        self._paid = multiprocessing.Value("q", 0)
         return self
 
     def _report(self, found, answered):
@@ -427,9 +432,8 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 stacklevel=4,
             )
             return np.full((len(rows), len(self.classes_)), np.nan)
-        left = None
-        if self.budget is not None:
-            left = max(self.budget - self.usage_["n_paid"], 0)
+        left = self._reserve(len(rows))
+        n_paid = left or 0  # unless it is known to be less
         try:
             purchase = buy_labels(
                 self.teacher_,
@@ -441,8 +445,13 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         except TeacherError as error:
             # Batches before the fault are paid for, and count towards the budget.
-            self.usage_["n_paid"] += getattr(error, "n_paid", 0)
+            n_paid = getattr(error, "n_paid", 0)
+            self.usage_["n_paid"] += n_paid
             raise
+        else:
+            n_paid = purchase.n_paid
+        finally:
+            self._return(left, n_paid)
         self.usage_["n_paid"] += purchase.n_paid
         self.usage_["cost"] += purchase.cost
         self._deferred.append(take_rows(X, np.flatnonzero(purchase.paid)))
@@ -459,6 +468,27 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return purchase.labels
 
+    def _reserve(self, n_rows):
+        """Take rows from the budget, which threads and forked processes share."""
+        if self.budget is None:
+            return None
+        with self._shared_paid() as paid:
+            left = max(0, min(n_rows, self.budget - paid.value))
+            paid.value += left
+        return left
+
+    def _return(self, reserved, n_paid):
+        """Give back what was reserved and not paid."""
+        if reserved is not None:
+            with self._shared_paid() as paid:
+                paid.value -= reserved - n_paid
+
+    @contextlib.contextmanager
+    def _shared_paid(self):
+        """Hold the number of rows paid for or reserved."""
+        with self._paid.get_lock():
+            yield self._paid
+
     def __getstate__(self):
         """Leave out the teacher, which holds keys, and the rows kept for a refit."""
         state = super().__getstate__().copy()
@@ -467,7 +497,13 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 state[name] = _without_teacher(state[name])
         if "teacher_" in state:
             state |= {"teacher_": None, "_X_audit": None, "_deferred": []}
+        state.pop("_paid", None)
         return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "usage_" in state:
+            self._paid = multiprocessing.Value("q", self.usage_["n_paid"])
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")

@@ -132,7 +132,8 @@ class JobBuyer(Buyer):
         if answers.fault is not None:
             answers.fault.cost = 0.0
             raise answers.fault
-        self._count_unanswered(job, answers)
+        if not getattr(answers, "has_learned", False):
+            self._count_unanswered(job, answers)
         return True
 
     def _count_unanswered(self, job, answers):

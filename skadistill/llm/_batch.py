@@ -1,5 +1,6 @@
 """A teacher that answers within a day, at half the price."""
 
+import json
 import logging
 import random
 import time
@@ -13,7 +14,7 @@ from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.compat import Interval
 from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.llm._batch_answers import JobAnswers, read_batch
+from skadistill.llm._batch_answers import JobAnswers, is_late, read_batch
 from skadistill.llm._batch_client import open_batches
 from skadistill.llm._chat import ChatTeacher
 from skadistill.teachers._answers import Answer
@@ -33,8 +34,10 @@ logger = logging.getLogger(__name__)
 
 #: Requests of one batch at most.
 _LARGEST_BATCH = 50_000
-#: What a batch is called while it runs; anything else has ended.
-_RUNNING = {"validating", "in_progress", "finalizing", "cancelling"}
+#: Between a job's name and which fields its endpoint does not take.
+_LEARNED = " without "
+#: What a batch is called when it has ended; under any other name it still runs.
+_ENDED = {"completed", "failed", "expired", "cancelled", "canceled"}
 
 
 class BatchTeacher(BaseTeacher):
@@ -273,7 +276,8 @@ class BatchTeacher(BaseTeacher):
         answered = self.refused_rows(X)
         labels = np.full((len(ids), len(classes)), np.nan)
         cost = 0.0
-        for _ in range(self.max_tries):
+        n_tries = 0
+        while n_tries < self.max_tries:
             rows = np.flatnonzero(~answered)
             if not len(rows):
                 break
@@ -285,6 +289,7 @@ class BatchTeacher(BaseTeacher):
                 raise found.fault
             labels[rows] = found.labels
             answered[rows] = found.answered
+            n_tries += not found.has_learned
             cost += float(found.costs.sum())
         if not answered.all():
             raise TeacherCallError(
@@ -355,19 +360,34 @@ class BatchTeacher(BaseTeacher):
         metadata = {"skadistill": self.identity[:500], "submission": mark}
         # A second batch beside one that is lost would be paid twice: only what the
         # server has refused is tried again.
+        learned = requests.learned()
+        learned = _LEARNED + json.dumps(learned) if learned else ""
         try:
-            return self._patiently(
+            started = self._patiently(
                 lambda: batches.create(file, self.completion_window, metadata),
                 lambda error: not may_be_billed(error),
             )
+            return started + learned
         except TeacherCallError as error:
             if error.cost == 0.0:
                 raise
             # The connection broke after it was sent: it may have started.
             for batch in self._patiently(batches.latest, lambda error: True):
                 if (batch.get("metadata") or {}).get("submission") == mark:
-                    return batch["id"]
+                    return batch["id"] + learned
             raise
+
+    def recall(self, job):
+        """Send requests as those of a job were sent: its name holds what was learned.
+
+        Parameters
+        ----------
+        job : str
+            Its name, as `submit_rows` returned it.
+        """
+        _, mark, learned = job.partition(_LEARNED)
+        if self._chat is not None and mark:
+            self._chat._requests.recall(json.loads(learned))
 
     def poll_job(self, job, ids, classes):
         """Look at a job once.
@@ -389,15 +409,21 @@ class BatchTeacher(BaseTeacher):
         classes = np.asarray(classes).tolist()
         if self._chat is None:
             return self._polled(job, len(ids), classes)
-        batches = self._batches()
+        batches, status = self._batches(), None
+        self.recall(job)
         try:
-            batch = batches.retrieve(job)
-            if batch["status"] in _RUNNING:
+            batch = batches.retrieve(job.partition(_LEARNED)[0])
+            status = str(batch["status"]).casefold()
+            if status not in _ENDED:
+                logger.info("%s: job %s is %s", self.display_name, job, status)
                 return None
             names = [batch.get("output_file_id"), batch.get("error_file_id")]
             lines = [line for name in names if name for line in batches.read(name)]
         except Exception as error:
-            if is_retryable(error):
+            # A file that is listed and not found yet comes later.
+            if is_retryable(error) or (
+                status == "completed" and status_of(error) == 404
+            ):
                 logger.warning(
                     "%s: job %s could not be looked at (%s); it is tried again",
                     self.display_name,
@@ -406,8 +432,16 @@ class BatchTeacher(BaseTeacher):
                 )
                 return None
             raise self._fault(error, f"job {job!r}") from error
+        if status == "completed" and is_late(batch, lines):
+            logger.warning(
+                "%s: job %s has ended, and its file is not complete; it is looked at "
+                "again",
+                self.display_name,
+                job,
+            )
+            return None
         found = read_batch(batch, lines, ids, self._chat._requests, self._price)
-        if batch["status"] == "failed":
+        if status == "failed":
             found = replace(found, fault=self._refused(job, batch))
         own = np.asarray(self._class_list(), dtype=object).tolist()
         return replace(found, labels=found.labels[:, [own.index(c) for c in classes]])
@@ -422,8 +456,8 @@ class BatchTeacher(BaseTeacher):
         said = str(listed[0].get("code") or "no code")
         return TeacherCallError(
             f"{self.display_name}: the endpoint has refused the job {job!r} "
-            f"({said:.60}); it costs nothing; check its model and its limits, and "
-            "ask again."
+            f"({said:.60}); what it has not answered costs nothing; check its model "
+            "and its limits, and ask again."
         )
 
     def _polled(self, job, n_rows, classes):

@@ -6,7 +6,7 @@ import numpy as np
 
 from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import ReplyError
-from skadistill.llm._refusals import no_label_of
+from skadistill.llm._refusals import may_concern_row, no_label_of
 from skadistill.teachers._answers import NoLabel
 
 __all__ = ["JobAnswers", "read_batch"]
@@ -21,6 +21,7 @@ class JobAnswers:
     costs: np.ndarray
     models: list
     reason: str = "no reason given"
+    has_learned: bool = False  # the next job is sent in another form
     fault: TeacherError | None = None
 
 
@@ -30,7 +31,8 @@ def read_batch(batch, lines, ids, requests, price):
     labels = np.full((len(ids), len(requests.classes)), np.nan)
     answered, costs = np.zeros(len(ids), dtype=bool), np.zeros(len(ids))
     models: list = [None] * len(ids)
-    reason = batch["status"]
+    reason, unclear, sent = batch["status"], [], requests.body
+    has_learned = False
     for line in lines:
         i = place.get(line.get("custom_id"))
         if i is None:  # recorded before
@@ -47,9 +49,22 @@ def read_batch(batch, lines, ids, requests, price):
         error = _error_of(line, response, body)
         if no_label_of(error) is not None:
             answered[i] = True
-        elif not requests.accepts_without(error):
+        elif requests.accepts_without(error, sent):
+            has_learned = True
+        else:
             reason = f"{error.status_code} {error.body.get('code') or ''}".strip()
-    return JobAnswers(labels, answered, costs, models, reason)
+            unclear += [i] if may_concern_row(error) else []
+    # What is refused although others are answered is refused for the row.
+    if len(unclear) <= answered.sum():
+        answered[unclear] = True
+    return JobAnswers(labels, answered, costs, models, reason, has_learned)
+
+
+def is_late(batch, lines):
+    """Tell whether a batch has answered more than its files hold so far."""
+    counts = batch.get("request_counts") or {}
+    statuses = [(line.get("response") or {}).get("status_code") for line in lines]
+    return not lines or statuses.count(200) < (counts.get("completed") or 0)
 
 
 def _error_of(line, response, body):

@@ -52,7 +52,7 @@ class ChatRequests(RowRequests):
         self.most_output = self.max_output
         self.has_system_role = True
         self.honors_n: bool | None = None
-        self.body = _fields(teacher, self.classes)
+        self.body = self.first_body = _fields(teacher, self.classes)
 
     def messages(self, rows):
         """Write the messages about one row."""
@@ -125,9 +125,30 @@ class ChatRequests(RowRequests):
         label = self._label(found[: self.n_samples])
         return Answer([label], cost=cost, model=self.note_model(reply))
 
-    def accepts_without(self, error):
-        """Tell whether the same request may pass without a field it now leaves out."""
-        return self._learn(error, self.body, self.has_system_role)
+    def accepts_without(self, error, body):
+        """Tell whether a request may pass without a field that is now left out."""
+        if self._learn(error, body, self.has_system_role):
+            return True
+        return self.body is not body and changed_body(error, body) is not None
+
+    def learned(self):
+        """Return how requests differ from those first sent, as JSON; empty if not."""
+        first, now = self.first_body, self.body
+        changed = {k: v for k, v in now.items() if k not in first or first[k] != v}
+        found = {
+            "fields": [name for name in first if name not in now],
+            "but with": changed,
+            "system messages": not self.has_system_role,
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def recall(self, learned):
+        """Send requests as another process has learned to, unless this one has."""
+        if self.body is self.first_body:
+            left = learned.get("fields", [])
+            body = {k: v for k, v in self.body.items() if k not in left}
+            self.body = body | learned.get("but with", {})
+        self.has_system_role &= not learned.get("system messages", False)
 
     def check(self, reply):
         """Raise if a reply holds nothing that a later one may hold."""

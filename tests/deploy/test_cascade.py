@@ -1,6 +1,10 @@
 """Cascade: who answers, what it costs, and what is promised."""
 
+import copy
+import multiprocessing
 import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -290,3 +294,48 @@ def test_a_cascade_needs_no_label(problem):
     cascade.fit(problem.X[:2000])
     assert cascade.report_["agreement_low"] >= 0.9
     cascade.refit(problem.X[:2000])
+
+
+def test_the_budget_holds_in_threads(problem):
+    """Eight predictions at once pay for as many rows as one may."""
+    cascade = fit(problem, budget=10)
+    before = problem.n_asked
+    X = problem.X[2000:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BudgetWarning)
+        with ThreadPoolExecutor(8) as pool:
+            parts = np.array_split(np.arange(len(X)), 8)
+            list(pool.map(lambda rows: cascade.predict(X[rows]), parts))
+    assert problem.n_asked - before == 10
+    assert cascade.usage_["n_paid"] == 10
+
+
+def _predict_in_child(cascade, X, results):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cascade.predict(X)
+    results.put(cascade.usage_["n_paid"])
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="needs fork"
+)
+def test_the_budget_holds_in_forked_workers(problem):
+    """As with gunicorn's --preload; a copy that was pickled has what is left."""
+    cascade = fit(problem, budget=10)
+    X = problem.X[2000:]
+    fork = multiprocessing.get_context("fork")
+    results = fork.SimpleQueue()
+    parts = np.array_split(np.arange(len(X)), 4)
+    workers = [
+        fork.Process(target=_predict_in_child, args=(cascade, X[rows], results))
+        for rows in parts
+    ]
+    for worker in workers:
+        worker.start()
+    paid = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert sum(paid) == 10
+    cascade.usage_["n_paid"] = 4
+    assert copy.deepcopy(cascade)._reserve(100) == 6

@@ -385,3 +385,109 @@ def test_a_start_that_was_not_confirmed_is_found(chat, kind):
     assert buy(teacher, texts(3), ledger).n_paid == 3
     assert len(chat.batches) == 1
     assert ledger.summary()["cost"] == pytest.approx(chat.bill)
+
+
+@pytest.mark.parametrize("status", ["queued", "VALIDATING", "pre_processing", "paused"])
+def test_a_status_that_is_not_known_means_that_it_runs(chat, status):
+    """Nothing is submitted again, and so nothing is paid twice."""
+    teacher, ledger = make_teacher(chat, chat.url), MemoryLedger()
+    for _ in range(3):
+        with pytest.raises(JobPendingError):
+            buy(teacher, texts(4), ledger)
+        for batch in chat.batches.values():
+            batch["status"] = status
+    (batch,) = chat.batches.values()
+    batch["status"] = "in_progress"
+    chat.finish()
+    assert buy(teacher, texts(4), ledger).labeled.all()
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
+
+
+@pytest.mark.parametrize("late", ["not listed", "cut", "listed, not found"])
+def test_a_file_that_comes_late_is_waited_for(chat, late):
+    """A batch that has ended and answered all brings its answers with the next look."""
+    teacher, ledger = make_teacher(chat), MemoryLedger()
+    with pytest.raises(JobPendingError):
+        buy(teacher, texts(4), ledger)
+    chat.finish()
+    ((name, batch),) = chat.batches.items()
+    file = batch["output_file_id"]
+    batch["request_counts"] = {"total": 4, "completed": 4, "failed": 0}
+    lines = chat.files[file]
+    if late == "not listed":
+        batch["output_file_id"] = None
+    elif late == "cut":
+        chat.files[file] = lines[:2]
+    else:
+        batch["output_file_id"] = "file-missing"
+    with pytest.raises(JobPendingError):
+        buy(teacher, texts(4), ledger)
+    assert list(chat.batches) == [name]
+    batch["output_file_id"], chat.files[file] = file, lines
+    assert buy(teacher, texts(4), ledger).labeled.all()
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
+
+
+REFUSED = {
+    "max_tokens": "'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+    "temperature": "'temperature' does not support 0.0 with this model.",
+    "logprobs": "'logprobs' is not supported with this model.",
+}
+
+
+def test_what_a_reasoning_model_does_not_take_is_learned(chat, tmp_path):
+    """One field a job, as it says; the job's name keeps them for other processes."""
+    completion = chat.completion
+
+    def finish():
+        for batch in chat.batches.values():
+            if batch["status"] == "completed":
+                continue
+            good, bad = [], []
+            for line in chat.files[batch["input_file_id"]]:
+                body, name = line["body"], line["custom_id"]
+                field = next((f for f in REFUSED if f in body), None)
+                if field is None:
+                    prompt = body["messages"][-1]["content"]
+                    reply = completion(body, prompt, None, price=0.5)
+                    response = {"status_code": 200, "body": reply}
+                    good.append({"custom_id": name, "response": response})
+                else:
+                    error = {"error": {"message": REFUSED[field], "param": field}}
+                    response = {"status_code": 400, "body": error}
+                    bad.append({"custom_id": name, "response": response})
+            batch["status"] = "completed"
+            for key, lines in (("output_file_id", good), ("error_file_id", bad)):
+                if lines:
+                    batch[key] = f"file-{len(chat.files)}"
+                    chat.files[batch[key]] = lines
+
+    limits = Limits(max_tries=2)
+    ledger = LabelLedger(tmp_path / "labels.sqlite")
+    for _ in range(4):  # as if in new processes
+        teacher = make_teacher(chat, limits=limits)
+        with pytest.raises(JobPendingError) as pending:
+            buy(teacher, texts(6), ledger)
+        finish()
+    (job,) = pending.value.jobs
+    assert '"max_completion_tokens": 64' in job
+    assert {"temperature", "logprobs"} <= set(job.replace('"', " ").split())
+    bought = buy(make_teacher(chat, limits=limits), texts(6), ledger)
+    assert bought.labeled.all()
+    assert len(chat.batches) == 4
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill)
+    ledger.close()
+
+
+def test_a_row_refused_in_unknown_words_has_no_label(chat):
+    """If others of its batch are answered."""
+    teacher, ledger = make_teacher(chat), MemoryLedger()
+    with pytest.raises(JobPendingError):
+        buy(teacher, texts(4), ledger)
+    chat.finish()
+    (batch,) = chat.batches.values()
+    lines = chat.files[batch["output_file_id"]]
+    error = {"error": {"message": "Computer says no"}}
+    lines[0] = lines[0] | {"response": {"status_code": 400, "body": error}}
+    bought = buy(teacher, texts(4), ledger)
+    assert (bought.n_no_label, bought.labeled.sum()) == (1, 3)
