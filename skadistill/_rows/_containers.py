@@ -6,6 +6,8 @@ from copy import deepcopy
 import numpy as np
 from scipy import sparse
 
+from skadistill._utils.validation import is_missing
+
 __all__ = [
     "aligned",
     "copy_rows",
@@ -90,14 +92,10 @@ def _first_row(X):
         row = rows[i]
         if isinstance(row, str | Mapping):
             return row
-        # None, NaN and NA are gaps; anything else settles the question.
-        if row is not None and not isinstance(row, float) and not _is_gap(row):
+        # A gap says nothing; anything else settles the question.
+        if not is_missing(row):
             return row
     return None
-
-
-def _is_gap(value):
-    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def aligned(value, n_samples):

@@ -48,6 +48,7 @@ import numpy as np
 from scipy import sparse
 
 from skadistill._rows._containers import count_rows
+from skadistill._utils.validation import is_missing
 from skadistill.exceptions import LedgerError
 
 __all__ = ["KEY_DTYPE", "row_keys"]
@@ -391,17 +392,14 @@ def _prefixed(tag, data):
 
 def _cell(value):
     """Encode one value with its type; equal values have equal bytes."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return b"N"
-    if value is np.ma.masked:
-        return b"N"
     if isinstance(value, str):
         return _prefixed(b"S", _utf8(value))
+    # numpy's NaT has a key of its own, which paid rows are known by.
+    if is_missing(value) and not isinstance(value, np.datetime64 | np.timedelta64):
+        return b"N"
     if isinstance(value, bytes | bytearray):
         return _prefixed(b"B", bytes(value))
     if isinstance(value, bool | int | float | np.bool_ | np.integer | np.floating):
-        if value != value:
-            return b"N"
         if isinstance(value, int | np.integer) and not _is_float64(int(value)):
             return _prefixed(b"I", repr(int(value)).encode())
         return b"F" + struct.pack("<d", float(value) + 0.0)

@@ -1,4 +1,4 @@
-"""Checks that several folders share: unlabeled rows, amounts of money."""
+"""Checks that several folders share: missing values, labels, amounts of money."""
 
 import math
 
@@ -7,7 +7,29 @@ from sklearn.utils import column_or_1d
 
 from skadistill.exceptions import TeacherError
 
-__all__ = ["as_cost", "did_you_mean", "read_labels", "unlabeled_mask"]
+__all__ = [
+    "as_cost",
+    "did_you_mean",
+    "is_missing",
+    "labeled_values",
+    "read_labels",
+    "unlabeled_mask",
+]
+
+
+def is_missing(value):
+    """Tell whether one value is missing: None, NaN, NaT, pandas.NA or masked.
+
+    Anything else is a value: an array, a text such as "nan", a NaN of `decimal`.
+    """
+    if isinstance(value, float | np.floating):
+        return bool(value != value)
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    if value is None or value is np.ma.masked:
+        return True
+    # pandas' own, which need not be imported here.
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def read_labels(y, marker):
@@ -38,7 +60,9 @@ def _as_array(y):
         y = y.to_list()  # a Series that numpy would turn into something else
     elif hasattr(y, "to_list") and not isinstance(y.dtype, np.dtype):
         y = y.to_list()  # nullable numbers
-    if isinstance(y, list | tuple) and any(isinstance(v, str) or _is_na(v) for v in y):
+    if isinstance(y, list | tuple) and any(
+        isinstance(v, str) or is_missing(v) for v in y
+    ):
         # np.asarray(["a", -1]) is ["a", "-1"].
         out = np.empty(len(y), dtype=object)
         out[:] = y
@@ -46,17 +70,14 @@ def _as_array(y):
     return np.asarray(y)
 
 
-def _is_na(value):
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
-
-
 def _missing_mask(y):
-    """Mark None, NaN and pandas.NA."""
+    """Mark the labels that are missing."""
     if y.dtype.kind == "f":
         return np.isnan(y)
+    if y.dtype.kind in "mM":
+        return np.isnat(y)
     if y.dtype == object:
-        gaps = (_is_na(v) or (isinstance(v, float) and v != v) for v in y)
-        return np.fromiter(gaps, bool, count=len(y))
+        return np.fromiter(map(is_missing, y), bool, count=len(y))
     return np.zeros(y.shape[0], dtype=bool)
 
 
@@ -78,9 +99,18 @@ def unlabeled_mask(y, marker):
         # Element by element: `array == -1` is elementwise for object arrays but
         # an entry whose __eq__ returns an array would break it.
         # Nor does pandas.NA tell whether it equals something.
-        equal = (not _is_na(v) and bool(v == marker) for v in y)
+        equal = (not is_missing(v) and bool(v == marker) for v in y)
         return np.fromiter(equal, bool, count=len(y))
     return y == marker
+
+
+def labeled_values(y):
+    """Give labels that are all of one kind the dtype of that kind.
+
+    scikit-learn's checks refuse object arrays of numbers and treat object arrays
+    of strings unlike others; once the marker is gone neither is needed.
+    """
+    return np.array(y.tolist()) if y.dtype == object else y
 
 
 def did_you_mean(unknown, known):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from skadistill._rows._containers import is_frame
+from skadistill._utils.validation import is_missing
 
 __all__ = ["Prompt", "example_of", "row_fields", "without_system"]
 
@@ -116,26 +117,16 @@ def row_fields_of(row):
     if hasattr(row, "toarray"):
         row = row.toarray().ravel()
     values = np.asarray(row).ravel().tolist()
-    if all(map(_is_missing, values)):
+    if all(map(is_missing, values)):
         return {"text": ""}
     return {"text": ", ".join(str(value) for value in values)}
 
 
 def _written(value):
     """Write a value as a text that can be sent; nothing for a missing one."""
-    text = "" if _is_missing(value) else str(value)
+    text = "" if is_missing(value) else str(value)
     # Half an emoji, as a cut text has, cannot be encoded.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _is_missing(value):
-    """Tell whether a value is None, NaN or NA."""
-    try:
-        return value is None or bool(value != value)
-    except TypeError:  # pandas.NA
-        return True
-    except ValueError:  # an array
-        return False
 
 
 def _fill(template, fields):

@@ -18,9 +18,8 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.multiclass import type_of_target
 
 from skadistill._rows._containers import take_metadata, take_rows
-from skadistill._utils.validation import read_labels
+from skadistill._utils.validation import labeled_values, read_labels
 from skadistill.exceptions import SkadistillError
-from skadistill.model_selection._rows import labeled_values
 
 __all__ = ["PartiallyLabeledSplit"]
 

@@ -11,6 +11,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import MaxAbsScaler
 
 from skadistill._rows._containers import is_frame, is_records, is_texts
+from skadistill._utils.validation import is_missing
 
 __all__ = ["encode_rows", "kmeans_plusplus", "spread_rows"]
 
@@ -115,7 +116,7 @@ def _encode_frame(frame):
     for i in range(frame.shape[1]):
         column = frame.iloc[:, i] if hasattr(frame, "iloc") else frame[:, i]
         if _is_numeric(column.dtype):
-            numbers = [math.nan if _is_gap(v) else float(v) for v in column]
+            numbers = [math.nan if is_missing(v) else float(v) for v in column]
             points.append(_standardize(np.array(numbers, dtype=np.float64)[:, None]))
             continue
         texts = np.array([str(value) for value in column])
@@ -129,7 +130,3 @@ def _is_numeric(dtype):
     if hasattr(dtype, "is_numeric"):  # polars
         return dtype.is_numeric()
     return getattr(dtype, "kind", "O") in "biuf"
-
-
-def _is_gap(value):
-    return value is None or type(value).__name__ == "NAType"

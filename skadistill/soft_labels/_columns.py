@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skadistill._rows._containers import count_rows
+from skadistill._utils.validation import is_missing
 from skadistill.exceptions import StudentError
 
 __all__ = ["column_features", "columns_of"]
@@ -120,7 +121,7 @@ def _fill_of(columns):
 def _holds(name, column):
     """Tell what a column holds; raise if the default student cannot read it."""
     dtype = str(column.dtype)
-    values = [v for v in column.head(N_VALUES).to_list() if not _is_gap(v)]
+    values = [v for v in column.head(N_VALUES).to_list() if not is_missing(v)]
     kinds = {_kind_of(value): value for value in values}
     if dtype.lower().startswith(TEMPORAL) or date in kinds:
         raise StudentError(
@@ -165,10 +166,3 @@ def _are_texts(values):
     if len(set(values)) < SHARE_DISTINCT * len(values):
         return False
     return float(np.mean([len(value.split()) for value in values])) >= N_WORDS
-
-
-def _is_gap(value):
-    """Tell whether a value is missing."""
-    if isinstance(value, float):
-        return value != value
-    return value is None or type(value).__name__ in ("NAType", "NaTType")

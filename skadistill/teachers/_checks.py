@@ -8,7 +8,7 @@ from numbers import Real
 import numpy as np
 from scipy import sparse
 
-from skadistill._utils.validation import did_you_mean
+from skadistill._utils.validation import did_you_mean, is_missing
 from skadistill.exceptions import TeacherAnswerError
 from skadistill.teachers._answers import NoLabel
 
@@ -120,14 +120,9 @@ class _Faults:
             self.first = error(f"{self.who} {text(rows[0], self.row_numbers[rows[0]])}")
 
 
-def _is_missing(value):
+def _is_no_label(value):
     """Return whether an element says "no label"."""
-    if value is None or isinstance(value, NoLabel):
-        return True
-    # NaN alone differs from itself; pandas' NA and NaT do not compare.
-    if isinstance(value, float | np.floating):
-        return bool(value != value)
-    return type(value).__name__ in ("NAType", "NaTType")
+    return isinstance(value, NoLabel) or is_missing(value)
 
 
 def _is_row(value):
@@ -156,7 +151,7 @@ def _one_hot(values, classes, faults):
     rows = np.zeros((len(values), len(classes)))
     unknown = []
     for i, value in enumerate(values):
-        if _is_missing(value):
+        if _is_no_label(value):
             rows[i] = np.nan
             continue
         try:
@@ -326,12 +321,12 @@ def _from_rows(rows, own, faults):
     labels = np.full((len(rows), len(own)), np.nan)
     unusable = []
     for i, row in enumerate(rows):
-        if _is_missing(row):
+        if _is_no_label(row):
             continue
         if not _is_row(row) or len(row) != len(own) or not _is_numeric(row):
             unusable.append(i)
             continue
-        labels[i] = [np.nan if _is_missing(value) else value for value in row]
+        labels[i] = [np.nan if _is_no_label(value) else value for value in row]
     faults.add(
         unusable,
         TeacherAnswerError,
@@ -347,7 +342,7 @@ def _from_rows(rows, own, faults):
 def _is_numeric(row):
     """Return whether the entries of a row are real numbers, or missing."""
     return all(
-        _is_missing(value)
+        _is_no_label(value)
         or isinstance(value, Real)
         or getattr(getattr(value, "dtype", None), "kind", "") in ("b", "i", "u", "f")
         for value in row

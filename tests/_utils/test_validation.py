@@ -1,11 +1,62 @@
-"""What counts as a row without a label."""
+"""What counts as missing, and as a row without a label."""
+
+import decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from skadistill._utils.validation import read_labels, unlabeled_mask
+from skadistill._rows._containers import is_records, is_texts
+from skadistill._utils.validation import is_missing, read_labels, unlabeled_mask
+from skadistill.ledger import row_keys
+
+GAPS = {
+    "None": None,
+    "float": float("nan"),
+    "float32": np.float32("nan"),
+    "float16": np.float16("nan"),
+    "NA": pd.NA,
+    "NaT": pd.NaT,
+    "masked": np.ma.masked,
+    "numpy NaT": np.datetime64("NaT"),
+    "numpy time NaT": np.timedelta64("NaT"),
+}
+VALUES = {
+    "zero": 0,
+    "infinity": float("inf"),
+    "text": "nan",
+    "empty": "",
+    "false": np.False_,
+    "date": np.datetime64("2026-01-01"),
+    "array": np.array([np.nan]),
+    "list": [None],
+    "decimal": decimal.Decimal("NaN"),
+}
+
+
+@pytest.mark.parametrize("gap", GAPS.values(), ids=GAPS)
+def test_every_kind_of_gap_is_missing(gap):
+    """One by one, as a label, and before the first text or record of a list."""
+    assert is_missing(gap)
+    y = np.empty(3, dtype=object)
+    y[:] = ["ant", gap, "bee"]
+    np.testing.assert_array_equal(read_labels(y, -1)[1], [False, True, False])
+    assert is_texts([gap, "text"])
+    assert is_records([gap, {"a": 1}])
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_values_are_not_missing(value):
+    """Nor is a container of missing values, or a text that looks like one."""
+    assert not is_missing(value)
+
+
+@pytest.mark.parametrize("name", list(GAPS)[:7])
+def test_gaps_of_records_have_one_key(name):
+    """Whatever a library calls them; numpy's NaT is told apart, as ever."""
+    assert row_keys([{"a": GAPS[name]}]) == row_keys([{"a": None}])
+    assert row_keys([{"a": np.datetime64("NaT")}]) != row_keys([{"a": None}])
 
 
 @pytest.mark.parametrize(
@@ -34,6 +85,8 @@ MISSING = {
     "pandas Int64": pd.Series([3, None, 4], dtype="Int64"),
     "pandas boolean": pd.Series([True, None, False], dtype="boolean"),
     "floats": np.array([0.0, np.nan, 1.0]),
+    "dates": np.array(["2026-01-01", "NaT", "2026-01-02"], dtype="datetime64[D]"),
+    "pandas dates": pd.to_datetime(pd.Series(["2026-01-01", None, "2026-01-02"])),
     "polars str": pl.Series(["ant", None, "bee"]),
     "polars int": pl.Series([3, None, 4]),
     "polars categorical": pl.Series(["ant", None, "bee"], dtype=pl.Categorical),
