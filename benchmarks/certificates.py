@@ -29,8 +29,8 @@ from skadistill import ActiveDistiller
 from skadistill._fit.draw import draw_round
 from skadistill._statistics.forecast import forecast_of
 from skadistill.checking import CheckPolicy
+from skadistill.deploy._audit import deferral_threshold, promised_threshold
 from skadistill.deploy._certificate import _certify_share
-from skadistill.deploy._threshold import deferral_threshold, promised_threshold
 from skadistill.exceptions import CascadeError
 from skadistill.query import QueryPool
 from skadistill.query._as_strategy import as_strategy

@@ -28,7 +28,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skadistill.exceptions import StudentError
 from skadistill.soft_labels import fit_student
-from skadistill.soft_labels._copies import choose_copies
+from skadistill.soft_labels._fit_student import choose_copies
 
 N_STUDENT = 600
 SETS = ("digits", "magic", "letter")

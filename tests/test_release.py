@@ -41,7 +41,7 @@ assert importlib.metadata.version("skadistill") == skadistill.__version__
 assert not importlib.util.find_spec("pytest")
 # Imported on demand, once onnx or scikit-activeml is there.
 lazy = {
-    "skadistill.export._net_graph",
+    "skadistill.export._graphs",
     "skadistill.query._skactiveml",
 }
 for module in pkgutil.walk_packages([str(home)], "skadistill."):

@@ -15,9 +15,8 @@ from skadistill._rows._containers import (
     is_texts,
     take_rows,
 )
-from skadistill._rows._schema import unify_frames
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
-from skadistill._rows._table import RowTable
+from skadistill._rows._table import RowTable, unify_frames
 from skadistill._utils.compat import validate_data
 from skadistill._utils.validation import did_you_mean, read_labels
 from skadistill.exceptions import SkadistillError

@@ -25,9 +25,12 @@ from skadistill.ledger._base import BaseLedger
 from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Evidence
 from skadistill.objectives._soft import SoftTargets
-from skadistill.soft_labels._committee import train_committee
 from skadistill.soft_labels._fit_student import fit_student
-from skadistill.soft_labels._out_of_fold import give_every_class, predict_out_of_fold
+from skadistill.soft_labels._out_of_fold import (
+    give_every_class,
+    predict_out_of_fold,
+    train_committee,
+)
 from skadistill.student._checks import student_proba
 
 __all__ = ["FitState", "Labels", "Seeds", "Settings", "Students", "stop_reason"]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import beta
+
+from skadistill._statistics.intervals import posterior_interval
 
 __all__ = ["TeacherChecks", "is_wrong"]
 
@@ -131,9 +132,7 @@ class TeacherChecks:
         >>> print(f"{low:.3f} to {high:.3f}")
         0.056 to 0.175
         """
-        posterior = beta(self.n_wrong + 1, self.n_samples - self.n_wrong + 1)
-        low, high = posterior.interval(level)
-        return float(low), float(high)
+        return posterior_interval(self.n_wrong, self.n_samples, level)
 
     def add(self, rows, proba, truth, *, n_paid=0, cost=0.0, n_no_label=0):
         """Return these checks and those of more rows, in the order of asking."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["deal_folds"]
+__all__ = ["deal_folds", "each_fold"]
 
 
 def deal_folds(groups, n_folds, rng):
@@ -16,3 +16,9 @@ def deal_folds(groups, n_folds, rng):
     fold = np.empty(len(groups), dtype=np.intp)
     fold[order] = np.arange(len(groups)) % n_folds
     return fold
+
+
+def each_fold(fold):
+    """Yield the rows to train on and the rows to judge, for each fold that has rows."""
+    for k in np.unique(fold):
+        yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)

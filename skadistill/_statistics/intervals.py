@@ -1,4 +1,10 @@
-"""Bounds of a share that some rows show: exact ones, and those of weighted rows."""
+"""Intervals, one for each question about a share that some rows show.
+
+`exact_lower` and `exact_upper`: what can be promised, whatever the share is.
+`posterior_interval`: where the share lies, if all shares were equally likely before.
+`paired_interval`: how much two shares of the same rows differ.
+`estimate_share`: the share of a pool, from rows drawn with unequal probabilities.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -10,6 +16,8 @@ __all__ = [
     "estimate_share",
     "exact_lower",
     "exact_upper",
+    "paired_interval",
+    "posterior_interval",
 ]
 
 
@@ -23,6 +31,25 @@ def exact_lower(n_hits, n_samples, confidence=0.95):
 def exact_upper(n_hits, n_samples, confidence=0.95):
     """Return the exact upper bound of a share, see `exact_lower`."""
     return 1.0 - exact_lower(n_samples - n_hits, n_samples, confidence)
+
+
+def posterior_interval(n_hits, n_samples, level=0.95):
+    """Return quantiles of a share's Beta posterior, with a uniform prior."""
+    low, high = beta(n_hits + 1, n_samples - n_hits + 1).interval(level)
+    return float(low), float(high)
+
+
+def paired_interval(gap, n_different, n_samples):
+    """Return the 95 % interval of a paired difference of shares.
+
+    `gap` is how many more rows one of the two counts, `n_different` the number of rows
+    on which they differ (Agresti and Min, 2005).
+    """
+    # Half a row is added to each of the four cells of the table.
+    n_samples, n_different = n_samples + 2, n_different + 1
+    gap = gap / n_samples
+    error = 1.96 * np.sqrt((n_different / n_samples - gap**2) / n_samples)
+    return gap - error, gap + error
 
 
 @dataclass(frozen=True)

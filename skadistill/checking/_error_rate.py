@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._statistics.checks import TeacherChecks
-from skadistill._statistics.folds import deal_folds
+from skadistill._statistics.folds import deal_folds, each_fold
 from skadistill.checking._ask import Checker
 from skadistill.exceptions import TeacherAnswerError, TeacherWarning
 from skadistill.teachers._as_teacher import as_teacher
@@ -203,6 +203,4 @@ def _folds(X, y, truth, cv, rng):
     if n_samples == 0:
         return
     n_folds = min(int(cv), n_samples)
-    fold = deal_folds(truth, n_folds, rng)
-    for k in range(n_folds):
-        yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+    yield from each_fold(deal_folds(truth, n_folds, rng))

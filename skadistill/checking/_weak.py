@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import confusion_matrix
 
 from skadistill._statistics.checks import is_wrong
+from skadistill._statistics.intervals import paired_interval
 from skadistill.exceptions import TeacherError, TeacherWarning
 
 __all__ = ["compare_with_students", "warn_if_useless"]
@@ -71,26 +72,17 @@ def compare_with_students(teacher, checks, student_proba, on_weak):
     if -worse > (0 if teacher.is_fitted else 1.64 * error):
         return False
     if worse > max(error, 2) and on_weak != "ignore":
-        low, high = _interval(worse, n_different, n_samples)
+        low, high = paired_interval(worse, n_different, n_samples)
         n_right = n_samples - checks.n_wrong
         message = (
             f"{teacher.display_name} is right on {n_right} of {n_samples} labeled "
             f"rows, and students trained on the other labeled rows are right on "
             f"{n_right + worse}: it is {100 * worse / n_samples:.1f} points worse "
-            f"(95 % interval {low:.1f} to {high:.1f}), and its labels may do more harm "
-            "than good; use a better teacher, or "
+            f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), and its labels may "
+            "do more harm than good; use a better teacher, or "
             "teacher_checks=CheckPolicy(on_weak='ignore')."
         )
         if on_weak == "raise" and worse > 1.64 * error:
             raise TeacherError(message)
         warnings.warn(message, TeacherWarning, stacklevel=2)
     return True
-
-
-def _interval(worse, n_different, n_samples):
-    """Return the interval of a paired difference in points (Agresti and Min, 2005)."""
-    # Half a row is added to each of the four cells of the table.
-    n_samples, n_different = n_samples + 2, n_different + 1
-    gap = worse / n_samples
-    error = 1.96 * np.sqrt((n_different / n_samples - gap**2) / n_samples)
-    return 100 * (gap - error), 100 * (gap + error)

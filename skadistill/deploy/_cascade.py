@@ -27,11 +27,12 @@ from skadistill._utils.compat import (
     validate_parameters,
 )
 from skadistill._utils.validation import read_labels
-from skadistill.deploy._audit import audit, teacher_of
-from skadistill.deploy._threshold import (
+from skadistill.deploy._audit import (
+    audit,
     check_audit_size,
     deferral_threshold,
     promised_threshold,
+    teacher_of,
 )
 from skadistill.exceptions import BudgetError, BudgetWarning, TeacherError
 from skadistill.labeling._buy import buy_labels

@@ -8,7 +8,7 @@ from torch import nn
 
 from skadistill._utils.display import qualified_name, text_of
 from skadistill._utils.optional import require
-from skadistill.export._served import last_step, served_model
+from skadistill.export._onnx import last_step, served_model
 from skadistill.ledger._counts import bill_text
 from skadistill.query._as_strategy import as_strategy
 from skadistill.student import StudentNet

@@ -1,4 +1,4 @@
-"""A fitted model as one ONNX graph."""
+"""A fitted model as one ONNX graph, which is compared with the model."""
 
 import warnings
 
@@ -6,14 +6,18 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from skadistill._utils.optional import require
 from skadistill.exceptions import ExportError
-from skadistill.export._agreement import accept_doubles, check_graph, set_locale
-from skadistill.export._served import last_step, served_model
 from skadistill.student import StudentNet
 
-__all__ = ["to_onnx"]
+__all__ = ["last_step", "served_model", "to_onnx"]
+
+# Largest difference of probabilities that float32 explains.
+TOLERANCE = 1e-4
+# Rows on which a graph is compared at most.
+N_ROWS = 1000
 
 # Under which texts are lowered: both know more than English letters or are
 # everywhere, while skl2onnx's en_US is missing in most containers.
@@ -86,8 +90,7 @@ def to_onnx(model, X, *, opset=18):
     """
     for package in ("onnx", "onnxscript", "onnxruntime", "skl2onnx"):
         require(package, "export")
-    from skadistill.export._kernel_graph import register_kernel
-    from skadistill.export._net_graph import register_net
+    from skadistill.export._graphs import register_kernel, register_net
 
     served = served_model(model)
     classifier = last_step(served)
@@ -111,16 +114,16 @@ def to_onnx(model, X, *, opset=18):
 def _export(model, X, types, rounded, opset):
     """Convert a model and compare; inputs named by `rounded` become float32 first."""
     graph = _convert(model, types, rounded, opset)
-    if not set_locale(graph, LOCALES[0]):
-        check_graph(graph, model, X, types)
+    if not _set_locale(graph, LOCALES[0]):
+        _check_graph(graph, model, X, types)
         return graph
     try:
-        check_graph(graph, model, X, types)
+        _check_graph(graph, model, X, types)
     except ExportError:
         raise
     except Exception:  # this locale is not installed here
-        set_locale(graph, LOCALES[1])
-        check_graph(graph, model, X, types)
+        _set_locale(graph, LOCALES[1])
+        _check_graph(graph, model, X, types)
     return graph
 
 
@@ -162,7 +165,7 @@ def _convert(model, types, rounded, opset):
             target_opset=opset,
             options={"zipmap": False},
         )
-    accept_doubles(graph, rounded)
+    _accept_doubles(graph, rounded)
     return graph
 
 
@@ -203,3 +206,98 @@ def _picks_columns(model):
     if isinstance(model, Pipeline):
         return any(_picks_columns(step) for _, step in model.steps)
     return isinstance(model, ColumnTransformer)
+
+
+def served_model(model):
+    """Return the part of a fitted model that makes its predictions."""
+    check_is_fitted(model)
+    for inside in ("student_", "best_estimator_"):
+        if hasattr(model, inside):
+            return served_model(getattr(model, inside))
+    if isinstance(model, Pipeline):
+        *steps, (name, last) = model.steps
+        return Pipeline([*steps, (name, served_model(last))])
+    return model
+
+
+def last_step(model):
+    """Return the classifier at the end of a pipeline; any other model itself."""
+    return last_step(model[-1]) if isinstance(model, Pipeline) else model
+
+
+def _check_graph(graph, model, X, types):
+    """Raise unless a graph loads and predicts what its model predicts."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # faults are raised, and told below
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    X = X[:N_ROWS]
+    label, got = session.run(["label", "probabilities"], _inputs(X, types))
+    expected = np.asarray(model.predict(X)).reshape(len(label))
+    if hasattr(model, "predict_proba"):
+        proba = np.asarray(model.predict_proba(X))
+        off = np.abs(got - proba).max(axis=1) > TOLERANCE
+        # Two classes may be equally likely up to the precision of float32.
+        lead = np.diff(np.sort(proba, axis=1)[:, -2:]).sum(axis=1)
+        off |= (label != expected) & (lead > TOLERANCE)
+    else:
+        off = label != expected
+    if off.any():
+        raise ExportError(
+            f"the graph of {type(model).__name__} predicts something else than the "
+            f"model on {off.sum()} of {len(off)} rows; save the model with joblib or "
+            "skops instead."
+        )
+
+
+def _inputs(X, types):
+    """Return rows as what a graph is fed with, by the names of its inputs."""
+    if len(types) > 1 or types[0][0] != "X":
+        columns = {name: np.asarray(X[name])[:, None] for name, _ in types}
+    else:
+        X = X.toarray() if issparse(X) else np.asarray(X)
+        if X.dtype == object:
+            X = np.asarray(X.tolist())
+        columns = {"X": X[:, None] if X.ndim == 1 else X}
+    return {name: _as_type(columns[name], kind) for name, kind in types}
+
+
+def _as_type(values, kind):
+    """Convert values to the type of an input."""
+    dtypes = {"Float": np.float32, "Double": np.float64, "String": str}
+    name = type(kind).__name__.removesuffix("TensorType")
+    return values.astype(dtypes.get(name, values.dtype))
+
+
+def _accept_doubles(graph, names):
+    """Let a graph for float32 accept float64 rows, which it rounds first."""
+    from onnx import TensorProto, helper
+
+    body = graph.graph
+    renamed = {}
+    for entry in body.input:
+        if entry.name in names:
+            entry.type.tensor_type.elem_type = TensorProto.DOUBLE
+            renamed[entry.name] = f"{entry.name}/float32"
+    for node in body.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    for position, (name, inner) in enumerate(renamed.items()):
+        cast = helper.make_node("Cast", [name], [inner], inner, to=TensorProto.FLOAT)
+        body.node.insert(position, cast)
+
+
+def _set_locale(graph, locale):
+    """Name the locale by whose rules a graph changes the case of texts."""
+    from onnx import helper
+
+    found = False
+    for node in graph.graph.node:
+        if node.op_type == "StringNormalizer":
+            kept = [entry for entry in node.attribute if entry.name != "locale"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("locale", locale)])
+            found = True
+    return found

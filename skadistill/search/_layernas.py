@@ -9,9 +9,15 @@ from numbers import Integral, Real
 import numpy as np
 
 from skadistill._utils.compat import Interval, StrOptions, validate_arguments
-from skadistill.search._buckets import bucket_numbers, layer_bound, resolve_buckets
-from skadistill.search._completion import COMPLETIONS, Completion, Sizes
-from skadistill.search._space import Space
+from skadistill.search._candidates import (
+    COMPLETIONS,
+    Completion,
+    Sizes,
+    Space,
+    bucket_numbers,
+    layer_bound,
+    resolve_buckets,
+)
 
 __all__ = ["CONSTRAINTS", "LayerNASResult", "bound_evaluations", "layernas"]
 

@@ -10,10 +10,9 @@ from sklearn.model_selection import check_cv
 
 from skadistill._utils.compat import BaseSearchCV, StrOptions
 from skadistill.ledger import MemoryLedger
-from skadistill.search._known import KnownResults
+from skadistill.search._candidates import KnownResults, Space, candidate_params
 from skadistill.search._layernas import CONSTRAINTS, bound_evaluations, layernas
 from skadistill.search._size import SIZES, SizeMeter
-from skadistill.search._space import Space, candidate_params
 
 __all__ = ["LayerNASSearchCV"]
 

@@ -5,8 +5,8 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skadistill.exceptions import StudentError
-from skadistill.soft_labels._committee import random_state_names
 from skadistill.soft_labels._default import default_students
+from skadistill.soft_labels._out_of_fold import random_state_names
 
 __all__ = ["as_student"]
 

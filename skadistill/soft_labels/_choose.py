@@ -5,7 +5,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from skadistill._statistics.folds import deal_folds
+from skadistill._statistics.folds import deal_folds, each_fold
 from skadistill._utils.compat import safe_indexing
 from skadistill.soft_labels._fit_student import fit_student
 from skadistill.soft_labels._out_of_fold import TRACE
@@ -43,8 +43,7 @@ def score_on_folds(students, X, targets, fold, *, classes):
     losses = {name: np.empty(0) for name in students}
     gaps: dict = {}
     running = list(students)
-    for k in range(fold.max() + 1):
-        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+    for train, test in each_fold(fold):
         X_train, X_test = safe_indexing(X, train), safe_indexing(X, test)
         features: dict = {}
         for name in running:

@@ -15,10 +15,9 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from skadistill._rows._containers import aligned, take_rows
-from skadistill._utils.compat import safe_indexing
+from skadistill._utils.compat import num_samples, safe_indexing
 from skadistill.exceptions import ObjectiveError, StudentError
 from skadistill.objectives import Lesson
-from skadistill.soft_labels._copies import check_same_rows, choose_copies
 from skadistill.soft_labels._native import native_fit
 from skadistill.soft_labels._settings import (
     averaging_settings,
@@ -177,7 +176,7 @@ def _fit_once(estimator, X, targets, classes, weight, fit_params):
         )
         return
     targets = np.asarray(targets)
-    check_same_rows(X, targets)
+    _check_same_rows(X, targets)
     _check_every_class(targets, classes, weight)
     refuse_resampling(estimator)
     settings = balancing_settings(estimator)
@@ -304,3 +303,39 @@ def _as_doubles(X):
     """Return rows in double precision: kernels of similar rows are nearly singular."""
     low = getattr(X, "dtype", None) in (np.float16, np.float32)
     return X.astype(np.float64) if low else X
+
+
+def _check_same_rows(X, targets):
+    """Raise if X and targets differ in length."""
+    if num_samples(X) != len(targets):
+        raise ValueError(
+            "X and targets must have one row each per sample, got "
+            f"{num_samples(X)} rows of X and {len(targets)} of targets; pass the same "
+            "rows."
+        )
+
+
+def choose_copies(targets, threshold=1e-3, max_copies=None):
+    """Choose the classes that stand for the target of each row."""
+    n_samples = len(targets)
+    keep = targets >= threshold
+    keep &= targets > 0
+    # The likeliest class of a row always stays, whatever the threshold.
+    likeliest = targets.argmax(axis=1)
+    keep[np.arange(n_samples), likeliest] = False
+    if max_copies is not None:
+        n_others = int((max_copies - 1) * n_samples)
+        others = np.flatnonzero(keep)
+        n_dropped = len(others) - n_others
+        if n_dropped > 0:
+            values = targets.ravel()[others]
+            smallest = np.argpartition(values, n_dropped - 1)[:n_dropped]
+            keep.ravel()[others[smallest]] = False
+    keep[np.arange(n_samples), likeliest] = True
+    for column in np.flatnonzero(~keep.any(axis=0)):
+        row = targets[:, column].argmax()
+        keep[row, column] = targets[row, column] > 0
+    rows, columns = np.nonzero(keep)
+    mass = targets[rows, columns].astype(np.float64)
+    mass /= np.bincount(rows, mass, n_samples)[rows]
+    return rows, columns, mass

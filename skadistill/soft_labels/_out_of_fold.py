@@ -1,14 +1,23 @@
-"""Predictions of students for rows that they were not trained on."""
+"""Students trained on parts of the rows, or several times, to judge labels by them."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import clone
 
-from skadistill._statistics.folds import deal_folds
+from skadistill._statistics.folds import deal_folds, each_fold
 from skadistill._utils.compat import safe_indexing
 from skadistill.soft_labels._fit_student import fit_student
 from skadistill.student._checks import student_proba
 
-__all__ = ["give_every_class", "predict_out_of_fold"]
+__all__ = [
+    "TRACE",
+    "Committee",
+    "give_every_class",
+    "predict_out_of_fold",
+    "random_state_names",
+    "train_committee",
+]
 
 # Probability that every row gives every class, so that no fold lacks one.
 TRACE = 1e-6
@@ -23,10 +32,7 @@ def predict_out_of_fold(
     fold = deal_folds(groups, n_folds, np.random.default_rng(seed))
     targets = (targets + TRACE) / (1 + n_classes * TRACE)
     proba = np.empty((n_samples, n_classes))
-    for k in range(n_folds):
-        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        if not len(test):
-            continue
+    for train, test in each_fold(fold):
         own = {} if fit_params is None else fit_params(train)
         learner = fit_student(
             clone(student),
@@ -52,3 +58,46 @@ def give_every_class(targets):
     targets[0] += TRACE * missing
     targets[0] /= targets[0].sum()
     return targets
+
+
+#: Members of a committee.
+N_STUDENTS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Committee:
+    """Fitted students whose mean is less a matter of chance than any of them."""
+
+    students: list
+    n_classes: int
+
+    def predict_proba(self, X):
+        """Return the mean of the students' probabilities."""
+        total = sum(student_proba(each, X, self.n_classes) for each in self.students)
+        return total / len(self.students)
+
+
+def random_state_names(estimator):
+    """List the parameters that are seeds, of an estimator and its parts."""
+    return [
+        name
+        for name in sorted(estimator.get_params(deep=True))
+        if name == "random_state" or name.endswith("__random_state")
+    ]
+
+
+def train_committee(
+    student, X, targets, *, classes, seed, n_students=N_STUDENTS, **fit_params
+):
+    """Train students that differ in their random numbers only."""
+    names = random_state_names(student)
+    targets = (targets + TRACE) / (1 + targets.shape[1] * TRACE)
+    rng = np.random.default_rng(seed)
+    students = []
+    for _ in range(n_students if names else 1):
+        member = clone(student)
+        if names:
+            seeds = rng.integers(np.iinfo(np.int32).max, size=len(names)).tolist()
+            member.set_params(**dict(zip(names, seeds, strict=True)))
+        students.append(fit_student(member, X, targets, classes=classes, **fit_params))
+    return Committee(students, targets.shape[1])

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from skadistill.ledger import row_keys
 from skadistill.ledger._counts import NO_COUNTS
-from skadistill.testing._check_that import check_that
+from skadistill.testing._strategy import check_that
 
 __all__ = ["check_ledger"]
 

@@ -17,7 +17,7 @@ from skadistill.objectives import (
     TeacherChecks,
 )
 from skadistill.objectives._loss import LessonLoss
-from skadistill.testing._check_that import check_that
+from skadistill.testing._strategy import check_that
 
 __all__ = ["check_objective"]
 

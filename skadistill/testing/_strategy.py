@@ -7,9 +7,8 @@ from sklearn.base import clone
 
 from skadistill.query._as_strategy import as_strategy
 from skadistill.query._base import QueryPool, check_query
-from skadistill.testing._check_that import check_that
 
-__all__ = ["check_strategy"]
+__all__ = ["check_strategy", "check_that"]
 
 N_ROWS, N_FEATURES = 60, 3
 
@@ -107,3 +106,9 @@ def _global_state():
     """Return the state of numpy's global generator, comparable."""
     state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (the one meant)
     return state["state"]["key"].tobytes(), state["state"]["pos"], state["has_gauss"]
+
+
+def check_that(holds, message):
+    """Raise an AssertionError unless a claim holds, also under ``python -O``."""
+    if not holds:
+        raise AssertionError(f"{message}.")

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill.ledger import row_keys
 from skadistill.teachers import as_teacher
-from skadistill.testing._check_that import check_that
+from skadistill.testing._strategy import check_that
 
 __all__ = ["check_teacher"]
 

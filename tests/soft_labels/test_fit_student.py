@@ -1,4 +1,4 @@
-"""Any classifier as a student."""
+"""Any classifier as a student, through weights and copies of rows."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from skadistill import ActiveDistiller
 from skadistill.exceptions import StudentError
 from skadistill.soft_labels import fit_student
-from skadistill.soft_labels._copies import choose_copies
+from skadistill.soft_labels._fit_student import choose_copies
 from skadistill.student import StudentNet
 
 CLASSES = np.array(["a", "b", "c"])
@@ -254,3 +254,32 @@ def test_a_distiller_hands_weights_to_the_steps_that_request_them(metadata_routi
     ).fit(X, y, sample_weight=np.arange(120.0) + 1)
     used = model.labeled_round_ >= 0
     assert sorted(model.student_[0].got) == sorted((np.arange(120.0) + 1)[used])
+
+
+def test_masses_of_a_row_sum_to_one(rng):
+    """Whatever the threshold drops, no row gains or loses weight."""
+    targets = np.exp(2 * rng.normal(size=(60, 3)))
+    targets /= targets.sum(axis=1, keepdims=True)
+    for threshold in (0, 1e-3, 0.2, 0.5, 0.9):
+        rows, columns, mass = choose_copies(targets, threshold)
+        np.testing.assert_allclose(np.bincount(rows, mass), 1)
+        assert (mass > 0).all()
+        assert set(columns) == {0, 1, 2}
+        assert (np.diff(rows) >= 0).all()
+    assert len(rows) < 180
+
+
+def test_rare_classes_survive_the_threshold():
+    """A class below the threshold everywhere keeps its likeliest row."""
+    targets = np.array([[0.9999, 0.0001], [0.9995, 0.0005], [1.0, 0.0]])
+    rows, columns, mass = choose_copies(targets)
+    assert rows.tolist() == [0, 1, 1, 2]
+    assert columns.tolist() == [0, 0, 1, 0]
+    np.testing.assert_allclose(mass, [1, 0.9995, 0.0005, 1])
+
+
+def test_one_hot_rows_are_not_multiplied():
+    """Certain rows stay single rows."""
+    rows, columns, mass = choose_copies(np.eye(3))
+    assert rows.tolist() == columns.tolist() == [0, 1, 2]
+    assert mass.tolist() == [1, 1, 1]

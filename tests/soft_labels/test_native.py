@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
 from skadistill.soft_labels import fit_student
-from skadistill.soft_labels._copies import choose_copies
+from skadistill.soft_labels._fit_student import choose_copies
 from skadistill.soft_labels._native import (
     fit_logistic,
     fit_xgboost,

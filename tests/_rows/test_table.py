@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skadistill._rows._schema import unify_frames
+from skadistill._rows._table import unify_frames
 
 
 def pandas_pair(first, second):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skadistill.deploy._threshold import deferral_threshold, promised_threshold
+from skadistill.deploy._audit import deferral_threshold, promised_threshold
 from skadistill.exceptions import CascadeError
 
 
