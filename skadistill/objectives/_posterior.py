@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logit
+from scipy.special import expit, log_expit, logit, softmax
 
 from skadistill._statistics.folds import deal_folds
 from skadistill._utils.compat import Interval, StrOptions
@@ -18,6 +18,9 @@ __all__ = ["PosteriorTargets", "label_posterior"]
 FLOOR = 0.01
 # Checks that the prior of a row of the confusion matrix is worth.
 PRIOR_CHECKS = 5
+# Smallest probability of a student that is told from others, and powers that make
+# its predictions less or more certain.
+MIN_PROBA, POWERS = 1e-3, 2.0 ** np.arange(-1, 2.5, 0.5)
 # Folds of all rows, and of the given ones for the students that learn from them alone.
 N_FOLDS, N_GIVEN_FOLDS = 3, 5
 
@@ -30,9 +33,10 @@ class PosteriorTargets(Objective):
     wrong. Students that learn from the given labels alone can. For a row on which the
     most likely class of the teacher is :math:`c` the new label is
 
-    .. math:: q_y \propto e_y(x) \, \frac{s_y(x)}{\pi_y},
+    .. math:: q_y \propto e_y(x) \, \frac{s_y(x)}{\bar s_y},
 
-    where :math:`\pi` are the class frequencies of the given labels and
+    where :math:`\bar s` is the mean of :math:`s` over the rows that the teacher
+    labeled, and
 
     - :math:`e_y(x)` is the probability that the truth is :math:`y` if the teacher
       says :math:`c`: a row of its confusion matrix [1]_ on the checked rows, shrunk
@@ -44,6 +48,11 @@ class PosteriorTargets(Objective):
       (:math:`L`). The weights :math:`g \ge 0` maximize the likelihood of the given
       labels, with a ridge toward 1/2.
 
+    Students of few labels predict common classes too often. The division by
+    :math:`\bar s`, which takes the place of the class frequencies in Bayes' rule,
+    removes this [2]_: the students say in which rows a class is more likely than
+    elsewhere, and the teacher and its confusion matrix say how common it is.
+
     Given labels do not change, and rows move from the teacher's label to :math:`q` by
     a share `strength`.
 
@@ -53,10 +62,12 @@ class PosteriorTargets(Objective):
         Share of the correction that is made, in [0, 1]. "auto": let students decide.
         In each of three folds, students that learn :math:`q` from the other folds,
         where :math:`q` was computed without any label of this fold, and students that
-        learn the teacher's labels predict the given rows. With :math:`b` rows that
-        only the former get right and :math:`c` rows that only the latter do, the
-        strength is 1 if :math:`b - c > \sqrt{b + c}` (one standard error of McNemar's
-        test), 1/2 if it is more than half as large, and 0 otherwise.
+        learn the teacher's labels predict the given rows. With :math:`d_i` by how
+        much the Brier score of row :math:`i` is better with :math:`q`, the strength
+        is :math:`z = \sum_i d_i / \sqrt{\sum_i d_i^2}`, clipped to [0, 1]: nothing
+        is changed without a gain, and a gain of one standard error takes all of the
+        correction. Both kinds of students get the temperature that suits them best,
+        since soft labels make students less certain, but not worse.
     base : Objective or None, default=None
         The objective whose lesson is changed. None: the plain targets.
 
@@ -78,6 +89,8 @@ class PosteriorTargets(Objective):
     ----------
     .. [1] Dawid, Skene. "Maximum Likelihood Estimation of Observer Error-Rates Using
        the EM Algorithm." Journal of the Royal Statistical Society C 28 (1979).
+    .. [2] Saerens, Latinne, Decaestecker. "Adjusting the Outputs of a Classifier to New
+       a Priori Probabilities." Neural Computation 14 (2002).
 
     Examples
     --------
@@ -125,7 +138,7 @@ class PosteriorTargets(Objective):
         problem = _Problem(lesson.targets, evidence)
         strength = self.strength
         if strength == "auto":
-            strength = _strength(*problem.rows_right())
+            strength = _strength(*problem.rehearsal())
         if strength == 0:
             return lesson
         corrected = problem.corrected()
@@ -134,10 +147,22 @@ class PosteriorTargets(Objective):
         return lesson.replace(targets=lesson.targets + strength * change)
 
 
-def _strength(only_corrected, only_plain):
-    """Return the share of the correction that these numbers of rows justify."""
-    gain, error = only_corrected - only_plain, np.sqrt(only_corrected + only_plain)
-    return 1.0 if gain > error else 0.5 if gain > error / 2 else 0.0
+def _strength(corrected, plain, truth):
+    """Return the share of the correction that two predictions of rows justify."""
+    gain = _brier(plain, truth) - _brier(corrected, truth)
+    error = np.sqrt(np.sum(gain**2))
+    return float(np.clip(gain.sum() / error, 0, 1)) if error else 0.0
+
+
+def _brier(proba, truth):
+    """Return the Brier score of each row at the temperature of the best mean."""
+    logs = np.log(np.maximum(proba, MIN_PROBA))
+    scores = []
+    for power in POWERS:
+        tempered = softmax(power * logs, axis=1)
+        tempered[np.arange(len(truth)), truth] -= 1
+        scores.append(np.sum(tempered**2, axis=1))
+    return min(scores, key=np.mean)
 
 
 class _Problem:
@@ -166,8 +191,8 @@ class _Problem:
         of_given = self._of_given(everywhere, self.given_fold)
         return self._posterior(everywhere, self.of_all, of_given)
 
-    def rows_right(self):
-        """Count given rows that only students of corrected or plain labels get right.
+    def rehearsal(self):
+        """Predict given rows by students of corrected and of plain labels; the truth.
 
         Nothing that decides the labels a student learns from has seen the labels of the
         fold that it predicts: else they would leak through the corrections of
@@ -177,22 +202,18 @@ class _Problem:
         for k in range(N_FOLDS):
             rows = np.flatnonzero(self.fold != k)
             of_one[k, rows] = self._predict(np.flatnonzero(self.fold == k), rows)
-        counts = np.zeros(2, dtype=int)
+        given, proba = np.flatnonzero(self.given), self.of_all.copy()
         for j in range(N_FOLDS):
-            rows = np.flatnonzero(self.fold != j)
-            test = np.flatnonzero((self.fold == j) & self.given)
-            if not len(test):
+            rows, test = np.flatnonzero(self.fold != j), given[self.fold[given] == j]
+            if not len(test) or not len(rows):
                 continue
             # The one fold that is neither j nor that of the row.
             of_all = of_one[N_FOLDS - j - self.fold[rows], rows]
             of_given = self._of_given(rows, self.fold)
             corrected = self._posterior(rows, of_all, of_given)
-            proba = self.fit_and_predict(rows, corrected, test)
-            truth = self.targets[test].argmax(axis=1)
-            right = proba.argmax(axis=1) == truth
-            plain = self.of_all[test].argmax(axis=1) == truth
-            counts += np.sum(right & ~plain), np.sum(plain & ~right)
-        return counts
+            proba[test] = self.fit_and_predict(rows, corrected, test)
+        truth = self.targets[given].argmax(axis=1)
+        return proba[given], self.of_all[given], truth
 
     def _predict(self, train, test):
         """Let a student of the labels of some rows predict others."""
@@ -231,6 +252,8 @@ def label_posterior(targets, given, checked_proba, checked_truth, of_all, of_giv
     All arrays but `given` and `checked_truth` have one column per class; given rows
     keep their targets.
     """
+    if given.all():
+        return targets
     n_classes = targets.shape[1]
     truth = targets[given].argmax(axis=1)
     counts = np.bincount(truth, minlength=n_classes)
@@ -239,7 +262,7 @@ def label_posterior(targets, given, checked_proba, checked_truth, of_all, of_giv
     # Shrunk toward the frequencies: an opinion that says nothing changes nothing.
     opinion = (1 - FLOOR) * opinion + FLOOR * frequency
     errors = _error_probabilities(targets, checked_proba, checked_truth, frequency)
-    posterior = errors * opinion / frequency
+    posterior = errors * opinion / opinion[~given].mean(axis=0)
     posterior /= posterior.sum(axis=1, keepdims=True)
     posterior[given] = targets[given]
     return posterior
@@ -247,7 +270,7 @@ def label_posterior(targets, given, checked_proba, checked_truth, of_all, of_giv
 
 def _pooled(of_all, of_given, given, truth):
     """Weigh two opinions by how likely they make the given labels."""
-    logs = np.log(np.maximum(np.stack([of_all, of_given]), 1e-3))
+    logs = np.log(np.maximum(np.stack([of_all, of_given]), MIN_PROBA))
     own = logs[:, given]
     picked = own[:, np.arange(len(truth)), truth]
 

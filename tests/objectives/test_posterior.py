@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from skadistill.exceptions import ObjectiveError
 from skadistill.objectives import Corrected, Evidence, PosteriorTargets, TeacherChecks
-from skadistill.objectives._posterior import _strength, label_posterior
+from skadistill.objectives._posterior import _brier, _strength, label_posterior
 from skadistill.soft_labels._out_of_fold import give_every_class, predict_out_of_fold
 from skadistill.testing import check_objective
 
@@ -131,21 +132,42 @@ def test_two_equal_opinions_are_one(parts):
     np.testing.assert_allclose(label_posterior(**swapped), q, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("only_corrected", "only_plain", "strength"),
-    [
-        (0, 0, 0.0),
-        (9, 2, 1.0),
-        (2, 9, 0.0),
-        (5, 4, 0.0),
-        (5, 3, 0.5),
-        (4, 5, 0.0),
-        (1, 0, 0.5),
-    ],
-)
-def test_the_strength_follows_the_proof(only_corrected, only_plain, strength):
-    """Half a standard error gives half of the correction, and a whole one all."""
-    assert _strength(only_corrected, only_plain) == strength
+def test_the_strength_is_the_gain_in_standard_errors(rng):
+    """Of the Brier score, clipped: the same rows twice make a gain more certain."""
+    truth = rng.integers(K, size=400)
+    plain = rng.dirichlet(np.ones(K), 400)
+    better = 0.98 * plain + 0.02 * np.eye(K)[truth]
+    assert _strength(better, plain, truth) == 1
+    assert _strength(plain, better, truth) == 0
+    assert _strength(plain, plain, truth) == 0
+    # Better in slightly more than half of the rows.
+    mixed = np.where(np.arange(400)[:, None] % 20 < 11, better, 2 * plain - better)
+    once = _strength(mixed, plain, truth)
+    twice = [np.tile(part.T, 2).T for part in (mixed, plain, truth)]
+    assert 0 < once < 1
+    assert _strength(*twice) == pytest.approx(min(1, once * np.sqrt(2)))
+
+
+def test_students_that_are_only_less_certain_are_not_worse(rng):
+    """Soft labels make students less certain; the temperature is fitted."""
+    truth = rng.integers(K, size=200)
+    logits = 1.5 * np.eye(K)[truth] + rng.normal(size=(200, K))
+    sure, unsure = softmax(logits, axis=1), softmax(logits / 2, axis=1)
+    assert np.mean(_brier(sure, truth)) == pytest.approx(
+        np.mean(_brier(unsure, truth)), abs=1e-4
+    )
+
+
+def test_a_bias_of_all_students_moves_no_label(parts):
+    """Only in which rows a class is more likely than elsewhere counts."""
+    parts["targets"][parts["given"]] = np.eye(K)[np.arange(60) % K]
+    flat = np.full((90, K), 1 / K)
+    biased = np.tile([0.8, 0.15, 0.05], (90, 1))
+    np.testing.assert_allclose(
+        label_posterior(**parts | {"of_all": biased, "of_given": biased}),
+        label_posterior(**parts | {"of_all": flat, "of_given": flat}),
+        atol=1e-9,
+    )
 
 
 def simulated(kind, seed, n_samples=700, n_given=60):
@@ -242,20 +264,20 @@ def test_a_teacher_that_is_right_on_all_checks_is_followed():
     np.testing.assert_array_equal(lesson.targets, evidence.targets)
 
 
-def test_a_proof_against_it_leaves_the_labels(monkeypatch):
-    """As do half and full strength in between."""
+def test_rows_move_by_the_strength(monkeypatch):
+    """To the teacher's labels at 0, exactly, and to the corrected ones at 1."""
     evidence, _ = simulated("one class", 0)
     lessons = {}
-    for name, counts in {"none": (1, 1), "half": (3, 1), "full": (9, 0)}.items():
+    for strength in (0.0, 0.5, 1.0):
         monkeypatch.setattr(
-            "skadistill.objectives._posterior._Problem.rows_right",
-            lambda self, counts=counts: counts,
+            "skadistill.objectives._posterior._strength",
+            lambda *args, strength=strength: strength,
         )
-        lessons[name] = PosteriorTargets().lesson(evidence).targets
-    np.testing.assert_array_equal(lessons["none"], evidence.targets)
-    np.testing.assert_allclose(
-        lessons["half"], (lessons["none"] + lessons["full"]) / 2, atol=1e-12
-    )
+        lessons[strength] = PosteriorTargets().lesson(evidence).targets
+        fixed = PosteriorTargets(strength=strength).lesson(evidence).targets
+        np.testing.assert_array_equal(lessons[strength], fixed)
+    np.testing.assert_array_equal(lessons[0], evidence.targets)
+    np.testing.assert_allclose(lessons[0.5], (lessons[0] + lessons[1]) / 2, atol=1e-12)
 
 
 def test_no_label_of_a_fold_reaches_the_students_that_predict_it():
