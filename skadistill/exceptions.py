@@ -11,6 +11,7 @@ __all__ = [
     "CascadeError",
     "ExportError",
     "JobPendingError",
+    "LedgerCopyWarning",
     "LedgerError",
     "ObjectiveError",
     "QueryStrategyError",
@@ -54,6 +55,13 @@ class ExportError(SkadistillError):
 
 class LedgerError(SkadistillError):
     """Raised if a ledger cannot be read, written or interpreted."""
+
+
+class LedgerCopyWarning(RuntimeWarning):
+    """Labels are paid for in a worker process's copy of a `MemoryLedger`.
+
+    They are lost when the worker ends, and its parent may pay for them again.
+    """
 
 
 class TeacherError(SkadistillError):

@@ -15,9 +15,8 @@ from sklearn.model_selection import GridSearchCV
 
 from skadistill import ActiveDistiller, LabelLedger, MemoryLedger
 from skadistill.checking import CheckPolicy
-from skadistill.exceptions import BudgetError, TeacherAnswerError
+from skadistill.exceptions import BudgetError, LedgerCopyWarning, TeacherAnswerError
 from skadistill.labeling._purchase import LabelPurchase
-from skadistill.ledger import LedgerCopyWarning
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.query import RADSampler
 from skadistill.teachers import FunctionTeacher

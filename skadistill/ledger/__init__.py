@@ -3,7 +3,7 @@
 from skadistill._rows._keys import row_keys
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._budget import Claim
-from skadistill.ledger._memory import LedgerCopyWarning, MemoryLedger
+from skadistill.ledger._memory import MemoryLedger
 from skadistill.ledger._postgres import PostgresLedger
 from skadistill.ledger._sqlite import LabelLedger
 
@@ -11,7 +11,6 @@ __all__ = [
     "BaseLedger",
     "Claim",
     "LabelLedger",
-    "LedgerCopyWarning",
     "MemoryLedger",
     "PostgresLedger",
     "row_keys",

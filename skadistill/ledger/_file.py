@@ -148,6 +148,8 @@ def _close_own(sessions):
 def _checked_path(path):
     """Return an absolute path, or raise if no file can have this name."""
     path = os.fspath(path)
+    if isinstance(path, str):
+        path = os.path.expanduser(path)
     if isinstance(path, str) and path and "\0" not in path:
         with contextlib.suppress(UnicodeEncodeError):
             os.fsencode(path)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import multiprocessing
 import os
 import threading
 import uuid
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from skadistill.exceptions import LedgerCopyWarning
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._budget import Claim, Spending, check_limits, grant_rows
 from skadistill.ledger._checks import check_width
@@ -23,13 +25,9 @@ from skadistill.ledger._counts import (
 from skadistill.ledger._jobs import OpenJob, job_owner
 from skadistill.ledger._keyed_array import KeyedArray
 
-__all__ = ["LedgerCopyWarning", "MemoryLedger"]
+__all__ = ["MemoryLedger"]
 
 _PROCESS = uuid.uuid4().hex
-
-
-class LedgerCopyWarning(RuntimeWarning):
-    """A ledger in memory is a copy in another process; what it learns stays there."""
 
 
 class _OpenClaim:
@@ -79,10 +77,10 @@ class MemoryLedger(BaseLedger):
     A ledger in memory cannot be seen from another process. Pickling makes a copy;
     so do joblib's worker processes (``n_jobs=2``) and a fork. Such a copy answers
     from the labels it had when it was made, but new ones are lost with its
-    process, and rows are silently paid again elsewhere; its first use there raises
-    a `LedgerCopyWarning`. Loading it and predicting stays silent. To share labels
-    between jobs, use threads (``joblib.parallel_config(backend="threading")``) or
-    a ledger on disk.
+    process, and rows can be paid for again elsewhere: the first payment in a worker
+    process raises a `~skadistill.exceptions.LedgerCopyWarning`. A ledger that another
+    program saved is as good as the original. To share labels between jobs, use
+    threads (``joblib.parallel_config(backend="threading")``) or a ledger on disk.
 
     Examples
     --------
@@ -154,20 +152,19 @@ class MemoryLedger(BaseLedger):
         )
 
     def _warn_if_copied(self):
-        """Warn once, before anything is paid, if this is a copy elsewhere."""
-        if self._process != _this_process() and not self._warned:
+        """Warn once, before anything is paid, if the original is still in use."""
+        if not self._warned and _original_lives(self._process):
             self._warned = True
             warnings.warn(
-                "this MemoryLedger is a copy, in another process than its original, of "
-                f"{len(self)} labels: labels paid for here are missing there, so "
-                "rows can be paid for again; share a ledger on disk between "
-                "processes, or use joblib's threading backend.",
+                "this MemoryLedger is a copy, in a worker process, of "
+                f"{len(self)} labels: labels paid for here are missing in the "
+                "original, so rows can be paid for again; share a ledger on disk "
+                "between processes, or use joblib's threading backend.",
                 LedgerCopyWarning,
                 stacklevel=4,
             )
 
     def _find(self, keys, teacher_id, classes):
-        self._warn_if_copied()
         labels = np.empty((len(keys), len(classes)))
         with self._lock:
             found = self._labels.get((teacher_id, frozenset(classes)))
@@ -182,7 +179,6 @@ class MemoryLedger(BaseLedger):
         return known, labels
 
     def _find_embeddings(self, keys, teacher_id):
-        self._warn_if_copied()
         with self._lock:
             table = self._embeddings.get(teacher_id, KeyedArray(0, np.float32))
             where = table.positions(keys)
@@ -271,7 +267,6 @@ class MemoryLedger(BaseLedger):
             self._count(teacher_id, n_unanswered=n_rows, max_lost_cost=most)
 
     def _reserve(self, keys, teacher_id, classes, prices):
-        self._warn_if_copied()
         question = (teacher_id, frozenset(classes))
         with self._lock:
             self._end_abandoned(question, set(keys.tolist()))
@@ -293,6 +288,7 @@ class MemoryLedger(BaseLedger):
             token = next(self._tokens)
             claim = Claim(granted, refused, waiting, prices, token)
             if granted.any():
+                self._warn_if_copied()
                 most = np.zeros(len(keys)) if prices is None else prices
                 held = zip(keys[granted].tolist(), most[granted].tolist(), strict=True)
                 self._claims[token] = _OpenClaim(claim, question, dict(held))
@@ -507,3 +503,15 @@ def _keys_without_label(table):
 def _this_process():
     """Name this process; the process id alone is used again, and survives a fork."""
     return (_PROCESS, os.getpid())
+
+
+def _original_lives(process):
+    """Tell whether a ledger came here from the process that started this one."""
+    token, pid = process
+    if pid == os.getpid() and token == _PROCESS:
+        return False
+    return (
+        token == _PROCESS  # a fork
+        or pid == os.getppid()
+        or multiprocessing.parent_process() is not None
+    )

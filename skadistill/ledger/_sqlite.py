@@ -19,7 +19,8 @@ class LabelLedger(SqlLedger):
     Parameters
     ----------
     path : str or Path
-        The file, by custom ``.sqlite``; it is created if it does not exist.
+        The file, by custom ``.sqlite``; it is created if it does not exist. A leading
+        ``~`` is the home directory.
     max_rows : int or None, default=None
         Rows that may be paid for in the ledger's whole life, all teachers together;
         a fit that reaches it ends normally. Rows in flight and rows lost count.

@@ -1,5 +1,7 @@
 """What a user passes as a ledger becomes one."""
 
+from pathlib import Path
+
 import pytest
 
 from skadistill.exceptions import LedgerError
@@ -31,6 +33,17 @@ def test_a_path_is_opened(path, kind):
     ledger = as_ledger(kind(path))
     assert isinstance(ledger, LabelLedger)
     assert ledger.lookup(keys, "t", ["a", "b"])[0].all()
+
+
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    """As in a shell, whoever opens the file: a text, a path or the class."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    keys = row_keys(["x"])
+    as_ledger("~/labels.sqlite").record(keys, "t", ["a", "b"], [[0.5, 0.5]])
+    assert (tmp_path / "labels.sqlite").exists()
+    for again in (as_ledger(Path("~/labels.sqlite")), LabelLedger("~/labels.sqlite")):
+        assert again.lookup(keys, "t", ["a", "b"])[0].all()
 
 
 def test_a_url_is_connected_to(postgres_url):

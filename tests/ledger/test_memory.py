@@ -10,7 +10,8 @@ import warnings
 import numpy as np
 import pytest
 
-from skadistill.ledger import LedgerCopyWarning, MemoryLedger, row_keys
+from skadistill.exceptions import LedgerCopyWarning
+from skadistill.ledger import MemoryLedger, row_keys
 from skadistill.testing import check_ledger
 
 CLASSES = ["a", "b", "c"]
@@ -52,9 +53,9 @@ def test_a_copy_in_this_process_is_silent_and_apart():
 
 
 MESSAGE = (
-    "this MemoryLedger is a copy, in another process than its original, of 1 labels: "
-    "labels paid for here are missing there, so rows can be paid for again; share a "
-    "ledger on disk between processes, or use joblib's threading backend."
+    "this MemoryLedger is a copy, in a worker process, of 1 labels: labels paid for "
+    "here are missing in the original, so rows can be paid for again; share a ledger "
+    "on disk between processes, or use joblib's threading backend."
 )
 
 ELSEWHERE = """
@@ -64,8 +65,9 @@ from skadistill.ledger import row_keys
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     len(ledger), ledger.summary(), repr(ledger)
-    print(len(caught))
     known, _ = ledger.lookup(row_keys([[1.0]]), "t", ["a", "b"])
+    ledger.claim(row_keys([[1.0]]), "t", ["a", "b"])
+    print(len(caught))
     ledger.record(row_keys([[2.0]]), "t", ["a", "b"], [[0.5, 0.5]])
 print(len(caught), caught[0].category.__name__)
 print(caught[0].message)
@@ -74,8 +76,8 @@ print(pickle.dumps(ledger).hex())
 """
 
 
-def test_a_copy_in_another_process_warns_before_it_is_used():
-    """Loading is silent; the first use warns once; coming home is silent."""
+def test_a_copy_in_a_worker_process_warns_before_it_pays():
+    """Reading is silent; the first payment warns once; coming home is silent."""
     ledger = MemoryLedger()
     ledger.record(row_keys([[1.0]]), "t", ["a", "b"], [[0.25, 0.75]])
     out = subprocess.run(
@@ -92,6 +94,26 @@ def test_a_copy_in_another_process_warns_before_it_is_used():
         warnings.simplefilter("error")
         home = pickle.loads(bytes.fromhex(out[4]))
         assert home.lookup(row_keys([[2.0]]), "t", ["a", "b"])[0].all()
+
+
+def test_a_ledger_loaded_later_is_as_good_as_the_original(tmp_path):
+    """Another program saved it and has ended: nothing is lost if we pay for rows."""
+    save = """
+import pickle, sys
+from skadistill.ledger import MemoryLedger, row_keys
+ledger = MemoryLedger()
+ledger.record(row_keys([[1.0]]), "t", ["a", "b"], [[0.25, 0.75]])
+pickle.dump(ledger, open(sys.argv[1], "wb"))
+"""
+    path = tmp_path / "ledger.pickle"
+    subprocess.run([sys.executable, "-c", save, path], check=True)
+    loaded = pickle.loads(path.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        claim = loaded.claim(row_keys([[1.0], [2.0]]), "t", ["a", "b"])
+        assert claim.granted.tolist() == [False, True]
+        loaded.record(row_keys([[2.0]]), "t", ["a", "b"], [[0.5, 0.5]], claim=claim)
+    assert len(loaded) == 2
 
 
 def test_a_fork_is_another_process(monkeypatch):

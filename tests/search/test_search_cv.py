@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.checking import CheckPolicy
-from skadistill.ledger import LedgerCopyWarning, MemoryLedger
+from skadistill.exceptions import LedgerCopyWarning
+from skadistill.ledger import MemoryLedger
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.search import (
     LayeredCNN,
