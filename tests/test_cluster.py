@@ -147,7 +147,7 @@ def test_four_bytes_per_row_are_sent_to_the_client(
         halves,
         LogisticRegression(),
         query_strategy=strategy,
-        teacher_checks=CheckPolicy(error_rate=error),
+        teacher_checks=0 if error is None else CheckPolicy(error_rate=error),
         budget=60,
         query_size=30,
         random_state=0,
