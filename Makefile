@@ -44,7 +44,7 @@ types: $(VENV)/.test
 
 # One process a core, one thread each: the networks of the tests are small.
 test: lint types
-	MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --durations=20
 
 # Warnings are errors. The gallery runs every example, each once, without data of
 # one's own: the numbers on the pages are those anyone gets. All pages are read anew

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -297,3 +298,77 @@ def test_public_names_exist_and_are_documented(room):
     assert len(set(module.__all__)) == len(module.__all__)
     objects = {name: getattr(module, name) for name in module.__all__}
     assert [n for n, o in objects.items() if callable(o) and not o.__doc__] == []
+
+
+# Returned by public functions, and documented, but not exported.
+RETURNED = {"Forecast", "ShareEstimate"}
+SECTION = re.compile(r"^(?:Parameters|Returns|Yields|Raises|Examples)\n-{3,}$", re.M)
+
+
+def reachable(obj):
+    """Return the full names of an object and its public methods, inherited or not."""
+    found = {f"{obj.__module__}.{obj.__qualname__}"}
+    for owner in getattr(obj, "__mro__", ()):
+        for name, value in vars(owner).items():
+            # Properties, class methods, cached and conditional methods hold another.
+            for inside in ("fget", "__func__", "func", "fn"):
+                value = getattr(value, inside, None) or value
+            if inspect.isfunction(value) and (name == "__call__" or name[0] != "_"):
+                found.add(f"{value.__module__}.{value.__qualname__}")
+    return found
+
+
+def public_code():
+    """Return the full names of the classes, functions and methods that users reach."""
+    found = set()
+    for name in FILES:
+        module = importlib.import_module(name)
+        public = RETURNED if "._" in name else getattr(module, "__all__", ())
+        for obj in (getattr(module, each, None) for each in public):
+            if callable(obj):
+                found |= reachable(obj)
+    return found
+
+
+def documented_code(module, source):
+    """Yield the full name and the docstring of each class and function of a source."""
+
+    def visit(node, inside):
+        for child in ast.iter_child_nodes(node):
+            here = inside
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                here = f"{inside}.{child.name}"
+                yield here, ast.get_docstring(child) or ""
+            yield from visit(child, here)
+
+    yield from visit(ast.parse(source), module)
+
+
+def test_private_code_has_no_reference_documentation():
+    """Sections for parameters and results are written where somebody can open them."""
+    public = public_code()
+    assert len(public) > 200
+    private = [
+        name
+        for module, path in FILES.items()
+        for name, text in documented_code(module, path.read_text(encoding="utf8"))
+        if SECTION.search(text) and name not in public
+    ]
+    assert private == []
+
+
+def test_reference_documentation_is_found():
+    """Of methods and of functions inside functions; a word alone is not a section."""
+    text = "Do.\n\n    Returns\n    -------\n    x : int\n        It.\n    "
+    source = f'''
+class A:
+    def f(self):
+        """{text}"""
+
+def g():
+    """Do what Returns does."""
+    def h():
+        """{text}"""
+'''
+    found = [name for name, doc in documented_code("m", source) if SECTION.search(doc)]
+    assert found == ["m.A.f", "m.g.h"]

@@ -38,13 +38,7 @@ class Column(NamedTuple):
 
 
 def columns_of(frames):
-    """Tell what the columns of frames of the same columns hold; refuse dates by name.
-
-    Raises
-    ------
-    StudentError
-        If a column holds dates, or values that are neither numbers nor strings.
-    """
+    """Tell what the columns of frames with the same names hold; refuse dates."""
     largest = max(frames, key=count_rows)
     found = []
     for name in largest.columns:
