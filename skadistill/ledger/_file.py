@@ -15,15 +15,13 @@ from urllib.parse import quote
 from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._catalog import check_catalog, damaged
-from skadistill.ledger._migrate import FORMAT_VERSION, migrate
 from skadistill.ledger._stamp import (
     check_log,
     new_stamp,
     next_stamp,
     read_stamp,
-    restamped,
 )
-from skadistill.ledger._tables import SQLITE, add_tables, create_tables
+from skadistill.ledger._tables import FORMAT_VERSION, SQLITE, create_tables
 from skadistill.ledger._transaction import Transaction
 
 __all__ = ["APPLICATION_ID", "LedgerFile"]
@@ -62,7 +60,7 @@ class LedgerFile:
             with _all_or_nothing(connection, write=write):
                 yield _FileTransaction(connection)
                 if write:
-                    _write_stamp(connection, next_stamp)
+                    _write_stamp(connection)
             if write:
                 session.checkpoint()
 
@@ -180,7 +178,7 @@ def _create(path):
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             connection.execute("BEGIN")
-            for statement in create_tables(SQLITE) + add_tables(SQLITE):
+            for statement in create_tables(SQLITE):
                 connection.execute(statement)
             _create_stamp(connection)
             connection.execute("COMMIT")
@@ -222,7 +220,6 @@ def _open(path):
         _check_version(connection, path)
         with _all_or_nothing(connection, write=False):
             _check_schema(connection)
-        _add_tables(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")  # KiB
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -311,8 +308,6 @@ def _stamp_in_file(path):
     """Read the stamp of the file alone, without its log, as `check_log` needs it."""
     connection = _connect(path, "ro&immutable=1")
     try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] < 2:
-            return None
         return read_stamp(connection.execute("SELECT stamp FROM state").fetchone()[0])
     except (sqlite3.DatabaseError, ValueError, TypeError):
         return False
@@ -327,11 +322,11 @@ def _create_stamp(connection):
     connection.execute("INSERT INTO state VALUES (?)", (stamp,))
 
 
-def _write_stamp(connection, make, *args):
-    """Replace the stamp by what a function makes of it."""
+def _write_stamp(connection):
+    """Count a transaction in the stamp."""
     row = connection.execute("SELECT stamp FROM state").fetchone()
     try:
-        stamp = make(row and row[0], *args)
+        stamp = next_stamp(row and row[0])
     except ValueError:
         raise damaged("its stamp cannot be read") from None
     connection.execute("UPDATE state SET stamp = ?", (stamp,))
@@ -346,18 +341,6 @@ def _check_schema(connection):
         raise damaged("its stamp cannot be read") from None
     if schema != _schema_checksum(connection):
         raise damaged("its tables are not those that were created")
-
-
-def _add_tables(connection):
-    """Create the tables that came later within the format version."""
-    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")]
-    wanted = [s for s in add_tables(SQLITE) if s.split("(")[0].split()[-1] not in names]
-    if not wanted:
-        return
-    with _all_or_nothing(connection, write=True):
-        for statement in wanted:
-            connection.execute(statement)
-        _write_stamp(connection, next_stamp)
 
 
 def _schema_checksum(connection):
@@ -382,7 +365,7 @@ def check_pages(db, path, how):
 
 
 def _check_version(connection, path):
-    """Raise an error for files of others and of the future; update old ones."""
+    """Raise an error for files of others, and of other versions."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         raise LedgerError(
@@ -395,27 +378,12 @@ def _check_version(connection, path):
             f"the ledger {path} has format version {version} and this release reads "
             f"versions up to {FORMAT_VERSION}; install a newer skadistill."
         )
-    if version < 1:
+    if version < FORMAT_VERSION:
         raise LedgerError(
             f"the ledger {path} has format version {version}, which no release wrote: "
-            "it was edited or is damaged; restore it from a copy."
+            "it is of a development version, was edited or is damaged; restore it from "
+            "a copy, or pass another path."
         )
-    if version < FORMAT_VERSION:
-        _update(connection)
-
-
-def _update(connection):
-    """Apply every missing migration, all or none."""
-    with _all_or_nothing(connection, write=True):
-        # Read again: another process may have been faster.
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version < FORMAT_VERSION:
-            migrate(_FileTransaction(connection), SQLITE, version)
-            if version == 1:
-                _create_stamp(connection)
-            else:
-                _write_stamp(connection, restamped, _schema_checksum(connection))
-            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 
 @contextlib.contextmanager

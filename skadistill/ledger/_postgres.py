@@ -11,9 +11,8 @@ from skadistill._utils.optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._budget import check_limits
 from skadistill.ledger._catalog import check_catalog
-from skadistill.ledger._migrate import FORMAT_VERSION, migrate
 from skadistill.ledger._sql import SqlLedger
-from skadistill.ledger._tables import POSTGRESQL, add_tables, create_tables
+from skadistill.ledger._tables import FORMAT_VERSION, POSTGRESQL, create_tables
 from skadistill.ledger._transaction import Transaction
 
 __all__ = ["PostgresLedger"]
@@ -120,7 +119,7 @@ class _Database:
         return _Database, (self.url, self.schema)
 
     def set_up(self):
-        """Create the tables if they are missing; update those of earlier releases."""
+        """Create the tables if they are missing."""
         with self.transaction(write=True) as db:
             db.run(f"CREATE SCHEMA IF NOT EXISTS {self.schema}")
             db.run("CREATE TABLE IF NOT EXISTS format (version INTEGER)")
@@ -129,17 +128,12 @@ class _Database:
                 for statement in create_tables(POSTGRESQL):
                     db.run(statement)
                 db.run(f"INSERT INTO format VALUES ({FORMAT_VERSION})")
-            elif not 1 <= row[0] <= FORMAT_VERSION:
+            elif row[0] != FORMAT_VERSION:
                 raise LedgerError(
                     f"the ledger {self.schema} of the database has format version "
-                    f"{row[0]} and this release reads versions up to {FORMAT_VERSION}; "
-                    "install a newer skadistill, or use another schema."
+                    f"{row[0]} and this release reads version {FORMAT_VERSION}; use "
+                    "the release that wrote it, or another schema."
                 )
-            elif row[0] < FORMAT_VERSION:
-                migrate(db, POSTGRESQL, row[0])
-                db.run(f"UPDATE format SET version = {FORMAT_VERSION}")
-            for statement in add_tables(POSTGRESQL):
-                db.run(statement)
             check_catalog(db)
 
     @contextlib.contextmanager

@@ -53,10 +53,9 @@ class LabelLedger(SqlLedger):
     paid for.
 
     The file is SQLite with a write-ahead log; nothing in it is ever unpickled. Its
-    format has a version, and files of every earlier version are read. While the
-    ledger is in use, ``-wal`` and ``-shm`` files lie beside it and belong to it.
-    SQLite's locks do not work on network file systems: keep the file on a local
-    disk.
+    format has a version; a file of a later version is an error. While the ledger is
+    in use, ``-wal`` and ``-shm`` files lie beside it and belong to it. SQLite's locks
+    do not work on network file systems: keep the file on a local disk.
 
     If a process is killed between paying and recording, the rows that were on the
     wire have no label. They are counted in ``n_lost`` and against the budget, since

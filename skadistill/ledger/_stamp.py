@@ -14,7 +14,7 @@ import zlib
 
 from skadistill.exceptions import LedgerError
 
-__all__ = ["check_log", "new_stamp", "next_stamp", "read_stamp", "restamped"]
+__all__ = ["check_log", "new_stamp", "next_stamp", "read_stamp"]
 
 _MAGIC = b"skadistill-stamp"
 #: Magic, identity of the ledger, transactions so far, checksum of its schema.
@@ -35,12 +35,6 @@ def next_stamp(stamp):
     """Write the stamp of the next transaction."""
     ledger, number, schema = read_stamp(stamp)
     return _written(ledger, number + 1, schema)
-
-
-def restamped(stamp, schema):
-    """Write the stamp of a ledger whose tables have been changed."""
-    ledger, number, _ = read_stamp(stamp)
-    return _written(ledger, number, schema)
 
 
 def read_stamp(stamp):
@@ -91,14 +85,11 @@ def _fits(in_log, in_file):
     """
     if in_file is False:
         return True
-    if not in_log:
-        # A log that commits something without a stamp comes from format 1.
-        return in_log is None or in_file is None
+    if not in_log:  # None: a log that commits nothing
+        return in_log is None
     if len({ledger for ledger, _ in in_log}) > 1:
         return False
     (ledger, first), (_, last) = in_log[0], in_log[-1]
-    if in_file is None:  # an update from format 1 may still be in the log
-        return first == 0
     return ledger == in_file[0] and first <= in_file[1] + 1 and last >= in_file[1]
 
 

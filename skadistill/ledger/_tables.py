@@ -5,7 +5,10 @@
 
 from dataclasses import dataclass
 
-__all__ = ["POSTGRESQL", "SQLITE", "Dialect", "add_tables", "create_tables"]
+__all__ = ["FORMAT_VERSION", "POSTGRESQL", "SQLITE", "Dialect", "create_tables"]
+
+#: What this release reads and writes.
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -130,19 +133,9 @@ def create_tables(dialect):
     price {d.real} NOT NULL,
     PRIMARY KEY (claim, key)
 ){d.clustered}""",
-    ]
-
-
-def add_tables(dialect):
-    """Write the statements that create the tables that came within a format version.
-
-    A ledger without them is whole: they are created when it is opened. They have no
-    index beside their primary key, and no part in the checksum of the schema.
-    """
-    # Which model answered in a call, as the endpoint says.
-    return [
-        f"""CREATE TABLE IF NOT EXISTS payment_models (
-    payment {dialect.number} PRIMARY KEY,
+        # Which model answered in a call, as the endpoint says.
+        f"""CREATE TABLE payment_models (
+    payment {d.number} PRIMARY KEY,
     model TEXT NOT NULL
-)"""
+)""",
     ]

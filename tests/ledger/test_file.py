@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import skadistill.ledger._file as ledger_file
-import skadistill.ledger._migrate as ledger_migrate
 from skadistill.exceptions import LedgerError
 from skadistill.ledger import LabelLedger, row_keys
 
@@ -57,158 +56,30 @@ def test_nothing_is_ever_unpickled():
         assert word not in source
 
 
-def test_the_first_format_is_read_forever(tmp_path):
-    """A file of format version 1, written when it was new, gives back its labels."""
-    path = tmp_path / "old.sqlite"
-    path.write_bytes((DATA / "ledger_v1.sqlite").read_bytes())
-    truth = json.loads((DATA / "ledger_v1.json").read_text())
-    ledger = LabelLedger(path)
-    ledger.check()
-    for shelf in truth["label_sets"]:
-        keys = np.array([bytes.fromhex(k) for k in shelf["keys"]], dtype="V16")
-        known, labels = ledger.lookup(keys, shelf["teacher"], shelf["classes"])
-        assert known.all()
-        assert labels.tolist() == shelf["labels"]
-        known, embeddings = ledger.lookup_embeddings(keys, shelf["teacher"])
-        assert embeddings[known].tolist() == shelf["embeddings"]
-    summary = truth["summary"]  # format 1 knew no answers without a label
-    for counts in (summary, *summary["teachers"].values()):
-        counts |= {"n_no_label": 0, "n_unanswered": 0}
-        counts |= {"lost_cost": 0.0, "max_lost_cost": 0.0}
-    assert ledger.summary() == summary
-
-
-def test_claims_of_the_first_format_count_as_sent(tmp_path):
-    """It did not say what had been sent: all of it may be billed."""
-    path = tmp_path / "old.sqlite"
-    path.write_bytes((DATA / "ledger_v1.sqlite").read_bytes())
-    with sqlite3.connect(path) as db:
-        db.execute(
-            "INSERT INTO claims VALUES (9, 1, 'elsewhere boot 1 7 7', 0.0, 2, 0.5)"
-        )
-        for key in (b"0" * 16, b"1" * 16):
-            db.execute("INSERT INTO claimed_rows VALUES (1, ?, 9)", (key,))
-    db.close()
-    ledger = LabelLedger(path)
-    (claim,) = ledger.claims()
-    assert (claim["n_rows"], claim["n_sent"]) == (2, 2)
-    cost = ledger.summary()["cost"]
-    assert ledger.free_claims() == 2
-    counts = ledger.summary()
-    assert (counts["n_lost"], counts["max_lost_cost"]) == (2, 1.0)
-    assert counts["cost"] == pytest.approx(cost)
-    new = ledger.claim(row_keys(["new"]), "t", CLASSES)
-    assert ledger.claims()[0]["n_sent"] == 0
-    ledger.release(new)
-    ledger.check()
-
-
-def test_damage_in_the_first_format_is_noticed(tmp_path):
-    """A label that is not one is an error when it is read; the others are read."""
-    path = tmp_path / "old.sqlite"
-    path.write_bytes((DATA / "ledger_v1.sqlite").read_bytes())
-    with sqlite3.connect(path) as db:
-        found = db.execute("SELECT id, label FROM labels WHERE label_set = 1")
-        (first, label), (second, _), *_ = found.fetchall()
-        wrong = np.add(np.frombuffer(label), [5.0, -5.0, 0.0])
-        db.execute("UPDATE labels SET label = ? WHERE id = ?", (wrong, first))
-        db.execute("UPDATE labels SET label = x'00' WHERE id = ?", (second,))
-    db.close()
-    ledger = LabelLedger(path)
-    truth = json.loads((DATA / "ledger_v1.json").read_text())["label_sets"][0]
-    keys = np.array([bytes.fromhex(k) for k in truth["keys"]], dtype="V16")
-    with pytest.raises(LedgerError, match="damaged 2"):
-        ledger.lookup(keys, truth["teacher"], truth["classes"])
-    assert ledger.drop_damaged() == 2
-    known, labels = ledger.lookup(keys, truth["teacher"], truth["classes"])
-    assert known.sum() == len(keys) - 2
-    assert (labels[known] == np.array(truth["labels"])[known]).all()
-    ledger.check()
-
-
-def test_the_second_format_is_read_forever(tmp_path):
-    """A file of format version 2, written when it was new, gives back its labels."""
-    path = tmp_path / "old.sqlite"
-    path.write_bytes((DATA / "ledger_v2.sqlite").read_bytes())
-    truth = json.loads((DATA / "ledger_v2.json").read_text())
-    ledger = LabelLedger(path)
-    ledger.check()
+def test_keys_are_made_forever():
+    """Rows have the keys under which a ledger of long ago would know them."""
+    truth = json.loads((DATA / "row_keys.json").read_text())
     keys = row_keys(np.array(truth["rows"]))
     assert [key.hex() for key in keys.tolist()] == truth["keys"]
-    known, labels = ledger.lookup(keys, truth["teacher"], truth["classes"])
-    assert known.all()
-    np.testing.assert_array_equal(labels, np.array(truth["labels"], dtype=float))
-    known, embeddings = ledger.lookup_embeddings(keys, truth["teacher"])
-    assert embeddings[known].tolist() == truth["embeddings"]
-    # What was lost counted in the cost then, at its most.
-    summary = ledger.summary()
-    for now, then in (
-        (summary, truth["summary"]),
-        *(
-            (summary["teachers"][who], counts)
-            for who, counts in truth["summary"]["teachers"].items()
-        ),
-    ):
-        then["cost"] = pytest.approx(then["cost"] - now["max_lost_cost"])
-        assert {k: now[k] for k in then if k != "teachers"} == {
-            k: then[k] for k in then if k != "teachers"
-        }
-    assert (summary["n_lost"], summary["max_lost_cost"]) == (2, 0.5)
 
 
-def test_keys_of_the_first_format_are_made_forever():
-    """The rows that the old file knows still have the keys it knows them by."""
-    truth = json.loads((DATA / "ledger_v1.json").read_text())
-    X = np.array(truth["rows"])
-    keys = [k.hex() for k in row_keys(X).tolist()]
-    assert keys == truth["label_sets"][0]["keys"]
-
-
-def add_notes(db, dialect):
-    db.run("ALTER TABLE labels ADD COLUMN note TEXT")
-    db.run("UPDATE labels SET note = 1")
-
-
-def fail_half_way(db, dialect):
-    db.run("DELETE FROM labels")
-    db.run("oops")
-
-
-def test_migration(path, monkeypatch):
-    """An old file is updated when it is opened; one too new is refused."""
+@pytest.mark.parametrize("version", [1, 2, 4])
+def test_files_of_other_versions_are_refused(path, version):
+    """A later one was written by a later release, an earlier one by none."""
     filled(path)[0].close()
-    with monkeypatch.context() as patch:
-        for module in (ledger_file, ledger_migrate):
-            patch.setattr(module, "FORMAT_VERSION", 5)
-        steps = {3: add_notes, 4: lambda db, dialect: None}
-        patch.setattr(ledger_migrate, "MIGRATIONS", steps)
-        ledger = LabelLedger(path)
-        assert len(ledger) == 40
-        with ledger._transaction(write=False) as db:
-            assert db.row("PRAGMA user_version") == (5,)
-            assert db.row("SELECT total(note) FROM labels") == (40.0,)
-        ledger.check()
-        ledger.close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    db.close()
     with pytest.raises(LedgerError) as caught:
         LabelLedger(path)
     assert str(caught.value) == (
-        f"the ledger {path} has format version 5 and this release reads versions up to "
+        f"the ledger {path} has format version 4 and this release reads versions up to "
         "3; install a newer skadistill."
+        if version == 4
+        else f"the ledger {path} has format version {version}, which no release wrote: "
+        "it is of a development version, was edited or is damaged; restore it from a "
+        "copy, or pass another path."
     )
-
-
-def test_a_migration_that_fails_changes_nothing(path, monkeypatch):
-    """The file stays as it was, and is read by the release that wrote it."""
-    filled(path)[0].close()
-    with monkeypatch.context() as patch:
-        for module in (ledger_file, ledger_migrate):
-            patch.setattr(module, "FORMAT_VERSION", 4)
-        patch.setattr(ledger_migrate, "MIGRATIONS", {3: fail_half_way})
-        with pytest.raises(LedgerError, match="failed"):
-            LabelLedger(path)
-    ledger = LabelLedger(path)
-    ledger.check()
-    assert len(ledger) == 40
 
 
 def other_database(path):
@@ -403,12 +274,9 @@ def test_impossible_paths_are_named(path, tmp_path, monkeypatch):
         LabelLedger(path)
 
 
-def test_models_are_kept_in_files_that_lack_the_table(tmp_path):
-    """A file written before there was one gets it when it is opened, and no warning."""
-    path = tmp_path / "old.sqlite"
-    path.write_bytes((DATA / "ledger_v2.sqlite").read_bytes())
+def test_models_are_kept(path):
+    """By teacher, in the file."""
     ledger = LabelLedger(path)
-    assert ledger.models() == {}
     keys, labels = some_rows(3, seed=7)
     ledger.record(keys, "t", CLASSES, labels, model="m 1")
     ledger.close()
