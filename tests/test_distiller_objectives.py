@@ -234,13 +234,18 @@ def test_corrected_labels_make_a_better_student_of_a_wrong_teacher():
     """A third of its answers are wrong; a perfect one is distilled as it is."""
     for error_rate in (0.35, 0.0):
         problem = make_noisy_teacher_problem(
-            200, 1500, 2000, teacher_error=error_rate, random_state=0
+            200,
+            1500,
+            2000,
+            n_clusters_per_class=1,
+            teacher_error=error_rate,
+            random_state=0,
         )
         X, y = problem.partially_labeled()
         soft, corrected = (
             distiller(
                 problem.teacher,
-                student=StudentNet(max_epochs=30, random_state=0),
+                student=GaussianNB(),
                 objective=objective,
                 budget=budget,
             )
