@@ -150,13 +150,10 @@ class TeacherChecks:
     def in_order(self):
         """Return the same checks with ascending rows."""
         order = np.argsort(self.rows)
-        return replace(
-            self,
-            rows=self.rows[order],
-            proba=self.proba[order],
-            truth=self.truth[order],
-            wrong=None,
-        )
+        parts = {
+            name: getattr(self, name)[order] for name in ("rows", "proba", "truth")
+        }
+        return replace(self, wrong=None, **parts)
 
     def without_answers(self):
         """Return what a fitted model keeps: a table of answers can be large."""

@@ -78,7 +78,7 @@ def check_teacher(
     curve = None if first is None else first.of(checks)
     is_aimed = checks.method == "aimed"
     error_rate = None
-    if is_aimed:
+    if is_aimed and curve is not None:
         error_rate = curve.error_rate
     elif checks.n_samples:
         error_rate = float(checks.wrong.mean())

@@ -77,7 +77,7 @@ class ErrorCurve:
     def is_trusted(self, share):
         """Tell whether the teacher is good enough on rows the game asks about."""
         asked = self._inclusion(share)[self.checks.rows] > 0
-        return is_trusted(self.checks.wrong[asked], self.ratio)
+        return is_trusted(np.asarray(self.checks.wrong)[asked], self.ratio)
 
     def n_more_checks(self, share):
         """Count the labeled rows on which the teacher is to be checked next.

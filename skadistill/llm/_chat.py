@@ -331,7 +331,7 @@ class ChatTeacher(EndpointTeacher):
         ):
             if name == "temperature" and value is None:
                 continue
-            if not isinstance(value, kind) or not value >= lowest:
+            if not isinstance(value, kind) or not float(value) >= lowest:
                 raise TeacherError(
                     f"options has {value!r:.60} for {name}; pass a number from "
                     f"{lowest} on."

@@ -71,7 +71,8 @@ class ChatRequests(RowRequests):
     def most_cost(self, rows):
         """Return what one row costs at most, each request sent once."""
         n_input = self._most_input(self.messages(rows))
-        return self.prices.most(*self.most_tokens(n_input))
+        tokens = self.most_tokens(n_input)
+        return None if self.prices is None else self.prices.most(*tokens)
 
     def most_tokens(self, n_input):
         """Return tokens of input and output for one row at most.
@@ -164,7 +165,8 @@ class ChatRequests(RowRequests):
     def steps(self, rows):
         if (unsent := self.unsent(rows)) is not None:
             return Answer([unsent], cost=0.0)
-        messages, choices = self.messages(rows), []
+        messages = self.messages(rows)
+        choices: list = []
         models: dict = {}
         while len(choices) < self.n_samples:
             reply = yield from self._one(messages, self.n_samples - len(choices))

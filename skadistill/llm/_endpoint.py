@@ -66,7 +66,7 @@ class EndpointTeacher(AsyncTeacher):
             made = self._made_requests = self._make_requests()
         return made
 
-    @property
+    @property  # type: ignore[override]
     def function(self):
         """What sends the requests."""
         requests, made = self._requests, vars(self).get("_made_sender")
@@ -79,7 +79,7 @@ class EndpointTeacher(AsyncTeacher):
         # Another parameter, another request; what is made is made once.
         if name not in _MADE:
             for made in _MADE:
-                vars(self).pop(made, None)
+                self.__dict__.pop(made, None)
         super().__setattr__(name, value)
 
     @property
@@ -344,7 +344,7 @@ def _first(counts, *names):
     """Return the first of some counts that is one; 0 if none is."""
     for name in names:
         count = counts.get(name)
-        if isinstance(count, Integral) and count > 0:
+        if isinstance(count, Integral) and int(count) > 0:
             return int(count)
     return 0
 

@@ -191,7 +191,8 @@ class AsyncRequest(Request):
         """Yield answers as they arrive; all of them, also if the ledger fails."""
         work = asyncio.run_coroutine_threadsafe(self._work(traffic), loop)
         clock = self.began = self.beaten = time.perf_counter()
-        self.beat_sent, self.lag = None, 0.0
+        self.lag = 0.0
+        self.beat_sent: float | None = None
         try:
             while (items := self._received(loop, traffic)) is not None:
                 sending = [i for i in items if isinstance(i, _AboutToCall)]
@@ -267,7 +268,7 @@ class AsyncRequest(Request):
     def _beat(self):
         """Answer a look, once the event loop comes to it."""
         self.beaten = time.perf_counter()
-        self.lag += self.beaten - self.beat_sent
+        self.lag += self.beaten - (self.beat_sent or self.beaten)
         self.beat_sent = None
 
     async def _work(self, traffic):

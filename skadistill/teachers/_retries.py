@@ -246,7 +246,7 @@ def _headers(error):
         headers = response.get("HTTPHeaders")
     else:
         headers = getattr(error, "headers", None) or getattr(response, "headers", None)
-    found = {}
+    found: dict = {}
     for body in map(error_object, _bodies(error)):
         metadata = body.get("metadata")
         behind = metadata.get("headers") if isinstance(metadata, dict) else None
