@@ -66,7 +66,7 @@ class EndpointTeacher(AsyncTeacher):
             made = self._made_requests = self._make_requests()
         return made
 
-    @property  # type: ignore[override]
+    @property
     def function(self):
         """What sends the requests."""
         requests, made = self._requests, vars(self).get("_made_sender")
@@ -87,7 +87,7 @@ class EndpointTeacher(AsyncTeacher):
         """Whether the client is awaited."""
         return self.function.client.is_async
 
-    @property
+    @property  # type: ignore[override]
     def has_answered(self):
         """Whether the endpoint has answered any request."""
         return self._requests.accepted
