@@ -87,8 +87,8 @@ class EndpointTeacher(AsyncTeacher):
         """Whether the client is awaited."""
         return self.function.client.is_async
 
-    @property  # type: ignore[override]
-    def has_answered(self):
+    @property
+    def has_answered(self):  # type: ignore[override]
         """Whether the endpoint has answered any request."""
         return self._requests.accepted
 
