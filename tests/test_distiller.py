@@ -8,10 +8,8 @@ import sys
 import joblib
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -261,33 +259,18 @@ def test_budget(problem, budget, asked, reason):
     assert fitted.termination_condition_ == reason
 
 
-@pytest.mark.parametrize(
-    "container",
-    [
-        sparse.csr_matrix,
-        sparse.csr_array,
-        sparse.csc_matrix,
-        lambda X: pd.DataFrame(X, columns=list("abcdef")),
-        lambda X: pl.DataFrame(X, schema=list("abcdef"), orient="row"),
-        lambda X: X.astype(np.float32),
-        lambda X: X.tolist(),
-    ],
-    ids=["csr_matrix", "csr_array", "csc", "pandas", "polars", "float32", "list"],
-)
 @pytest.mark.parametrize("student", [STUDENT, StudentNet(max_epochs=2)])
-def test_containers(problem, container, student):
+def test_containers(problem, as_table, student):
     """Sparse, frames, float32 and lists go through both doors."""
     X, _y, partly, _ = problem
     teacher = RandomForestClassifier(5, random_state=0)
-    if container in (sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix):
-        X = np.where(X > 0, X, 0.0)
+    X = np.where(X > 0, X, 0.0)
     model = distiller(teacher, student=student, query_size=25)
-    fitted = model.fit(container(X[:100]), partly[:100], X_unlabeled=container(X[100:]))
+    fitted = model.fit(as_table(X[:100]), partly[:100], X_unlabeled=as_table(X[100:]))
     assert fitted.n_queries_ == 50
-    assert fitted.predict(container(X)).shape == (300,)
-    np.testing.assert_allclose(
-        fitted.predict_proba(container(X)).sum(axis=1), 1, atol=1e-5
-    )
+    assert fitted.predict(as_table(X)).shape == (300,)
+    proba = fitted.predict_proba(as_table(X))
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
 
 
 def test_frames_reach_the_teacher_as_frames(problem):

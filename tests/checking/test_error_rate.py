@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 from scipy.stats import binom
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
@@ -256,10 +255,7 @@ def test_row_aligned_fit_parameters_are_sliced(wrap):
         assert flag == "twelve chars"
 
 
-@pytest.mark.parametrize(
-    "wrap", [sparse.csr_array, lambda X: pd.DataFrame(X, columns=["p", "q"])]
-)
-def test_cross_fitting_in_any_container(wrap):
+def test_cross_fitting_in_any_container(as_table):
     """Sparse rows and frames are cut into folds as they are."""
     X = np.random.default_rng(0).normal(size=(30, 2))
     y = np.where(X[:, 0] > 0, "a", "b")
@@ -267,7 +263,7 @@ def test_cross_fitting_in_any_container(wrap):
         estimate_teacher_error(
             LogisticRegression(), rows, y, classes=["a", "b"], random_state=0
         )
-        for rows in (X, wrap(X))
+        for rows in (X, as_table(X))
     ]
     np.testing.assert_allclose(estimates[0].proba, estimates[1].proba, atol=1e-6)
 

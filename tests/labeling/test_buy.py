@@ -5,13 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 
 from skadistill.exceptions import (
     BudgetError,
@@ -253,24 +249,9 @@ def test_every_batch_is_recorded_before_the_next_is_asked():
     assert ledger.summary()["seconds"] > 0
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        np.asarray,
-        sparse.csr_array,
-        sparse.csc_matrix,
-        lambda X: pd.DataFrame(X, index=[3, 3, 2, 2, 1, 1], columns=["p", "q"]),
-        lambda X: pl.DataFrame(X, schema=["p", "q"]),
-        torch.as_tensor,
-        lambda X: X.tolist(),
-        lambda X: [f"text {int(v)}" for v in X[:, 0]],
-        lambda X: pd.Series([f"text {int(v)}" for v in X[:, 0]]),
-        lambda X: X.reshape(6, 2, 1, 1) * np.ones((1, 1, 3, 3)),
-    ],
-)
-def test_rows_of_any_container(wrap):
+def test_rows_of_any_container(as_rows):
     """The teacher gets batches in the caller's container, each row once."""
-    X = wrap(np.array([[0.0, 1], [1, 1], [0, 1], [2, 1], [1, 1], [3, 1]]))
+    X = as_rows(np.array([[0.0, 1], [1, 1], [0, 1], [2, 1], [1, 1], [3, 1]]))
     asked = []
 
     def teacher(batch):

@@ -4,10 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from skadistill.query._game.robust import worst_case_value
+
+# The same examples each time; a busy machine is not a fault.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 SOLVER = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
@@ -151,15 +161,6 @@ def assert_same_play(p, expected):
     np.testing.assert_allclose(p, expected, rtol=0, atol=8 * eps)
 
 
-def assert_permutes(play, data):
-    """Check that where a row stands in the file says nothing about it."""
-    gains = data.draw(gain_arrays())
-    m, n = data.draw(mistakes(gains)), gains.shape[0]
-    b = data.draw(st.integers(1, n))
-    order = np.array(data.draw(st.permutations(range(n))))
-    assert_same_play(play(gains[order], m, b), play(gains, m, b)[order])
-
-
 @pytest.fixture(scope="session")
 def games():
     """Strategies and checks that the files of this folder share."""
@@ -172,5 +173,4 @@ def games():
         single_eps=single_eps,
         assert_solves=assert_solves,
         assert_same_play=assert_same_play,
-        assert_permutes=assert_permutes,
     )

@@ -1,23 +1,17 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skadistill.query._game.capped import solve_capped, solve_capped_with_losses
 from skadistill.query.game import robust_distribution
 
-
-def n_examples(number):
-    return settings(
-        max_examples=number,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],  # a busy machine is not a fault
-    )
+steady = partial(settings, settings.get_profile("steady"))
 
 
-@n_examples(130)
+@steady(max_examples=130)
 @given(st.data())
 def test_capped_game_solves_the_linear_program(games, data):
     """With p_i <= 1/b, b from 1 to n, value and p are exact."""
@@ -26,7 +20,7 @@ def test_capped_game_solves_the_linear_program(games, data):
     games.assert_solves(solution, game)
 
 
-@n_examples(90)
+@steady(max_examples=90)
 @given(st.data())
 def test_capped_game_with_losses_solves_the_linear_program(games, data):
     """With both a cap and losses, value and p are exact."""
@@ -46,27 +40,6 @@ def test_the_capped_solvers_agree_without_losses(n_queries):
     assert value == pytest.approx(same, rel=1e-9)
     np.testing.assert_allclose(p, other, atol=1e-9)
     assert p.max() == 1 / n_queries
-
-
-@pytest.mark.parametrize(
-    "play",
-    [
-        lambda g, m, b: robust_distribution(g, m, b).p,
-        lambda g, m, b: robust_distribution(g, m, b, losses=np.sqrt(g)).p,
-    ],
-    ids=["capped", "capped with losses"],
-)
-class TestSymmetries:
-    @n_examples(60)
-    @given(data=st.data())
-    def test_permuting_rows_permutes_the_play(self, games, play, data):
-        """Where a row stands in the file says nothing about it, ties included."""
-        games.assert_permutes(play, data)
-
-    def test_equal_gains_get_equal_probability(self, play):
-        """Rows that tie at the border of the support share what is left."""
-        p = play(np.array([1, 0.5, 0.5, 0.5, 0.1]), 0.0, 3)
-        np.testing.assert_allclose(p[1:4], p[1], rtol=1e-12, atol=1e-15)
 
 
 def test_capped_game_without_a_binding_cap_is_the_plain_game():

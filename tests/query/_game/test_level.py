@@ -1,24 +1,17 @@
 import re
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skadistill.query._game import level as level_module
 from skadistill.query._game.level import as_gains, water_level
 from skadistill.query.game import robust_distribution
 
-
-def n_examples(number):
-    return settings(
-        max_examples=number,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],  # a busy machine is not a fault
-    )
+steady = partial(settings, settings.get_profile("steady"))
 
 
 def level_by_sorting(gains, *masses):
@@ -142,7 +135,7 @@ def test_water_level_at_both_ends():
     assert water_level([5], 0.5) == 2.5
 
 
-@n_examples(200)
+@steady(max_examples=200)
 @given(st.data())
 def test_water_level_is_the_root(games, data):
     """The sum of max(0, 1 - v/g) is the mass, to rounding."""

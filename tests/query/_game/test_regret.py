@@ -1,25 +1,18 @@
 import re
+from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from skadistill.query._game.regret import regret_inclusion
 
-
-def n_examples(number):
-    return settings(
-        max_examples=number,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],  # a busy machine is not a fault
-    )
+steady = partial(settings, settings.get_profile("steady"))
 
 
-@n_examples(90)
+@steady(max_examples=90)
 @given(st.data())
 def test_regret_inclusion_solves_the_linear_program(games, data):
     """Q sums to b, lies in [0, 1] and leaves the least possible largest regret."""
@@ -45,26 +38,6 @@ def test_regret_inclusion_solves_the_linear_program(games, data):
     assert result.status == 0
     regret = np.max(g * (1 - q))
     assert regret == pytest.approx(result.fun * unit, abs=(2e-9 + 4 * eps) * unit)
-
-
-@pytest.mark.parametrize(
-    "play",
-    [
-        lambda g, m, b: regret_inclusion(g, b),
-    ],
-    ids=["regret"],
-)
-class TestSymmetries:
-    @n_examples(60)
-    @given(data=st.data())
-    def test_permuting_rows_permutes_the_play(self, games, play, data):
-        """Where a row stands in the file says nothing about it, ties included."""
-        games.assert_permutes(play, data)
-
-    def test_equal_gains_get_equal_probability(self, play):
-        """Rows that tie at the border of the support share what is left."""
-        p = play(np.array([1, 0.5, 0.5, 0.5, 0.1]), 0.0, 3)
-        np.testing.assert_allclose(p[1:4], p[1], rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("factor", [3e-5, 1e-300, 1e300])

@@ -1,25 +1,19 @@
 import re
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skadistill.query._game.robust import robust_distribution, worst_case_value
 
+steady = partial(settings, settings.get_profile("steady"))
+
+
 # With those of test_capped.py and test_regret.py: 620 random games against the
 # linear program.
-
-
-def n_examples(number):
-    return settings(
-        max_examples=number,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],  # a busy machine is not a fault
-    )
 
 
 def solve(game):
@@ -28,7 +22,7 @@ def solve(game):
     )
 
 
-@n_examples(180)
+@steady(max_examples=180)
 @given(st.data())
 def test_robust_distribution_solves_the_linear_program(games, data):
     """Value, feasibility and optimality of p agree with the program."""
@@ -36,7 +30,7 @@ def test_robust_distribution_solves_the_linear_program(games, data):
     games.assert_solves(solve(game), game)
 
 
-@n_examples(130)
+@steady(max_examples=130)
 @given(st.data())
 def test_game_with_losses_solves_the_linear_program(games, data):
     """With losses, 2 m > n and l = g included, value and p are exact."""
@@ -44,7 +38,7 @@ def test_game_with_losses_solves_the_linear_program(games, data):
     games.assert_solves(solve(game), game)
 
 
-@n_examples(150)
+@steady(max_examples=150)
 @given(st.data())
 def test_adversary_has_an_answer_that_caps_the_value(games, data):
     """Corrupting row i with probability max(0, 1 - V/g_i) uses m and leaves V.
@@ -65,7 +59,7 @@ def test_adversary_has_an_answer_that_caps_the_value(games, data):
         )
 
 
-@n_examples(400)
+@steady(max_examples=400)
 @given(st.data())
 def test_extreme_games_have_a_play(games, data):
     """Subnormal, huge and mixed gains and losses: p is finite and sums to 1.
@@ -130,7 +124,7 @@ def test_robust_distribution_costs_its_answer():
     assert peak_memory(robust_distribution, gains, 40_000) < 1.1 * gains.nbytes
 
 
-@n_examples(150)
+@steady(max_examples=150)
 @given(st.data())
 def test_support_is_larger_than_the_mistakes(games, data):
     """k* > m and p_max <= 1 / (k* - m), whenever anything can be guaranteed."""
@@ -169,7 +163,7 @@ def test_all_mistakes_spread_in_proportion_to_inverse_gains(dtype):
     assert game.n_support == 50
 
 
-@n_examples(80)
+@steady(max_examples=80)
 @given(st.data())
 def test_value_never_grows_with_mistakes(games, data):
     """V is non-increasing in m, and m of a half costs less than half the rest."""
@@ -177,27 +171,6 @@ def test_value_never_grows_with_mistakes(games, data):
     n = gains.shape[0]
     values = [robust_distribution(gains, m).value for m in np.linspace(0, n, 17)[:-1]]
     assert (np.diff(values) <= 1e-12 * gains.max()).all()
-
-
-@pytest.mark.parametrize(
-    "play",
-    [
-        lambda g, m, b: robust_distribution(g, m).p,
-        lambda g, m, b: robust_distribution(g, m, losses=np.sqrt(g)).p,
-    ],
-    ids=["robust", "with losses"],
-)
-class TestSymmetries:
-    @n_examples(60)
-    @given(data=st.data())
-    def test_permuting_rows_permutes_the_play(self, games, play, data):
-        """Where a row stands in the file says nothing about it, ties included."""
-        games.assert_permutes(play, data)
-
-    def test_equal_gains_get_equal_probability(self, play):
-        """Rows that tie at the border of the support share what is left."""
-        p = play(np.array([1, 0.5, 0.5, 0.5, 0.1]), 0.0, 3)
-        np.testing.assert_allclose(p[1:4], p[1], rtol=1e-12, atol=1e-15)
 
 
 def test_scaling_gains_scales_the_value(games):
@@ -217,7 +190,7 @@ def test_scaling_gains_scales_the_value(games):
             games.assert_same_play(scaled.p, plain.p)
 
 
-@n_examples(60)
+@steady(max_examples=60)
 @given(st.data())
 def test_taking_the_top_rows_guarantees_nothing(games, data):
     """Deterministic top-b has worst case 0 whenever b <= m."""
