@@ -19,7 +19,7 @@ from skadistill.exceptions import BudgetError, LedgerCopyWarning, TeacherAnswerE
 from skadistill.labeling._purchase import LabelPurchase
 from skadistill.model_selection import PartiallyLabeledSplit
 from skadistill.query import RADSampler
-from skadistill.teachers import FunctionTeacher
+from skadistill.teachers import FunctionTeacher, as_teacher
 
 
 class Teacher:
@@ -400,14 +400,14 @@ def test_a_new_teacher_is_first_asked_about_two_rows(problem):
         calls.append(len(X))
         return np.zeros((len(X), 7))
 
-    for params in (
-        {},
-        {"teacher_checks": CheckPolicy(error_rate=0.1)},
-        {"batch_size": 30},
+    for teacher, params in (
+        (broken, {}),
+        (broken, {"teacher_checks": CheckPolicy(error_rate=0.1)}),
+        (as_teacher(broken, batch_size=30), {}),
     ):
         calls.clear()
         with pytest.raises(TeacherAnswerError):
-            distiller(broken, **params).fit(X, y)
+            distiller(teacher, **params).fit(X, y)
         assert calls == [2]
 
 

@@ -115,6 +115,8 @@ def _shown(value, name=""):
     if isinstance(value, dict) and name != "classes":
         inside = _SECRET_NAME.search(name) is not None
         return {k: _shown(v, name if inside else str(k)) for k, v in value.items()}
+    if type(value) in (list, tuple) and name != "classes":
+        return type(value)(_shown(part, name) for part in value)
     if not isinstance(value, str) or len(value) > _LONGEST_SHOWN:
         return value
     if _SECRET_NAME.search(name) and not name.endswith("_env"):

@@ -164,8 +164,8 @@ class _Address:
     def __init__(self, url, api_key_env, timeout):
         if not url.startswith(("http://", "https://")):
             raise TeacherError(
-                f"client is {url!r}, which is not an address; pass a base URL such as "
-                "'https://api.example.com/v1', or a client."
+                f"client is {message_of(url)!r}, which is not an address; pass a base "
+                "URL such as 'https://api.example.com/v1', or a client."
             )
         require("httpx", "llm")
         # Azure's address may end in a query, "?api-version=...".

@@ -115,7 +115,8 @@ class EndpointTeacher(AsyncTeacher):
     @property
     def reported_models_(self):
         """Which (model, fingerprint) the endpoint reported, and how often."""
-        return self._requests.reported
+        made = vars(self).get("_made_requests")
+        return Counter() if made is None else made.reported
 
     def _check_parameters(self):
         super()._check_parameters()

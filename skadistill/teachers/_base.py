@@ -1,6 +1,7 @@
 """The base class of teachers: how a teacher is called and its answers checked."""
 
 import logging
+import sys
 import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -215,6 +216,14 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
 
     def __sklearn_is_fitted__(self):
         return self.is_fitted
+
+    def __dir__(self):
+        names = object.__dir__(self)
+        if sys._getframe(1).f_globals.get("__name__") != "inspect":
+            return names
+        # scikit-learn reads all that is listed when it draws an object in a notebook:
+        # an identity may read a whole model, and a client may not be there yet.
+        return [n for n in names if not isinstance(getattr(type(self), n, 0), property)]
 
     def ask(self, X, classes, *, row_numbers=None):
         """Return checked soft labels of the rows of `X`.

@@ -63,6 +63,7 @@ class ChatServer:
         self.looks, self.end_after_looks = 0, None
         self.answered: Counter = Counter()
         self.keys: set = set()
+        self.addresses: list = []
         self.bill = 0.0
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
@@ -275,6 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         with chat.lock:
             chat.requests.append(body)
+            chat.addresses.append(self.client_address)
             chat.keys.add(self.headers["Authorization"])
             number = len(chat.requests)
             fault = chat.fault_of(number, prompt)

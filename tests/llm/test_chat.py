@@ -3,19 +3,23 @@
 import asyncio
 import json
 import math
+import os
 import pickle
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.naive_bayes import GaussianNB
 
 from skadistill import ActiveDistiller
+from skadistill._utils.display import text_of
 from skadistill.exceptions import TeacherError, TeacherWarning
 from skadistill.labeling import buy_labels
 from skadistill.ledger import LabelLedger, MemoryLedger, row_keys
 from skadistill.llm import BatchTeacher, ChatTeacher, DecisionTeacher
-from skadistill.teachers import Limits
+from skadistill.teachers import Limits, as_teacher
 from skadistill.teachers._async import _traffic_of
 
 pytest.importorskip("httpx")
@@ -685,3 +689,71 @@ def test_tokens_per_minute_are_kept(chat, kind):
     assert bought.labels.argmax(axis=1).tolist() == [1, 0]
     ((_, amount),) = window.started  # the first one's minute was over
     assert 0 < amount <= most
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("kind", [ChatTeacher, DecisionTeacher])
+def test_a_fork_opens_connections_of_its_own(chat, kind):
+    """Two processes on one connection would read each other's answers."""
+    chat.http.RequestHandlerClass.protocol_version = "HTTP/1.1"  # keeps them
+    teacher = kind(chat.url, "m", CLASSES, "Spam?")
+    buy_labels(teacher, ["a", "b"], classes=CLASSES)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        buy_labels(teacher, ["c", "d"], classes=CLASSES)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    buy_labels(teacher, ["e"], classes=CLASSES)
+    parents, childs, last = (chat.addresses[i:j] for i, j in [(0, 2), (2, 4), (4, 5)])
+    assert len(chat.addresses) == 5
+    assert not set(childs) & set(parents)
+    assert set(last) <= set(parents)
+
+
+URLS = [
+    "http://user:hunter22@127.0.0.1:9/v1",
+    "http://127.0.0.1:9/v1?api_key=hunter22",
+    "http://127.0.0.1:9/v1?key=hunter22",
+]
+OPTIONS = [
+    {"extra_headers": {"X-Api-Key": "hunter22"}},
+    {"extra": [{"Authorization": "Bearer hunter22"}]},
+    {"session_token": "hunter22", "max_tokens": 7},
+]
+
+
+@pytest.mark.parametrize("url", [*URLS, "127.0.0.1:9/v1?token=hunter22"])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("kind", ["chat", "batch", "distiller"])
+def test_keys_in_urls_and_options_are_not_shown(url, options, kind):
+    """Alone, inside another object, in a notebook and in an error."""
+    teacher = ChatTeacher(url, "m", CLASSES, "Spam?", options=options)
+    shown = {
+        "chat": teacher,
+        "batch": BatchTeacher(teacher),
+        "distiller": ActiveDistiller(teacher),
+    }[kind]
+    text = repr(shown) + shown._repr_html_() + text_of(shown)
+    assert "hunter22" not in text
+    assert "127.0.0.1" in text
+    assert ("max_tokens" not in options) or "'max_tokens': 7" in text
+    assert teacher.get_params()["options"] == options
+    assert teacher.get_params()["client"] == url
+    if not url.startswith("http"):
+        with pytest.raises(TeacherError, match=r"token=\*\*\*', which is not an add"):
+            teacher.ask(["x"], CLASSES)
+
+
+def test_a_notebook_shows_a_teacher_that_cannot_ask_yet(monkeypatch):
+    """Nothing is opened or checked for it; what can be completed stays listed."""
+    teacher = ChatTeacher("nowhere", "m", CLASSES, "Spam?", prices=-1, options={"n": 2})
+    assert "nowhere" in teacher._repr_html_()
+    assert {"identity", "classes_", "cost_per_row"} <= set(dir(teacher))
+    assert teacher.reported_models_ == {}
+    # Reading it takes a second for each 500 MB, and would fail here.
+    monkeypatch.setattr("skadistill.teachers._estimator.estimator_identity", None)
+    model = as_teacher(GaussianNB().fit([[0.0], [1.0]], [0, 1]))
+    assert "GaussianNB" in model._repr_html_()
+    assert not vars(teacher).keys() & {"_made_requests", "_made_sender"}
