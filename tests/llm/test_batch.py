@@ -491,3 +491,45 @@ def test_a_row_refused_in_unknown_words_has_no_label(chat):
     lines[0] = lines[0] | {"response": {"status_code": 400, "body": error}}
     bought = buy(teacher, texts(4), ledger)
     assert (bought.n_no_label, bought.labeled.sum()) == (1, 3)
+
+
+def test_the_window_is_sent_and_the_discount_counts(chat):
+    """A batch costs that share of the prices, in the plan, the limit and the bill."""
+    full = make_chat(chat)
+    teacher = make_teacher(chat, discount=0.25, completion_window="12h")
+    assert teacher.max_cost_per_row == 0.25 * full.cost_per_row
+    assert teacher.estimate_cost(["spam"]) == 0.25 * full.estimate_cost(["spam"])
+    ledger = MemoryLedger()
+    with pytest.raises(JobPendingError):
+        buy(teacher, texts(4), ledger)
+    assert chat.batches["batch-0"]["completion_window"] == "12h"
+    chat.finish()
+    # The server bills half of its prices.
+    assert buy(teacher, texts(4), ledger).cost == pytest.approx(chat.bill / 2)
+
+
+def test_functions_have_a_price_and_classes_of_their_own():
+    """`poll` answers in the order of the classes declared; each row costs its price."""
+    jobs = {}
+
+    def submit(rows):
+        jobs["job"] = np.tile([0.9, 0.1], (len(rows), 1))
+        return "job"
+
+    teacher = BatchTeacher((submit, jobs.get), classes=CLASSES[::-1], cost_per_row=0.5)
+    bought = buy(teacher, texts(3), MemoryLedger(max_cost=10))
+    np.testing.assert_allclose(bought.labels, [[0.1, 0.9]] * 3)
+    assert bought.cost == teacher.max_costs(texts(3)).sum() == 1.5
+
+
+def test_limits_bound_the_tries_of_a_batch(chat, monkeypatch):
+    """So many calls, with waits that grow from the backoff."""
+    waits = []
+    monkeypatch.setattr("skadistill.llm._batch.time.sleep", waits.append)
+    limits = Limits(max_tries=3, backoff=1e-3)
+    chat.batch_faults = [503] * 9
+    with pytest.raises(TeacherCallError, match="503"):
+        buy(make_teacher(chat, limits=limits), texts(2), MemoryLedger())
+    assert len(chat.batch_faults) == 6
+    assert len(waits) == 2
+    assert max(waits) <= 4e-3

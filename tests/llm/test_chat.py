@@ -757,3 +757,18 @@ def test_a_notebook_shows_a_teacher_that_cannot_ask_yet(monkeypatch):
     model = as_teacher(GaussianNB().fit([[0.0], [1.0]], [0, 1]))
     assert "GaussianNB" in model._repr_html_()
     assert not vars(teacher).keys() & {"_made_requests", "_made_sender"}
+
+
+def test_a_tokenizer_counts_what_is_sent_and_reserved(chat):
+    """For the limit of a row, the estimate, the tokens a minute and the reservation."""
+    texts = ["spam " * 30, "b"]
+    words = make_teacher(chat, tokenizer=lambda text: len(text.split()), prices=(1, 0))
+    plain = make_teacher(chat, prices=(1, 0))
+    assert words.count_tokens(texts[:1]) - words.count_tokens(texts[1:]) == 29
+    assert words.estimate_cost(texts) < plain.estimate_cost(texts)
+    assert (words.prices_of(texts) < plain.prices_of(texts)).all()
+    limit = words.count_tokens(texts[1:]) - 64  # without the reply
+    words.set_params(max_input_tokens=limit, prices=chat.prices)
+    bought = buy_labels(words, texts, classes=CLASSES)
+    assert bought.no_label.tolist() == [True, False]
+    assert len(chat.requests) == 1
