@@ -1,5 +1,7 @@
 """LayerNASSearchCV: a scikit-learn search that keeps to a size limit."""
 
+import os
+
 import numpy as np
 import pytest
 import sklearn
@@ -412,7 +414,7 @@ def test_other_processes_are_told_that_the_ledger_is_a_copy():
 
     model = distill_search(distiller(Teacher())).fit(X, PARTLY)
     copy = pickle.loads(pickle.dumps(model.ledger_))
-    copy._process = ("elsewhere", 0)
+    copy._process = ("its parent", os.getppid())
     with pytest.warns(LedgerCopyWarning):
         copy.lookup(np.zeros(1, dtype="V16"), "nobody", [0, 1])
 

@@ -38,6 +38,7 @@ DISTILLER_TYPES = [
     "skadistill._statistics.forecast.Forecast",
     "skadistill._statistics.checks.TeacherChecks",
     "skadistill.objectives._soft.SoftTargets",
+    "skadistill.teachers._estimator.EstimatorTeacher",
 ]
 
 
