@@ -416,7 +416,7 @@ def test_other_processes_are_told_that_the_ledger_is_a_copy():
     copy = pickle.loads(pickle.dumps(model.ledger_))
     copy._process = ("its parent", os.getppid())
     with pytest.warns(LedgerCopyWarning):
-        copy.lookup(np.zeros(1, dtype="V16"), "nobody", [0, 1])
+        copy.claim(np.zeros(1, dtype="V16"), "nobody", [0, 1])
 
 
 def test_metadata_is_routed_and_sliced(metadata_routing):
