@@ -1,6 +1,7 @@
 """Training objectives: soft targets, mixtures, weights and subclasses."""
 
-from skadistill.objectives._base import Evidence, Lesson, Objective, TeacherChecks
+from skadistill.objectives._base import Evidence, Lesson, Objective
+from skadistill.objectives._base import TeacherChecks as TeacherChecks
 from skadistill.objectives._calibration import teacher_reliability
 from skadistill.objectives._corrected import Corrected
 from skadistill.objectives._debiased import Debiased
@@ -19,6 +20,5 @@ __all__ = [
     "PosteriorTargets",
     "SLaM",
     "SoftTargets",
-    "TeacherChecks",
     "teacher_reliability",
 ]
