@@ -44,6 +44,7 @@ from skadistill._fit.state import (
 from skadistill._fit.teacher import prepare_teacher
 from skadistill._fit.train import train, train_at_end
 from skadistill._fitted.cloning import SharesLedger
+from skadistill._fitted.compare import GivenRows
 from skadistill._fitted.predict import StudentPredictions
 from skadistill._fitted.reports import FitReports
 from skadistill._utils.compat import (
@@ -636,6 +637,7 @@ class ActiveDistiller(
         for name, value in fitted_attributes(self, state).items():
             setattr(self, name, value)
         self._trained_keys = state.labels.trained_keys()
+        self._given = GivenRows.of(state)
         logger.info(
             "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
             "checks",

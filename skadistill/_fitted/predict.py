@@ -75,7 +75,9 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
         return check_container(self, X, reset=False)
 
     def __getstate__(self):
-        return picklable(super().__getstate__())
+        state = dict(super().__getstate__())
+        state.pop("_given", None)  # rows of the user, which a model file must not hold
+        return picklable(state)
 
     def __setstate__(self, state):
         super().__setstate__(unpacked(state))

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skadistill._fit.inputs import check_container, check_rows
+from skadistill._fitted.compare import compare
 from skadistill._rows._keys import row_keys
 from skadistill._rows._table import RowTable
 from skadistill.exceptions import TeacherError
@@ -31,6 +32,53 @@ class FitReports(BaseEstimator):
     classes_: np.ndarray
     labeled_round_: np.ndarray
     transduction_: np.ndarray
+
+    def compare(self, X_test, y_test=None, *, ask_teacher=False, cascade=None):
+        """Compare the student with its teacher and with doing without one.
+
+        All models predict the same test rows: the teacher; the student; the same
+        student, and the best of the default ones, trained on the labeled rows alone;
+        and a cascade. Test rows that the student was trained on are left out.
+
+        Parameters
+        ----------
+        X_test : like `X` in `fit`
+            Rows that fit has not seen.
+        y_test : array-like of shape (n_test,) or None, default=None
+            True labels; rows with the marker are left out. None: the models are
+            compared by their agreement with the teacher, on rows whose answers are
+            known.
+        ask_teacher : bool, default=False
+            Whether answers about test rows that the ledger does not hold are paid
+            for, within the limits of the ledger. A teacher that `fit` fitted is asked
+            in any case.
+        cascade : Cascade or None, default=None
+            A fitted :class:`skadistill.deploy.Cascade` to compare as well.
+
+        Returns
+        -------
+        comparison : Comparison
+            Prints as a table with a conclusion in words, and shows as one in
+            notebooks. ``records`` is the table as a tuple of dicts, ``to_frame()``
+            returns it as a DataFrame, ``conclusion`` and ``notes`` are texts.
+            Accuracies have 95 % intervals; what is said of differences is beyond
+            chance, by intervals of paired differences.
+
+        Raises
+        ------
+        ValueError
+            If no test row can be used.
+        TeacherError
+            If the teacher fails; answers paid for are in the ledger.
+
+        Notes
+        -----
+        The classifiers on the labeled rows alone are trained in this call. A distiller
+        that was loaded from a file holds no labeled rows and leaves them out.
+        Answers of the teacher without a label count as wrong. Seconds and costs of a
+        teacher that was paid for are the means in the ledger.
+        """
+        return compare(self, X_test, y_test, ask_teacher, cascade)
 
     def suspects(self, X, *, X_unlabeled=None, n_suspects=None):
         """List the paid labels that are most probably wrong, for people to look at.
