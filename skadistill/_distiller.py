@@ -613,7 +613,8 @@ class ActiveDistiller(
         checks = asked.findings.checks
         if checks is not None and checks.independent:
             # Checks that were not needed are rows of the pool.
-            state.return_checks(asked.n_checks_paid + asked.n_checks_free)
+            n_checked = asked.n_checks_paid + asked.n_checks_free
+            state.return_checks(min(n_checked, state.shares.n_checks))
         if not self._uses_known() or asked.is_new:
             return []
         return [Chosen(rows) for rows in state.look_up_known() if rows.size]

@@ -64,6 +64,19 @@ class KnownAnswers:
         labeled, refused = np.concatenate(found).T
         return rows[labeled], rows[refused]
 
+    def tried(self, keys):
+        """Find the given rows that were answered before any other row was.
+
+        Later ones may have been chosen as mistakes, and corrected by a person.
+        """
+        if self.is_new:
+            return np.empty(0, dtype=np.intp)
+        classes = np.asarray(self.classes).tolist()
+        paid = self.ledger._keys_in_order(self.identity, classes, len(keys))
+        others = np.flatnonzero(~np.isin(paid, keys))
+        paid = paid[: others[0]] if others.size else paid
+        return np.flatnonzero(np.isin(keys, paid))
+
     def in_flight(self, table, rows):
         """Find the rows of a table that jobs of the teacher hold."""
         if not answers_later(self.teacher):

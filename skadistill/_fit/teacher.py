@@ -7,6 +7,7 @@ from sklearn.base import clone
 
 from skadistill._fit.known import KnownAnswers
 from skadistill._rows._containers import take_metadata
+from skadistill._rows._keys import row_keys
 from skadistill.checking._check_teacher import Findings, LabeledRows, check_teacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._estimator import EstimatorTeacher
@@ -72,7 +73,8 @@ def prepare_teacher(state, fit_params):
     )
     # Cross-fitting costs nothing; other checks do, and the budget may leave none.
     if (plan.needed and not plan.is_paid) or state.shares.n_checks:
-        asked.findings = _check(state, X, params, asked.first_size)
+        tried = known.tried(row_keys(X))
+        asked.findings = _check(state, X, params, asked.first_size, tried)
         asked.has_answered = True
     asked.teacher = teacher
     if not teacher.is_fitted:
@@ -85,7 +87,7 @@ def prepare_teacher(state, fit_params):
     return asked
 
 
-def _check(state, X, fit_params, first_size):
+def _check(state, X, fit_params, first_size, tried):
     """Check the teacher on the labeled rows, gathered."""
     labels = state.labels
     return check_teacher(
@@ -101,6 +103,7 @@ def _check(state, X, fit_params, first_size):
         fit_params=fit_params,
         ledger=state.settings.ledger,
         first_size=first_size,
+        tried=tried,
     )
 
 

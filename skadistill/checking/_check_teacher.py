@@ -51,17 +51,18 @@ class Findings:
 
 
 def check_teacher(
-    teacher, rows, plan, start_curve, *, n_checks, share, seed, fit_params, **how
+    teacher, rows, plan, start_curve, *, n_checks, share, seed, fit_params, tried, **how
 ):
     """Ask a teacher about labeled rows as planned, and draw the conclusions.
 
     `start_curve` trains students and returns an `ErrorCurve` without checks; `share`
-    of the pool is asked about in a round.
+    of the pool is asked about in a round; `tried` rows come first.
     """
     policy = plan.policy
     first = start_curve() if plan.aimed else None
     if plan.in_steps:
-        checks = _ask_in_steps(teacher, rows, plan, first, n_checks, share, seed, how)
+        options = {"share": share, "seed": seed, "tried": tried, "how": how}
+        checks = _ask_in_steps(teacher, rows, plan, first, n_checks, **options)
     else:
         checks = estimate_teacher_error(
             teacher,
@@ -72,6 +73,7 @@ def check_teacher(
             random_state=seed,
             fit_params=fit_params,
             row_numbers=rows.numbers,
+            first=tried,
             **how,
         )
     # In the order of asking, in which errors were learned during the checks, too.
@@ -110,7 +112,7 @@ def _n_right_alone(teacher, rows, checks, proba, on_weak):
     return int(np.count_nonzero(~is_wrong(proba, rows.truth)))
 
 
-def _ask_in_steps(teacher, rows, plan, curve, n_checks, share, seed, how):
+def _ask_in_steps(teacher, rows, plan, curve, n_checks, *, share, seed, tried, how):
     """Ask about a few labeled rows at a time, until enough is known."""
     checker = Checker(
         teacher,
@@ -137,5 +139,6 @@ def _ask_in_steps(teacher, rows, plan, curve, n_checks, share, seed, how):
             n_rows = max(n_rows, n_more_for_choice(checks.n_samples, rate))
         return n_rows
 
-    checker.ask_in_steps(order[:n_checks], n_more)
+    order = np.concatenate([tried, order[~np.isin(order, tried)]])
+    checker.ask_in_steps(order[: max(n_checks, len(tried))], n_more)
     return replace(checker.checks, method=method)

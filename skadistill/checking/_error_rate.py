@@ -14,7 +14,7 @@ from skadistill.checking._ask import Checker
 from skadistill.exceptions import TeacherAnswerError, TeacherWarning
 from skadistill.teachers._as_teacher import as_teacher
 
-__all__ = ["estimate_teacher_error"]
+__all__ = ["estimate_teacher_error", "positions_of"]
 
 
 def estimate_teacher_error(
@@ -30,6 +30,7 @@ def estimate_teacher_error(
     fit_params=None,
     first_size=None,
     row_numbers=None,
+    first=(),
 ):
     r"""Estimate how often the teacher's first choice is wrong.
 
@@ -68,6 +69,8 @@ def estimate_teacher_error(
         :func:`skadistill.labeling.buy_labels`.
     row_numbers : array-like of int of shape (n_labeled,) or None, default=None
         The numbers of the rows in messages. None: their positions in `X`.
+    first : array-like of int, default=()
+        Positions of rows that are drawn before others, as their answers are known.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def estimate_teacher_error(
     teacher = as_teacher(teacher)
     classes = np.asarray(classes)
     y = np.asarray(y)
-    truth = _positions(y, classes.tolist())
+    truth = positions_of(y, classes.tolist())
     rng = check_random_state(random_state)
     numbers = np.arange(len(y)) if row_numbers is None else np.asarray(row_numbers)
     if not teacher.is_fitted:
@@ -122,7 +125,9 @@ def estimate_teacher_error(
         return TeacherChecks(rows, proba, truth[rows], "cross-fitted")
     rows = np.arange(len(y))
     if n_samples is not None and n_samples < len(y):
-        rows = np.sort(rng.permutation(len(y))[:n_samples])
+        order = rng.permutation(len(y))
+        is_first = np.isin(order, first)
+        rows = np.sort(np.concatenate([order[is_first], order[~is_first]])[:n_samples])
     checker = Checker(
         teacher,
         X,
@@ -136,7 +141,7 @@ def estimate_teacher_error(
     return checker.checks
 
 
-def _positions(y, classes):
+def positions_of(y, classes):
     """Return the position of each label among the classes."""
     position = {c: i for i, c in enumerate(classes)}
     for row, label in enumerate(y.tolist()):

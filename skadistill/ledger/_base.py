@@ -5,7 +5,7 @@ from abc import abstractmethod
 
 import numpy as np
 
-from skadistill._rows._keys import row_keys
+from skadistill._rows._keys import KEY_DTYPE, row_keys
 from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._checks import (
@@ -358,6 +358,13 @@ class BaseLedger(Claiming):
     def _costs(self, keys, teacher_id, classes):
         """Return what each of some known rows cost."""
         return np.full(len(keys), math.nan)
+
+    def _keys_in_order(self, teacher_id, classes, n_keys=None):
+        """Return the first keys with an answer, in the order in which they were paid.
+
+        Empty if the order is not known.
+        """
+        return np.empty(0, KEY_DTYPE)
 
     @abstractmethod
     def _find(self, keys, teacher_id, classes):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from skadistill._rows._keys import KEY_DTYPE
 from skadistill.exceptions import LedgerCopyWarning
 from skadistill.ledger._base import BaseLedger
 from skadistill.ledger._budget import Claim, Spending, check_limits, grant_rows
@@ -461,6 +462,12 @@ class MemoryLedger(BaseLedger):
                     for model, n_rows in counts.items():
                         found[model] = found.get(model, 0) + n_rows
         return found
+
+    def _keys_in_order(self, teacher_id, classes, n_keys=None):
+        with self._lock:
+            found = self._labels.get((teacher_id, frozenset(classes)))
+            keys = [] if found is None else list(found[1].position)[:n_keys]
+        return np.array(keys, KEY_DTYPE)
 
     def _costs(self, keys, teacher_id, classes):
         with self._lock:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from skadistill._rows._keys import KEY_DTYPE
 from skadistill._utils.optional import require
 from skadistill.exceptions import LedgerError
 from skadistill.ledger._base import BaseLedger
@@ -460,6 +461,19 @@ class SqlLedger(BaseLedger):
     def _models(self, teacher_id):
         with self._transaction(write=False) as db:
             return count_models(db, teacher_id)
+
+    def _keys_in_order(self, teacher_id, classes, n_keys=None):
+        with self._transaction(write=False) as db:
+            label_set = find_label_set(db, teacher_id, classes)
+            if label_set is None:
+                return np.empty(0, KEY_DTYPE)
+            n_keys = label_set["n_labels"] if n_keys is None else n_keys
+            rows = db.rows(
+                f"SELECT key FROM labels WHERE label_set = {db.mark} ORDER BY id "
+                f"LIMIT {db.mark}",
+                (label_set["id"], int(n_keys)),
+            )
+        return np.array([key for (key,) in rows], KEY_DTYPE)
 
     def _costs(self, keys, teacher_id, classes):
         costs: dict[bytes, float] = {}

@@ -5,6 +5,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from importlib import import_module
 from numbers import Integral
 
 import numpy as np
@@ -313,6 +314,45 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
             yield batch
         if fault is not None:
             raise fault
+
+    def try_on(self, X, y, *, ledger=None, n_rows=50, random_state=None):
+        """Ask about some labeled rows, to judge a prompt or a model before the budget.
+
+        The answers are paid for and recorded. A fit with the same ledger and teacher
+        checks the teacher on these rows first, and pays for none of them again.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            Labeled rows.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        ledger : object, str, path-like or None, default=None
+            Looked up and added to, as in :class:`~skadistill.ActiveDistiller`. None: a
+            new one in memory, which the result holds.
+        n_rows : int or None, default=50
+            Rows to ask about at most, drawn at random. None: all.
+        random_state : int, RandomState or None, default=None
+            Draws the rows. With an int several teachers are tried on the same rows.
+
+        Returns
+        -------
+        trial : Trial
+            Prints how often the teacher is right, what it confuses, what the rows
+            cost and how long they took. The same as attributes: ``n_right``,
+            ``n_no_label``, ``confusions``, ``n_paid``, ``cost``, ``seconds``,
+            ``ledger``, and per row ``rows``, ``y``, ``answers`` and ``to_frame()``.
+
+        Raises
+        ------
+        TeacherError
+            If a label is not one of the teacher's classes, before anything is paid;
+            or if the teacher fails.
+        """
+        # Buying builds on teachers.
+        module = import_module("skadistill.checking._trial")
+        options = {"ledger": ledger, "n_rows": n_rows, "random_state": random_state}
+        return module.try_teacher(self, X, y, **options)
 
     def embed(self, X, *, row_numbers=None):
         """Return checked embeddings of the rows of `X`.

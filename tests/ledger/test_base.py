@@ -834,3 +834,17 @@ def test_prices_of_another_number_of_rows_are_an_error(new_ledger):
     with pytest.raises(BudgetError, match="max_cost_per_row is -1"):
         ledger.claim(keys, "t", CLASSES, max_cost_per_row=np.array([1.0, -1.0, 2.0]))
     assert ledger.claims() == []
+
+
+def test_keys_are_listed_in_the_order_in_which_they_were_paid(new_ledger):
+    """Of one teacher and one set of classes, in whatever order these come."""
+    keys, labels = some_rows(6)
+    ledger = new_ledger()
+    assert len(ledger._keys_in_order("t", CLASSES)) == 0
+    for some in ([4, 1], [5], [0, 3]):
+        ledger.record(keys[some], "t", CLASSES, labels[some])
+    ledger.record(keys[2:3], "other", CLASSES, labels[2:3])
+    ledger.record(keys[4:5], "t", CLASSES, labels[4:5])  # once more: still the first
+    ordered = ledger._keys_in_order("t", CLASSES[::-1])
+    assert ordered.tolist() == keys[[4, 1, 5, 0, 3]].tolist()
+    assert ledger._keys_in_order("t", CLASSES, 3).tolist() == ordered[:3].tolist()

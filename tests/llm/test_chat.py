@@ -772,3 +772,16 @@ def test_a_tokenizer_counts_what_is_sent_and_reserved(chat):
     bought = buy_labels(words, texts, classes=CLASSES)
     assert bought.no_label.tolist() == [True, False]
     assert len(chat.requests) == 1
+
+
+def test_a_prompt_is_tried_before_the_budget_is_spent(chat):
+    """A trial tells the money that the endpoint names; what it refuses has no label."""
+    texts = [f"{word} {i}" for i in range(6) for word in ("spam", "hello")]
+    chat.faults = {"hello 5": "refusal"}
+    trial = make_teacher(chat).try_on(texts, ["spam", "ham"] * 6)
+    assert (trial.n_paid, trial.n_right, trial.n_no_label) == (12, 11, 1)
+    assert trial.cost == pytest.approx(trial.ledger.summary()["cost"])
+    assert trial.cost > 0
+    n_requests = len(chat.requests)
+    again = make_teacher(chat).try_on(texts, ["spam", "ham"] * 6, ledger=trial.ledger)
+    assert (again.n_paid, len(chat.requests)) == (0, n_requests)
