@@ -58,10 +58,12 @@ html_theme_options = {
     },
     "navigation_with_keys": False,
     "show_toc_level": 2,
+    "navbar_center": [],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_sidebars = {"**": ["all_pages"]}
 copyright = "the skadistill developers, BSD-3-Clause"
 
 # Copied code runs: without prompts and output.
