@@ -42,7 +42,7 @@ from skadistill._fit.state import (
     stop_reason,
 )
 from skadistill._fit.teacher import prepare_teacher
-from skadistill._fit.train import train, train_at_end
+from skadistill._fit.train import train, train_at_end, tune_thresholds
 from skadistill._fitted.cloning import SharesLedger
 from skadistill._fitted.compare import GivenRows
 from skadistill._fitted.predict import StudentPredictions
@@ -58,6 +58,7 @@ from skadistill._utils.compat import (
     with_callbacks,
 )
 from skadistill._utils.display import HidesContents
+from skadistill._utils.label_space import names_of
 from skadistill._utils.progress import announce, with_progress
 from skadistill.checking._policy import CheckPolicy, as_policy, plan_checks
 from skadistill.exceptions import JobPendingError
@@ -131,8 +132,10 @@ class ActiveDistiller(
     classes : array-like of shape (n_classes,) or None, default=None
         The classes to learn, in the order of the columns of a function that returns
         probabilities. None: those of the labeled rows and, if the teacher names its
-        own, those. If one of them has no labeled row, the first batch is
-        spread over the pool (k-means++) instead of chosen by `query_strategy`.
+        own, those. With several labels per row, their names, in the order of the
+        columns of `y`; None: those of a DataFrame. If one of them has no labeled row,
+        the first batch is spread over the pool (k-means++) instead of chosen by
+        `query_strategy`.
     random_state : int, RandomState or None, default=None
         Seeds the choice of rows, cross-fitting and, unless it has a ``random_state``,
         the student.
@@ -178,7 +181,7 @@ class ActiveDistiller(
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Classes learned, sorted.
+        Classes learned, sorted; or the labels, in the order of the columns of `y`.
     n_features_in_ : int
         Features seen in `fit`; missing for texts and lists of dicts.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -384,9 +387,11 @@ class ActiveDistiller(
         ----------
         X : array-like, sparse matrix, DataFrame, list of texts or of dicts
             The rows, n_x of them; a row whose entry in `y` is the marker has no label.
-        y : array-like of shape (n_x,) or None, default=None
-            Labels. Strings with a numeric marker among them need dtype object. None:
-            no row has one.
+        y : array-like of shape (n_x,) or (n_x, n_labels), or None, default=None
+            Labels. Strings with a numeric marker among them need dtype object. An
+            indicator matrix, DataFrame or sparse matrix with several columns: several
+            labels per row; a row of markers or missing values has none. None: no row
+            has one.
         X_unlabeled : like `X` with n_u rows, or None, default=None
             More rows without a label, in the same container; numeric and categorical
             columns of frames are brought to common types. If `X` is an array or a
@@ -494,7 +499,7 @@ class ActiveDistiller(
         return make_plan(
             components,
             labels,
-            self._plan_checks(components),
+            self._plan_checks(components, labels),
             budget=self.budget,
             query_size=self.query_size,
             ledger=ledger,
@@ -532,9 +537,9 @@ class ActiveDistiller(
         teacher = named_teacher(self.teacher, self.classes)
         labels = self._read_rows(self, teacher, X, y, X_unlabeled)
         components = self._resolve(teacher, seeds.student, labels)
-        check_plan = self._plan_checks(components)
+        check_plan = self._plan_checks(components, labels)
         shares = shares_of_fit(components, labels, check_plan, self.budget)
-        score, n_val = make_scorer(self, X_val, y_val, labels.classes)
+        score, n_val = make_scorer(self, X_val, y_val, labels.space)
         self.ledger_ = open_ledger(self.ledger, self._clone_ledger, components.teacher)
         state = FitState(
             components=components,
@@ -561,27 +566,29 @@ class ActiveDistiller(
         table, rows, given = check_inputs(
             estimator, X, y, X_unlabeled, needs_y=not teacher.is_fitted
         )
-        classes = label_space(self.classes, given, teacher, self.unlabeled_marker)
+        space = label_space(
+            self.classes, given, teacher, self.unlabeled_marker, names_of(y)
+        )
         if X_unlabeled is not None and self.classes is None:
             warn_of_signs(given, len(rows) < table.n_first, self.unlabeled_marker)
-        return Labels(table, rows, given, classes)
+        return Labels(table, rows, given, space)
 
     def _resolve(self, teacher, seed, labels):
         """Turn names into objects, once; what is unknown is an error right away."""
         return resolve(
-            teacher,
+            labels.space.teacher(teacher),
             self.student,
             self.query_strategy,
             self.objective,
             seed=seed,
             parts=labels.table.parts,
-            n_classes=len(labels.classes),
+            space=labels.space,
         )
 
-    def _plan_checks(self, components):
+    def _plan_checks(self, components, labels):
         """Work out how the teacher is checked."""
         return plan_checks(
-            as_policy(self.teacher_checks),
+            labels.space.policy(as_policy(self.teacher_checks)),
             components.teacher,
             components.strategy,
             components.objective,
@@ -633,6 +640,8 @@ class ActiveDistiller(
         self.termination_condition_ = stop_reason(state)
         with closing_step("the student has not learned corrected labels, since that"):
             train_at_end(state)
+        with closing_step("labels are predicted from 0.5 on, since tuning that"):
+            tune_thresholds(state)
         with closing_step("the last student is kept, since comparing it"):
             keep_better_student(state)
         for name, value in fitted_attributes(self, state).items():

@@ -44,7 +44,7 @@ def _pay(state, chosen, record):
     no_label = purchase.no_label
     if embeddings is not None:
         embeddings = embeddings[got]
-    agreed = got & (expected == purchase.labels.argmax(axis=1))
+    agreed = got & (expected == labels.space.outcomes(purchase.labels))
     if chosen.draw is not None:
         _judge_student(state, chosen.draw, agreed, got)
     labels.add(
@@ -76,7 +76,7 @@ def _judge_student(state, draw, agreed, answered):
     n_known_agreed = 0
     if paid.any():
         predicted = _predicted(state, labels.table.take(labels.rows[paid]))
-        taught = labels.targets[paid].argmax(axis=1)
+        taught = labels.space.outcomes(labels.targets[paid])
         n_known_agreed = int((predicted == taught).sum())
     record.take_estimate(
         draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
@@ -85,6 +85,6 @@ def _judge_student(state, draw, agreed, answered):
 
 
 def _predicted(state, X):
-    """Return the positions of the classes that the present student predicts."""
+    """Return what the present student predicts, as numbers to compare."""
     proba = student_proba(state.students.last, X, len(state.labels.classes))
-    return proba.argmax(axis=1)
+    return state.labels.space.outcomes(proba)

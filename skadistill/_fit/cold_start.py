@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from sklearn.base import clone
 
+from skadistill._utils.label_space import MultiLabel, OneClass
 from skadistill._utils.validation import did_you_mean
 from skadistill.exceptions import BudgetWarning, SkadistillError, TeacherError
 from skadistill.objectives._base import Evidence
@@ -22,8 +23,40 @@ __all__ = [
 REHEARSAL_ROWS_PER_CLASS = 2
 
 
-def label_space(classes, given, teacher, marker=None):
-    """Return the classes that the student is to learn."""
+def label_space(classes, given, teacher, marker=None, names=None):
+    """Return what the student is to learn: one class per row, or several labels.
+
+    `names` are those of the columns of an indicator matrix, if it has any.
+    """
+    if given.ndim == 2 or (not len(given) and teacher.multilabel):
+        return _several(classes, given, teacher, names)
+    return OneClass(_class_space(classes, given, teacher, marker))
+
+
+def _several(classes, given, teacher, names):
+    """Return the labels of an indicator matrix, or those that a teacher knows."""
+    if classes is None:
+        classes = names
+    if classes is None and teacher.multilabel and teacher.classes_ is not None:
+        classes = teacher.classes_
+    if classes is None and given.ndim == 2:
+        classes = range(given.shape[1])
+    if classes is None:
+        raise SkadistillError(
+            "no row has a label and nothing names the labels that may apply; pass "
+            "classes=[...], or name them by the teacher's classes."
+        )
+    space = MultiLabel(list(classes))
+    if given.ndim == 2 and given.shape[1] != len(space):
+        raise ValueError(
+            f"y has {given.shape[1]} columns, and {len(space)} labels are named "
+            f"({space.classes.tolist()[:10]}); name each column once."
+        )
+    return space
+
+
+def _class_space(classes, given, teacher, marker):
+    """Return the classes of which each row has one."""
     _refuse_marker(marker, classes, teacher)
     found = np.unique(given)
     if classes is not None:
@@ -138,7 +171,7 @@ def check_learnable(labels, teacher, objective, n_queries):
             f"none of the {labels.table.n_samples} rows has a label, and {lacking}; "
             "give some labels in y."
         )
-    found = np.unique(labels.y)
+    found = labels.classes[labels.targets.sum(axis=0) > 0]
     if len(found) == 1 and (n_queries == 0 or not teacher.is_fitted):
         raise SkadistillError(
             f"the {n_labeled} labeled rows hold one class only, "
@@ -150,8 +183,9 @@ def check_learnable(labels, teacher, objective, n_queries):
 def is_cold(state):
     """Tell whether the next rows are spread over the pool: some class lacks a row."""
     targets = state.labels.targets
-    seen = np.unique(targets.argmax(axis=1)).size if len(targets) else 0
-    return state.progress.n_draws == 0 and seen < len(state.labels.classes)
+    if state.progress.n_draws:
+        return False
+    return not len(targets) or not state.labels.space.covered(targets)
 
 
 def require_labels(labels):

@@ -7,12 +7,16 @@ import numpy as np
 
 from skadistill._utils.display import text_of
 from skadistill.exceptions import ObjectiveError
+from skadistill.objectives import SoftTargets
 from skadistill.objectives._as_objective import as_objective
+from skadistill.objectives._auto import AutoObjective
 from skadistill.objectives._base import Objective
 from skadistill.objectives._lelp import LELP
 from skadistill.objectives._slam import SLaM
 from skadistill.query._as_strategy import as_strategy
-from skadistill.soft_labels._as_student import as_student
+from skadistill.query._rad import RADSampler
+from skadistill.query._skactiveml import SkactivemlStrategy
+from skadistill.soft_labels._as_student import as_student, for_labels
 from skadistill.soft_labels._default import default_students
 from skadistill.teachers._as_teacher import as_teacher
 from skadistill.teachers._base import BaseTeacher
@@ -47,11 +51,10 @@ def named_teacher(teacher, classes):
     return type(teacher)(**params | {"classes": named})
 
 
-def resolve(
-    teacher, student, query_strategy, objective, *, seed, parts=(), n_classes=2
-):
+def resolve(teacher, student, query_strategy, objective, *, seed, parts=(), space=None):
     """Turn names into objects, once per fit."""
-    objective = as_objective(objective)
+    objective, strategy = as_objective(objective), as_strategy(query_strategy)
+    _refuse_one_class(objective, strategy, space)
     candidates = {}
     if student is None and _has_own_loss(objective):
         from skadistill.student._net import StudentNet
@@ -59,14 +62,15 @@ def resolve(
         student = StudentNet()
     elif student is None:
         candidates = {
-            name: as_student(each, seed)
-            for name, each in default_students(parts, n_classes).items()
+            name: for_labels(as_student(each, seed), space)
+            for name, each in default_students(parts, space.n_outcomes).items()
         }
         student = next(iter(candidates.values()))
+    student = as_student(student, seed)
     components = Components(
         teacher=as_teacher(teacher),
-        student=as_student(student, seed),
-        strategy=as_strategy(query_strategy),
+        student=student if candidates else for_labels(student, space),
+        strategy=strategy,
         objective=objective,
         candidates=candidates,
     )
@@ -77,6 +81,17 @@ def resolve(
             "as_teacher(teacher, embedding=...), or use another objective."
         )
     return components
+
+
+def _refuse_one_class(objective, strategy, space):
+    """Raise if objective or strategy reads one class per row, and rows have several."""
+    plain = isinstance(objective, SoftTargets) and objective.temperature == 1
+    if objective.base is not None or not (
+        plain or isinstance(objective, AutoObjective)
+    ):
+        space.refuse(f"the objective {objective!r}")
+    if isinstance(strategy, RADSampler | SkactivemlStrategy):
+        space.refuse(f"the query strategy {strategy!r}")
 
 
 def _has_own_loss(objective):

@@ -18,6 +18,7 @@ from skadistill._rows._containers import (
 from skadistill._rows._sources import ChunkedRows, as_rows, refuse_other_features
 from skadistill._rows._table import RowTable, unify_frames
 from skadistill._utils.compat import validate_data
+from skadistill._utils.label_space import same_labels
 from skadistill._utils.validation import did_you_mean, read_labels
 from skadistill.exceptions import SkadistillError
 from skadistill.student._checks import student_classes
@@ -53,10 +54,10 @@ def check_inputs(estimator, X, y, X_unlabeled, *, needs_y=False):
         labeled = np.flatnonzero(~unlabeled)
         given = y[labeled]
     if labeled.size:
-        if given.dtype == object and not isinstance(given[0], str):
+        if given.dtype == object and not isinstance(given.flat[0], str):
             given = np.asarray(given.tolist())
         assert_all_finite(given, input_name="y")
-        check_classification_targets(given)
+        check_classification_targets(given)  # a table of zeros and ones is one
     if X_unlabeled is not None:
         X, X_unlabeled = check_rows(estimator, X, X_unlabeled)
     return RowTable(X, X_unlabeled), labeled, given
@@ -152,7 +153,7 @@ def extend_metadata(params, table):
     return cut
 
 
-def make_scorer(estimator, X_val, y_val, classes):
+def make_scorer(estimator, X_val, y_val, space):
     """Return a function that scores any student on labeled rows, and their number."""
     if X_val is None and y_val is None:
         return (lambda student: None), None
@@ -167,7 +168,13 @@ def make_scorer(estimator, X_val, y_val, classes):
     check_consistent_length(X_val, y_val)
     labeled = np.flatnonzero(~unlabeled)
     X_val, y_val = take_rows(X_val, labeled), y_val[labeled]
-    if set(y_val.tolist()).isdisjoint(classes.tolist()):
+    classes = space.classes
+    if y_val.shape[1:] != space.shape:
+        raise ValueError(
+            f"y_val has shape {y_val.shape}, and y holds labels of another kind; pass "
+            "labels of the same kind."
+        )
+    if y_val.ndim == 1 and set(y_val.tolist()).isdisjoint(classes.tolist()):
         raise ValueError(
             f"none of the {len(y_val)} labels in y_val is one of the classes "
             f"{classes.tolist()[:10]}{did_you_mean(y_val[:10].tolist(), classes)}; "
@@ -176,6 +183,6 @@ def make_scorer(estimator, X_val, y_val, classes):
 
     def score(student):
         y_pred = student_classes(student, X_val, np.asarray(student.classes_))
-        return float(np.mean(y_pred == y_val))
+        return float(np.mean(same_labels(y_pred, y_val)))
 
     return score, len(y_val)

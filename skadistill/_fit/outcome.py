@@ -37,7 +37,8 @@ def fitted_attributes(distiller, state):
         return sum(record[name] for record in history)
 
     return {
-        "classes_": labels.classes,
+        "classes_": labels.space.classes,
+        "_space": labels.space,
         "student_": state.students.last,
         "student_scores_": dict(state.students.scores),
         "objective_": state.components.objective,

@@ -52,6 +52,16 @@ class FitPool(QueryPool):
                 pass
         return self._winners
 
+    def map_proba(self, function, dtype=np.float32):
+        """Apply a function to blocks of probabilities and keep one value per row.
+
+        If rows have several labels, it gets the two probabilities of one label at a
+        time, and a row's value is a mean over labels.
+        See :meth:`skadistill.query.QueryPool.map_proba`.
+        """
+        function = self._labels.space.per_row(function, self.student)
+        return super().map_proba(function, dtype)
+
     def _take_pool(self):
         return self._table.take(self._rows)
 
@@ -60,7 +70,13 @@ class FitPool(QueryPool):
 
     def _iter_proba(self, function):
         done = 0
-        score = _Score(self.student, self.n_classes, function, self._keep_classes)
+        score = _Score(
+            self.student,
+            self.n_classes,
+            function,
+            self._keep_classes,
+            self._labels.space,
+        )
         for values, winners in self._iter_rows(score):
             if self._keep_classes:
                 self._winners[done : done + len(winners)] = winners
@@ -121,6 +137,7 @@ class _Score:
     n_classes: int
     function: Any
     keep_classes: bool
+    space: Any
 
     def __call__(self, block):
         proba = student_proba(self.student, block, self.n_classes)
@@ -133,7 +150,7 @@ class _Score:
                 "settings, or give it more labeled rows. Labels that were paid for "
                 "are in the ledger."
             )
-        winners = proba.argmax(axis=1) if self.keep_classes else None
+        winners = self.space.outcomes(proba) if self.keep_classes else None
         return self.function(proba), winners
 
 

@@ -19,6 +19,7 @@ from skadistill._fit.teacher import AskedTeacher
 from skadistill._rows._keys import KEY_DTYPE, row_keys
 from skadistill._statistics.checks import TeacherChecks
 from skadistill._utils.compat import safe_indexing
+from skadistill._utils.label_space import OneClass
 from skadistill.checking._error_curve import ErrorCurve
 from skadistill.checking._policy import CheckPlan
 from skadistill.ledger._base import BaseLedger
@@ -64,13 +65,12 @@ class Seeds(NamedTuple):
 class Labels:
     """Know which rows have a label, and which are still in the pool."""
 
-    def __init__(self, table, rows, y, classes=None):
+    def __init__(self, table, rows, y, space=None):
         self.table = table
         self.y = y
-        self.classes = np.unique(y) if classes is None else classes
-        codes = np.searchsorted(self.classes, y) if len(y) else np.empty(0, np.intp)
+        self.space = OneClass(np.unique(y)) if space is None else space
         self.rows = rows
-        self.targets = np.eye(len(self.classes))[codes]
+        self.targets = self.space.targets(y)
         self.pool = np.setdiff1d(np.arange(table.n_samples), rows, assume_unique=True)
         self.round = np.full(table.n_samples, -1, dtype=np.int64)
         self.round[rows] = 0
@@ -110,19 +110,18 @@ class Labels:
         return np.concatenate([row_keys(given), *self.paid_keys])
 
     @property
+    def classes(self):
+        """What the columns of targets, answers and predictions are."""
+        return self.space.columns
+
+    @property
     def given(self):
         """Mask of the labeled rows whose label was given."""
         return self.round[self.rows] == 0
 
     def transduction(self, marker):
         """Return the labels of all rows, in a dtype that also holds the marker."""
-        marker = -1 if marker is None else marker
-        dtype = np.result_type(self.classes, np.asarray(marker))
-        if dtype.kind not in "iuf" and not isinstance(marker, str):
-            dtype = np.dtype(object)
-        labels = np.full(self.table.n_samples, marker, dtype=dtype)
-        labels[self.rows] = self.classes[self.targets.argmax(axis=1)]
-        return labels
+        return self.space.fill(self.rows, self.targets, self.table.n_samples, marker)
 
 
 @dataclass

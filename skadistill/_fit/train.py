@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from time import perf_counter
 
+import numpy as np
 from sklearn.base import clone
 
 from skadistill._fit.cold_start import rehearse, require_labels
@@ -11,7 +12,7 @@ from skadistill._fit.state import stop_reason
 from skadistill.soft_labels._choose import score_students
 from skadistill.soft_labels._fit_student import fit_student
 
-__all__ = ["train", "train_at_end"]
+__all__ = ["train", "train_at_end", "tune_thresholds"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,23 @@ def train_at_end(state):
     students.last = student
     record.seconds_student += perf_counter() - start
     record.student_score = state.settings.score(students.last)
+
+
+# Weight of a paid row beside a given one in the choice of thresholds: a teacher that is
+# wrong on a rare label makes it look frequent.
+PAID_WEIGHT = 0.3
+
+
+def tune_thresholds(state):
+    """Let a student of several labels choose what it predicts, on all rows known."""
+    tune, labels = getattr(state.students.last, "tune", None), state.labels
+    if tune is not None:
+        tune(
+            labels.table.take(labels.rows),
+            labels.targets,
+            seed=state.seeds.objective,
+            weight=np.where(labels.given, 1.0, PAID_WEIGHT),
+        )
 
 
 def _fit(student, state, X, *, is_last):

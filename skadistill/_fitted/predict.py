@@ -28,17 +28,29 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
-            Classes.
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Classes; or 1 where a label applies and 0 where not.
         """
         X = self._check_new_rows(X)
         return student_classes(self.student_, X, self.classes_)
 
     @available_if(lambda self: _student_has(self, "predict_proba"))
     def predict_proba(self, X):
-        """Predict class probabilities with the student alone."""
+        """Predict class probabilities with the student alone.
+
+        Parameters
+        ----------
+        X : like `X` in `fit`, n_samples rows
+            Rows.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Probabilities of the classes, or that each label applies.
+        """
         X = self._check_new_rows(X)
-        return student_proba(self.student_, X, len(self.classes_))
+        table = student_proba(self.student_, X, len(self._space.columns))
+        return self._space.proba(table)
 
     @available_if(lambda self: _student_has(self, "decision_function"))
     def decision_function(self, X):
@@ -53,8 +65,9 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
         ----------
         X : like `X` in `fit`, n_samples rows
             Rows.
-        y : array-like of shape (n_samples,)
-            True labels. Rows marked unlabeled count as wrong, with a warning.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            True labels; of several, all must be right. Rows marked unlabeled count as
+            wrong, with a warning.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights.
 
@@ -96,6 +109,8 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
             tags.input_tags.allow_nan = student.input_tags.allow_nan
         if hasattr(self.teacher, "__sklearn_tags__"):
             teacher = get_tags(self.teacher)
+            if teacher.classifier_tags is not None:
+                tags.classifier_tags.multi_label = teacher.classifier_tags.multi_label
             tags.input_tags.sparse &= teacher.input_tags.sparse
             tags.input_tags.allow_nan &= teacher.input_tags.allow_nan
         return tags

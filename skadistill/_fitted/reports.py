@@ -78,6 +78,7 @@ class FitReports(BaseEstimator):
         Answers of the teacher without a label count as wrong. Seconds and costs of a
         teacher that was paid for are the means in the ledger.
         """
+        self._space.refuse("compare")
         return compare(self, X_test, y_test, ask_teacher, cascade)
 
     def suspects(self, X, *, X_unlabeled=None, n_suspects=None):
@@ -118,6 +119,7 @@ class FitReports(BaseEstimator):
         probability is the one that students deny the label.
         """
         check_is_fitted(self, "student_")
+        self._space.refuse("suspects")
         is_count = isinstance(n_suspects, Integral) and not isinstance(n_suspects, bool)
         if n_suspects is not None and not (is_count and n_suspects >= 0):
             raise ValueError(

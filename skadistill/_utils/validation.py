@@ -1,8 +1,10 @@
 """Checks that several folders share: missing values, labels, amounts of money."""
 
 import math
+from numbers import Integral
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import column_or_1d
 
 from skadistill.exceptions import TeacherError
@@ -33,7 +35,12 @@ def is_missing(value):
 
 
 def read_labels(y, marker):
-    """Return labels as an array, and the mask of those that are missing."""
+    """Return labels as an array, and the mask of those that are missing.
+
+    A table with several columns is an indicator matrix of several labels per row.
+    """
+    if is_indicator(y):
+        return _read_indicator(y, marker)
     y = column_or_1d(_as_array(y), warn=True)
     mask, missing = unlabeled_mask(y, marker), _missing_mask(y)
     if not missing.any():
@@ -52,6 +59,58 @@ def read_labels(y, marker):
             "another name."
         )
     return y, missing
+
+
+def is_indicator(y):
+    """Tell whether `y` has several columns, or is a frame or sparse: one per label."""
+    shape = getattr(y, "shape", None)
+    if shape is None:
+        first = y[0] if isinstance(y, list | tuple) and len(y) else None
+        return isinstance(first, list | tuple | np.ndarray) and len(first) > 1
+    is_table = hasattr(y, "columns") or sparse.issparse(y)
+    return len(shape) == 2 and (shape[1] > 1 or is_table)
+
+
+def _read_indicator(y, marker):
+    """Return an indicator matrix of integers, and the mask of rows without labels."""
+    table = y.toarray() if sparse.issparse(y) else y
+    table = table.to_numpy() if hasattr(table, "to_numpy") else np.asarray(table)
+    if table.dtype == object:
+        missing = np.array([[is_missing(v) for v in row] for row in table])
+        table = np.where(missing, np.nan, table)
+    try:
+        table = table.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y is a table of shape {np.shape(y)} that holds texts; pass one column "
+            "per label with 1 where it applies and 0 where not, for example by "
+            "MultiLabelBinarizer, or one class per row."
+        ) from error
+    empty = np.isnan(table)
+    if isinstance(marker, Integral) and not isinstance(marker, bool):
+        if marker in (0, 1):
+            raise ValueError(
+                f"unlabeled_marker={marker} is also a value of an indicator matrix; "
+                "use -1."
+            )
+        empty |= table == marker
+    partly = np.flatnonzero(empty.any(axis=1) & ~empty.all(axis=1))
+    if partly.size:
+        raise ValueError(
+            f"{partly.size} rows of y, the first being row {partly[0]}, name some "
+            "labels and leave others open; give all labels of a row, or mark the "
+            "whole row."
+        )
+    values = np.unique(table[~empty])
+    if not np.isin(values, (0, 1)).all():
+        other = values[~np.isin(values, (0, 1))][0]
+        raise ValueError(
+            f"y is a table of shape {table.shape} and holds {other:g}; an indicator "
+            "matrix of several labels per row holds 1 where a label applies and 0 "
+            "where not. For one class per row pass one column."
+        )
+    unlabeled = empty.all(axis=1) if table.shape[1] else np.zeros(len(table), bool)
+    return np.where(empty, -1, table).astype(np.int64), unlabeled
 
 
 def _as_array(y):

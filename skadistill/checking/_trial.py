@@ -115,6 +115,11 @@ def try_teacher(teacher, X, y, *, ledger=None, n_rows=50, random_state=None):
             f"n_rows is {n_rows!r}; pass an integer of at least 1, or None for all."
         )
     y, _ = read_labels(y, None)
+    if y.ndim == 2:
+        raise ValueError(
+            "try_on compares one class per row, and y is an indicator matrix of "
+            f"{y.shape[1]} labels; ask the teacher with buy_labels instead."
+        )
     check_consistent_length(X, y)
     classes = teacher.classes_
     classes = np.unique(y) if classes is None else np.asarray(classes)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._rows._keys import row_keys
 from skadistill._statistics.intervals import exact_upper
+from skadistill._utils.label_space import same_labels
 from skadistill.exceptions import BudgetError, CascadeError, TeacherError
 from skadistill.labeling._buy import buy_labels
 from skadistill.teachers._as_teacher import as_teacher
@@ -38,6 +39,7 @@ class Audit:
     rows: np.ndarray
     X: Any
     proba: np.ndarray
+    said: np.ndarray
     taught: np.ndarray
     n_paid: int
     n_no_label: int
@@ -46,8 +48,8 @@ class Audit:
 
     @property
     def agreed(self):
-        """Whether student and teacher name the same class, row by row."""
-        return self.proba.argmax(axis=1) == self.taught
+        """Whether student and teacher name the same labels, row by row."""
+        return same_labels(self.said, self.taught)
 
 
 def teacher_of(distiller):
@@ -108,10 +110,12 @@ def audit(distiller, X, n_audit, *, random_state=None):
     taken = take_rows(X, rows)
     # Before anything is paid: rows that the student cannot read must cost nothing.
     proba = np.asarray(distiller.predict_proba(taken))
+    space = distiller._space
+    said = space.decide(proba, distiller.student_)
     purchase = buy_labels(
         teacher_of(distiller),
         taken,
-        classes=distiller.classes_,
+        classes=space.columns,
         ledger=distiller.ledger_,
         row_numbers=rows,
     )
@@ -120,7 +124,8 @@ def audit(distiller, X, n_audit, *, random_state=None):
         rows=rows[kept],
         X=take_rows(taken, kept),
         proba=proba[kept],
-        taught=purchase.labels[kept].argmax(axis=1),
+        said=said[kept],
+        taught=space.labels(purchase.labels[kept]),
         n_paid=purchase.n_paid,
         n_no_label=purchase.n_no_label,
         n_refused=purchase.n_refused,

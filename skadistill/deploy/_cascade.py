@@ -34,8 +34,14 @@ from skadistill.deploy._audit import (
     promised_threshold,
     teacher_of,
 )
-from skadistill.exceptions import BudgetError, BudgetWarning, TeacherError
+from skadistill.exceptions import (
+    BudgetError,
+    BudgetWarning,
+    CascadeError,
+    TeacherError,
+)
 from skadistill.labeling._buy import buy_labels
+from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["Cascade"]
 
@@ -327,6 +333,11 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             is_pool = np.ones(count_rows(X), dtype=bool)
         else:
             y, is_pool = read_labels(y, distiller.unlabeled_marker)
+        if as_teacher(distiller.teacher).multilabel or np.ndim(y) == 2:
+            raise CascadeError(
+                "a Cascade defers rows of one class each, and these have several "
+                "labels; deploy the distiller itself, or one label at a time."
+            )
         rng = check_random_state(self.random_state)
         source = X if X_unlabeled is None else X_unlabeled
         rows = np.flatnonzero(is_pool) if X_unlabeled is None else None

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadistill._rows._containers import take_rows
 from skadistill._statistics.intervals import exact_lower, exact_upper
+from skadistill._utils.label_space import same_labels
 from skadistill._utils.validation import read_labels
 from skadistill.deploy._audit import audit, check_range, draw_audit_rows
 
@@ -238,16 +239,17 @@ def certify_accuracy(
     if within is None:
         _check(target=target, confidence=confidence)
         rows = draw_audit_rows(distiller, X_audit, n_audit, random_state)
-        right = distiller.predict(take_rows(X_audit, rows)) == y_audit[rows]
+        said = distiller.predict(take_rows(X_audit, rows))
+        right = same_labels(said, y_audit[rows])
         promise = f"accuracy of at least {target:g}"
         return _certify_share(promise, right, target, confidence)
     check_range("confidence", confidence, 0, 1)
     if not 0 <= within < 1:
         raise ValueError(f"within is {within!r}; pass a number from 0 to below 1.")
     found = audit(distiller, X_audit, n_audit, random_state=random_state)
-    truth, classes = y_audit[found.rows], distiller.classes_
-    student_right = classes[found.proba.argmax(axis=1)] == truth
-    teacher_right = classes[found.taught] == truth
+    truth = y_audit[found.rows]
+    student_right = same_labels(found.said, truth)
+    teacher_right = same_labels(found.taught, truth)
     n_samples = len(truth)
     only_teacher = int((teacher_right & ~student_right).sum())
     only_student = int((student_right & ~teacher_right).sum())
@@ -287,7 +289,10 @@ def _true_labels(distiller, y):
             "y_audit; label them, or leave them out of X_audit as well."
         )
     classes = distiller.classes_
-    if len(y) and not np.isin(y, classes).any():
+    if len(y) and (
+        y.shape[1:] != distiller._space.shape
+        or (y.ndim == 1 and not np.isin(y, classes).any())
+    ):
         raise ValueError(
             f"none of the {len(y)} labels in y_audit is one of the student's classes "
             f"{classes.tolist()}; pass labels of the same kind."

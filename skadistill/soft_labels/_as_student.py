@@ -5,10 +5,18 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skadistill.exceptions import StudentError
+from skadistill.soft_labels._binary_relevance import BinaryRelevance
 from skadistill.soft_labels._default import default_students
 from skadistill.soft_labels._out_of_fold import random_state_names
 
-__all__ = ["as_student"]
+__all__ = ["as_student", "for_labels"]
+
+
+def for_labels(student, space):
+    """Return a student that learns what a fit learns."""
+    if not space.multilabel:
+        return student
+    return BinaryRelevance(student, labels=space.classes.tolist())
 
 
 def as_student(student=None, random_state=None, X=None):

@@ -124,7 +124,7 @@ def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_par
             f"method fit_soft, got {type(estimator).__name__}; use for example "
             "StudentNet or LogisticRegression."
         )
-    fitted = getattr(estimator, "classes_", None)
+    fitted = getattr(estimator, "columns_", getattr(estimator, "classes_", None))
     if fitted is None or not np.array_equal(fitted, classes):
         got = None if fitted is None else np.asarray(fitted).tolist()
         raise ValueError(

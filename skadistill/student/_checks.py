@@ -168,7 +168,8 @@ def is_clean_table(X, n_features):
 
 def student_proba(student, X, n_classes):
     """Predict probabilities with any student."""
-    proba = np.asarray(student.predict_proba(X))
+    predict = getattr(student, "predict_mass", student.predict_proba)
+    proba = np.asarray(predict(X))
     fits = proba.ndim == 2 and proba.shape[1] == n_classes
     if not fits or proba.dtype.kind not in "fiu":
         raise StudentError(
@@ -184,6 +185,8 @@ def student_classes(student, X, classes):
     if not hasattr(student, "predict"):
         return classes[student_proba(student, X, len(classes)).argmax(axis=1)]
     y = np.asarray(student.predict(X))
+    if hasattr(student, "predict_mass"):
+        return y  # an indicator matrix
     if y.ndim == 2 and y.shape[1] == 1:
         return y[:, 0]
     if y.ndim == 2 and y.shape[1] == len(classes) and y.dtype.kind == "f":

@@ -25,6 +25,7 @@ def as_teacher(
     batch_size=None,
     cost_per_row=None,
     on_invalid="raise",
+    multilabel=False,
 ):
     r"""Make a teacher from an estimator or a function; a teacher is returned as is.
 
@@ -66,6 +67,10 @@ def as_teacher(
         What an unusable answer is, such as an unknown label or probabilities that do
         not sum to 1. "raise": an error, once all answers are recorded; the next run
         leaves the row out. "skip": no label; paid for, recorded, and left out.
+    multilabel : bool, default=False
+        Whether a row may have several labels: an answer is then the probability that
+        each applies, of shape (n_samples, n_labels), or a list of names per row, empty
+        where none applies. A fit sets it where `y` is an indicator matrix.
 
     Returns
     -------
@@ -126,10 +131,11 @@ def as_teacher(
         "batch_size": batch_size,
         "cost_per_row": cost_per_row,
         "on_invalid": on_invalid,
+        "multilabel": multilabel,
     }
     if isinstance(obj, BaseTeacher):
         defaults = {"on_invalid": "raise", "allow_missing_classes": False}
-        defaults |= {"allow_extra_classes": False}
+        defaults |= {"allow_extra_classes": False, "multilabel": False}
         given = [k for k, v in options.items() if v is not defaults.get(k)]
         if given:
             raise TeacherError(

@@ -76,6 +76,8 @@ class AsyncTeacher(CalledTeacher):
     allow_extra_classes : bool, default=False
         Whether the function may know more classes; their share is dropped and the
         row renormalized.
+    multilabel : bool, default=False
+        Whether a row may have several labels, as in `as_teacher`.
     on_invalid : {"raise", "skip"}, default="raise"
         What an unusable answer is, such as an unknown label or probabilities that do
         not sum to 1. "raise": an error, once all answers are recorded; the next run
@@ -148,6 +150,7 @@ class AsyncTeacher(CalledTeacher):
         cost_per_row=None,
         allow_missing_classes=False,
         allow_extra_classes=False,
+        multilabel=False,
         on_invalid="raise",
     ):
         self.function = function
@@ -162,6 +165,7 @@ class AsyncTeacher(CalledTeacher):
         self.on_invalid = on_invalid
         self.allow_missing_classes = allow_missing_classes
         self.allow_extra_classes = allow_extra_classes
+        self.multilabel = multilabel
 
     @property
     def _limits(self):

@@ -14,12 +14,14 @@ from sklearn.base import BaseEstimator
 from skadistill._rows._containers import count_rows
 from skadistill._utils.compat import Interval, StrOptions, validate_parameters
 from skadistill._utils.display import HidesContents, message_of
+from skadistill._utils.label_space import label_columns
 from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.teachers._answers import Answer, LabeledBatch
 from skadistill.teachers._checks import check_classes, check_order, soft_labels
 from skadistill.teachers._embeddings import check_embeddings, raise_without_embeddings
 from skadistill.teachers._identity import given_identity
+from skadistill.teachers._multilabel import indicator_labels
 
 __all__ = ["TEACHER_CONSTRAINTS", "BaseTeacher"]
 
@@ -34,6 +36,7 @@ TEACHER_CONSTRAINTS = {
     "allow_extra_classes": ["boolean"],
     "on_invalid": [StrOptions({"raise", "skip"})],
     "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+    "multilabel": ["boolean"],
 }
 
 
@@ -68,6 +71,9 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         Weights that turn embeddings into logits; None if they are not known.
     cost_per_row : float or None
         What one answer costs, in the user's money; None: not known.
+    multilabel : bool
+        Whether an answer holds several labels per row: probabilities of shape
+        (n_samples, n_labels) that each applies, or collections of names.
     max_cost_per_row : float or None
         What one row can cost at most, failed tries included.
     claim_size : int or None
@@ -101,6 +107,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     on_invalid: str = "raise"
     batch_size: int | None = None
     cost_per_row: float | None = None
+    multilabel: bool = False
 
     #: What `answer` returns: "proba", or "auto" to tell by the shape.
     _answer_kind = "auto"
@@ -152,9 +159,10 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     def identity(self):
         """The name under which a ledger files the answers."""
         _check_name(self.name, self.version)
+        kind = ":multilabel" if self.multilabel else ""
         if self.name is not None:
-            return given_identity(self.name, self.version)
-        return given_identity(self.derived_identity(), self.version)
+            return given_identity(self.name, self.version) + kind
+        return given_identity(self.derived_identity(), self.version) + kind
 
     @property
     def display_name(self):
@@ -408,9 +416,10 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
 
     def _check_classes(self, classes):
         """Raise if the teacher's classes are known not to fit those asked for."""
-        check_classes(
-            self._class_list(), classes, who=self.display_name, **self._allowed()
-        )
+        own = self._class_list()
+        if self.multilabel and own is not None:
+            own = label_columns(own)
+        check_classes(own, classes, who=self.display_name, **self._allowed())
 
     def _check_is_fitted(self, n_samples):
         """Raise if the teacher has to be fitted first."""
@@ -455,7 +464,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         cost, fault_of_cost = self._cost_of(answer, n_samples)
         try:
             check_order(answer.labels, X, who=who)
-            labels, invalid, fault = soft_labels(
+            labels, invalid, fault = self._read_labels(
                 answer.labels,
                 n_samples,
                 classes,
@@ -506,6 +515,11 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
                 f"{message_of(error)}, when asked about {n_samples} rows; fix "
                 "the teacher or its input and retry."
             ) from error
+
+    @property
+    def _read_labels(self):
+        """The function that checks an answer and turns it into a table."""
+        return indicator_labels if self.multilabel else soft_labels
 
     def _class_list(self):
         own = self.classes_

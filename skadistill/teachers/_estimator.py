@@ -25,6 +25,7 @@ from skadistill.teachers._identity import (
     estimator_identity,
     training_identity,
 )
+from skadistill.teachers._multilabel import stack_outputs
 
 __all__ = ["EstimatorTeacher"]
 
@@ -51,6 +52,7 @@ class EstimatorTeacher(BaseTeacher):
         batch_size=None,
         cost_per_row=None,
         on_invalid="raise",
+        multilabel=False,
     ):
         self.estimator = estimator
         self.classes = classes
@@ -62,6 +64,7 @@ class EstimatorTeacher(BaseTeacher):
         self.batch_size = batch_size
         self.cost_per_row = cost_per_row
         self.on_invalid = on_invalid
+        self.multilabel = multilabel
 
     def __sklearn_clone__(self):
         if self.is_fitted:
@@ -130,6 +133,8 @@ class EstimatorTeacher(BaseTeacher):
         """Call the estimator's best method once."""
         method = self._method()
         answer = getattr(self._asked, method)(X)
+        if self.multilabel:
+            return stack_outputs(self._asked, method, answer)
         return self._squashed(answer) if method == "decision_function" else answer
 
     def answer_embeddings(self, X):

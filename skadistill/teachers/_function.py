@@ -66,6 +66,10 @@ class FunctionTeacher(CalledTeacher):
         What an unusable answer is, such as an unknown label or probabilities that do
         not sum to 1. "raise": an error, once all answers are recorded; the next run
         leaves the row out. "skip": no label; paid for, recorded, and left out.
+    multilabel : bool, default=False
+        Whether a row may have several labels: an answer is then the probability that
+        each applies, of shape (n_samples, n_labels), or a list of names per row, empty
+        where none applies. A fit sets it where `y` is an indicator matrix.
 
     Attributes
     ----------
@@ -109,6 +113,7 @@ class FunctionTeacher(CalledTeacher):
         batch_size=None,
         cost_per_row=None,
         on_invalid="raise",
+        multilabel=False,
     ):
         self.function = function
         self.classes = classes
@@ -120,6 +125,7 @@ class FunctionTeacher(CalledTeacher):
         self.batch_size = batch_size
         self.cost_per_row = cost_per_row
         self.on_invalid = on_invalid
+        self.multilabel = multilabel
 
     @property
     def classes_(self):

@@ -106,6 +106,7 @@ class ParallelTeacher(BaseTeacher):
     cost_per_row = _delegated("cost_per_row")
     max_cost_per_row = _delegated("max_cost_per_row")
     allow_missing_classes = _delegated("allow_missing_classes")
+    multilabel = _delegated("multilabel")
     allow_extra_classes = _delegated("allow_extra_classes")
     on_invalid = _delegated("on_invalid")
     answer = _delegated("answer")

@@ -355,6 +355,8 @@ def test_a_teacher_without_any_answer(blobs):
 class Knows:
     """What `label_space` looks at of a teacher."""
 
+    multilabel = False
+
     is_fitted = True
 
     def __init__(self, classes, extra=False, missing=False):
@@ -378,14 +380,15 @@ class Knows:
 )
 def test_label_space(named, given, teacher, expected):
     """Named classes, else those of the labels and of the teacher."""
-    assert label_space(named, np.array(given), teacher).tolist() == expected
+    space = label_space(named, np.array(given), teacher)
+    assert space.classes.tolist() == expected
 
 
 def test_labels_keep_their_dtype():
     """Classes that bring nothing new leave the dtype of y as it is."""
     given = np.array([0, 1], dtype=np.int8)
-    assert label_space([1, 0], given, Knows(None)).dtype == np.int8
-    assert label_space(None, given, Knows(np.arange(2))).dtype == np.int8
+    assert label_space([1, 0], given, Knows(None)).classes.dtype == np.int8
+    assert label_space(None, given, Knows(np.arange(2))).classes.dtype == np.int8
 
 
 def test_texts_and_numbers_are_not_mixed():
