@@ -648,6 +648,12 @@ class ActiveDistiller(
             setattr(self, name, value)
         self._trained_keys = state.labels.trained_keys()
         self._given = GivenRows.of(state)
+        curve = state.asked.findings.curve
+        self._choices = {
+            "planned": tuple(state.planned),
+            "distrusted": None if curve is None else curve.distrusted,
+            "seeds": state.seeds._asdict(),
+        }
         logger.info(
             "stopped after round %d (%s): %d rows asked; %d paid, %d of them teacher "
             "checks",

@@ -193,6 +193,10 @@ class FitState:
     asked: AskedTeacher = field(default_factory=AskedTeacher)
     progress: Progress = field(default_factory=Progress)
     records: list[RoundRecord] = field(default_factory=list)
+    planned: Budget | None = None  # before checks that are not needed become queries
+
+    def __post_init__(self):
+        self.planned = self.planned or self.shares
 
     @property
     def n_left(self):

@@ -113,6 +113,7 @@ def compare(distiller, X, y, ask_teacher, cascade):
         ),
         tuple(notes),
         score_name,
+        {models[k].name: models[k].recalls(truth) for k in order if k in models},
     )
 
 

@@ -1,7 +1,7 @@
 """The table of `compare`, in text, in HTML and as a DataFrame, with its conclusion."""
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,11 +28,16 @@ class Measured:
     price: float | None = None
     n_labels: int | None = None
 
+    def recalls(self, truth):
+        """Return the share of right rows of each class."""
+        hits, truth = self.hits[self.scored], truth[self.scored]
+        return {c: float(hits[truth == c].mean()) for c in dict.fromkeys(truth)}
+
     def record(self, truth, score_name):
         """Return the row of the table."""
-        hits, truth = self.hits[self.scored], truth[self.scored]
+        hits = self.hits[self.scored]
         low, high = posterior_interval(hits.sum(), len(hits))
-        recalls = {c: float(hits[truth == c].mean()) for c in dict.fromkeys(truth)}
+        recalls = self.recalls(truth)
         worst = min(recalls, key=lambda c: recalls[c])
         return {
             "model": self.name,
@@ -71,12 +76,15 @@ class Comparison:
         What was left out, and why.
     score_name : {"accuracy", "agreement"}
         What was measured.
+    per_class : dict of str to dict
+        For each model, the share of right rows of each class.
     """
 
     records: tuple
     conclusion: str
     notes: tuple = ()
     score_name: str = "accuracy"
+    per_class: dict = field(default_factory=dict)
 
     def to_frame(self):
         """Return the table as a pandas DataFrame, one row per model."""
@@ -182,7 +190,9 @@ def _beside_teacher(student, teacher):
 def _beside_alone(student, other, by_agreement):
     """Say what the teacher's labels brought, as far as it is beyond chance."""
     gap, low, high = _gap(student, other)
-    name = f"{other.name.removesuffix(ALONE)} trained on the labeled rows alone"
+    name = other.name.removesuffix(ALONE)
+    name = name if name == "student" else f"classifier {name!r}"
+    name += " trained on the labeled rows alone"
     between = f"{_points(low)} to {_points(high)}"
     if low > 0:
         return (

@@ -81,6 +81,47 @@ class FitReports(BaseEstimator):
         self._space.refuse("compare")
         return compare(self, X_test, y_test, ask_teacher, cascade)
 
+    def report(
+        self,
+        path,
+        *,
+        X=None,
+        X_unlabeled=None,
+        comparison=None,
+        certificate=None,
+        n_suspects=50,
+    ):
+        """Write a report of the fit: one HTML file that loads nothing.
+
+        It tells what was planned and paid, draws the learning curve with its forecast
+        in rows and money, and shows the balance of the classes bought, the teacher's
+        mistakes, what the fit chose and why, labels to look at, versions and seeds.
+        Nothing is paid.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; one that exists is replaced.
+        X, X_unlabeled : as in `fit`, or None, default=None
+            The rows of the fit in the same order, of which the `suspects` are shown.
+            They train students, and their texts or values are in the file. None: none.
+        comparison : Comparison or None, default=None
+            What :meth:`compare` returned; with it the report has accuracies.
+        certificate : Certificate or None, default=None
+            What :func:`skadistill.deploy.certify_agreement` or
+            :func:`~skadistill.deploy.certify_accuracy` returned.
+        n_suspects : int, default=50
+            Suspects to show.
+
+        See Also
+        --------
+        skadistill.export.model_card : The same facts, to publish with a model.
+        """
+        from skadistill._fitted.report import write_report
+
+        check_is_fitted(self, "student_")
+        write_report(self, path, X, X_unlabeled, comparison, certificate, n_suspects)
+
     def suspects(self, X, *, X_unlabeled=None, n_suspects=None):
         """List the paid labels that are most probably wrong, for people to look at.
 

@@ -86,9 +86,28 @@ class Forecast:
         ValueError
             If `n_more` is negative or `level` is not between 0 and 1.
         """
+        if not n_more >= 0:  # NaN neither
+            raise ValueError(f"n_more is {n_more!r}; pass a number of at least 0.")
+        return self.at(self.n_now + n_more, level)
+
+    def at(self, n_labeled, level=0.8):
+        """Return the score of a student that learns from so many labels.
+
+        Parameters
+        ----------
+        n_labeled : int
+            Labeled rows, also fewer than now.
+        level : float, default=0.8
+            Probability of the band.
+
+        Returns
+        -------
+        score, low, high : float
+            Median and ends of the band.
+        """
         if not 0 < level < 1:
             raise ValueError(f"level is {level!r}; pass a number between 0 and 1.")
-        errors = self._errors_after(n_more) + self._curves["noise"]
+        errors = self._errors(n_labeled) + self._curves["noise"]
         order = np.argsort(errors)
         below = np.cumsum(self._curves["weights"][order])
         tails = np.array([0.5, (1 + level) / 2, (1 - level) / 2])
@@ -109,7 +128,9 @@ class Forecast:
         gain : float
             At least 0, for a curve never falls.
         """
-        fall = self._errors_after(0) - self._errors_after(n_more)
+        if not n_more >= 0:
+            raise ValueError(f"n_more is {n_more!r}; pass a number of at least 0.")
+        fall = self._errors(self.n_now) - self._errors(self.n_now + n_more)
         return float(np.average(fall, weights=self._curves["weights"]))
 
     @property
@@ -131,12 +152,6 @@ class Forecast:
             what = f"{n} more labels{cost}" if n else "now"
             lines.append(f"{what}: {score:.3f} ({low:.3f} to {high:.3f})")
         return "\n".join(lines)
-
-    def _errors_after(self, n_more):
-        """Return the error of each curve with more labels than now."""
-        if not n_more >= 0:  # NaN neither
-            raise ValueError(f"n_more is {n_more!r}; pass a number of at least 0.")
-        return self._errors(self.n_now + n_more)
 
     def _errors(self, n):
         """Return the error of each curve at a number of labels."""

@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skadistill import ActiveDistiller
+from skadistill._fitted.facts import ENDINGS
 from skadistill.checking import CheckPolicy
 from skadistill.export import model_card
-from skadistill.export._card import ENDINGS
 from skadistill.ledger import MemoryLedger
 from skadistill.objectives import Debiased
 from skadistill.student import StudentNet
