@@ -534,6 +534,11 @@ class BatchTeacher(BaseTeacher):
         super()._check_parameters()
         if self._chat is not None:
             self._chat._check_parameters()
+            if self._chat.multilabel:
+                raise TeacherError(
+                    "a batch reads one class per row, and the ChatTeacher has "
+                    "multilabel=True; ask the ChatTeacher itself."
+                )
             self._batches()
         elif len(self.jobs) != 2 or not all(map(callable, self.jobs)):
             raise TeacherError(

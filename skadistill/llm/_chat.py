@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.compat import Interval, StrOptions
+from skadistill._utils.validation import read_labels
 from skadistill.exceptions import TeacherError
 from skadistill.llm._chat_requests import ChatRequests, descriptions_of
 from skadistill.llm._endpoint import EndpointTeacher, Prices
@@ -60,6 +61,10 @@ class ChatTeacher(EndpointTeacher):
         for a JSON object, whose schema admits the classes only.
     n_samples : int, default=1
         Replies per row. More than 1: without log-probabilities.
+    multilabel : bool, default=False
+        Whether several of the classes may apply to a row, or none. The model is asked
+        for a list of them, as JSON; log-probabilities are not used, and the label of a
+        class is 0, 1 or its share of several replies.
     options : dict or None, default=None
         Further fields of the request, and others than these: ``temperature``, 0 for
         one reply and 1 for several; ``max_tokens`` (or ``max_completion_tokens``), 64
@@ -130,6 +135,7 @@ class ChatTeacher(EndpointTeacher):
         "examples": [list, tuple],
         "answer_with": [StrOptions({"name", "number", "json"})],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "multilabel": ["boolean"],
         "max_input_tokens": [Interval(Integral, 1, None, closed="left")],
         "options": [dict, None],
         "tokenizer": [callable, None],
@@ -145,6 +151,7 @@ class ChatTeacher(EndpointTeacher):
         examples=(),
         answer_with="name",
         n_samples=1,
+        multilabel=False,
         options=None,
         max_input_tokens=8000,
         prices=None,
@@ -161,6 +168,7 @@ class ChatTeacher(EndpointTeacher):
         self.examples = examples
         self.answer_with = answer_with
         self.n_samples = n_samples
+        self.multilabel = multilabel
         self.options = options
         self.max_input_tokens = max_input_tokens
         self.prices = prices
@@ -175,8 +183,15 @@ class ChatTeacher(EndpointTeacher):
         """Temperature, tokens of a reply at most, and further fields of the request."""
         options = dict(self.options or {})
         temperature = options.pop("temperature", 0.0 if self.n_samples == 1 else 1.0)
-        max_tokens = options.pop("max_tokens", 64)
+        max_tokens = options.pop("max_tokens", self._reply_tokens)
         return temperature, options.pop("max_completion_tokens", max_tokens), options
+
+    @property
+    def _reply_tokens(self):
+        """Tokens that are enough for a reply; a list may name all labels."""
+        if not self.multilabel:
+            return 64
+        return 64 + sum(len(str(label).encode()) // 2 + 4 for label in self.classes_)
 
     @property
     def cost_per_row(self):  # type: ignore[override]
@@ -212,7 +227,8 @@ class ChatTeacher(EndpointTeacher):
     def _digest(self):
         """Hash model, prompt, classes, examples, sampling, and our parser's version."""
         temperature, max_tokens, options = self._sampling
-        logprobs = self.n_samples > 1 or bool(options.pop("logprobs", True))
+        logprobs = options.pop("logprobs", not self.multilabel)
+        logprobs = self.n_samples > 1 or bool(logprobs)
         answer_with = "number" if self.answer_with == "number" else "name"
         decisive = {
             "prompt": self.prompt,
@@ -223,7 +239,7 @@ class ChatTeacher(EndpointTeacher):
             "sampling": [self.n_samples, temperature, max_tokens],
             "options": options,
             "parser": PARSER_VERSION,
-        }
+        } | ({"multilabel": True} if self.multilabel else {})
         text = json.dumps(decisive, sort_keys=True, default=_plain)
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
         return f"chat:{self.model}:{digest.hexdigest()}"
@@ -275,8 +291,9 @@ class ChatTeacher(EndpointTeacher):
         ----------
         X : container of n_samples rows
             Labeled rows.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Their labels; rows with another label than the classes are passed over.
+            With `multilabel` an indicator matrix.
         n_per_class : int, default=1
             Rows shown of each class.
         random_state : int, RandomState or None, default=None
@@ -288,18 +305,35 @@ class ChatTeacher(EndpointTeacher):
             A copy with `examples` set, and so with another identity.
         """
         rng = check_random_state(random_state)
-        labels = np.asarray(y, dtype=object)
-        chosen = [
-            (i, label)
-            for label in self.classes_
-            for i in rng.permutation(np.flatnonzero(labels == label))[:n_per_class]
-        ]
+        if self.multilabel:
+            chosen = self._rows_of_labels(y, n_per_class, rng)
+        else:
+            labels = np.asarray(y, dtype=object)
+            chosen = [
+                (i, label)
+                for label in self.classes_
+                for i in rng.permutation(np.flatnonzero(labels == label))[:n_per_class]
+            ]
         order = rng.permutation(len(chosen))
         examples = [
             (example_of(take_rows(X, [chosen[k][0]])), chosen[k][1]) for k in order
         ]
         params = self.get_params(deep=False) | {"examples": examples}
         return type(self)(**params)
+
+    def _rows_of_labels(self, y, n_per_label, rng):
+        """Choose rows of an indicator matrix for each label, and what applies there."""
+        y, unlabeled = read_labels(y, -1)
+        if y.ndim != 2 or y.shape[1] != len(self.classes_):
+            raise TeacherError(
+                f"y has shape {y.shape}; with multilabel=True pass an indicator matrix "
+                f"with one column for each of the {len(self.classes_)} classes."
+            )
+        names, rows = np.asarray(self.classes_, dtype=object), {}
+        for column in y.T:
+            found = np.flatnonzero((column == 1) & ~unlabeled)
+            rows |= dict.fromkeys(rng.permutation(found)[:n_per_label].tolist())
+        return [(i, names[y[i] == 1].tolist()) for i in rows]
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -311,9 +345,15 @@ class ChatTeacher(EndpointTeacher):
                 f"classes are {self.classes_!r:.100}, and answer_with='number' numbers "
                 "them otherwise; pass answer_with='name', or classes that are words."
             )
+        if self.multilabel and self.answer_with not in ("name", "json"):
+            raise TeacherError(
+                f"answer_with={self.answer_with!r} asks for one class, and "
+                "multilabel=True for several; pass 'name' or 'json'."
+            )
         self._check_options()
         for example in self.examples:
-            if len(example) != 2 or example[1] not in self.classes_:
+            shown = example[-1] if self.multilabel else example[-1:]
+            if len(example) != 2 or any(each not in self.classes_ for each in shown):
                 raise TeacherError(
                     f"examples has the label {example[-1]!r:.60}, which is not one of "
                     "the classes; pass pairs of a row and its class."

@@ -7,6 +7,7 @@ import numpy as np
 from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import EmptyReply, ReplyError
 from skadistill.llm._endpoint import RowRequests, count_bytes, tokens_of_usage
+from skadistill.llm._label_lists import LabelListReader, list_schema
 from skadistill.llm._prompts import Prompt, row_fields, without_system
 from skadistill.llm._refusals import (
     changed_body,
@@ -35,7 +36,10 @@ class ChatRequests(RowRequests):
     def __init__(self, teacher):
         super().__init__(teacher)
         self.classes = teacher.classes_
-        self.reader = ClassReader(self.classes, teacher.answer_with == "number")
+        if teacher.multilabel:
+            self.reader = LabelListReader(self.classes)
+        else:
+            self.reader = ClassReader(self.classes, teacher.answer_with == "number")
         self.prompt = Prompt(
             teacher.prompt,
             self.classes,
@@ -43,6 +47,7 @@ class ChatRequests(RowRequests):
             list(teacher.examples),
             teacher.answer_with == "number",
             teacher.answer_with == "json",
+            teacher.multilabel,
         )
         self.tokenizer = teacher.tokenizer or count_bytes
         self.n_samples = int(teacher.n_samples)
@@ -389,12 +394,13 @@ def _fields(teacher, classes):
     body = {"model": teacher.model, "temperature": temperature, name: max_tokens}
     if teacher.n_samples > 1:
         body["n"] = teacher.n_samples
-    elif options.get("logprobs", True):
+    elif options.get("logprobs", not teacher.multilabel):
         body |= {"logprobs": True, "top_logprobs": 20}
     else:
-        del options["logprobs"]
+        options.pop("logprobs", None)
     if teacher.answer_with == "json":
-        body["response_format"] = _schema(classes)
+        schema = list_schema if teacher.multilabel else _schema
+        body["response_format"] = schema(classes)
     return {
         name: _plain(value)
         for name, value in (body | options).items()

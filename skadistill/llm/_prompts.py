@@ -7,6 +7,7 @@ import numpy as np
 
 from skadistill._rows._containers import is_frame
 from skadistill._utils.validation import is_missing
+from skadistill.llm._label_lists import label_list
 
 __all__ = ["Prompt", "example_of", "row_fields", "without_system"]
 
@@ -14,13 +15,16 @@ __all__ = ["Prompt", "example_of", "row_fields", "without_system"]
 class Prompt:
     """Write the messages that ask a model about one row."""
 
-    def __init__(self, text, classes, descriptions, examples, numbered, as_json):
+    def __init__(
+        self, text, classes, descriptions, examples, numbered, as_json, several=False
+    ):
         self.text = _written(text)
         self.classes = [str(label) for label in classes]
         self.descriptions = {str(k): v for k, v in descriptions.items()}
         self.examples = examples
         self.numbered = numbered
         self.as_json = as_json
+        self.several = several
 
     def messages(self, fields):
         """Write the messages."""
@@ -46,7 +50,17 @@ class Prompt:
     def _rules(self):
         """Say what may be answered."""
         lines = []
-        if self.numbered:
+        if self.several and self.as_json:
+            lines.append(
+                'Answer with a JSON object {"labels": [...]} that lists all labels '
+                "that apply, none if none does."
+            )
+        elif self.several:
+            lines.append(
+                "Answer with a JSON list of all labels that apply and nothing else; "
+                "[] if none does."
+            )
+        elif self.numbered:
             lines.append("Answer with the number of one class and nothing else.")
         elif self.as_json:
             lines.append(
@@ -55,7 +69,7 @@ class Prompt:
             )
         else:
             lines.append("Answer with the name of one class and nothing else.")
-        lines.append("Classes:")
+        lines.append("Labels:" if self.several else "Classes:")
         for i, label in enumerate(self.classes):
             head = f"{i + 1}. {label}" if self.numbered else f"- {label}"
             about = self.descriptions.get(label)
@@ -64,6 +78,9 @@ class Prompt:
 
     def _answer(self, label):
         """Write the answer to an example the way it is asked for."""
+        if self.several:
+            names = label_list(label)
+            return f'{{"labels": {names}}}' if self.as_json else names
         if self.numbered:
             return str(self.classes.index(str(label)) + 1)
         if self.as_json:
