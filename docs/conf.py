@@ -139,6 +139,17 @@ def skip_member(app, kind, name, obj, skip, options):
     return skip or not home.startswith("skadistill")
 
 
+def advanced_parameters(app, kind, name, obj, options, lines):
+    """Show what a first fit does not need after the parameters, as "Advanced"."""
+    heads = [i for i, line in enumerate(lines) if re.match(r"\S", line)]
+    for start, end in zip(heads, [*heads[1:], len(lines)], strict=True):
+        if lines[start] == ":Other Parameters:" and ":Attributes:" in lines:
+            block = [":Advanced:", *lines[start + 1 : end]]
+            del lines[start:end]
+            at = lines.index(":Attributes:")
+            lines[at:at] = block
+
+
 def write(path, text):
     """Write a generated page if its content changed."""
     path.parent.mkdir(exist_ok=True)
@@ -194,6 +205,8 @@ def setup(app):
     # Before the gallery, whose pages may refer to what is assembled.
     app.connect("builder-inited", assemble, priority=100)
     app.connect("autodoc-skip-member", skip_member)
+    # After numpydoc, which writes the headings.
+    app.connect("autodoc-process-docstring", advanced_parameters, priority=900)
     app.connect("source-read", number_examples)
     app.connect("html-page-context", describe)
     app.connect("missing-reference", resolve_top_level)

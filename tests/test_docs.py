@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -160,6 +161,29 @@ def test_every_top_level_name_is_documented_once():
         found = getattr(skadistill, name)
         in_module = any(getattr(module, name, None) is found for module in modules)
         assert in_module != (f"skadistill.{name}" in names), name
+
+
+def test_a_first_fit_needs_eight_parameters():
+    """They come first in the signature and the reference, the others are "Advanced"."""
+    found = inspect.signature(skadistill.ActiveDistiller).parameters
+    text = inspect.getdoc(skadistill.ActiveDistiller)
+    parts = re.split(r"^(.+)\n-{3,}\n", text, flags=re.M)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    first, others = (
+        re.findall(r"^(\w+) :", sections[name], re.M)
+        for name in ("Parameters", "Other Parameters")
+    )
+    assert len(first) == 8
+    assert list(found) == first + others
+
+
+def test_the_reference_lists_names_by_use_and_exceptions_last():
+    """The groups have captions; modules that users read first come first."""
+    text = (DOCS / "api.rst").read_text(encoding="utf8")
+    entries = toctree_entries(text)
+    assert (entries[0], entries[-1]) == ("api/skadistill", "api/exceptions")
+    assert text.count(":caption:") == text.count(".. toctree::") >= 5
+    assert len(entries) == len(set(entries)) == len(list((DOCS / "api").glob("*.rst")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
