@@ -9,8 +9,8 @@ teacher reaches 97.6 %.
 
 The teacher is an ensemble of a support vector machine and 300 extremely randomized
 trees that was trained on data we do not have. It answers with probabilities, is
-sometimes wrong, and bills every row. We have a few labeled rows and a pool of unlabeled
-rows. The student is a neural network with one hidden layer of 64 units.
+sometimes wrong, and charges for every row. We have a few labeled rows and a pool of
+unlabeled rows. The student is a neural network with one hidden layer of 64 units.
 
 .. code-block:: python
 
@@ -18,7 +18,7 @@ rows. The student is a neural network with one hidden layer of 64 units.
 
     distiller = ActiveDistiller(teacher, student, budget=300)
     distiller.fit(X, y, X_unlabeled=pool)
-    distiller.n_paid_, distiller.teacher_error_  # the bill, the teacher's error rate
+    distiller.n_paid_, distiller.teacher_error_  # labels paid, the teacher's error rate
     distiller.predict(X_new)  # uses the student only
 """
 
@@ -119,8 +119,8 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
 
 
 # %%
-# Results, at equal bills. Labels paid are those of the pool, and those of our labeled
-# rows on which the teacher was checked.
+# Results, for equally many paid labels: those of the pool, and those of our labeled rows
+# that were used to check the teacher.
 results = [
     run("digits", *digits(), n_teacher=600, n_labeled=50, budget=300, n_test=500)
 ]

@@ -3,14 +3,14 @@ Cross-validate with unlabeled data
 ==================================
 
 What is the score of cross-validation if 1300 of 1400 rows have no label? A plain
-splitter treats "no label" as a class and scores 6.7 %, although the student is right on
-94.0 % of new rows. Splitting only the labeled rows gives 94.0 %. Keeping the unlabeled
+splitter treats "no label" as a class and scores 6.7 %, although the student is
+94.0 % accurate on new rows. Splitting only the labeled rows gives 94.0 %. Keeping the unlabeled
 rows out of ``X`` avoids the problem. The fits of a grid search share a ledger: 16 of
-them, with a budget of 200 each, pay for 711 labels in all.
+them, with a budget of 200 each, pay for 711 labels in total.
 
 The weakness: a hundred labeled rows are few for a score. Its standard error over folds
 is 2.4 points, and the three candidates of the search are within 2 points: the 96.0 % of
-the best one is luck, since it is right on 94.5 % of new rows.
+the best one is luck, since it is 94.5 % accurate on new rows.
 
 .. code-block:: python
 
@@ -117,7 +117,7 @@ def search(distiller):
 # %%
 # The clones of a distiller share a ledger, one in memory unless ``ledger`` is given: a
 # label that one candidate paid for is free for the next. There are 3 x 5 fits of the
-# search, and the last one on all rows. We count what a provider would bill.
+# search, and the last one on all rows. We count what a provider would charge for.
 billed = []
 
 

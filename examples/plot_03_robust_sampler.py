@@ -2,13 +2,13 @@
 See which rows a query strategy asks about
 ==========================================
 
-The rows that a student is unsure about teach it most, and are those on which teachers
-are most often wrong. What do the strategies make of this? With a teacher that is wrong
+A student learns most from rows it is unsure about, and those are the rows that teachers
+most often get wrong. What do the strategies make of this? With a teacher that is wrong
 on 20 % of the pool, mostly near the class boundaries, margin sampling buys 29.2 % wrong
 labels, the default strategy 29.3 %, the sampler of Robust Active Distillation
-(``"rad"``) 24.1 % and random rows 20.3 % (150 labels in all, means of 10 seeds).
+(``"rad"``) 24.1 % and random rows 20.3 % (150 labels in total, means of 10 seeds).
 
-The weakness: right labels are not always useful ones. The students reach 84.4 % with
+The weakness: correct labels are not always useful ones. The students reach 84.4 % with
 margin sampling, 83.7 % with ``"robust"``, 82.7 % with ``"rad"`` and 82.2 % with random
 rows; with standard errors of 2 points over seeds these differences are not significant.
 
@@ -112,7 +112,7 @@ for ax, strategy in zip(axes, ("margin", "rad", "robust"), strict=True):
     ax.set_title(strategy)
 
 # %%
-# Wrong labels that were bought, and the accuracy of the students, at equal bills: the
+# Wrong labels that were bought, and the accuracy of the students, for equally many labels: the
 # checks of ``"robust"`` are part of its 150 labels.
 STRATEGIES = ("margin", "rad", "robust", "random")
 SEEDS = range(10)

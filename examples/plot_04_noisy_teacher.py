@@ -3,14 +3,14 @@ Learn from a teacher that is often wrong
 ========================================
 
 How much better than its teacher can a student be, and does it help to know how the
-teacher errs? The teacher is right on 70 % of the rows and answers with hard labels. A
+teacher errs? The teacher is 70 % accurate and answers with hard labels. A
 student trained on our 300 labeled rows only reaches 87.5 %, and 89.1 % with 1000
 answers of the teacher. With SLaM, which learns from the 300 rows how the teacher errs,
 it reaches 91.4 % (+2.3 +- 0.2 over 3 seeds), with corrected labels 91.2 % and with
 debiased weights 90.7 %.
 
 The weakness: if answers are soft and mistakes are near the class boundaries, the
-answers already express the doubt. Plain soft targets reach 92.3 %, corrected labels
+answers already express the uncertainty. Plain soft targets reach 92.3 %, corrected labels
 92.5 %, debiased weights and SLaM 91.9 %.
 
 .. code-block:: python

@@ -3,8 +3,8 @@ Classify texts by their embeddings
 ==================================
 
 How many answers of a large model does a classifier of sentence embeddings need? On
-simulated vectors of 20 topics, a linear student of 80 labeled sentences is right on
-69.5 % of new ones. With 400 answers, 20 of them to check the teacher, it reaches
+simulated vectors of 20 topics, a linear student of 80 labeled sentences is
+69.5 % accurate on new ones. With 400 answers, 20 of them to check the teacher, it reaches
 94.7 %, 1.4 points below its teacher; with 400 answers about random sentences 93.6 %.
 
 The weakness: the default strategy asks about the same rows as margin sampling. The
@@ -41,7 +41,7 @@ STRATEGIES = ("robust", "margin", "random")
 
 
 def make_sentences(n_samples=7000, n_topics=20, n_dims=96):
-    """Return unit vectors around topics, pairs of which share half their direction."""
+    """Return unit vectors around topics, whose pairs share half their direction."""
     rng = np.random.default_rng(0)
     theme = rng.normal(size=(n_topics // 2, n_dims)).repeat(2, axis=0)
     topic = theme + rng.normal(size=(n_topics, n_dims))

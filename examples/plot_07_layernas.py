@@ -4,8 +4,8 @@ Find the best student of at most 1200 parameters
 
 A deployed student must be small. How wide should its layers be, and how many of them
 does it need? On scikit-learn's digits, with at most 1200 parameters, LayerNAS
-trains 20 of 64 networks and chooses one without any hidden layer: it is right on 91.9 %
-of the test rows and has 650 parameters. The widest network of two equal layers has
+trains 20 of 64 networks and chooses one without any hidden layer: it is 91.9 % accurate
+on the test rows and has 650 parameters. The widest network of two equal layers has
 90.0 % with 1167 parameters.
 
 The weakness: with 2000 parameters the uniform network is the better one on this split

@@ -6,8 +6,8 @@ What do rate limits, dropped connections and a crash cost? A model behind HTTP l
 200 of 2000 reviews for a small student. The server refuses, garbles or drops every
 fifth request, and in the middle of the fit the account runs out of credit. A second fit
 continues: 200 reviews are paid for, each of them once, and a third fit costs nothing.
-The student is right on 93 % of new reviews, its teacher on 91 %, and a student trained
-on our 30 labels only on 64 %.
+The student is 93 % accurate on new reviews, its teacher 91 %, and a student trained on
+our 30 labels only 64 %.
 
 The server runs on this machine and uses the common chat-completions protocol with
 log-probabilities. No data leave the machine.
@@ -60,7 +60,7 @@ y[30:] = "?"
 
 # %%
 # The server. Its model knows most of the words, so it is right most of the time. It
-# bills its answers, and it fails in four ways: two kinds of refusal, incomplete JSON,
+# charges for its answers, and it fails in four ways: two kinds of refusal, incomplete JSON,
 # and dropped connections.
 
 

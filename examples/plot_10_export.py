@@ -8,7 +8,7 @@ exported as one ONNX graph, return the probabilities of ``predict_proba`` to wit
 less than a hundredth of the teacher's time.
 
 The weakness: a graph does not check its input. With columns in reverse order it is
-right on 42 % of the rows instead of 97 %.
+42 % accurate instead of 97 %.
 
 .. code-block:: python
 

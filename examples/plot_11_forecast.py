@@ -8,12 +8,12 @@ with its teacher on 87 % of the pool (80 to 92 %). It forecasts 88.2 % (84.7 to 
 with 1,000 more labels, which cost 20. We buy them, and the true agreement rises from
 87.6 to 89.0 %. A rule that wants half a point per unit of money stops after 400 labels.
 
-The weakness: the bands are wide. Each round has only 50 rows that are drawn evenly.
+The weakness: the bands are wide. Each round has only 50 uniform rows.
 """
 
 # %%
 # A simulated teacher that is wrong on 5 % of the rows and costs 0.02 per row. A quarter
-# of each round (``uniform_share``) is drawn evenly from the pool. These rows say how
+# of each round (``uniform_share``) is a uniform sample of the pool. These rows say how
 # often the student of the round before agrees with the teacher on the whole pool.
 import matplotlib.pyplot as plt
 import numpy as np

@@ -64,7 +64,7 @@ print(f"answered by the teacher: {np.mean(source == 'teacher'):.3f}")
 print(cascade.usage_)
 
 # %%
-# The deferred rows are those on which the student has most to learn, and they are paid
+# The student has most to learn from the deferred rows, and they are paid
 # for. Their labels train the next student at no extra cost.
 cascade.refit(X, y, X_unlabeled=pool)
 print(f"deferred after the refit: {cascade.report_['deferred']:.3f}")

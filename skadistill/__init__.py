@@ -1,4 +1,4 @@
-"""Distill an expensive, sometimes wrong teacher into a small student."""
+"""Distill a costly, fallible teacher into a small student."""
 
 from typing import TYPE_CHECKING
 
