@@ -119,8 +119,8 @@ def run(name, X, y, n_teacher, n_labeled, budget, n_test):
 
 
 # %%
-# Results, for equally many paid labels: those of the pool, and those of our labeled rows
-# that were used to check the teacher.
+# Results, for equally many paid labels: those of the pool, and those of our labeled
+# rows that were used to check the teacher.
 results = [
     run("digits", *digits(), n_teacher=600, n_labeled=50, budget=300, n_test=500)
 ]

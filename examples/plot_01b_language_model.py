@@ -4,8 +4,8 @@ Teach a small model with a language model
 
 What does an LLM behind an API cost as a teacher, and what is the student worth? A chat
 model labels 300 of 1500 messages for 0.003, in the currency of its prices. The student
-then works without the model: it is 97 % accurate on new messages, its teacher 95 %, and a
-student trained on our 40 labels only 57 %.
+then works without the model: it is 97 % accurate on new messages, its teacher 95 %, and
+a student trained on our 40 labels only 57 %.
 
 No data leave the machine: the client below stands in for the one of your provider.
 """

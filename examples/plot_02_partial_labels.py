@@ -3,10 +3,10 @@ Cross-validate with unlabeled data
 ==================================
 
 What is the score of cross-validation if 1300 of 1400 rows have no label? A plain
-splitter treats "no label" as a class and scores 6.7 %, although the student is
-94.0 % accurate on new rows. Splitting only the labeled rows gives 94.0 %. Keeping the unlabeled
-rows out of ``X`` avoids the problem. The fits of a grid search share a ledger: 16 of
-them, with a budget of 200 each, pay for 711 labels in total.
+splitter treats "no label" as a class and scores 6.7 %, although the student is 94.0 %
+accurate on new rows. Splitting only the labeled rows gives 94.0 %. Keeping the
+unlabeled rows out of ``X`` avoids the problem. The fits of a grid search share a
+ledger: 16 of them, with a budget of 200 each, pay for 711 labels in total.
 
 The weakness: a hundred labeled rows are few for a score. Its standard error over folds
 is 2.4 points, and the three candidates of the search are within 2 points: the 96.0 % of

@@ -112,8 +112,8 @@ for ax, strategy in zip(axes, ("margin", "rad", "robust"), strict=True):
     ax.set_title(strategy)
 
 # %%
-# Wrong labels that were bought, and the accuracy of the students, for equally many labels: the
-# checks of ``"robust"`` are part of its 150 labels.
+# Wrong labels that were bought, and the accuracy of the students, for equally many
+# labels: the checks of ``"robust"`` are part of its 150 labels.
 STRATEGIES = ("margin", "rad", "robust", "random")
 SEEDS = range(10)
 bought_wrong = {strategy: [] for strategy in STRATEGIES}

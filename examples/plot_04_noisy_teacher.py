@@ -10,8 +10,8 @@ it reaches 91.4 % (+2.3 +- 0.2 over 3 seeds), with corrected labels 91.2 % and w
 debiased weights 90.7 %.
 
 The weakness: if answers are soft and mistakes are near the class boundaries, the
-answers already express the uncertainty. Plain soft targets reach 92.3 %, corrected labels
-92.5 %, debiased weights and SLaM 91.9 %.
+answers already express the uncertainty. Plain soft targets reach 92.3 %, corrected
+labels 92.5 %, debiased weights and SLaM 91.9 %.
 
 .. code-block:: python
 

@@ -3,8 +3,8 @@ Classify texts by their embeddings
 ==================================
 
 How many answers of a large model does a classifier of sentence embeddings need? On
-simulated vectors of 20 topics, a linear student of 80 labeled sentences is
-69.5 % accurate on new ones. With 400 answers, 20 of them to check the teacher, it reaches
+simulated vectors of 20 topics, a linear student of 80 labeled sentences is 69.5 %
+accurate on new ones. With 400 answers, 20 of them to check the teacher, it reaches
 94.7 %, 1.4 points below its teacher; with 400 answers about random sentences 93.6 %.
 
 The weakness: the default strategy asks about the same rows as margin sampling. The

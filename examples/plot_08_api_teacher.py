@@ -60,8 +60,8 @@ y[30:] = "?"
 
 # %%
 # The server. Its model knows most of the words, so it is right most of the time. It
-# charges for its answers, and it fails in four ways: two kinds of refusal, incomplete JSON,
-# and dropped connections.
+# charges for its answers, and it fails in four ways: two kinds of refusal, incomplete
+# JSON, and dropped connections.
 
 
 class Model(BaseHTTPRequestHandler):
