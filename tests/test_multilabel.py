@@ -300,6 +300,19 @@ def test_two_runs_are_the_same(data, oracle):
     assert (one.student_.thresholds_ == two.student_.thresholds_).all()
 
 
+def test_many_labels_keep_their_order():
+    """More than ten columns without names: 10 does not come before 2."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 12))
+    student = BinaryRelevance(LogisticRegression()).fit(X, X > 0)
+    assert (student.predict(X) == (X > 0)).mean() > 0.95
+    assert student.classes_.tolist() == list(range(12))
+    distiller = ActiveDistiller(
+        lambda X: X > 0, LogisticRegression(), budget=50, random_state=0
+    ).fit(X[:50], (X > 0)[:50].astype(int), X_unlabeled=X[50:200])
+    assert (distiller.predict(X) == (X > 0)).mean() > 0.85
+
+
 def test_thresholds_find_rare_labels():
     """Where a label is rare, predicting from 0.5 on finds fewer of its rows."""
     rng = np.random.default_rng(0)

@@ -86,9 +86,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Y = np.asarray(Y, dtype=np.float64)
         labels = range(Y.shape[1]) if self.labels is None else self.labels
         space = MultiLabel(list(labels))
-        self.fit_soft(
-            X, space.targets(Y), classes=space.columns, sample_weight=sample_weight
-        )
+        self._learn(X, space.targets(Y), space, sample_weight)
         self._warn_of_constants()
         return self
 
@@ -113,11 +111,14 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self : BinaryRelevance
             Fitted.
         """
-        self.columns_ = np.asarray(classes)
-        half = len(self.columns_) // 2
-        names = [c[1:] for c in self.columns_[:half]]
-        self._space = MultiLabel(names if self.labels is None else self.labels)
-        self.classes_ = self._space.classes
+        names = [column[1:] for column in classes[: len(classes) // 2]]
+        space = MultiLabel(names if self.labels is None else self.labels)
+        return self._learn(X, targets, space, sample_weight, **fit_params)
+
+    def _learn(self, X, targets, space, sample_weight, **fit_params):
+        """Fit a classifier to each label of a table."""
+        self._space, self.columns_, half = space, space.columns, len(space)
+        self.classes_ = space.classes
         targets = np.asarray(targets, dtype=np.float64) * half
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight, dtype=np.float64)
