@@ -924,6 +924,7 @@ def test_pickle_and_joblib(problem, tmp_path):
         np.testing.assert_array_equal(fitted.predict(X), other.predict(X))
 
 
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
 def test_html_repr_shows_teacher_and_student(problem):
     """The notebook's picture names both, before and after fit."""
     X, _, partly, _ = problem

@@ -14,24 +14,30 @@ from skadistill.student._checks import student_proba
 __all__ = ["keep_better_student"]
 
 N_FOLDS = 5
+#: By so many the student of the given labels must be better than one that was paid
+#: for; that of a teacher fitted here, which learned the same labels, only at all.
+STANDARD_ERRORS = 1.64
 
 
 def keep_better_student(state):
     """Go back to the student of the given labels alone if that one is better."""
     labels, students = state.labels, state.students
-    n_alone = state.asked.findings.n_right_alone
-    if n_alone is None or students.first is None or labels.given.all():
+    alone = state.asked.findings.right_alone
+    if alone is None or students.first is None or labels.given.all():
         return
     truth = labels.targets[labels.given].argmax(axis=1)
+    n_errors = STANDARD_ERRORS if state.components.teacher.is_fitted else 0
     for others, targets in _labeled_rows(state):
-        if _n_right_out_of_fold(state, truth, others, targets) >= n_alone:
+        right = _right_out_of_fold(state, truth, others, targets)
+        gap = np.count_nonzero(alone) - np.count_nonzero(right)
+        if gap <= n_errors * np.sqrt(np.count_nonzero(alone != right)):
             return
     students.last, students.last_round = students.first, 0
 
 
 def _labeled_rows(state):
-    """Yield rows of the pool, and the teacher's labels of them if they were paid."""
-    labels = state.labels
+    """Yield rows of the pool, and what was learned of them if they were paid."""
+    labels, learned = state.labels, state.students.learned
     paid = np.flatnonzero(~labels.given)
     if not state.components.teacher.is_fitted:
         pool = np.concatenate([labels.pool, labels.rows[paid]])
@@ -40,16 +46,16 @@ def _labeled_rows(state):
         return
     even = paid[labels.even[labels.rows[paid]]]
     for chosen in (even, paid) if 0 < even.size < paid.size else (paid,):
-        yield labels.rows[chosen], labels.targets[chosen]
+        yield labels.rows[chosen], learned[chosen]
 
 
-def _n_right_out_of_fold(state, truth, others, targets):
-    """Count the given rows that are right, by students that did not see them."""
+def _right_out_of_fold(state, truth, others, targets):
+    """Tell which given rows are right, by students that did not see them."""
     labels = state.labels
     given = labels.rows[labels.given]
     X, X_others = labels.table.take(given), labels.table.take(others)
     fold = deal_folds(truth, N_FOLDS, np.random.default_rng(state.seeds.objective))
-    n_right = 0
+    right = np.zeros(len(given), dtype=bool)
     for k in range(N_FOLDS):
         train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(test):
@@ -67,8 +73,8 @@ def _n_right_out_of_fold(state, truth, others, targets):
             **state.settings.cut_metadata(rows),
         )
         proba = student_proba(learner, safe_indexing(X, test), len(labels.classes))
-        n_right += int(np.count_nonzero(~is_wrong(proba, truth[test])))
-    return n_right
+        right[test] = ~is_wrong(proba, truth[test])
+    return right
 
 
 def _relabel(state, X, train, X_others):

@@ -174,6 +174,7 @@ class Students:
     first: Any = None
     is_rehearsed: bool = False  # learned made-up labels, as no row had one
     learned_last: bool = False  # the lesson that the objective has for the end
+    learned: np.ndarray | None = None  # targets of the last lesson
     #: Brier scores of the kinds compared last, on so many labeled rows.
     scores: dict = field(default_factory=dict)
     n_compared: int = 0

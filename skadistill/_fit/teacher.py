@@ -72,7 +72,7 @@ def prepare_teacher(state, fit_params):
         has_answered=not _is_untried(known, labels),
     )
     # Cross-fitting costs nothing; other checks do, and the budget may leave none.
-    if (plan.needed and not plan.is_paid) or state.shares.n_checks:
+    if plan.is_free or state.shares.n_checks:
         tried = known.tried(row_keys(X))
         asked.findings = _check(state, X, params, asked.first_size, tried)
         asked.has_answered = True

@@ -82,14 +82,16 @@ def tune_thresholds(state):
 
 def _fit(student, state, X, *, is_last):
     """Fit a student to the lesson of the labeled rows, which are X."""
+    lesson = state.lesson(X, is_last=is_last)
     fit_student(
         student,
         X,
-        state.lesson(X, is_last=is_last),
+        lesson,
         classes=state.labels.classes,
         **state.settings.cut_metadata(state.labels.rows),
     )
     state.students.learned_last = is_last
+    state.students.learned = lesson.targets
 
 
 def _is_choice_due(state):

@@ -45,9 +45,9 @@ class Findings:
     error_rate: float | None = None
     #: Where it is wrong, for the strategy.
     curve: ErrorCurve | None = None
-    #: If the teacher may be no better than students of the labeled rows alone: the
-    #: number of these rows on which such students, out of fold, are right.
-    n_right_alone: int | None = None
+    #: If the teacher may be no better than students of the labeled rows alone: on
+    #: which of these rows such students, out of fold, are right.
+    right_alone: np.ndarray | None = None
 
 
 def check_teacher(
@@ -90,26 +90,22 @@ def check_teacher(
     if curve is not None:
         curve = curve.settle(share)
     checks = checks.in_order()
-    n_right_alone = None
+    right_alone = None
     if checks.n_samples:
         warn_if_useless(teacher, checks, rows.classes, curve if is_aimed else None)
         if policy.on_weak != "ignore" and checks.n_samples >= FEWEST_COMPARED:
             alone = (first or start_curve()).proba
-            n_right_alone = _n_right_alone(teacher, rows, checks, alone, policy.on_weak)
+            if compare_with_students(
+                teacher, checks, alone[checks.rows], policy.on_weak
+            ):
+                right_alone = ~is_wrong(alone, rows.truth)
     logger.info(
         "the teacher is wrong on %d of %d labeled rows (%s)",
         checks.n_wrong,
         checks.n_samples,
         checks.method,
     )
-    return Findings(checks, error, error_rate, curve, n_right_alone)
-
-
-def _n_right_alone(teacher, rows, checks, proba, on_weak):
-    """Count the rows that students label correctly, if a teacher may be no better."""
-    if not compare_with_students(teacher, checks, proba[checks.rows], on_weak):
-        return None
-    return int(np.count_nonzero(~is_wrong(proba, rows.truth)))
+    return Findings(checks, error, error_rate, curve, right_alone)
 
 
 def _ask_in_steps(teacher, rows, plan, curve, n_checks, *, share, seed, tried, how):

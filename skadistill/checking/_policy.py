@@ -47,11 +47,13 @@ class CheckPolicy(BaseEstimator):
         was trained on the labeled rows looks better in checks than it is: give your own
         estimate.
     on_weak : {"warn", "raise", "ignore"}, default="warn"
-        What to do if the teacher, checked for other reasons on 30 labeled rows or
-        more, looks worse on them than students trained on the others. "raise" refuses
-        one that is worse by more than chance, before the pool is paid for. Unless
-        "ignore", and unless the teacher looks better, the better of the first and the
-        last student is kept, judged out of fold.
+        What to do if the teacher, checked on 30 labeled rows or more, looks worse on
+        them than students trained on the others. "raise" refuses one that is worse by
+        more than chance, before the pool is paid for. Unless "ignore", and unless the
+        teacher looks better, the first student is kept if it is better than the last
+        one on labeled rows, out of fold: at all if the teacher is fitted on these
+        rows, which is judged with every strategy; and beyond chance (5 %) if it is
+        called, which is judged if it is checked for other reasons.
 
     Examples
     --------
@@ -101,6 +103,13 @@ class CheckPlan:
     for_choice: bool  # the objective is chosen by them
     in_steps: bool  # until enough is known
     is_paid: bool  # the teacher is not fitted here
+
+    @property
+    def is_free(self):
+        """Whether a teacher that is fitted here is judged, by cross-fitting."""
+        policy = self.policy
+        judged = policy.n_checks != 0 and policy.on_weak != "ignore"
+        return not self.is_paid and (self.needed or judged)
 
     def count(self, n_labeled, total, *, is_limited=True):
         """Count the checks to pay for at most, of a budget of so many rows."""

@@ -1,6 +1,7 @@
 """A teacher that is no better than the student is told, and costs no accuracy."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from skadistill._fit import keep_better
 from skadistill._fit.keep_better import _labeled_rows
 from skadistill.checking import CheckPolicy
 from skadistill.exceptions import TeacherError, TeacherWarning
+from skadistill.objectives import PosteriorTargets
 from skadistill.teachers import as_teacher
 
 
@@ -106,8 +108,74 @@ def test_a_class_with_one_labeled_row(problem, kind):
         classes=[0, 1, 2],
     )
     teacher = STUMP if kind == "fitted here" else guess
-    model = distiller(teacher, teacher_checks=100).fit(X, y)
+    model = distiller(teacher, teacher_checks=100, objective="soft").fit(X, y)
     assert model.student_round_ == 0 < model.n_rounds_
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+@pytest.mark.parametrize("strategy", ["random", "margin", "rad", "robust"])
+def test_a_teacher_fitted_here_is_judged_for_free(problem, strategy):
+    """With every strategy, unless there are to be no checks, or no judgment."""
+    X, y, _ = problem
+    rounds = [
+        distiller(STUMP, query_strategy=strategy, teacher_checks=checks)
+        .fit(X, y)
+        .student_round_
+        for checks in ("auto", 0, CheckPolicy(on_weak="ignore"))
+    ]
+    assert rounds[0] == 0 < min(rounds[1:])
+
+
+@pytest.mark.parametrize(
+    ("called", "n_better", "n_worse", "kept"),
+    [
+        # The student of the given labels is right on so many rows alone, and wrong.
+        (True, 6, 3, "last"),
+        (True, 12, 4, "first"),
+        (True, 40, 28, "last"),
+        (True, 0, 0, "last"),
+        (False, 4, 3, "first"),
+        (False, 3, 3, "last"),
+    ],
+)
+def test_labels_that_were_paid_for_are_given_up_beyond_chance_only(
+    monkeypatch, called, n_better, n_worse, kept
+):
+    """More than 1.64 standard errors of the rows on which two students differ."""
+    alone = np.arange(100) < 60
+    last = alone.copy()
+    last[:n_better], last[99 - n_worse : 99] = False, True
+    monkeypatch.setattr(keep_better, "_labeled_rows", lambda _: [(None, None)])
+    monkeypatch.setattr(keep_better, "_right_out_of_fold", lambda *_: last)
+    given = np.arange(150) < 100
+    state = SimpleNamespace(
+        labels=SimpleNamespace(targets=np.eye(2)[given.astype(int)], given=given),
+        students=SimpleNamespace(first="first", last="last", last_round=3),
+        asked=SimpleNamespace(findings=SimpleNamespace(right_alone=alone)),
+        components=SimpleNamespace(teacher=SimpleNamespace(is_fitted=called)),
+    )
+    keep_better.keep_better_student(state)
+    assert state.students.last == kept
+    assert (state.students.last_round == 0) == (kept == "first")
+
+
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+def test_the_last_student_is_judged_by_what_it_learned(problem, monkeypatch):
+    """Labels that the objective has corrected, not those that the teacher gave."""
+    X, y, truth = problem
+    seen = []
+
+    def spy(state):
+        paid = ~state.labels.given
+        seen.append((state.labels.targets[paid], list(_labeled_rows(state))[-1][1]))
+        return []
+
+    monkeypatch.setattr(keep_better, "_labeled_rows", spy)
+    stump = clone(STUMP).fit(X[-100:], truth[-100:])
+    distiller(stump, objective=PosteriorTargets(strength=1.0)).fit(X, y)
+    said, learned = seen[0]
+    assert said.shape == learned.shape
+    assert not np.allclose(said, learned)
 
 
 @pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
