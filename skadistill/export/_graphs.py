@@ -1,24 +1,71 @@
-"""Parts of ONNX graphs that skl2onnx lacks: of a `StudentNet` and of a kernel map."""
+"""Converters of steps that skl2onnx lacks, or converts wrongly."""
 
 import copy
 import logging
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from onnx import TensorProto, compose, inliner
 from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx._supported_operators import get_model_alias
+from skl2onnx.common.data_types import (
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+)
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes as infer_classifier,
+)
 from skl2onnx.common.utils_classifier import get_label_classes
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
+from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 from torch import nn
 
 from skadistill.exceptions import ExportError
+from skadistill.export._columns import (
+    cast_to_output,
+    convert_function,
+    convert_imputer,
+    convert_one_hot,
+    convert_ordinal,
+    infer_encoder,
+    infer_function,
+    infer_imputer,
+    set_numbers,
+)
+from skadistill.export._nodes import Nodes, look_up_labels
+from skadistill.export._texts import (
+    convert_counts,
+    convert_weights,
+    infer_counts,
+)
+from skadistill.export._trees import (
+    convert_boosting,
+    convert_vote,
+    foreign_converters,
+    infer_boosting,
+    tree_converters,
+)
+from skadistill.student import StudentNet
 
-__all__ = ["register_kernel", "register_net"]
+__all__ = ["converters"]
+
+OPTIONS = {
+    "zipmap": [True, False, "columns"],
+    "nocl": [True, False],
+}
 
 
 class _Probabilities(nn.Module):
@@ -36,21 +83,9 @@ class _Probabilities(nn.Module):
         return self._output_proba(output[0] if isinstance(output, tuple) else output)
 
 
-def register_net(kind):
-    """Register the converter of a class of nets with skl2onnx."""
-    update_registered_converter(
-        kind,
-        f"Skadistill{kind.__name__}",
-        _infer_outputs,
-        _convert,
-        overwrite=True,
-        options={"zipmap": [True, False, "columns"], "nocl": [True, False]},
-    )
-
-
 def _infer_outputs(operator):
     """Set types and shapes of label and probabilities."""
-    calculate_linear_classifier_output_shapes(operator)
+    infer_classifier(operator)
     double = operator.raw_operator.input_dtype == "float64"
     kind = DoubleTensorType if double else FloatTensorType
     operator.outputs[1].type = kind(operator.outputs[1].type.shape)
@@ -72,38 +107,14 @@ def _convert(scope, operator, container):
     container.add_node(
         "Identity", answer.name, proba, name=f"{prefix}proba", op_version=opset
     )
-    _look_up_labels(scope, container, net, proba, label)
+    node = Nodes(scope, container)
+    look_up_labels(node, proba, get_label_classes(scope, net), label)
 
 
 def _cast(container, source, rows):
     """Cast the input rows to the type that the module accepts."""
     to = rows.type.tensor_type.elem_type
     container.add_node("Cast", source, rows.name, name=f"{rows.name}/cast", to=to)
-
-
-def _look_up_labels(scope, container, net, proba, label):
-    """Look up the label of the most likely class of each row."""
-    classes = get_label_classes(scope, net)
-    texts = classes.dtype.kind in "OUS"
-    kind = TensorProto.STRING if texts else TensorProto.INT64
-    values = [str(c).encode() for c in classes] if texts else classes.astype(np.int64)
-    table, winner = (scope.get_unique_variable_name(n) for n in ("classes", "winner"))
-    container.add_initializer(table, kind, [len(classes)], list(values))
-    container.add_node(
-        "ArgMax",
-        proba,
-        winner,
-        name=scope.get_unique_operator_name("ArgMax"),
-        axis=1,
-        keepdims=0,
-    )
-    container.add_node(
-        "Gather",
-        [table, winner],
-        label,
-        name=scope.get_unique_operator_name("Gather"),
-        axis=0,
-    )
 
 
 def _trace(net, opset):
@@ -146,19 +157,9 @@ def _quietly():
         logger.setLevel(level)
 
 
-def register_kernel():
-    """Register the converter with skl2onnx, which has none."""
-    update_registered_converter(
-        Nystroem, "SkadistillNystroem", _infer_features, _convert_kernel, overwrite=True
-    )
-
-
 def _infer_features(operator):
     """Set type and shape of the features."""
-    rows = operator.inputs[0].type
-    double = isinstance(rows, DoubleTensorType)
-    kind = DoubleTensorType if double else FloatTensorType
-    operator.outputs[0].type = kind([None, len(operator.raw_operator.components_)])
+    set_numbers(operator, len(operator.raw_operator.components_))
 
 
 def _convert_kernel(scope, operator, container):
@@ -175,40 +176,61 @@ def _convert_kernel(scope, operator, container):
         )
     centers = np.asarray(kernel.components_, dtype=np.float64)
     gamma = 1 / centers.shape[1] if kernel.gamma is None else kernel.gamma
-    opset = container.main_opset
-
-    def constant(name, values):
-        name = scope.get_unique_variable_name(name)
-        container.add_initializer(
-            name, TensorProto.DOUBLE, list(values.shape), values.ravel().tolist()
-        )
-        return name
-
-    def node(kind, *inputs, to=None, output=None, **attributes):
-        output = output or scope.get_unique_variable_name(kind.lower())
-        name = scope.get_unique_operator_name(kind)
-        attributes |= {} if to is None else {"to": to}
-        container.add_node(
-            kind, list(inputs), output, name=name, op_version=opset, **attributes
-        )
-        return output
-
+    node = Nodes(scope, container)
     rows = node("Cast", operator.inputs[0].full_name, to=TensorProto.DOUBLE)
     # Minus gamma times the squared distance, term by term.
-    squares = node(
-        "MatMul",
-        node("Mul", rows, rows),
-        constant("ones", np.ones((centers.shape[1], 1))),
-    )
-    near = node("MatMul", rows, constant("centers", 2 * gamma * centers.T))
-    far = node("Mul", squares, constant("gamma", np.array([gamma])))
-    far = node("Add", far, constant("norms", gamma * (centers**2).sum(axis=1)))
+    ones = node.constant(np.ones((centers.shape[1], 1)))
+    squares = node("MatMul", node("Mul", rows, rows), ones)
+    near = node("MatMul", rows, node.constant(2 * gamma * centers.T))
+    far = node("Mul", squares, node.constant(np.float64(gamma)))
+    far = node("Add", far, node.constant(gamma * (centers**2).sum(axis=1)))
     similar = node("Exp", node("Sub", near, far))
-    features = node("MatMul", similar, constant("normal", kernel.normalization_.T))
-    double = isinstance(operator.outputs[0].type, DoubleTensorType)
-    node(
-        "Cast",
-        features,
-        to=TensorProto.DOUBLE if double else TensorProto.FLOAT,
-        output=operator.outputs[0].full_name,
-    )
+    normal = node.constant(np.asarray(kernel.normalization_.T, dtype=np.float64))
+    cast_to_output(node, operator, node("MatMul", similar, normal))
+
+
+def _parse_classifier(scope, model, inputs, custom_parsers=None):
+    """Declare both outputs of a classifier that is none by its class."""
+    operator = scope.declare_local_operator(get_model_alias(type(model)), model)
+    operator.inputs.extend(inputs)
+    for name, kind in (("label", Int64TensorType), ("probabilities", FloatTensorType)):
+        operator.outputs.append(scope.declare_local_variable(name, kind()))
+    return operator.outputs
+
+
+def converters(classifier, double, sparse):
+    """Return converter and shapes by class.
+
+    `double` if numbers are of 64 bits, `sparse` if the classifier gets sparse rows.
+    """
+    encoded = partial(infer_encoder, double=double)
+    counted = partial(infer_counts, double=double)
+
+    nets = [StudentNet]
+    if issubclass(classifier, StudentNet):  # may be a subclass
+        nets.append(classifier)
+    others = foreign_converters(sparse)
+    for kind in (*nets, *others):
+        # skl2onnx refuses options of classifiers that are not registered with it.
+        update_registered_converter(
+            kind,
+            f"Skadistill{kind.__name__}",
+            _infer_outputs if kind in nets else infer_classifier,
+            _convert if kind in nets else others[kind],
+            parser=None if issubclass(kind, ClassifierMixin) else _parse_classifier,
+            overwrite=True,
+            options=OPTIONS,
+        )
+    return {
+        HistGradientBoostingClassifier: (convert_boosting, infer_boosting),
+        VotingClassifier: (convert_vote, infer_classifier),
+        **{kind: (tree, infer_classifier) for kind, tree in tree_converters().items()},
+        Nystroem: (_convert_kernel, _infer_features),
+        OneHotEncoder: (convert_one_hot, encoded),
+        OrdinalEncoder: (convert_ordinal, encoded),
+        SimpleImputer: (convert_imputer, infer_imputer),
+        FunctionTransformer: (convert_function, infer_function),
+        CountVectorizer: (convert_counts, counted),
+        TfidfVectorizer: (convert_counts, counted),
+        TfidfTransformer: (convert_weights, infer_function),
+    }

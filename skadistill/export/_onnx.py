@@ -1,6 +1,6 @@
 """A fitted model as one ONNX graph, which is compared with the model."""
 
-import warnings
+from traceback import walk_tb
 
 import numpy as np
 from scipy.sparse import issparse
@@ -10,12 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadistill._utils.optional import require
 from skadistill.exceptions import ExportError
-from skadistill.student import StudentNet
+from skadistill.export._inputs import feed, inputs_of
 
 __all__ = ["last_step", "served_model", "to_onnx"]
 
 # Largest difference of probabilities that float32 explains.
 TOLERANCE = 1e-4
+OUTPUTS = ["label", "probabilities"]
 # Rows on which a graph is compared at most.
 N_ROWS = 1000
 
@@ -90,83 +91,110 @@ def to_onnx(model, X, *, opset=18):
     """
     for package in ("onnx", "onnxscript", "onnxruntime", "skl2onnx"):
         require(package, "export")
-    from skadistill.export._graphs import register_kernel, register_net
 
     served = served_model(model)
-    classifier = last_step(served)
-    _check_classes(classifier)
-    register_net(StudentNet)
-    register_kernel()
-    if isinstance(classifier, StudentNet):
-        register_net(type(classifier))  # may be a subclass
-    types = _input_types(served, X)
-    doubles = {n for n, kind in types if type(kind).__name__ == "DoubleTensorType"}
+    _check_classes(last_step(served))
+    inputs = inputs_of(X[:N_ROWS], _picks_columns(served))
+    _check_names(inputs)
     faults = []
-    # Few operators for trees take float64 rows; scikit-learn's trees round them too.
-    for rounded in (set(), doubles) if doubles else (set(),):
+    # A graph of float32 is smaller, and rounds the steps before a tree. Not all
+    # operators accept float64.
+    numbers = [np.float64, np.float32]
+    if all(entry.is_exact for entry in inputs):
+        numbers.reverse()
+    for number in numbers:
         try:
-            return _export(served, X, types, rounded, opset)
+            return _export(served, X[:N_ROWS], inputs, number, opset)
         except Exception as error:
             faults.append(error)
-    raise _explain(served, faults[-1]) from faults[-1]
+    raise _explain(served, faults[0]) from faults[0]
 
 
-def _export(model, X, types, rounded, opset):
-    """Convert a model and compare; inputs named by `rounded` become float32 first."""
-    graph = _convert(model, types, rounded, opset)
+def _export(model, X, inputs, number, opset):
+    """Convert a model that computes with one type of numbers, and compare."""
+    graph = _convert(model, X, inputs, number, opset)
     if not _set_locale(graph, LOCALES[0]):
-        _check_graph(graph, model, X, types)
+        _check_graph(graph, model, X, inputs)
         return graph
     try:
-        _check_graph(graph, model, X, types)
+        _check_graph(graph, model, X, inputs)
     except ExportError:
         raise
     except Exception:  # this locale is not installed here
         _set_locale(graph, LOCALES[1])
-        _check_graph(graph, model, X, types)
+        _check_graph(graph, model, X, inputs)
     return graph
 
 
 def _explain(model, fault):
-    """Return an error of one sentence for whatever failed."""
-    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-
+    """Return an error of one sentence for whatever failed, which names the step."""
     if isinstance(fault, ExportError):
         return fault
-    if isinstance(fault, MissingConverter | MissingShapeCalculator):
-        return ExportError(
-            f"{model!r} cannot be exported as an ONNX graph: skl2onnx lacks a "
-            "converter for one of its steps; use a step that skl2onnx supports, "
-            "register a converter with it, or save the model with joblib or skops."
-        )
     reason = " ".join(str(fault).split())
+    step = _failed_step(fault) or type(last_step(model)).__name__
+    if type(fault).__name__ in ("MissingConverter", "MissingShapeCalculator"):
+        return ExportError(
+            f"{step} cannot be exported as an ONNX graph: skl2onnx lacks a converter "
+            "for it; use a step that skl2onnx supports, register a converter with it, "
+            "or save the model with joblib or skops."
+        )
     return ExportError(
-        f"{type(last_step(model)).__name__} cannot be exported as an ONNX graph that "
-        f"runs ({type(fault).__name__}: {reason:.100}); pass rows of another type, "
+        f"{step} cannot be exported as an ONNX graph that runs "
+        f"({type(fault).__name__}: {reason:.100}); pass rows of another type, "
         "or save the model with joblib or skops."
     )
 
 
-def _convert(model, types, rounded, opset):
+def _failed_step(fault):
+    """Return the name of the step that was being converted; None if none was."""
+    step = None
+    for frame, _ in walk_tb(fault.__traceback__):
+        operator = frame.f_locals.get("operator")
+        step = getattr(operator, "raw_operator", step)
+    return None if step is None else type(step).__name__
+
+
+def _convert(model, X, inputs, number, opset):
     """Convert a model with skl2onnx."""
     from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType
+    from skl2onnx.common.data_types import (
+        DoubleTensorType,
+        FloatTensorType,
+        StringTensorType,
+    )
 
-    with warnings.catch_warnings():
-        # Said of n-grams of letters; the graph is compared with the model below.
-        warnings.filterwarnings("ignore", "The conversion of CountVectorizer may not")
-        graph = convert_sklearn(
-            model,
-            name=type(last_step(model)).__name__,
-            initial_types=[
-                (name, FloatTensorType(kind.shape) if name in rounded else kind)
-                for name, kind in types
-            ],
-            target_opset=opset,
-            options={"zipmap": False},
-        )
-    _accept_doubles(graph, rounded)
+    from skadistill.export._graphs import converters
+    from skadistill.export._trees import encode_first
+
+    kinds = {
+        str: StringTensorType,
+        np.float64: DoubleTensorType,
+        np.float32: FloatTensorType,
+    }
+    last = last_step(model)
+    known = converters(type(last), number is np.float64, _gets_sparse(model, X))
+    graph = convert_sklearn(
+        encode_first(model),
+        name=type(last).__name__,
+        initial_types=[
+            (entry.name, kinds[str if entry.dtype is str else number](entry.shape))
+            for entry in inputs
+        ],
+        # Operators for trees and labels have versions of their own.
+        target_opset={"": opset, "ai.onnx.ml": 3},
+        options={"zipmap": False},
+        custom_conversion_functions={kind: pair[0] for kind, pair in known.items()},
+        custom_shape_calculators={kind: pair[1] for kind, pair in known.items()},
+    )
+    _accept(graph, inputs, number)
     return graph
+
+
+def _gets_sparse(model, X):
+    """Tell whether the classifier at the end of a model gets sparse rows."""
+    if isinstance(model, Pipeline):
+        X = model[:-1].transform(X)
+    return issparse(X)
 
 
 def _check_classes(classifier):
@@ -184,21 +212,14 @@ def _check_classes(classifier):
         )
 
 
-def _input_types(model, X):
-    """Return names and types of the graph's inputs; the first axis is dynamic."""
-    from skl2onnx.common.data_types import guess_data_type
-
-    row = X[:1]
-    if hasattr(row, "columns") and _picks_columns(model):
-        return guess_data_type(row)
-    row = row.toarray() if issparse(row) else np.asarray(row)
-    if row.dtype.kind == "O":
-        row = np.asarray(row.tolist())  # numbers or texts
-    if row.ndim == 1:
-        row = row[:, None]
-    ((_, kind),) = guess_data_type(row)
-    kind.shape = [None, *row.shape[1:]]
-    return [("X", kind)]
+def _check_names(inputs):
+    """Raise for columns that have the name of an output."""
+    taken = sorted({entry.name for entry in inputs} & set(OUTPUTS))
+    if taken:
+        raise ExportError(
+            f"the column {taken[0]!r} has the name of an output of the graph; rename "
+            "it, in the rows that the model is fitted to, too."
+        )
 
 
 def _picks_columns(model):
@@ -225,7 +246,7 @@ def last_step(model):
     return last_step(model[-1]) if isinstance(model, Pipeline) else model
 
 
-def _check_graph(graph, model, X, types):
+def _check_graph(graph, model, X, inputs):
     """Raise unless a graph loads and predicts what its model predicts."""
     import onnxruntime
 
@@ -234,8 +255,7 @@ def _check_graph(graph, model, X, types):
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    X = X[:N_ROWS]
-    label, got = session.run(["label", "probabilities"], _inputs(X, types))
+    label, got = session.run(OUTPUTS, feed(X, inputs))
     expected = np.asarray(model.predict(X)).reshape(len(label))
     if hasattr(model, "predict_proba"):
         proba = np.asarray(model.predict_proba(X))
@@ -247,45 +267,31 @@ def _check_graph(graph, model, X, types):
         off = label != expected
     if off.any():
         raise ExportError(
-            f"the graph of {type(model).__name__} predicts something else than the "
-            f"model on {off.sum()} of {len(off)} rows; save the model with joblib or "
-            "skops instead."
+            f"the graph of {type(last_step(model)).__name__} predicts something else "
+            f"than the model on {off.sum()} of {len(off)} rows; save the model with "
+            "joblib or skops instead."
         )
 
 
-def _inputs(X, types):
-    """Return rows as what a graph is fed with, by the names of its inputs."""
-    if len(types) > 1 or types[0][0] != "X":
-        columns = {name: np.asarray(X[name])[:, None] for name, _ in types}
-    else:
-        X = X.toarray() if issparse(X) else np.asarray(X)
-        if X.dtype == object:
-            X = np.asarray(X.tolist())
-        columns = {"X": X[:, None] if X.ndim == 1 else X}
-    return {name: _as_type(columns[name], kind) for name, kind in types}
-
-
-def _as_type(values, kind):
-    """Convert values to the type of an input."""
-    dtypes = {"Float": np.float32, "Double": np.float64, "String": str}
-    name = type(kind).__name__.removesuffix("TensorType")
-    return values.astype(dtypes.get(name, values.dtype))
-
-
-def _accept_doubles(graph, names):
-    """Let a graph for float32 accept float64 rows, which it rounds first."""
-    from onnx import TensorProto, helper
+def _accept(graph, inputs, number):
+    """Let a graph accept rows of the types they have, which it casts first."""
+    from onnx import helper
 
     body = graph.graph
-    renamed = {}
-    for entry in body.input:
-        if entry.name in names:
-            entry.type.tensor_type.elem_type = TensorProto.DOUBLE
-            renamed[entry.name] = f"{entry.name}/float32"
+    to = helper.np_dtype_to_tensor_dtype(np.dtype(number))
+    renamed, casts = {}, []
+    # skl2onnx names the inputs in their order, but changes hyphens and blanks.
+    for entry, given in zip(body.input, inputs, strict=True):
+        renamed[entry.name] = given.name
+        if given.dtype not in (str, number):
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(given.dtype))
+            entry.type.tensor_type.elem_type = kind
+            renamed[entry.name] = inner = f"{given.name}/cast"
+            casts.append(helper.make_node("Cast", [given.name], [inner], inner, to=to))
+        entry.name = given.name
     for node in body.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
-    for position, (name, inner) in enumerate(renamed.items()):
-        cast = helper.make_node("Cast", [name], [inner], inner, to=TensorProto.FLOAT)
+    for position, cast in enumerate(casts):
         body.node.insert(position, cast)
 
 
