@@ -41,7 +41,11 @@ assert importlib.metadata.version("skadistill") == skadistill.__version__
 assert not importlib.util.find_spec("pytest")
 # Imported on demand, once onnx or scikit-activeml is there.
 lazy = {
+    "skadistill.export._columns",
     "skadistill.export._graphs",
+    "skadistill.export._nodes",
+    "skadistill.export._texts",
+    "skadistill.export._trees",
     "skadistill.query._skactiveml",
 }
 for module in pkgutil.walk_packages([str(home)], "skadistill."):

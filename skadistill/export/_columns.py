@@ -53,9 +53,10 @@ def _columns_of(node, operator):
     """Yield each column of the inputs, and the type of its numbers or None."""
     for entry in operator.inputs:
         width = entry.type.shape[1]
-        double = isinstance(entry.type, DoubleTensorType)
-        dtype = np.float64 if double else np.float32
-        if isinstance(entry.type, StringTensorType):
+        dtype: type | None = np.float32
+        if isinstance(entry.type, DoubleTensorType):
+            dtype = np.float64
+        elif isinstance(entry.type, StringTensorType):
             dtype = None
         for place in range(width):
             name = entry.full_name

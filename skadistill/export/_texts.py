@@ -155,7 +155,8 @@ def _count(node, tokens, vocabulary, vectorizer):
         by_length.setdefault(len(parts), []).append((parts, int(column)))
     if max(by_length) > high:
         _refuse(vectorizer, "token_pattern", "use one of words without blanks")
-    pool, starts, columns = [], [], []
+    pool: list[int] = []
+    starts, columns = [], []
     for length in range(1, high + 1):
         starts.append(len(pool))
         for parts, column in by_length[length]:

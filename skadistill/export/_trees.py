@@ -166,18 +166,21 @@ class _Trees:
                     nodes.append((number, n, 0, 0.0, "LEAF", 0, 0, 0))
                 else:
                     nodes.append((number, n, *self._branch(place, n, entry)))
-        *columns, missing = map(list, zip(*nodes, strict=True))
-        names = ("treeids", "nodeids", "featureids", "values", "modes")
-        names += ("truenodeids", "falsenodeids")
-        attributes = {f"nodes_{a}": b for a, b in zip(names, columns, strict=True)}
-        attributes["nodes_missing_value_tracks_true"] = missing
-        names = ("treeids", "nodeids", "ids", "weights")
-        columns = map(list, zip(*leaves, strict=True))
-        attributes |= {f"target_{a}": b for a, b in zip(names, columns, strict=True)}
+        names = ["treeids", "nodeids", "featureids", "values", "modes"]
+        names += ["truenodeids", "falsenodeids", "missing_value_tracks_true"]
+        attributes: dict = {
+            f"nodes_{name}": list(column)
+            for name, column in zip(names, zip(*nodes, strict=True), strict=True)
+        }
+        names = ["treeids", "nodeids", "ids", "weights"]
+        attributes |= {
+            f"target_{name}": list(column)
+            for name, column in zip(names, zip(*leaves, strict=True), strict=True)
+        }
         if self._dtype is np.float64:
             for name in ("nodes_values", "target_weights"):
-                values = np.array(attributes.pop(name))
-                attributes[f"{name}_as_tensor"] = numpy_helper.from_array(values, name)
+                tensor = numpy_helper.from_array(np.array(attributes.pop(name)), name)
+                attributes[f"{name}_as_tensor"] = tensor
         else:
             values = attributes["nodes_values"]
             attributes["nodes_values"] = [_round_down(value) for value in values]
