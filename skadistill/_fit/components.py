@@ -15,7 +15,6 @@ from skadistill.objectives._lelp import LELP
 from skadistill.objectives._slam import SLaM
 from skadistill.query._as_strategy import as_strategy
 from skadistill.query._rad import RADSampler
-from skadistill.query._skactiveml import SkactivemlStrategy
 from skadistill.soft_labels._as_student import as_student, for_labels
 from skadistill.soft_labels._default import default_students
 from skadistill.teachers._as_teacher import as_teacher
@@ -90,7 +89,9 @@ def _refuse_one_class(objective, strategy, space):
         plain or isinstance(objective, AutoObjective)
     ):
         space.refuse(f"the objective {objective!r}")
-    if isinstance(strategy, RADSampler | SkactivemlStrategy):
+    # By name: scikit-activeml may not be installed.
+    foreign = type(strategy).__name__ == "SkactivemlStrategy"
+    if isinstance(strategy, RADSampler) or foreign:
         space.refuse(f"the query strategy {strategy!r}")
 
 

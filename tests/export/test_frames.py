@@ -37,7 +37,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("skl2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-shared = runpy.run_path(str(Path(__file__).with_name("students.py")))
+shared = runpy.run_path(str(Path(__file__).with_name("kinds.py")))
 KINDS, CLASSES = shared["KINDS"], shared["CLASSES"]
 DATA = {"generated": shared["make_frames"]()}
 if "SKADISTILL_DATA" in os.environ:
