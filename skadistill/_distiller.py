@@ -20,7 +20,6 @@ from skadistill._fit.cold_start import (
     warn_of_signs,
 )
 from skadistill._fit.components import named_teacher, resolve
-from skadistill._fit.draw import Chosen
 from skadistill._fit.inputs import (
     check_container,
     check_inputs,
@@ -32,6 +31,7 @@ from skadistill._fit.keep_better import keep_better_student
 from skadistill._fit.known import open_ledger
 from skadistill._fit.outcome import closing_step, fitted_attributes
 from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
+from skadistill._fit.rebuild import judge_by_known, known_rounds
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import (
     FitState,
@@ -437,7 +437,7 @@ class ActiveDistiller(
         tasks = RoundTasks(self, self._count_tasks(state), snapshot, state.progress)
         with tasks.round(0):
             self._train(state, RoundRecord(0))
-        view, known = None, []
+        view = None
         if not stop_reason(state):
             # In this order: a student that cannot be trained, or cannot score the
             # pool, must not cost a label.
@@ -446,13 +446,17 @@ class ActiveDistiller(
                 X_audit = check_container(self, self._X_audit, reset=False)
                 student_proba(state.students.last, X_audit, len(state.labels.classes))
             announce(sum(state.shares))
-            known = self._prepare_teacher(state, teacher_params)
+            state.known = self._prepare_teacher(state, teacher_params)
         while not stop_reason(state):
             record = RoundRecord(len(state.records))
-            chosen = known.pop(0) if known else choose(state, record, view)
+            if state.known:
+                chosen = state.known.pop(0)
+                judge_by_known(state, chosen.rows)
+            else:
+                chosen = choose(state, record, view)
+                if stop_reason(state):  # a stable student
+                    break
             view = None  # the next student sees the pool with other eyes
-            if stop_reason(state):  # a stable student
-                break
             with tasks.round(record.round):
                 ask(state, chosen, record)
                 if record.n_asked:
@@ -474,10 +478,12 @@ class ActiveDistiller(
         Returns
         -------
         plan : Plan
-            ``n_queries``, ``rounds``, ``n_teacher_checks``, ``expected_cost``, and the
-            upper bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``
-            are the rows of the pool and the labeled rows that the ledger knows.
-            After a fit ``forecast`` is its ``forecast_``.
+            Prints one fact a line. ``n_queries``, ``rounds``, ``n_teacher_checks``;
+            ``n_rows_expected``, ``expected_cost``; ``likely_cost``, the bound of 99 %
+            for the rows that may be asked about, by the prices of some; the upper
+            bounds ``n_rows_to_pay`` and ``cost``; ``n_known``, ``n_known_checks``, the
+            rows of the pool and the labeled rows that the ledger knows. After a fit
+            ``forecast`` is its ``forecast_``.
 
         Examples
         --------
@@ -487,8 +493,10 @@ class ActiveDistiller(
         >>> X = np.random.default_rng(0).random((60, 2))
         >>> y = np.array([0, 1] * 10 + [-1] * 40)
         >>> distiller.plan(X, y, cost_per_row=0.02)
-        up to 20 of 40 pool rows in 2 rounds and up to 4 teacher checks: at most
-        20 rows to pay, 0.4 in all
+        rows asked about: up to 20 of 40 in the pool, new ones in 2 rounds
+        teacher checks: up to 4 labeled rows
+        rows to pay: 20 at most
+        cost: 0.4 at most
         """
         teacher = named_teacher(self.teacher, self.classes)
         labels = self._read_rows(clone(self), teacher, X, y, X_unlabeled)
@@ -606,8 +614,11 @@ class ActiveDistiller(
         rounds = split_rounds(sum(state.shares), self.query_size, n_labeled, n_classes)
         is_new = self.ledger is None and self._clone_ledger is None
         may_know = self._uses_known() and not is_new
-        n_known = 2 if answers_later(state.components.teacher) else 1  # and in flight
-        return 1 + len(rounds) + n_known * bool(rounds and may_know)
+        if not (rounds and may_know):
+            return 1 + len(rounds)
+        known = split_rounds(state.labels.pool.size, "auto", n_labeled, n_classes)
+        in_flight = answers_later(state.components.teacher)
+        return 1 + len(rounds) + len(known) + in_flight
 
     def _prepare_teacher(self, state, params):
         """Check the teacher, fit it if needed; return rows whose answers are known."""
@@ -624,7 +635,7 @@ class ActiveDistiller(
             state.return_checks(min(n_checked, state.shares.n_checks))
         if not self._uses_known() or asked.is_new:
             return []
-        return [Chosen(rows) for rows in state.look_up_known() if rows.size]
+        return known_rounds(state)
 
     def _train(self, state, record):
         """Train the student on all known labels."""

@@ -423,7 +423,8 @@ def test_plan_pays_nothing(problem):
     assert teacher.calls == []
     assert not hasattr(model, "n_features_in_")
     assert str(plan) == (
-        "50 of 240 pool rows in 3 rounds and 0 teacher checks: at most 50 rows to pay"
+        "rows asked about: 50 of 240 in the pool, new ones in 3 rounds\n"
+        "rows to pay: 50 at most"
     )
 
 

@@ -177,15 +177,17 @@ def test_plans_are_upper_bounds_that_hold(problem, params, owned):
 
 
 def test_a_plan_shows_itself_as_it_prints(problem):
-    """A notebook shows the sentence, not the fields."""
+    """A notebook shows the lines, not the fields."""
     X, y, teacher = problem
     plan = distiller(teacher).plan(X, y)
     assert (
         repr(plan)
         == str(plan)
         == (
-            "40 of 240 pool rows in 4 rounds and 10 teacher checks: at most 50 rows to "
-            "pay, 25 in all"
+            "rows asked about: 40 of 240 in the pool, new ones in 4 rounds\n"
+            "teacher checks: 10 labeled rows\n"
+            "rows to pay: 50 at most\n"
+            "cost: 25 at most"
         )
     )
 
@@ -214,8 +216,8 @@ def test_a_fit_repeated_pays_nothing(problem):
     second = distiller(teacher, ledger=ledger).fit(X, y)
     assert (first.n_paid_, second.n_paid_) == (50, 0)
     assert (second.n_queries_, second.n_free_, second.cost_) == (40, 50, 0.0)
-    assert [r["n_labeled"] for r in second.history_] == [60, 100]
-    np.testing.assert_array_equal(first.labeled_round_ > 0, second.labeled_round_ == 1)
+    assert [r["n_labeled"] for r in second.history_] == [60, 90, 100]
+    np.testing.assert_array_equal(first.labeled_round_ > 0, second.labeled_round_ > 0)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +234,9 @@ def test_another_fit_starts_with_all_labels_owned(problem, change):
     ledger = MemoryLedger()
     first = distiller(teacher, ledger=ledger).fit(X, y)
     other = distiller(teacher, ledger=ledger, budget=70, **change).fit(X, y)
-    assert other.history_[1]["n_free"] == first.n_queries_
+    assert [r["n_free"] for r in other.history_[1:3]] == [30, first.n_queries_ - 30]
     assert len(set(teacher.asked)) == teacher.n_samples
-    assert (other.labeled_round_[first.labeled_round_ > 0] == 1).all()
+    assert set(other.labeled_round_[first.labeled_round_ > 0]) == {1, 2}
 
 
 def test_three_hundred_more_cost_three_hundred(problem):

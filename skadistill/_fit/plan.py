@@ -7,6 +7,8 @@ from functools import partial
 from numbers import Integral
 from typing import NamedTuple
 
+import numpy as np
+
 from skadistill._fit.cold_start import check_learnable
 from skadistill._fit.known import KnownAnswers
 from skadistill._statistics.forecast import Forecast
@@ -22,25 +24,27 @@ __all__ = [
     "split_rounds",
 ]
 
+_Z_99 = 2.326  # of the normal distribution
 #: Rows of the pool by which a teacher estimates its prices.
 EXAMPLE_ROWS = 200
 
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """Hold what a fit would ask and pay at most, before anything is paid."""
+    """Hold what a fit would ask and pay, before anything is paid; one fact a line."""
 
     n_labeled: int
     n_pool: int
     rounds: tuple
     n_teacher_checks: int
-    limit: int
+    n_rows_to_pay: int
+    n_rows_expected: int
     n_known: int = 0
     n_known_checks: int = 0
     uses_known: bool = False
     cost_per_row: float | None = None
     seconds_per_row: float | None = None
-    expected_cost_per_row: float | None = None
+    expected_costs: tuple = ()
     stops_checking: bool = False
     forecast: Forecast | None = None
     example: str | None = None
@@ -51,57 +55,69 @@ class Plan:
         return sum(self.rounds) + self.n_known * self.uses_known
 
     @property
-    def n_rows_to_pay(self):
-        """Rows to pay for at most: those of the pool and the teacher checks."""
-        new_in_pool = min(sum(self.rounds), self.n_pool - self.n_known)
-        new_checks = min(self.n_teacher_checks, self.n_labeled - self.n_known_checks)
-        # A check that is not needed becomes a row of the pool: paid as the one or as
-        # the other, not as both.
-        return min(self.limit, new_in_pool + new_checks)
-
-    @property
     def cost(self):
-        """The bill at most, in the user's currency; None without a price."""
+        """What all can cost at most, in the user's currency; None without a price."""
         if self.cost_per_row is None:
             return None
         return self.n_rows_to_pay * self.cost_per_row
 
     @property
     def expected_cost(self):
-        """The bill without failed tries, as the teacher expects it, or None."""
-        if self.expected_cost_per_row is None:
+        """The cost of the rows expected, without failed tries, or None."""
+        if not self.expected_costs:
             return None
-        return self.n_rows_to_pay * self.expected_cost_per_row
+        return self.n_rows_expected * float(np.mean(self.expected_costs))
+
+    @property
+    def likely_cost(self):
+        """What all rows cost less than with a probability of 99 %, or None.
+
+        Without failed tries, and if they are like those in the pool.
+        """
+        if len(self.expected_costs) < 2:
+            return None
+        n, n_seen = self.n_rows_to_pay, len(self.expected_costs)
+        spread = np.std(self.expected_costs, ddof=1) * np.sqrt(n + n**2 / n_seen)
+        most = n * float(np.mean(self.expected_costs)) + _Z_99 * float(spread)
+        return most if self.cost is None else min(most, self.cost)
 
     @property
     def seconds(self):
         """The teacher's time at its usual pace; None if it was never asked."""
         if self.seconds_per_row is None:
             return None
-        return self.n_rows_to_pay * self.seconds_per_row
+        return self.n_rows_expected * self.seconds_per_row
 
     def __repr__(self):
         up_to = "up to " * self.stops_checking
-        text = (
-            f"{up_to}{self.n_queries} of {self.n_pool} pool rows in "
-            f"{len(self.rounds)} rounds and {up_to}{self.n_teacher_checks} teacher "
-            f"checks: at most {self.n_rows_to_pay} rows to pay"
-        )
+        lines = [
+            f"rows asked about: {up_to}{self.n_queries} of {self.n_pool} in the pool, "
+            f"new ones in {len(self.rounds)} rounds"
+        ]
+        if self.n_teacher_checks:
+            lines.append(f"teacher checks: {up_to}{self.n_teacher_checks} labeled rows")
         if self.n_known or self.n_known_checks:
-            text += f", {self.n_known + self.n_known_checks} being known to the ledger"
+            n_known = self.n_known + self.n_known_checks
+            lines.append(f"known to the ledger: {n_known}, which cost nothing")
+        expected = f"{self.n_rows_expected} expected, "
+        expected *= self.n_rows_expected < self.n_rows_to_pay
+        lines.append(f"rows to pay: {expected}{self.n_rows_to_pay} at most")
         if self.expected_cost is not None:
-            text += f", about {self.expected_cost:.3g} in all"
-        if self.cost is not None:
-            most = " at most" * (self.expected_cost is not None)
-            text += f", {self.cost:g}{most or ' in all'}"
+            text = f"cost: about {self.expected_cost:.3g}"
+            if self.likely_cost is not None:
+                text += f", with 99 % probability below {self.likely_cost:.3g}"
+            most = "" if self.cost is None else f" ({self.cost:.4g} at most)"
+            lines.append(text + most)
+        elif self.cost is not None:
+            lines.append(f"cost: {self.cost:g} at most")
         if self.seconds is not None:
-            text += f", about {self.seconds:.3g} s"
+            lines.append(f"time: about {self.seconds:.3g} s")
         if self.forecast is not None:
             n_more = self.n_labeled + self.n_queries - self.forecast.n_now
             score, low, high = self.forecast.after(max(n_more, 0))
-            name = self.forecast.score_name
-            text += f"; {name} {score:.3f} ({low:.3f} to {high:.3f}) expected"
-        return text
+            name = self.forecast.score_name.replace("_", " ")
+            lines.append(f"{name} then: {score:.3f} ({low:.3f} to {high:.3f})")
+        return "\n".join(lines)
 
     def __str__(self):
         # Not in repr, which logs and tracebacks show: it holds a row.
@@ -251,17 +267,36 @@ def make_plan(
             len(labels.classes),
         ),
         shares.n_checks,
-        limit=sum(shares) - min(n_known, n_queries) * uses_known,
+        *_rows_to_pay(
+            shares, labels, n_known, n_known_checks, uses_known=uses_known, stops=stops
+        ),
         n_known=n_known,
         n_known_checks=n_known_checks if shares.n_checks else 0,
         uses_known=uses_known,
         cost_per_row=teacher.max_cost_per_row if cost_per_row is None else cost_per_row,
         seconds_per_row=known.seconds_per_row(),
-        expected_cost_per_row=_expected_cost(teacher, labels, cost_per_row),
+        expected_costs=_expected_costs(teacher, labels, cost_per_row),
         stops_checking=stops,
         forecast=forecast,
         example=_example(teacher, labels),
     )
+
+
+def _rows_to_pay(shares, labels, n_known, n_known_checks, *, uses_known, stops):
+    """Return how many rows are paid for at most, and how many are expected."""
+    n_checks, n_pool = shares.n_checks, labels.pool.size
+
+    def new(n_queries):
+        n_new = max(0, n_queries - n_known) if uses_known else n_queries
+        return min(n_new, n_pool - n_known)
+
+    most = min(n_checks, labels.rows.size - n_known_checks) + new(shares.n_queries)
+    if stops:  # a check that is not needed becomes a row of the pool
+        most = max(most, new(min(sum(shares), n_pool)))
+    most = min(most, sum(shares))
+    # Checks that are known were needed before.
+    n_paid_before = n_known * uses_known + min(n_known_checks, n_checks)
+    return most, min(most, max(0, sum(shares) - n_paid_before))
 
 
 def _example(teacher, labels):
@@ -272,13 +307,13 @@ def _example(teacher, labels):
     return preview(labels.table.take(labels.pool[:1]))
 
 
-def _expected_cost(teacher, labels, cost_per_row):
-    """Return what the teacher expects one answer to cost, by some rows of the pool."""
+def _expected_costs(teacher, labels, cost_per_row):
+    """Return what the teacher expects some rows of the pool to cost, one by one."""
     estimate = getattr(teacher, "estimate_cost", None)
-    if estimate is None or cost_per_row is not None or not labels.pool.size:
-        return None
+    if estimate is None or cost_per_row is not None:
+        return ()
     # Evenly spread, as pools are often sorted by something.
     step = max(1, labels.pool.size // EXAMPLE_ROWS)
     rows = labels.pool[::step][:EXAMPLE_ROWS]
-    cost = estimate(labels.table.take(rows))
-    return None if cost is None else cost / len(rows)
+    costs = [estimate(labels.table.take(row)) for row in rows[:, np.newaxis]]
+    return () if None in costs else tuple(costs)

@@ -194,6 +194,7 @@ class FitState:
     asked: AskedTeacher = field(default_factory=AskedTeacher)
     progress: Progress = field(default_factory=Progress)
     records: list[RoundRecord] = field(default_factory=list)
+    known: list = field(default_factory=list)  # rounds of earlier fits, to come
     planned: Budget | None = None  # before checks that are not needed become queries
 
     def __post_init__(self):
@@ -359,4 +360,4 @@ def stop_reason(state):
         return "no_pool" if len(state.records) == 1 else "pool_empty"
     if state.has_too_few_labels:
         return "no_label"
-    return None if state.n_left else "budget"
+    return None if state.n_left or state.known else "budget"

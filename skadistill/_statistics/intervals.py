@@ -17,6 +17,7 @@ __all__ = [
     "exact_lower",
     "exact_upper",
     "paired_interval",
+    "post_stratified",
     "posterior_interval",
 ]
 
@@ -150,3 +151,23 @@ def estimate_share(hits, inclusion):
     variance = (counted * residuals**2).sum() / total**2
     n_rows = float(center * (1 - center) / variance)
     return ShareEstimate(share, n_rows - 1, center * n_rows, (1 - center) * n_rows)
+
+
+def post_stratified(hits, scores, pool_scores, n_strata=8):
+    """Estimate a share of the pool from rows that were chosen by their scores.
+
+    In each stratum of scores the rows stand for those of the pool (Holt and Smith,
+    1979); half a hit and half a miss are added to it.
+    """
+    edges = np.quantile(scores, np.linspace(0, 1, n_strata + 1)[1:-1])
+    strata = np.searchsorted(edges, scores)
+    of_pool = np.searchsorted(edges, np.minimum(pool_scores, scores.max()))
+    n = np.bincount(strata, minlength=n_strata)
+    weights = np.bincount(of_pool, minlength=n_strata) / len(pool_scores)
+    k = np.bincount(strata, weights=hits, minlength=n_strata)
+    # Of equal scores some strata are empty; they have no row of the pool either.
+    rates = (k + 0.5) / (n + 1)
+    share = float(weights @ rates)
+    variance = float((weights**2 * rates * (1 - rates) / (n + 1)).sum())
+    n_rows = share * (1 - share) / variance
+    return ShareEstimate(share, n_rows, share * n_rows, (1 - share) * n_rows)

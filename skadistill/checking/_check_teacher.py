@@ -135,6 +135,8 @@ def _ask_in_steps(teacher, rows, plan, curve, n_checks, *, share, seed, tried, h
             n_rows = max(n_rows, n_more_for_choice(checks.n_samples, rate))
         return n_rows
 
-    order = np.concatenate([tried, order[~np.isin(order, tried)]])
-    checker.ask_in_steps(order[: max(n_checks, len(tried))], n_more)
+    if len(tried):
+        checker.ask(tried)  # costs nothing
+    order = order[~np.isin(order, tried)]
+    checker.ask_in_steps(order[: max(n_checks - len(tried), 0)], n_more)
     return replace(checker.checks, method=method)

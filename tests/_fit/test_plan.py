@@ -11,6 +11,9 @@ from skadistill._fit.plan import Budget, round_size, share_budget, split_rounds
 from skadistill.checking import CheckPolicy
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.exceptions import BudgetError
+from skadistill.labeling import buy_labels
+from skadistill.ledger import MemoryLedger
+from skadistill.teachers import FunctionTeacher
 
 
 def share(budget, n_pool, n_checks=0):
@@ -107,5 +110,79 @@ def test_after_a_fit_a_plan_says_what_to_expect():
     )
     score, low, high = model.forecast_.after(500)
     assert plan.forecast is model.forecast_
-    expected = f"; pool_agreement {score:.3f} ({low:.3f} to {high:.3f}) expected"
+    expected = f"\npool agreement then: {score:.3f} ({low:.3f} to {high:.3f})"
     assert repr(plan).endswith(expected)
+
+
+class Priced(FunctionTeacher):
+    """A teacher whose rows have prices of their own, which are in the first column."""
+
+    def estimate_cost(self, X):
+        return float(np.asarray(X)[:, 0].sum())
+
+
+def test_the_likely_cost_is_exceeded_once_in_a_hundred():
+    """Of simulated fits of random rows, by the prices of 200 rows of the pool."""
+    rng = np.random.default_rng(0)
+    exceeded = []
+    for _ in range(300):
+        pool = np.column_stack([rng.lognormal(0, 0.7, 2000), np.zeros(2000)])
+        teacher = Priced(lambda X: [0] * len(X), classes=[0, 1], name="t")
+        model = ActiveDistiller(
+            teacher, LogisticRegression(), budget=100, teacher_checks=0
+        )
+        plan = model.plan(np.eye(2), [0, 1], X_unlabeled=pool)
+        assert plan.expected_cost == pytest.approx(100 * pool[::10, 0].mean())
+        spent = rng.choice(pool[:, 0], 100, replace=False).sum()
+        exceeded.append(spent > plan.likely_cost)
+    assert 0 < np.mean(exceeded) <= 0.03
+
+
+@pytest.mark.parametrize("budget", [180, 400, 1060])
+def test_a_plan_on_the_second_day_expects_what_a_fit_pays(budget):
+    """Checks and rows of the first day are free; what is left is new."""
+    problem = make_noisy_teacher_problem(
+        n_labeled=300, n_pool=1000, n_classes=2, random_state=0
+    )
+    teacher = FunctionTeacher(problem.teacher, classes=[0, 1], name="t")
+    params = {"query_strategy": "rad", "ledger": MemoryLedger(), "random_state": 0}
+    rows = (problem.X_labeled, problem.y_labeled)
+    pool = {"X_unlabeled": problem.X_pool}
+    policy = CheckPolicy(60, on_weak="ignore")
+    model = ActiveDistiller(
+        teacher, LogisticRegression(), budget=180, teacher_checks=policy, **params
+    )
+    assert model.fit(*rows, **pool).n_teacher_checks_ == 60
+    model = ActiveDistiller(
+        teacher,
+        LogisticRegression(),
+        budget=budget,
+        teacher_checks=policy,
+        **params,
+    )
+    plan = model.plan(*rows, **pool)
+    assert plan.n_rows_expected == model.fit(*rows, **pool).n_paid_ == budget - 180
+    assert plan.n_rows_expected <= plan.n_rows_to_pay
+
+
+def test_checks_that_remain_are_in_the_plan():
+    """If the ledger holds all rows of the budget, the teacher may still be checked."""
+    problem = make_noisy_teacher_problem(
+        n_labeled=300, n_pool=1000, n_classes=2, random_state=0
+    )
+    teacher = FunctionTeacher(problem.teacher, classes=[0, 1], name="t")
+    ledger = MemoryLedger()
+    buy_labels(teacher, problem.X_pool[:500], classes=[0, 1], ledger=ledger)
+    model = ActiveDistiller(
+        teacher,
+        LogisticRegression(),
+        budget=400,
+        teacher_checks=CheckPolicy(30, on_weak="ignore"),
+        ledger=ledger,
+        random_state=0,
+    )
+    rows = {"X_unlabeled": problem.X_pool}
+    plan = model.plan(problem.X_labeled, problem.y_labeled, **rows)
+    assert (plan.rounds, plan.n_rows_to_pay) == ((), 30)
+    fitted = model.fit(problem.X_labeled, problem.y_labeled, **rows)
+    assert 0 < fitted.n_paid_ <= 30

@@ -363,8 +363,13 @@ def test_plan_knows_the_ledger(tmp_path, problem):
     assert (plan.n_known, plan.n_known_checks) == (36, 6)
     assert (plan.rounds, plan.n_rows_to_pay) == ((12, 6), 24)
     per_row = ledger.summary()["seconds"] / 42
-    assert plan.seconds == pytest.approx(24 * per_row)
-    assert "at most 24 rows to pay, 42 being known to the ledger, 0.24 in" in str(plan)
+    assert plan.n_rows_expected == 60 - 42
+    assert plan.seconds == pytest.approx(18 * per_row)
+    told = (
+        "known to the ledger: 42, which cost nothing\nrows to pay: 18 expected, 24 at"
+    )
+    assert told in str(plan)
+    assert "\ncost: 0.24 at most" in str(plan)
     plan = model.set_params(budget=None, teacher_checks=10**9).plan(*problem)
     assert plan.n_rows_to_pay == 220 - 42
     assert len(ledger) == 42
@@ -386,4 +391,4 @@ def test_a_fit_goes_on_with_what_it_owns(tmp_path, problem):
     model = distiller(server, ledger, use_known=True).fit(*problem)
     assert sum(server.asked().values()) == len(server.asked()) == 42
     assert model.n_queries_ == 36
-    assert model.history_[1]["n_free"] == 12
+    assert [record["n_free"] for record in model.history_[:3]] == [0, 10, 2]

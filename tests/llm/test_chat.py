@@ -515,7 +515,11 @@ def test_a_plan_names_the_money_without_a_call(chat):
     plan = distiller.plan(X, y)
     assert plan.expected_cost == pytest.approx(teacher.estimate_cost(X[2:22]), rel=0.05)
     assert plan.expected_cost < plan.cost == 20 * teacher.max_cost_per_row
-    assert f"about {plan.expected_cost:.3g} in all, {plan.cost:g} at most" in repr(plan)
+    assert plan.expected_cost <= plan.likely_cost < plan.cost
+    assert (
+        f"cost: about {plan.expected_cost:.3g}, with 99 % probability below "
+        f"{plan.likely_cost:.3g} ({plan.cost:.4g} at most)"
+    ) in repr(plan).splitlines()
     assert distiller.plan(X, y, cost_per_row=0.5).expected_cost is None
     # Printed, it shows the prompt of a row; its repr, as in a traceback, shows no row.
     assert str(plan).startswith(repr(plan))
