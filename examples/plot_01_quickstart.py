@@ -141,8 +141,8 @@ else:
     figure, axes = plt.subplots(1, len(results), figsize=(5 * len(results), 4))
     for ax, (name, fitted, teacher) in zip(np.atleast_1d(axes), results, strict=True):
         LearningCurveDisplay.from_estimator(
-            fitted, references={"teacher": teacher}
-        ).plot(ax)
+            fitted, references={"teacher": teacher}, ax=ax
+        )
         ax.set_title(name)
     figure.tight_layout()
     if plt.get_backend().lower() == "agg":

@@ -19,7 +19,7 @@ rows; with standard errors of 2 points over seeds these differences are not sign
 
     distiller = ActiveDistiller(teacher, query_strategy="robust", budget=150)
     distiller.fit(X, y, X_unlabeled=pool)
-    QueryRoundsDisplay.from_estimator(distiller, X, X_unlabeled=pool).plot()
+    QueryRoundsDisplay.from_estimator(distiller, X, X_unlabeled=pool)
 """
 
 # %%
@@ -107,8 +107,8 @@ figure.colorbar(shown, ax=right)
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
 for ax, strategy in zip(axes, ("margin", "rad", "robust"), strict=True):
     QueryRoundsDisplay.from_estimator(
-        fit(problem, strategy, 0), problem.X_labeled, X_unlabeled=problem.X_pool
-    ).plot(ax)
+        fit(problem, strategy, 0), problem.X_labeled, X_unlabeled=problem.X_pool, ax=ax
+    )
     ax.set_title(strategy)
 
 # %%

@@ -120,6 +120,6 @@ report("soft labels, wrong near boundaries", error_kind="margin")
 problem = make_problem(0, error_kind="margin")
 display = TeacherReliabilityDisplay.from_estimator(
     problem.teacher, problem.X_labeled, problem.y_labeled
-).plot()
+)
 print(display.reliability)
 plt.show()

@@ -107,7 +107,7 @@ teacher_accuracy = np.mean([accuracy for _, accuracy in runs])
 display = LearningCurveDisplay.from_estimator(
     {name: [fitted[name] for fitted, _ in runs] for name in STRATEGIES},
     references={"teacher": teacher_accuracy},
-).plot()
+)
 display.ax_.set_title(f"{n_classes} kinds of sentences")
 print(f"teacher {teacher_accuracy:.3f}")
 for name in STRATEGIES:

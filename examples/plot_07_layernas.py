@@ -87,7 +87,7 @@ try:
 except ImportError:
     print("\nInstall matplotlib to see the Pareto front.")
 else:
-    display = ParetoFrontDisplay.from_estimator(search).plot()
+    display = ParetoFrontDisplay.from_estimator(search)
     display.ax_.set(title="digits, 3 folds", ylabel="accuracy in cross-validation")
     if plt.get_backend().lower() == "agg":
         display.figure_.savefig("layernas.png", dpi=120)

@@ -64,9 +64,7 @@ for model in (first, more):
     truth = np.mean(model.predict(pool) == taught)
     print(f"{model.history_[-1]['n_labeled']} labeled rows: {truth:.3f}")
 
-display = LearningCurveDisplay.from_estimator(
-    first, count="asked", score="pool_agreement", forecast=1000
-).plot()
+display = LearningCurveDisplay.from_estimator(first, count="asked", forecast=1000)
 display.ax_.plot(1600, truth, "k*", label="truth after 1,000 more")
 display.ax_.legend()
 plt.show()

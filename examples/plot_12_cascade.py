@@ -50,7 +50,7 @@ for name, value in cascade.report_.items():
 # What each share of deferred rows would give on the audit rows, and what it costs. The
 # line alone guarantees nothing: the chosen point is further to the right than the one
 # at which the line reaches the target.
-CascadeDisplay.from_estimator(cascade).plot()
+CascadeDisplay.from_estimator(cascade)
 plt.show()
 
 # %%

@@ -9,11 +9,9 @@ from skadistill._fitted import facts
 from skadistill._fitted.compare import size_of, teacher_prices
 from skadistill._fitted.comparison import bytes_text
 from skadistill._rows._containers import count_rows, is_frame, is_records, is_texts
-from skadistill._rows._keys import row_keys
 from skadistill._rows._table import RowTable
 from skadistill._utils.display import text_of
 from skadistill.ledger._counts import bill_text
-from skadistill.teachers._as_teacher import as_teacher
 
 __all__ = ["write_report"]
 
@@ -48,7 +46,7 @@ p { margin: .5rem 0; max-width: 46rem; } .soft { color: var(--soft); }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
-tbody th { font-weight: 600; min-width: 5.5rem; } td { white-space: nowrap; }
+tbody th { font-weight: 600; min-width: 8rem; } td { white-space: nowrap; }
 td.text { min-width: 15rem; white-space: normal; overflow-wrap: anywhere; }
 th.num, td.num { text-align: right; }
 .bar { display: inline-block; height: .7rem; background: var(--blue); min-width: 1px;
@@ -171,9 +169,10 @@ def _tiles(distiller, comparison):
         if record["model"] in ("student", "teacher"):
             name = f"{comparison.score_name} of the {record['model']}"
             tiles[name] = f"{100 * record[comparison.score_name]:.1f} %"
-    judged = _judged(distiller)
-    if judged:
-        share = judged[-1]["pool_agreement"]
+    forecast = distiller.forecast_
+    if getattr(forecast, "score_name", None) == "pool_agreement":
+        # By all rounds: the last one alone may have few rows.
+        share = forecast.after(0)[0]
         tiles["agreement with the teacher"] = f"{100 * share:.1f} %"
     tiles["rows paid for"] = f"{distiller.n_paid_:,}"
     if distiller.cost_ is not None:
@@ -314,15 +313,16 @@ def _agreement(distiller, certificate):
 
 def _balance(distiller):
     """Write how many labels of each class were given and bought."""
-    rounds = distiller.labeled_round_
-    labels = np.array(distiller.transduction_[rounds >= 0].tolist(), dtype=object)
-    rounds = rounds[rounds >= 0]
+    labels, rounds = distiller.transduction_, distiller.labeled_round_
+    classes = distiller.classes_.tolist()
+    if distiller._space.multilabel:
+        named = [labels[:, k] == 1 for k in range(len(classes))]
+    else:
+        labels = np.array(labels.tolist(), dtype=object)
+        named = [labels == c for c in classes]
     counts = {
-        c: (
-            int(np.count_nonzero((labels == c) & (rounds == 0))),
-            int(np.count_nonzero((labels == c) & (rounds > 0))),
-        )
-        for c in distiller.classes_.tolist()
+        c: (int((rows & (rounds == 0)).sum()), int((rows & (rounds > 0)).sum()))
+        for c, rows in zip(classes, named, strict=True)
     }
     shown = sorted(counts.items(), key=lambda item: -sum(item[1]))[:_N_CLASSES]
     most = max((max(pair) for pair in counts.values()), default=0) or 1
@@ -369,18 +369,9 @@ def _mistakes(distiller):
 
 def _confusions(distiller):
     """Count what the teacher takes for what on given rows that the ledger knows."""
-    given = getattr(distiller, "_given", None)
-    if given is None or distiller.teacher_ is None:
-        return []
-    if not as_teacher(distiller.teacher).is_fitted:
-        return []  # it was fitted on these rows
+    proba, truth = distiller._checked_answers()
     classes = distiller.classes_
-    identity = as_teacher(distiller.teacher_).identity
-    known, labels = distiller.ledger_.lookup(row_keys(given.X), identity, classes)
-    known &= ~np.isnan(labels).any(axis=1)
-    pairs = np.column_stack([given.targets.argmax(axis=1), labels.argmax(axis=1)])[
-        known
-    ]
+    pairs = np.column_stack([truth, proba.argmax(axis=1)])
     pairs, counts = np.unique(
         pairs[pairs[:, 0] != pairs[:, 1]], axis=0, return_counts=True
     )

@@ -78,6 +78,7 @@ class FitReports(BaseEstimator):
         Answers of the teacher without a label count as wrong. Seconds and costs of a
         teacher that was paid for are the means in the ledger.
         """
+        check_is_fitted(self, "student_")
         self._space.refuse("compare")
         return compare(self, X_test, y_test, ask_teacher, cascade)
 
@@ -198,6 +199,26 @@ class FitReports(BaseEstimator):
         except ImportError:
             return columns
         return pandas.DataFrame(columns)
+
+    def _checked_answers(self):
+        """Return the known answers about given rows, and positions of their labels.
+
+        None of a teacher that was fitted on these rows, or of several labels per row.
+        """
+        given = getattr(self, "_given", None)
+        columns = self._space.columns
+        if (
+            given is None
+            or self.teacher_ is None
+            or self._space.multilabel
+            or not as_teacher(self.teacher).is_fitted
+        ):
+            return np.empty((0, len(columns))), np.empty(0, dtype=np.intp)
+        known, proba = self.ledger_.lookup(
+            row_keys(given.X), as_teacher(self.teacher_).identity, columns
+        )
+        known &= ~np.isnan(proba).any(axis=1)
+        return proba[known], given.targets[known].argmax(axis=1)
 
     def _evidence(self, rows, X):
         """Collect labels, checks and second opinions for some rows, from the ledger."""

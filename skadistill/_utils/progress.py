@@ -17,18 +17,21 @@ _LINE: ContextVar = ContextVar("progress line", default=None)
 
 
 class ProgressLine:
-    """Draw rows and money paid so far on one line of a stream.
+    """Draw rows and money paid so far on one line of a stream, or as a cell's output.
 
-    Nothing is written before the first call of `announce`.
+    Nothing is written before the first call of `announce`. `display` is IPython's: what
+    it shows is replaced, so that a saved notebook keeps the last line alone.
     """
 
-    def __init__(self, stream, clock=monotonic):
+    def __init__(self, stream=None, clock=monotonic, display=None):
         self.stream = stream
+        self.display = display
         self.clock = clock
         self.n_rows = 0
         self.cost = 0.0
         self._total = None
         self._width = 0
+        self._shown = None  # in a notebook
 
     def announce(self, total):
         """Draw the empty line, for at most `total` rows."""
@@ -47,15 +50,24 @@ class ProgressLine:
         """Draw the final numbers and end the line."""
         if self._total is not None:
             self._draw()
-            self.stream.write("\n")
-            self.stream.flush()
-            self._total = None
+            if self.stream is not None:
+                self.stream.write("\n")
+                self.stream.flush()
+            self._total = self._shown = None
 
     def _draw(self):
         self._drawn = self.clock()
         text = self._text()
-        # Blanks cover what is left of a longer text.
-        self.stream.write("\r" + text.ljust(self._width))
+        if self.display is not None:
+            shown = {"text/plain": text}
+            if self._shown is None:
+                self._shown = self.display(shown, raw=True, display_id=True)
+            else:
+                self._shown.update(shown, raw=True)
+            return
+        # Blanks cover what is left of a longer text. The cursor waits at the start of
+        # the line, so that a warning begins there, not behind the text.
+        self.stream.write("\r" + text.ljust(self._width) + "\r")
         self.stream.flush()
         self._width = len(text)
 
@@ -82,17 +94,18 @@ def count_paid(n_rows, cost):
         line.count(n_rows, cost)
 
 
-def interactive_stream():
-    """Return the stream that a person is watching, or None."""
+def interactive_line():
+    """Return a line where a person is watching, or None."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if type(shell).__name__ == "ZMQInteractiveShell":
-        return sys.stdout
+        return ProgressLine(display=ipython.display.display)
     stream = sys.stderr
     try:
-        return stream if stream is not None and stream.isatty() else None
+        seen = stream is not None and stream.isatty()
     except ValueError:  # closed
-        return None
+        seen = False
+    return ProgressLine(stream) if seen else None
 
 
 def with_progress(fit):
@@ -105,10 +118,9 @@ def with_progress(fit):
     @functools.wraps(fit)
     def shown(self, *args, **kwargs):
         # Only the outermost fit draws.
-        stream, is_inner = None, _LINE.get() is not None
+        line, is_inner = None, _LINE.get() is not None
         if self.verbose == "auto" and self._clone_ledger is None and not is_inner:
-            stream = interactive_stream()
-        line = None if stream is None else ProgressLine(stream)
+            line = interactive_line()
         token = _LINE.set(line or False)
         try:
             return fit(self, *args, **kwargs)

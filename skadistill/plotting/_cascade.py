@@ -11,8 +11,8 @@ __all__ = ["CascadeDisplay"]
 class CascadeDisplay(Display):
     """Plot what a cascade gains by deferring rows to the teacher, and what it costs.
 
-    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
-    :attr:`frame` holds the same numbers as a table.
+    Use :meth:`from_estimator` to draw one; :attr:`frame` holds the same numbers as a
+    table, and :meth:`plot` draws it again.
 
     Parameters
     ----------
@@ -55,18 +55,20 @@ class CascadeDisplay(Display):
         self.cost_per_row = cost_per_row
 
     @classmethod
-    def from_estimator(cls, cascade):
-        """Create a display from a cascade's audit rows.
+    def from_estimator(cls, cascade, *, ax=None):
+        """Draw what a cascade's audit rows show.
 
         Parameters
         ----------
         cascade : Cascade
             Fitted.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : CascadeDisplay
-            Not drawn yet.
+            Drawn.
         """
         check_is_fitted(cascade, "report_")
         report = cascade.report_
@@ -80,7 +82,7 @@ class CascadeDisplay(Display):
             chosen=report["deferred"],
             target=cascade.target if cascade.max_deferred is None else None,
             cost_per_row=price,
-        )
+        ).plot(ax)
 
     @property
     def frame(self):

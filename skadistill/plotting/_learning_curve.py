@@ -17,8 +17,8 @@ _COUNTS = {"paid": "labels paid", "asked": "rows asked"}
 class LearningCurveDisplay(Display):
     """Plot the student's score against the number of labels, round by round.
 
-    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
-    :attr:`frame` holds the same numbers as a table. Nothing is fitted.
+    Use :meth:`from_estimator` to draw one; :attr:`frame` holds the same numbers as a
+    table, and :meth:`plot` draws it again. Nothing is fitted.
 
     Parameters
     ----------
@@ -36,8 +36,9 @@ class LearningCurveDisplay(Display):
         For each run, the ends of the interval of each score, of shape
         (n_rounds + 1, 2); drawn for curves of a single run.
     forecasts : dict of str to array-like of shape (n_points, 4) or None, default=None
-        For each curve, labels and the median and ends of the band of their forecast
-        score.
+        For each curve, labels and the median and ends of the band of the score by the
+        fitted curve; dashed beyond the last round with a score. The rounds are then
+        points, without a line.
 
     Attributes
     ----------
@@ -49,7 +50,9 @@ class LearningCurveDisplay(Display):
         The mean of each curve, a band of one standard error on both sides (only for
         several runs; of one run, its intervals), and the references.
     forecast_lines_, forecast_bands_ : dict of str to matplotlib artists
-        The forecasts.
+        The fitted curves beyond the last score, and their whole bands.
+    fit_lines_ : dict of str to matplotlib Line2D
+        The fitted curves up to the last score.
 
     See Also
     --------
@@ -90,48 +93,55 @@ class LearningCurveDisplay(Display):
         cls,
         estimator,
         *,
-        count="paid",
-        score="student_score",
+        count=None,
+        score=None,
         forecast=None,
         references=None,
+        ax=None,
     ):
-        """Create a display from the history of fitted distillers.
+        """Draw the history of fitted distillers.
+
+        Of a single fit, the curve fitted to its rounds is drawn with its 80 % band,
+        and the rounds, each of which is uncertain, as points.
 
         Parameters
         ----------
         estimator : ActiveDistiller or dict
-            Fitted, with ``X_val`` and ``y_val`` for "student_score". A dict has one
-            entry per curve: its name, and one distiller or a list of them, fitted with
-            different seeds.
-        count : {"paid", "asked"}, default="paid"
+            Fitted. A dict has one entry per curve: its name, and one distiller or a
+            list of them, fitted with different seeds.
+        count : {"paid", "asked"} or None, default=None
             "paid": rows of the pool paid for, and the labeled rows paid for to
             estimate the teacher's error, which are there from round 1 on. "asked":
             rows of the pool asked for, also those that an earlier fit has paid for.
-        score : {"student_score", "pool_agreement"}, default="student_score"
+            None: "paid", or "asked" if a ledger held answers.
+        score : {"student_score", "pool_agreement"} or None, default=None
             Accuracy on the validation rows, or agreement with the teacher on the pool,
-            with its 95 % interval; rounds without one are left out.
+            with its 95 % interval; rounds without one are left out. None: accuracy if
+            all fits have validation rows, else agreement.
         forecast : int or None, default=None
-            More labels up to which ``forecast_`` is drawn, for curves of one distiller
-            whose forecast is of this score. None: none.
+            More labels up to which the fitted curve goes on, for curves of one
+            distiller whose forecast is of this score. None: half as many as there are.
         references : dict of str to float or None, default=None
             As in the class.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : LearningCurveDisplay
-            Not drawn yet.
+            Drawn.
 
         Raises
         ------
         ValueError
             If a history has no scores, or `count` or `score` is unknown.
         """
-        if score not in _SCORES:
+        if score is not None and score not in _SCORES:
             raise ValueError(
                 f"score must be one of {sorted(_SCORES)}, got {score!r}; pass one of "
                 "these."
             )
-        if count not in _COUNTS:
+        if count is not None and count not in _COUNTS:
             raise ValueError(
                 f"count must be one of {sorted(_COUNTS)}, got {count!r}; pass one of "
                 "these."
@@ -142,6 +152,11 @@ class LearningCurveDisplay(Display):
             name: group if isinstance(group, list | tuple) else [group]
             for name, group in estimator.items()
         }
+        fits = [one for group in groups.values() for one in group]
+        for one in fits:
+            check_is_fitted(one, "history_")
+        score = score or _best_score(fits)
+        count = count or ("asked" if any(one.n_free_ for one in fits) else "paid")
         kept = {
             name: [_scored(one, score) for one in group]
             for name, group in groups.items()
@@ -176,15 +191,13 @@ class LearningCurveDisplay(Display):
                 ]
                 for name, group in groups.items()
             },
-            forecasts=None
-            if forecast is None
-            else {
-                name: _forecast(group[0], forecast, _count_labels(group[0], count)[-1])
+            forecasts={
+                name: _fitted_curve(group[0], forecast, counts[name][0], count)
                 for name, group in groups.items()
                 if len(group) == 1
                 and getattr(group[0].forecast_, "score_name", None) == score
             },
-        )
+        ).plot(ax)
 
     def mean(self, name):
         """Return the mean of one curve over the rounds that all of its runs reached.
@@ -232,42 +245,47 @@ class LearningCurveDisplay(Display):
         )
 
     def _draw(self, ax):
-        """Draw the mean of each curve, its standard error, and the references."""
+        """Draw rounds with what is known of them, fitted curves, and references."""
         self.lines_, self.bands_, self.reference_lines_ = {}, {}, {}
+        self.fit_lines_, self.forecast_lines_, self.forecast_bands_ = {}, {}, {}
+        forecasts = self.forecasts or {}
         for name, runs in self.scores.items():
             n_labels, score, error = self.mean(name)
-            (line,) = ax.plot(n_labels, score, marker="o", markersize=4, label=name)
+            style = "" if name in forecasts else "-"
+            (line,) = ax.plot(
+                n_labels, score, marker="o", markersize=4, ls=style, label=name
+            )
+            color = line.get_color()
             self.lines_[name] = line
+            low, high = score - error, score + error
             if self.intervals and len(runs) == 1:
                 low, high = np.transpose(self.intervals[name][0])
-                self.bands_[name] = ax.fill_between(
-                    n_labels, low, high, color=line.get_color(), alpha=0.2, linewidth=0
+            if style == "" and self.intervals:
+                self.bands_[name] = ax.vlines(
+                    n_labels, low, high, color=color, alpha=0.5, linewidth=1
                 )
-            if len(runs) > 1:
+            elif self.intervals or len(runs) > 1:
                 self.bands_[name] = ax.fill_between(
-                    n_labels,
-                    score - error,
-                    score + error,
-                    color=line.get_color(),
-                    alpha=0.2,
-                    linewidth=0,
+                    n_labels, low, high, color=color, alpha=0.2, linewidth=0
                 )
-        self.forecast_lines_, self.forecast_bands_ = {}, {}
-        for name, points in (self.forecasts or {}).items():
-            n_labels, score, low, high = np.transpose(points)
-            color = self.lines_[name].get_color()
-            (self.forecast_lines_[name],) = ax.plot(
-                n_labels, score, ls="--", color=color, label=f"{name}, forecast"
-            )
-            self.forecast_bands_[name] = ax.fill_between(
-                n_labels, low, high, color=color, alpha=0.1, linewidth=0
-            )
+            if name in forecasts:
+                self._draw_fit(ax, name, np.asarray(forecasts[name]), n_labels, color)
         for name, score in (self.references or {}).items():
             self.reference_lines_[name] = ax.axhline(
                 score, ls=":", color="0.4", label=name
             )
         ax.set(xlabel=self.count_name, ylabel=self.score_name)
         ax.legend()
+
+    def _draw_fit(self, ax, name, points, n_labels, color):
+        """Draw the fitted curve of one fit, dashed beyond its last round."""
+        last = n_labels[-1] if len(n_labels) else 0
+        fitted, ahead = points[points[:, 0] <= last], points[points[:, 0] >= last]
+        (self.fit_lines_[name],) = ax.plot(*fitted[:, :2].T, color=color)
+        (self.forecast_lines_[name],) = ax.plot(*ahead[:, :2].T, ls="--", color=color)
+        self.forecast_bands_[name] = ax.fill_between(
+            *points[:, [0, 2, 3]].T, color=color, alpha=0.1, linewidth=0
+        )
 
 
 def _runs(runs):
@@ -306,7 +324,22 @@ def _values(distiller, name, rounds):
     return [distiller.history_[k][name] for k in rounds]
 
 
-def _forecast(distiller, n_more, n_now):
-    """Return labels, median and band of a forecast up to some more labels."""
-    steps = np.unique(np.linspace(0, n_more, 25).astype(int))
-    return [(n_now + n, *distiller.forecast_.after(n)) for n in steps.tolist()]
+def _best_score(distillers):
+    """Return the score that all histories have: accuracy, else agreement."""
+    for one in distillers:
+        records = [r for r in one.history_ if r["n_labeled"]]
+        if any(record["student_score"] is None for record in records):
+            return "pool_agreement"
+    return "student_score"
+
+
+def _fitted_curve(distiller, n_more, scored_at, count):
+    """Return labels, median and band of a learning curve, from the first round on."""
+    at, forecast = _count_labels(distiller, count), distiller.forecast_
+    n_labeled = np.array([record["n_labeled"] for record in distiller.history_])
+    n_more = forecast.n_now // 2 if n_more is None else n_more
+    fitted = np.linspace(scored_at[0], at[-1], 40)
+    ahead = at[-1] + np.linspace(0, n_more, 25)
+    points = [(x, *forecast.at(np.interp(x, at, n_labeled))) for x in fitted]
+    points += [(x, *forecast.after(x - at[-1])) for x in ahead[1:]]
+    return points

@@ -24,8 +24,8 @@ def pareto_front(sizes, scores):
 class ParetoFrontDisplay(Display):
     """Plot score against size for the candidates of a search under a size limit.
 
-    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
-    :attr:`frame` holds the same numbers as a table.
+    Use :meth:`from_estimator` to draw one; :attr:`frame` holds the same numbers as a
+    table, and :meth:`plot` draws it again.
 
     Parameters
     ----------
@@ -94,18 +94,20 @@ class ParetoFrontDisplay(Display):
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, search):
-        """Create a display from a fitted search.
+    def from_estimator(cls, search, *, ax=None):
+        """Draw the candidates of a fitted search.
 
         Parameters
         ----------
         search : LayerNASSearchCV
             Fitted; any search will do whose ``cv_results_`` has a column ``size``.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : ParetoFrontDisplay
-            Not drawn yet.
+            Drawn.
 
         Raises
         ------
@@ -133,7 +135,7 @@ class ParetoFrontDisplay(Display):
             params=results["params"],
             size_name=size if isinstance(size, str) else "size",
             score_name=metric if metric != "score" else _scoring_name(search),
-        )
+        ).plot(ax)
 
     @property
     def front(self):

@@ -12,8 +12,8 @@ __all__ = ["QueryRoundsDisplay"]
 class QueryRoundsDisplay(Display):
     """Plot the rows in two dimensions, colored by the round they were asked in.
 
-    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
-    :attr:`frame` holds the same numbers as a table.
+    Use :meth:`from_estimator` to draw one; :attr:`frame` holds the same numbers as a
+    table, and :meth:`plot` draws it again.
 
     Parameters
     ----------
@@ -47,8 +47,10 @@ class QueryRoundsDisplay(Display):
         self.axis_names = axis_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, X_unlabeled=None, projection=None):
-        """Create a display from a fitted distiller.
+    def from_estimator(
+        cls, estimator, X, *, X_unlabeled=None, projection=None, ax=None
+    ):
+        """Draw the rows of a fitted distiller.
 
         Parameters
         ----------
@@ -61,11 +63,13 @@ class QueryRoundsDisplay(Display):
         projection : transformer or None, default=None
             Its ``fit_transform`` maps the rows to two columns. None: two columns are
             drawn unchanged, more by their first two principal components.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : QueryRoundsDisplay
-            Not drawn yet.
+            Drawn.
 
         Raises
         ------
@@ -83,7 +87,7 @@ class QueryRoundsDisplay(Display):
                 f"with {len(rounds)}; pass the X and X_unlabeled of its fit."
             )
         points, axis_names = _project(rows, projection)
-        return cls(points, rounds, axis_names=axis_names)
+        return cls(points, rounds, axis_names=axis_names).plot(ax)
 
     @property
     def frame(self):

@@ -1,6 +1,7 @@
 """TeacherReliabilityDisplay: how often a teacher is right, by its margin."""
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from skadistill.labeling import buy_labels
 from skadistill.objectives import teacher_reliability
@@ -55,8 +56,10 @@ class TeacherReliabilityDisplay(Display):
         self.name = name
 
     @classmethod
-    def from_predictions(cls, proba, y, *, classes=None, n_bins="auto", name="teacher"):
-        """Create a display from a teacher's answers about rows with known labels.
+    def from_predictions(
+        cls, proba, y, *, classes=None, n_bins="auto", name="teacher", ax=None
+    ):
+        """Draw a teacher's answers about rows with known labels.
 
         Parameters
         ----------
@@ -70,11 +73,13 @@ class TeacherReliabilityDisplay(Display):
             As in :func:`~skadistill.objectives.teacher_reliability`.
         name : str, default="teacher"
             As in the class.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : TeacherReliabilityDisplay
-            Not drawn yet.
+            Drawn.
 
         Raises
         ------
@@ -82,31 +87,34 @@ class TeacherReliabilityDisplay(Display):
             If answers and labels do not belong to the same rows and classes.
         """
         found = teacher_reliability(proba, y, classes=classes, n_bins=n_bins)
-        return cls(found, name=name)
+        return cls(found, name=name).plot(ax)
 
     @classmethod
     def from_estimator(
         cls,
         teacher,
-        X,
-        y,
+        X=None,
+        y=None,
         *,
         classes=None,
         ledger=None,
         n_bins="auto",
         name="teacher",
+        ax=None,
     ):
-        """Create a display by asking a teacher about rows with known labels.
+        """Draw the answers of a teacher about rows with known labels.
 
-        Rows whose answers the ledger does not have are paid for.
+        Without rows, those of a fitted distiller that have a given label and whose
+        answers its ledger holds. Else rows that the ledger lacks are paid for.
 
         Parameters
         ----------
-        teacher : estimator, callable or BaseTeacher
-            A teacher that was fitted on other rows than these.
-        X : container of n_samples rows
+        teacher : ActiveDistiller, estimator, callable or BaseTeacher
+            A fitted distiller; or, with `X` and `y`, a teacher that was fitted on
+            other rows than these.
+        X : container of n_samples rows or None, default=None
             The rows, in a container that the teacher accepts.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or None, default=None
             Their true labels.
         classes : array-like of shape (n_classes,) or None, default=None
             The teacher's classes. None: the sorted labels found in `y`.
@@ -116,21 +124,30 @@ class TeacherReliabilityDisplay(Display):
             As in :func:`~skadistill.objectives.teacher_reliability`.
         name : str, default="teacher"
             As in the class.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : TeacherReliabilityDisplay
-            Not drawn yet.
+            Drawn.
 
         Raises
         ------
         TeacherError
             If the teacher fails or its answers are invalid.
+        ValueError
+            If no answer about a given row is known.
         """
+        if X is None:
+            proba, y, classes = _checked_rows(teacher)
+            return cls.from_predictions(
+                proba, y, classes=classes, n_bins=n_bins, name=name, ax=ax
+            )
         classes = np.unique(y) if classes is None else classes
         bought = buy_labels(teacher, X, classes=classes, ledger=ledger)
         return cls.from_predictions(
-            bought.labels, y, classes=classes, n_bins=n_bins, name=name
+            bought.labels, y, classes=classes, n_bins=n_bins, name=name, ax=ax
         )
 
     @property
@@ -178,3 +195,16 @@ class TeacherReliabilityDisplay(Display):
             title=f"{self.name}: right on {found.overall_accuracy:.1%}",
         )
         ax.legend()
+
+
+def _checked_rows(distiller):
+    """Return what a ledger holds of the rows that were given to a fit with a label."""
+    check_is_fitted(distiller, "student_")
+    proba, codes = distiller._checked_answers()
+    if not len(codes):
+        raise ValueError(
+            f"no answer of the teacher about rows with a given label is known to this "
+            f"{type(distiller).__name__}; fit it with teacher_checks, in this process, "
+            "or pass a teacher, X and y."
+        )
+    return proba, distiller.classes_[codes], distiller.classes_

@@ -13,8 +13,8 @@ class SuspectsDisplay(Display):
     The expected number of mistakes among the first labels is the sum of their
     probabilities of being wrong. A dashed line shows the same labels in any order.
 
-    Use :meth:`from_estimator` to create a display; :meth:`plot` draws it, and
-    :attr:`frame` holds the same numbers as a table.
+    Use :meth:`from_estimator` to draw one; :attr:`frame` holds the same numbers as a
+    table, and :meth:`plot` draws it again.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ class SuspectsDisplay(Display):
         self.expected_mistakes = np.cumsum(self.probability_wrong)
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, X_unlabeled=None):
-        """Create a display from a fitted distiller; students are trained for it.
+    def from_estimator(cls, estimator, X, *, X_unlabeled=None, ax=None):
+        """Draw the suspects of a fitted distiller; students are trained for it.
 
         Parameters
         ----------
@@ -61,11 +61,13 @@ class SuspectsDisplay(Display):
             Fitted.
         X, X_unlabeled : as in ``fit``
             The same rows in the same order.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on. None: those of a new figure.
 
         Returns
         -------
         display : SuspectsDisplay
-            Not drawn yet.
+            Drawn.
 
         Raises
         ------
@@ -75,7 +77,7 @@ class SuspectsDisplay(Display):
             If the teacher is missing: the ledger is read by its identity.
         """
         suspects = estimator.suspects(X, X_unlabeled=X_unlabeled)
-        return cls(suspects["probability_wrong"], rows=suspects["row"])
+        return cls(suspects["probability_wrong"], rows=suspects["row"]).plot(ax)
 
     @property
     def frame(self):

@@ -220,3 +220,22 @@ def test_a_language_model_is_named_by_its_model():
     """Not by the function that calls it."""
     teacher = ChatTeacher("http://127.0.0.1:9/v1", "small-1", ["a", "b"], "Which?")
     assert facts.teacher_name(teacher) == "small-1, asked by ChatTeacher"
+
+
+def test_a_fit_of_several_labels_per_row_is_reported(tmp_path):
+    """Each label is counted on the rows to which it applies."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    truth = (X[:, :3] > 0).astype(int)
+    y = np.where(np.arange(300)[:, None] < 50, truth, -1)
+    teacher = as_teacher(
+        lambda X: (X[:, :3] > 0).astype(float), name="t", multilabel=True
+    )
+    model = ActiveDistiller(
+        teacher, LogisticRegression(), budget=60, random_state=0
+    ).fit(X, y)
+    path = tmp_path / "report.html"
+    model.report(path)
+    rows = Page(path.read_text("utf8")).tables["What was bought"][1:]
+    given = {row[0]: int(row[1]) for row in rows}
+    assert sorted(given.values()) == sorted(truth[:50].sum(axis=0).tolist())

@@ -24,6 +24,10 @@ class Terminal(io.StringIO):
         return True
 
 
+def lines_of(stream):
+    return [text for text in stream.getvalue().split("\r") if text.strip()]
+
+
 def make_distiller(ask=None, **params):
     teacher = FunctionTeacher(
         ask or (lambda X: X[:, 0] > 0), name="sign", cost_per_row=0.5
@@ -53,12 +57,12 @@ def test_a_terminal_shows_rows_and_money(terminal):
     assert terminal.getvalue().startswith(
         "\r[....................] paid for 0 of at most 20 rows, 0:00"
     )
-    last = terminal.getvalue().split("\r")[-1]
+    last = lines_of(terminal)[-1]
     assert last.startswith(
         "[####################] paid for 20 of at most 20 rows, cost 10, 0:0"
     )
     assert terminal.getvalue().count("\n") == 1
-    assert last.endswith("\n")
+    assert terminal.getvalue().endswith("\n")
 
 
 @pytest.mark.parametrize("verbose", [0, False])
@@ -89,13 +93,62 @@ def test_where_nobody_looks_nothing_is_drawn(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_notebook_shows_it_below_the_cell(monkeypatch, capsys):
-    """The error stream of a notebook is no terminal and has a red background."""
-    shell = type("ZMQInteractiveShell", (), {})()
-    notebook = SimpleNamespace(get_ipython=lambda: shell)
+class Notebook:
+    """Keeps the outputs of a cell as a saved notebook does."""
+
+    def __init__(self):
+        self.outputs = []
+        self.display = SimpleNamespace(display=self.show)
+
+    def get_ipython(self):
+        return type("ZMQInteractiveShell", (), {})()
+
+    def show(self, data, *, raw, display_id):
+        assert raw
+        assert display_id
+        self.outputs.append(data)
+        number = len(self.outputs) - 1
+
+        def update(data, *, raw):
+            self.outputs[number] = data
+
+        return SimpleNamespace(update=update)
+
+
+def test_a_saved_notebook_holds_one_line(monkeypatch, capsys):
+    """The last one: the lines before it were replaced."""
+    notebook = Notebook()
     monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setattr(_progress, "_PAUSE", 0.0)
     make_distiller().fit(X, Y)
-    assert "paid for 20 of at most 20 rows" in capsys.readouterr().out
+    (shown,) = notebook.outputs
+    assert "paid for 20 of at most 20 rows, cost 10" in shown["text/plain"]
+    make_distiller().fit(X, Y)
+    assert len(notebook.outputs) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_warning_begins_at_the_start_of_its_line(terminal):
+    """It does not go on behind the numbers."""
+
+    def ask(rows):
+        terminal.write("a warning about rows\n")
+        return rows[:, 0] > 0
+
+    make_distiller(ask).fit(X, Y)
+    screen = [""]
+    for letter in terminal.getvalue():
+        if letter == "\n":
+            screen.append("")
+        elif letter == "\r":
+            at = 0
+        else:
+            at = 0 if not screen[-1] else at
+            screen[-1] = screen[-1][:at] + letter + screen[-1][at + 1 :]
+            at += 1
+    warned = [line for line in screen if "warning" in line]
+    assert warned
+    assert all(line.startswith("a warning about rows") for line in warned)
 
 
 def test_a_fit_that_pays_nothing_shows_nothing(terminal):
@@ -113,7 +166,7 @@ def test_clones_and_fits_within_fits_show_nothing(terminal):
         return make_distiller().fit(X, Y).predict(rows)
 
     make_distiller(ask).fit(X, Y)
-    assert "paid for 20 of at most 20" in terminal.getvalue().split("\r")[-1]
+    assert "paid for 20 of at most 20" in lines_of(terminal)[-1]
     assert terminal.getvalue().count("\n") == 1
     shown = terminal.getvalue()
     make_distiller(ask, verbose=0).fit(X, Y)
@@ -148,7 +201,7 @@ def test_it_is_drawn_at_most_ten_times_a_second():
     for _ in range(999):
         now[0] += 0.001
         line.count(1, None)
-    assert stream.getvalue().count("\r") <= 11
+    assert len(lines_of(stream)) <= 11
     line.close()
     assert (
         stream.getvalue().rstrip().endswith("paid for 999 of at most 1000 rows, 0:00")
@@ -157,7 +210,7 @@ def test_it_is_drawn_at_most_ten_times_a_second():
     line.announce(1000)
     now[0] += 65.0
     line.count(1, 0.25)
-    assert stream.getvalue().endswith("rows, cost 0.25, 1:05")
+    assert stream.getvalue().endswith("rows, cost 0.25, 1:05\r")
 
 
 def test_a_shorter_text_covers_a_longer_one():
@@ -165,6 +218,6 @@ def test_a_shorter_text_covers_a_longer_one():
     stream = io.StringIO()
     line = ProgressLine(stream, clock=lambda: 0.0)
     line.announce(10**9)
-    width = len(stream.getvalue()) - 1
+    width = len(stream.getvalue()) - 2
     line.announce(1)
-    assert len(stream.getvalue().split("\r")[-1]) == width
+    assert len(stream.getvalue().split("\r")[-2]) == width

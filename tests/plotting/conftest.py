@@ -1,5 +1,7 @@
 """What the tests of displays share."""
 
+import sys
+
 import pytest
 
 
@@ -12,3 +14,11 @@ def pyplot():
 
     yield pyplot
     pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    """Close what tests draw that do not look at the figure."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -34,7 +34,7 @@ def cascade(request):
 
 def test_the_trade_off_is_drawn(cascade):
     """From the student alone to the teacher alone, with choice and target."""
-    display = CascadeDisplay.from_estimator(cascade).plot()
+    display = CascadeDisplay.from_estimator(cascade)
     x, y = display.line_.get_data()
     np.testing.assert_array_equal(x, cascade.report_["curve"]["deferred"])
     np.testing.assert_array_equal(y, cascade.report_["curve"]["agreement"])

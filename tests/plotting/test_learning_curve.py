@@ -107,7 +107,8 @@ def test_rows_asked_are_those_of_the_pool_whoever_paid():
     assert asked.n_labels["first"][0].tolist() == [0, 15, 30]
     assert asked.n_labels["again"][0][-1] == 30
     assert asked.count_name == "rows asked"
-    paid = LearningCurveDisplay.from_estimator(curves)
+    assert LearningCurveDisplay.from_estimator(curves).count_name == "rows asked"
+    paid = LearningCurveDisplay.from_estimator(curves, count="paid")
     assert not paid.n_labels["again"][0].any()
 
 
@@ -117,7 +118,7 @@ def test_what_has_no_scores_is_refused():
         LearningCurveDisplay.from_estimator(ActiveDistiller(PROBLEM.teacher))
     blind = fit(X_val=None, y_val=None)
     with pytest.raises(ValueError, match="no student_score; fit it with X_val"):
-        LearningCurveDisplay.from_estimator(blind)
+        LearningCurveDisplay.from_estimator(blind, score="student_score")
     with pytest.raises(ValueError, match=r"\['asked', 'paid'\], got 'free'"):
         LearningCurveDisplay.from_estimator(blind, count="free")
 
@@ -158,20 +159,49 @@ def test_agreement_is_drawn_with_its_interval(judged):
     x, y = display.lines_["student"].get_data()
     np.testing.assert_array_equal(x, [0, 100, 200, 300])
     np.testing.assert_allclose(y, [r["pool_agreement"] for r in history])
-    corners = display.bands_["student"].get_paths()[0].vertices[:, 1]
-    assert corners.min() == min(r["pool_agreement_low"] for r in history)
+    ends = np.array(display.bands_["student"].get_segments())[:, :, 1]
+    intervals = [(r["pool_agreement_low"], r["pool_agreement_high"]) for r in history]
+    np.testing.assert_allclose(ends, intervals)
     assert display.ax_.get_ylabel() == "agreement with the teacher"
 
 
 def test_a_forecast_goes_on_where_the_labels_end(judged):
-    """Dashed, from the labels paid so far, with its band."""
-    display = LearningCurveDisplay.from_estimator(
-        judged, score="pool_agreement", forecast=500
-    ).plot()
+    """Dashed, from the last round that was judged, with its band."""
+    display = LearningCurveDisplay.from_estimator(judged, forecast=500)
     x, y = display.forecast_lines_["student"].get_data()
-    assert (x[0], x[-1]) == (400, 900)
+    assert 300 <= x[0] <= 320
+    assert x[-1] == 900
     assert y[-1] == judged.forecast_.after(500)[0]
     assert "student" in display.forecast_bands_
+
+
+def test_the_fitted_curve_is_drawn_and_the_rounds_are_points(judged, pyplot):
+    """A figure comes from one call: the fit knows its score, and half as many more."""
+    display = LearningCurveDisplay.from_estimator(judged)
+    assert display.ax_.get_ylabel() == "agreement with the teacher"
+    assert display.lines_["student"].get_linestyle() == "None"
+    x, y = display.fit_lines_["student"].get_data()
+    assert x[0] == 0
+    np.testing.assert_allclose(y[0], judged.forecast_.at(100)[0])
+    assert np.all(np.diff(y) >= 0)
+    assert display.forecast_lines_["student"].get_xdata()[-1] == 400 + 500 // 2
+    # Accuracy, if there are validation rows; with several fits the means, as lines.
+    both = LearningCurveDisplay.from_estimator({"a": [fit(0), fit(1)]})
+    assert both.ax_.get_ylabel() == "student's accuracy"
+    assert both.lines_["a"].get_linestyle() == "-"
+    assert not both.fit_lines_
+
+
+def test_curves_of_the_second_day_begin_at_the_first_row(pyplot):
+    """Although nothing is paid: the rows asked about are counted then."""
+    ledger = MemoryLedger()
+    fit(0, ledger)
+    display = LearningCurveDisplay.from_estimator(fit(1, ledger))
+    n_labels = display.n_labels["student"][0]
+    assert n_labels[0] == 0
+    assert n_labels[-1] == 30
+    x, _ = display.fit_lines_["student"].get_data()
+    assert x[-1] > x[0]
 
 
 def test_agreement_that_was_never_estimated_is_refused():

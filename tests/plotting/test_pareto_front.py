@@ -105,7 +105,7 @@ def test_the_frame_is_the_drawings_twin(display):
 
 def test_a_search_is_read(search, pyplot):
     """Sizes, scores, limit, choice and names come from the fitted search."""
-    display = ParetoFrontDisplay.from_estimator(search).plot()
+    display = ParetoFrontDisplay.from_estimator(search)
     results = search.cv_results_
     np.testing.assert_array_equal(display.sizes, results["size"])
     np.testing.assert_array_equal(display.scores, results["mean_test_score"])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from skadistill import MemoryLedger
+from skadistill import ActiveDistiller, MemoryLedger
 from skadistill.datasets import make_noisy_teacher_problem
 from skadistill.objectives import teacher_reliability
 from skadistill.plotting import TeacherReliabilityDisplay
@@ -84,3 +85,27 @@ def test_columns_mean_what_classes_say():
     )
     right = PROBA[few].argmax(axis=1) == Y[few]
     assert display.reliability.overall_accuracy == right.mean()
+
+
+def test_a_fit_shows_what_its_checks_showed(pyplot):
+    """A fitted distiller knows labeled rows and the answers about them: no argument."""
+    problem = make_noisy_teacher_problem(
+        n_labeled=100, n_pool=300, n_classes=2, teacher_error=0.0, random_state=0
+    )
+    model = ActiveDistiller(
+        problem.teacher,
+        LogisticRegression(),
+        budget=80,
+        teacher_checks=40,
+        query_strategy="rad",
+        random_state=0,
+    ).fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_pool)
+    n_known = len(model.ledger_)
+    display = TeacherReliabilityDisplay.from_estimator(model)
+    assert display.reliability.n_samples.sum() == 40
+    assert display.ax_.lines
+    assert len(model.ledger_) == n_known
+    unchecked = ActiveDistiller(problem.teacher, LogisticRegression(), budget=0)
+    unchecked.fit(problem.X_labeled, problem.y_labeled)
+    with pytest.raises(ValueError, match="fit it with teacher_checks"):
+        TeacherReliabilityDisplay.from_estimator(unchecked)
