@@ -27,8 +27,11 @@ def _pay(state, chosen, record):
     labels, asked, progress = state.labels, state.asked, state.progress
     rows, X = chosen.rows, labels.table.take(chosen.rows)
     start = perf_counter()
-    expected = _predicted(state, X)
+    proba = _predicted(state, X)
+    expected = proba.argmax(axis=1)
     record.seconds_predict += perf_counter() - start
+    if record.round > 1 and hasattr(asked.teacher, "offer_candidates"):
+        asked.teacher.offer_candidates(X, proba, labels.classes)
     purchase = buy_labels(
         asked.teacher,
         X,
@@ -75,9 +78,9 @@ def _judge_student(state, draw, agreed, answered):
     paid = ~labels.given
     n_known_agreed = 0
     if paid.any():
-        predicted = _predicted(state, labels.table.take(labels.rows[paid]))
+        proba = _predicted(state, labels.table.take(labels.rows[paid]))
         taught = labels.space.outcomes(labels.targets[paid])
-        n_known_agreed = int((predicted == taught).sum())
+        n_known_agreed = int((labels.space.outcomes(proba) == taught).sum())
     record.take_estimate(
         draw.estimate(agreed, answered, int(paid.sum()), n_known_agreed),
         state.asked.findings.checks,
@@ -85,6 +88,5 @@ def _judge_student(state, draw, agreed, answered):
 
 
 def _predicted(state, X):
-    """Return what the present student predicts, as numbers to compare."""
-    proba = student_proba(state.students.last, X, len(state.labels.classes))
-    return state.labels.space.outcomes(proba)
+    """Return the probabilities that the present student predicts."""
+    return student_proba(state.students.last, X, len(state.labels.classes))

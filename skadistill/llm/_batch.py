@@ -17,6 +17,7 @@ from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.llm._batch_answers import JobAnswers, is_late, read_batch
 from skadistill.llm._batch_client import open_batches
 from skadistill.llm._chat import ChatTeacher
+from skadistill.llm._prompts import row_fields
 from skadistill.teachers._answers import Answer
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._identity import classes_suffix, object_identity
@@ -316,7 +317,7 @@ class BatchTeacher(BaseTeacher):
         if self._chat is None:
             return np.zeros(n_rows, dtype=bool)
         requests = self._chat._requests
-        unsent = (requests.unsent(take_rows(X, [i])) for i in range(n_rows))
+        unsent = (requests.unsent(row_fields(take_rows(X, [i]))) for i in range(n_rows))
         return np.array([reason is not None for reason in unsent], bool)
 
     def submit_rows(self, X, ids, classes):
@@ -538,6 +539,11 @@ class BatchTeacher(BaseTeacher):
                 raise TeacherError(
                     "a batch reads one class per row, and the ChatTeacher has "
                     "multilabel=True; ask the ChatTeacher itself."
+                )
+            if self._chat.rows_per_call > 1:
+                raise TeacherError(
+                    f"rows_per_call is {self._chat.rows_per_call}, but each line of a "
+                    "batch asks about one row; pass a ChatTeacher with rows_per_call=1."
                 )
             self._batches()
         elif len(self.jobs) != 2 or not all(map(callable, self.jobs)):

@@ -1,6 +1,7 @@
 """A chat model behind an OpenAI-compatible endpoint as a teacher."""
 
 import json
+import math
 from hashlib import blake2b
 from numbers import Integral, Real
 
@@ -55,10 +56,22 @@ class ChatTeacher(EndpointTeacher):
         What may be answered is added.
     examples : sequence of (row, label) pairs, default=()
         Shown before the row, see `with_examples`.
-    answer_with : {"name", "number", "json"}, default="name"
-        Whether the model is asked for the name of a class, for its number, which is
-        short even if names are long (classes that are other numbers are refused), or
-        for a JSON object, whose schema admits the classes only.
+    answer_with : {"name", "number", "json", "candidates"}, default="name"
+        What the model is asked for: the name of a class; its number, which is short
+        even if names are long (classes that are other numbers are refused); a JSON
+        object, whose schema admits the classes only; or the names of all classes that
+        may be right, which share the label, the k-th in proportion to 1 / k: soft
+        labels without log-probabilities.
+    rows_per_call : int, default=1
+        Rows in one prompt, in random order. Those that a reply leaves open are asked
+        about again in two halves, down to one row. Cheaper, as the rules and the
+        classes are sent once for all; whether it is as good depends on the model, see
+        `teacher_repeatability`.
+    n_candidates : int or None, default=None
+        From the second round of a fit on, only so many classes are offered for a row,
+        those that the student finds likeliest, and "none of these"; after such an
+        answer the row is asked about again, with all. Cheaper with many classes. None:
+        always all.
     n_samples : int, default=1
         Replies per row. More than 1: without log-probabilities.
     multilabel : bool, default=False
@@ -99,6 +112,9 @@ class ChatTeacher(EndpointTeacher):
         What one try about one row costs at most.
     reported_models_ : Counter
         Which (model, fingerprint) the endpoint said it is, and how often.
+    unread_positions_ : Counter
+        With several rows in a prompt: the places, counted from 1, of those that a reply
+        left open.
 
     See Also
     --------
@@ -133,7 +149,9 @@ class ChatTeacher(EndpointTeacher):
 
     _parameter_constraints: dict = EndpointTeacher._parameter_constraints | {
         "examples": [list, tuple],
-        "answer_with": [StrOptions({"name", "number", "json"})],
+        "answer_with": [StrOptions({"name", "number", "json", "candidates"})],
+        "rows_per_call": [Interval(Integral, 1, 100, closed="both")],
+        "n_candidates": [Interval(Integral, 2, None, closed="left"), None],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "multilabel": ["boolean"],
         "max_input_tokens": [Interval(Integral, 1, None, closed="left")],
@@ -150,6 +168,8 @@ class ChatTeacher(EndpointTeacher):
         *,
         examples=(),
         answer_with="name",
+        rows_per_call=1,
+        n_candidates=None,
         n_samples=1,
         multilabel=False,
         options=None,
@@ -167,6 +187,8 @@ class ChatTeacher(EndpointTeacher):
         self.prompt = prompt
         self.examples = examples
         self.answer_with = answer_with
+        self.rows_per_call = rows_per_call
+        self.n_candidates = n_candidates
         self.n_samples = n_samples
         self.multilabel = multilabel
         self.options = options
@@ -194,14 +216,28 @@ class ChatTeacher(EndpointTeacher):
         return 64 + sum(len(str(label).encode()) // 2 + 4 for label in self.classes_)
 
     @property
+    def batch_size(self):
+        """Rows of one call."""
+        return self.rows_per_call
+
+    @property
+    def unread_positions_(self):
+        """Places in prompts of several rows that replies left open."""
+        return self._requests.unread_positions
+
+    @property
     def cost_per_row(self):  # type: ignore[override]
         """What one try about one row costs at most; None without prices."""
         if self.prices is None:
             return None
         # As if the endpoint ignored `n`, see `ChatRequests.most_tokens`.
         n, (_, max_tokens, _) = self.n_samples, self._sampling
-        n_output = (2 * n - 1) * max_tokens
-        return Prices(self.prices).most(n * self.max_input_tokens, n_output)
+        n_in, n_out = n * self.max_input_tokens, (2 * n - 1) * max_tokens
+        if self.rows_per_call > 1:  # and all its halves
+            n_in *= 2 - 1 / self.rows_per_call
+            n_out *= math.ceil(math.log2(self.rows_per_call)) + 1
+        n_tries = 1 if self.n_candidates is None else 2
+        return Prices(self.prices).most(n_tries * n_in, n_tries * n_out)
 
     def prices_of(self, X):
         """Return what one try about each of some rows costs at most.
@@ -224,12 +260,31 @@ class ChatTeacher(EndpointTeacher):
         rows = (take_rows(X, [i]) for i in range(count_rows(X)))
         return np.array([self._requests.most_cost(row) for row in rows])
 
+    def offer_candidates(self, X, proba, classes):
+        """Take the likeliest classes of some rows, for the next requests about them.
+
+        Parameters
+        ----------
+        X : container of n_samples rows
+            The rows.
+        proba : array-like of shape (n_samples, n_classes)
+            Probabilities by a student. Does nothing if `n_candidates` is None.
+        classes : array-like of shape (n_classes,)
+            Its columns.
+        """
+        if self.n_candidates is None or self.n_candidates >= len(self.classes_):
+            return
+        columns = np.asarray(classes).tolist()
+        own = np.asarray(self.classes_).tolist()
+        ordered = np.asarray(proba)[:, [columns.index(c) for c in own]]
+        self._requests.offer(X, ordered)
+
     def _digest(self):
         """Hash model, prompt, classes, examples, sampling, and our parser's version."""
         temperature, max_tokens, options = self._sampling
         logprobs = options.pop("logprobs", not self.multilabel)
         logprobs = self.n_samples > 1 or bool(logprobs)
-        answer_with = "number" if self.answer_with == "number" else "name"
+        answer_with = "name" if self.answer_with == "json" else self.answer_with
         decisive = {
             "prompt": self.prompt,
             "classes": [[type(c).__name__, str(c)] for c in self.classes_],
@@ -239,13 +294,19 @@ class ChatTeacher(EndpointTeacher):
             "sampling": [self.n_samples, temperature, max_tokens],
             "options": options,
             "parser": PARSER_VERSION,
-        } | ({"multilabel": True} if self.multilabel else {})
+        }
+        if self.multilabel:
+            decisive["multilabel"] = True
+        if self.rows_per_call > 1:
+            decisive["rows_per_call"] = self.rows_per_call
+        if self.n_candidates is not None:
+            decisive["n_candidates"] = self.n_candidates
         text = json.dumps(decisive, sort_keys=True, default=_plain)
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
         return f"chat:{self.model}:{digest.hexdigest()}"
 
     def preview(self, X):
-        """Write the messages about the first row, without sending them.
+        """Write the messages of the first call, without sending them.
 
         Parameters
         ----------
@@ -257,7 +318,8 @@ class ChatTeacher(EndpointTeacher):
         text : str
             Role and content of each message.
         """
-        messages = self._requests.messages(take_rows(X, [0]))
+        first = list(range(min(self.rows_per_call, count_rows(X))))
+        messages = self._requests.messages(take_rows(X, first))
         return "\n".join(f"[{m['role']}] {m['content']}" for m in messages)
 
     def estimate_cost(self, X):
@@ -277,11 +339,12 @@ class ChatTeacher(EndpointTeacher):
         if self.prices is None:
             return None
         requests = self._requests
-        n_rows = count_rows(X)
-        n_in = sum(requests.count_input(take_rows(X, [i])) for i in range(n_rows))
+        n_rows, k = count_rows(X), self.rows_per_call
+        calls = (range(i, min(i + k, n_rows)) for i in range(0, n_rows, k))
+        n_in = sum(requests.count_input(take_rows(X, list(rows))) for rows in calls)
         n_in *= self.n_samples if requests.honors_n is False else 1
         longest = max(len(str(label).encode()) for label in self.classes_)
-        n_out = n_rows * self.n_samples * (-(-longest // 3) + 1)
+        n_out = n_rows * self.n_samples * (-(-longest // 3) + (1 if k == 1 else 3))
         return Prices(self.prices).cost(n_in, 0, n_out)
 
     def with_examples(self, X, y, n_per_class=1, random_state=None):
@@ -350,7 +413,19 @@ class ChatTeacher(EndpointTeacher):
                 f"answer_with={self.answer_with!r} asks for one class, and "
                 "multilabel=True for several; pass 'name' or 'json'."
             )
+        if self.multilabel and (self.rows_per_call > 1 or self.n_candidates):
+            raise TeacherError(
+                f"rows_per_call is {self.rows_per_call} and n_candidates is "
+                f"{self.n_candidates}; with multilabel=True pass 1 and None: each row "
+                "is asked about by itself, with all labels."
+            )
         self._check_options()
+        if self.rows_per_call > 1 and self.n_candidates is not None:
+            raise TeacherError(
+                f"rows_per_call is {self.rows_per_call} and n_candidates is "
+                f"{self.n_candidates}; pass one of them: the rows of a call share one "
+                "list of classes."
+            )
         for example in self.examples:
             shown = example[-1] if self.multilabel else example[-1:]
             if len(example) != 2 or any(each not in self.classes_ for each in shown):

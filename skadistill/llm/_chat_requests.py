@@ -1,14 +1,19 @@
 """What is sent to a chat endpoint about a row, and how the reply is read."""
 
+import json
 import logging
+import math
+import zlib
+from collections import Counter
 
 import numpy as np
 
+from skadistill._rows._containers import count_rows, take_rows
 from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import EmptyReply, ReplyError
 from skadistill.llm._endpoint import RowRequests, count_bytes, tokens_of_usage
 from skadistill.llm._label_lists import LabelListReader, list_schema
-from skadistill.llm._prompts import Prompt, row_fields, without_system
+from skadistill.llm._prompts import OTHER, Prompt, row_fields, without_system
 from skadistill.llm._refusals import (
     changed_body,
     may_concern_row,
@@ -16,7 +21,7 @@ from skadistill.llm._refusals import (
     refuses_system_role,
     variants,
 )
-from skadistill.llm._replies import ClassReader, without_thoughts
+from skadistill.llm._replies import ClassReader, row_answers, without_thoughts
 from skadistill.teachers._answers import Answer, NoLabel
 
 __all__ = ["ChatRequests", "descriptions_of"]
@@ -28,43 +33,48 @@ _FILTERED = {
     *("content_filter", "safety", "prohibited_content", "recitation", "blocklist"),
     *("spii", "sensitive", "refusal"),
 }
+#: Stands for the schema in the fields that all requests share.
+_BY_REQUEST = "the schema of the request"
 
 
 class ChatRequests(RowRequests):
-    """Write the messages about a row and read the replies."""
+    """Write the messages about rows and read the replies."""
 
     def __init__(self, teacher):
         super().__init__(teacher)
         self.classes = teacher.classes_
-        if teacher.multilabel:
-            self.reader = LabelListReader(self.classes)
-        else:
-            self.reader = ClassReader(self.classes, teacher.answer_with == "number")
         self.prompt = Prompt(
             teacher.prompt,
             self.classes,
             descriptions_of(teacher.classes),
             list(teacher.examples),
-            teacher.answer_with == "number",
-            teacher.answer_with == "json",
+            teacher.answer_with,
             teacher.multilabel,
         )
+        if teacher.multilabel:
+            self.reader = LabelListReader(self.classes)
+        else:
+            self.reader = ClassReader(self.classes, self.prompt.numbered)
         self.tokenizer = teacher.tokenizer or count_bytes
         self.n_samples = int(teacher.n_samples)
+        self.rows_per_call = int(teacher.rows_per_call)
+        self.n_candidates = teacher.n_candidates
+        self.shortlists: dict = {}
+        self.unread_positions: Counter = Counter()
         self.max_input_tokens = teacher.max_input_tokens
         _, self.max_output, _ = teacher._sampling
-        #: Tokens of a reply at most; more if the endpoint has billed more.
+        #: Tokens of a reply about a row at most; more if the endpoint has billed more.
         self.most_output = self.max_output
         self.has_system_role = True
         self.honors_n: bool | None = None
         self.body = self.first_body = _fields(teacher, self.classes)
 
     def messages(self, rows):
-        """Write the messages about one row."""
-        return self.prompt.messages(row_fields(rows))
+        """Write the messages about the rows of one call."""
+        return self.prompt.messages(_fields_of(rows))
 
     def count_input(self, rows):
-        """Count the tokens that are sent about one row."""
+        """Count the tokens that are sent about the rows of one call."""
         return self._count(self.messages(rows))
 
     def _most_input(self, messages):
@@ -74,10 +84,25 @@ class ChatRequests(RowRequests):
         return sum(_n_bytes(message["content"]) + 8 for message in messages)
 
     def most_cost(self, rows):
-        """Return what one row costs at most, each request sent once."""
-        n_input = self._most_input(self.messages(rows))
-        tokens = self.most_tokens(n_input)
-        return None if self.prices is None else self.prices.most(*tokens)
+        """Return what one row costs at most, each request sent once.
+
+        With several rows in a call, those about all its halves are among them.
+        """
+        (fields,) = _fields_of(rows)
+        n_in = self._most_input(self.prompt.messages([fields]))
+        n_levels, k = 1, self.rows_per_call
+        if self.n_candidates is not None:
+            n_in, n_levels = 2 * n_in, 2
+        elif k > 1:
+            rules = self._most_input(
+                self.prompt.messages([dict.fromkeys(fields, "")] * 2)
+            )
+            both = self._most_input(self.prompt.messages([fields] * 2))
+            own = max((both - rules) / 2, n_in - rules) + len(f"\n[row {k}]\n")
+            n_levels = math.ceil(math.log2(k)) + 1
+            n_in = (2 - 1 / k) * rules + n_levels * own
+        n_in, n_out = self.most_tokens(n_in)
+        return None if self.prices is None else self.prices.most(n_in, n_levels * n_out)
 
     def most_tokens(self, n_input):
         """Return tokens of input and output for one row at most.
@@ -91,36 +116,55 @@ class ChatRequests(RowRequests):
         return n * n_input, (2 * n - 1) * n_out
 
     def count_tokens(self, rows):
-        """Count the tokens of the requests about a row and of their replies."""
+        """Count the tokens of the requests about some rows and of their replies."""
         n_requests = -(-self.n_samples // self.body.get("n", 1))
-        n_output = self.n_samples * self.max_output
+        n_output = self.n_samples * self.max_output * count_rows(rows)
         return n_requests * self.count_input(rows) + n_output
 
     def tokens_of(self, body):
         """Count the tokens of a request and of its replies."""
-        n_replies = body.get("n", 1)
-        return self._count(body["messages"]) + n_replies * self.max_output
+        return self._count(body["messages"]) + body.get("n", 1) * self._allowed(body)
+
+    def _allowed(self, body):
+        """Return how long a reply to a request may be."""
+        limits = (body.get(name) for name in ("max_tokens", "max_completion_tokens"))
+        return next(filter(None, limits), self.max_output)
+
+    def _most_reply(self, body):
+        """Count the tokens of a reply to a request at most, unseen ones included."""
+        return self._allowed(body) * self.most_output / self.max_output
 
     def _count(self, messages):
         # Each message has a few tokens around it.
         return sum(self.tokenizer(m["content"]) + 4 for m in messages)
 
-    def unsent(self, rows):
+    def unsent(self, fields):
         """Return a `NoLabel` if a row is not sent, else None."""
-        fields = row_fields(rows)
         if self.prompt.is_empty(fields):
             return NoLabel("the row is empty")
-        n_input = self._count(self.prompt.messages(fields))
+        n_input = self._count(self.prompt.messages([fields]))
         if n_input <= self.max_input_tokens:
             return None
         return NoLabel(f"the row has {n_input} tokens, more than max_input_tokens")
 
     def line(self, rows):
         """Write the whole request about one row, for a batch."""
-        messages = self.messages(rows)
-        if not self.has_system_role:
-            messages = without_system(messages)
-        return {**self.body, "messages": messages}
+        request = self.messages(rows), 1, None
+        return self._written(self.body, request, self.has_system_role)
+
+    def _written(self, body, request, has_system):
+        """Write the request that asks for the labels of some rows."""
+        messages, n_rows, only = request
+        messages = messages if has_system else without_system(messages)
+        sent = {**body, "messages": messages}
+        for name in ("max_tokens", "max_completion_tokens"):
+            if name in sent:
+                sent[name] *= n_rows
+        if sent.get("response_format") == _BY_REQUEST:
+            names = [str(label) for label in self.classes]
+            names = names if only is None else [*(names[k] for k in only), OTHER]
+            sent["response_format"] = _schema(names, n_rows)
+        return sent
 
     def answer_to(self, reply):
         """Read the reply to a request of a batch."""
@@ -128,8 +172,8 @@ class ChatRequests(RowRequests):
         cost = None
         if self.prices is not None and reply.get("usage"):
             cost = self.prices.of_usage(reply["usage"])
-        label = self._label(found[: self.n_samples])
-        return Answer([label], cost=cost, model=self.note_model(reply))
+        labels = self._labels(found[: self.n_samples], 1)
+        return Answer(labels, cost=cost, model=self.note_model(reply))
 
     def accepts_without(self, error, body):
         """Tell whether a request may pass without a field that is now left out."""
@@ -167,18 +211,54 @@ class ChatRequests(RowRequests):
         if all(map(_is_empty, usable)):
             raise EmptyReply("it is empty", reply)
 
+    def offer(self, rows, proba):
+        """Remember the likeliest classes of some rows, for their next requests."""
+        best = np.sort(np.argsort(-proba, axis=1)[:, : self.n_candidates], axis=1)
+        fields = _fields_of(rows)
+        self.shortlists = dict(zip(map(_key, fields), best.tolist(), strict=True))
+
     def steps(self, rows):
-        if (unsent := self.unsent(rows)) is not None:
-            return Answer([unsent], cost=0.0)
-        messages = self.messages(rows)
-        choices: list = []
+        fields = _fields_of(rows)
+        labels: list = list(map(self.unsent, fields))
         models: dict = {}
+        groups = [[i for i in self._order(fields) if labels[i] is None]]
+        while groups:
+            if not (group := groups.pop()):
+                continue
+            only = self.shortlists.get(_key(fields[group[0]]))
+            if len(group) > 1 or labels[group[0]] is _OTHER:
+                only = None
+            messages = self.prompt.messages([fields[i] for i in group], only)
+            found: list = []
+            if len(group) == 1 or self._count(messages) <= self.max_input_tokens:
+                request = messages, len(group), only
+                found = yield from self._choices(request, models)
+            read = self._labels(found, len(group), only)
+            for position, (i, label) in enumerate(zip(group, read, strict=True), 1):
+                labels[i] = label
+                if found and label is _OPEN:
+                    self.unread_positions[position] += 1
+            again = [i for i in group if labels[i] is _OPEN or labels[i] is _OTHER]
+            half = len(again) // 2
+            groups += [again[half:], again[:half]]
+        # Its cost is that of its replies, each counted when it came.
+        cost = None if self.prices is None else 0.0
+        model = " and ".join(filter(None, models)) or None
+        return Answer(labels, cost=cost, model=model)
+
+    def _order(self, fields):
+        """Shuffle the rows of a call, alike whenever the same ones are asked about."""
+        texts = "\n".join(row["text"] for row in fields).encode("utf-8", "replace")
+        rng = np.random.default_rng(zlib.crc32(texts))
+        return rng.permutation(len(fields)).tolist()
+
+    def _choices(self, request, models):
+        """Ask one question; return the choices of all its replies."""
+        choices: list = []
         while len(choices) < self.n_samples:
-            reply = yield from self._one(messages, self.n_samples - len(choices))
+            reply = yield from self._one(request, self.n_samples - len(choices))
             if isinstance(reply, NoLabel):
-                if choices:
-                    break
-                return self.answer(reply, models)
+                return choices or [reply]
             models[self.note_model(reply)] = None
             found = [c for c in reply["choices"] if _fault_of(c) is None]
             n_missing = self.n_samples - len(choices) - len(found)
@@ -187,21 +267,14 @@ class ChatRequests(RowRequests):
             # which the budget has not reserved.
             if self.honors_n and len(found) < self.body.get("n", 1) and n_missing > 0:
                 break
-        return self.answer(self._label(choices[: self.n_samples]), models)
+        return choices[: self.n_samples]
 
-    def answer(self, label, models):
-        """Return an answer whose cost is that of its replies."""
-        cost = None if self.prices is None else 0.0
-        return Answer(
-            [label], cost=cost, model=" and ".join(filter(None, models)) or None
-        )
-
-    def _one(self, messages, n_wanted):
+    def _one(self, request, n_wanted):
         """Send one request; without what the endpoint turns out not to have."""
         while True:
             body, has_system = self.body, self.has_system_role
             try:
-                reply = yield self._call(body, messages, n_wanted, has_system)
+                reply = yield self._call(body, request, n_wanted, has_system)
             except TeacherError:
                 raise
             except EmptyReply:
@@ -213,7 +286,7 @@ class ChatRequests(RowRequests):
                     continue
                 if self.accepted or not may_concern_row(error):
                     raise
-                reply = yield from self._search(error, messages, n_wanted)
+                reply = yield from self._search(error, request, n_wanted)
             self.accepted = True
             n_asked = min(n_wanted, body.get("n", 1))
             if n_asked > 1 and self.honors_n is None:
@@ -222,14 +295,14 @@ class ChatRequests(RowRequests):
                     self._change(body, _without_n(body))
             return reply
 
-    def _search(self, error, messages, n_wanted):
+    def _search(self, error, request, n_wanted):
         """Send a request that was refused without saying why, less this or that."""
         body, has_system = self.body, self.has_system_role
         forms = [(changed, has_system) for changed in variants(body)]
         forms += [(body, False)] if has_system else []
         for changed, system in forms:
             try:
-                reply = yield self._call(changed, messages, n_wanted, system)
+                reply = yield self._call(changed, request, n_wanted, system)
             except TeacherError:
                 raise
             except Exception:  # the first refusal is the one to report
@@ -239,18 +312,15 @@ class ChatRequests(RowRequests):
             return reply
         raise error
 
-    def _call(self, body, messages, n_wanted, has_system):
-        """Return the call that sends messages, and what it can cost."""
-        sent = {
-            **body,
-            "messages": messages if has_system else without_system(messages),
-        }
+    def _call(self, body, request, n_wanted, has_system):
+        """Return the call that sends a request, and what it can cost."""
+        sent = self._written(body, request, has_system)
         if "n" in sent:
             sent["n"] = min(n_wanted, sent["n"])
         most = 0.0
         if self.prices is not None:
-            n_out = sent.get("n", 1) * self.most_output
-            most = self.prices.most(self._most_input(messages), n_out)
+            n_out = sent.get("n", 1) * self._most_reply(sent)
+            most = self.prices.most(self._most_input(request[0]), n_out)
         return self.call(most, sent)
 
     def _learn(self, error, body, has_system):
@@ -288,31 +358,55 @@ class ChatRequests(RowRequests):
                     changed[name],
                 )
 
-    def _label(self, choices):
-        """Make one label of the replies about a row."""
-        found = [self._read(choice) for choice in choices]
-        usable = [proba for proba in found if not isinstance(proba, NoLabel)]
-        if usable:
-            return np.mean(usable, axis=0)
-        return found[0] if found else NoLabel("the reply is empty")
+    def _labels(self, choices, n_rows, only=None):
+        """Make one label of each row of the replies about them."""
+        read = [self._read(choice, n_rows, only) for choice in choices]
+        read = read or [
+            [_OPEN if n_rows > 1 else NoLabel("the reply is empty")] * n_rows
+        ]
+        return list(map(_mean, zip(*read, strict=True)))
 
-    def _read(self, choice):
-        """Read one reply as a distribution, or return why it cannot be read."""
-        message = choice.get("message") or {}
-        if message.get("refusal"):
-            return NoLabel("refused")
-        reason = choice.get("finish_reason")
-        if str(reason).casefold() in _FILTERED:
-            return NoLabel("filtered")
-        text = without_thoughts(_text_of(message.get("content")))
-        listed = choice.get("logprobs")
-        tokens = (listed.get("content") if isinstance(listed, dict) else None) or []
-        proba = self.reader.read(text, tokens, cut=reason == "length")
-        if proba is not None:
+    def _read(self, choice, n_rows, only):
+        """Read one reply: for each row probabilities, or why there are none."""
+        text, tokens, reason = _content_of(choice)
+        cut = reason == "length"
+        unread = NoLabel("cut at max_tokens" if cut else "unreadable")
+        if n_rows == 1:
+            if isinstance(text, NoLabel):
+                return [text]
+            proba = self._proba(text, tokens, cut, None, only)
+            return [unread if proba is None else proba]
+        answers = {} if isinstance(text, NoLabel) else row_answers(text, n_rows)
+        read: list = [_OPEN] * n_rows
+        for row, (answer, n_after) in answers.items():
+            if n_after or not cut:
+                proba = self._proba(answer, tokens, False, n_after, None)
+                read[row - 1] = unread if proba is None else proba
+        return read
+
+    def _proba(self, text, tokens, cut, n_after, only):
+        """Return the probabilities that an answer gives, None or `_OTHER`."""
+        reader = self.reader
+        if only is not None:
+            names = [*(self.classes[k] for k in only), OTHER]
+            reader = ClassReader(names, self.prompt.numbered)
+        if self.prompt.candidates:
+            positions, proba = reader.positions(text), np.zeros(len(reader.names))
+            # The k-th in proportion to 1 / k, so that the first one has the most.
+            proba[positions] = 1 / np.arange(1, len(positions) + 1)
+            proba = proba / proba.sum() if positions else None
+        elif n_after is None:
+            proba = reader.read(text, tokens, cut=cut)
+        else:
+            proba = reader.read(text, tokens, cut=cut, n_after=n_after)
+        if only is None:
             return proba
-        if reason == "length":
-            return NoLabel("cut at max_tokens")
-        return NoLabel("unreadable")
+        if proba is None or proba.argmax() == len(only):
+            return _OTHER
+        rest = len(self.classes) - len(only)
+        whole = np.full(len(self.classes), proba[-1] / rest)
+        whole[only] = proba[:-1]
+        return whole
 
     def cost_of(self, body, reply):
         """Return what a reply cost, by its usage; without one, the most that it may."""
@@ -320,22 +414,22 @@ class ChatRequests(RowRequests):
             return None
         choices, usage = reply.get("choices") or [], reply.get("usage")
         if not usage:
-            n_out = sum(map(self._most_tokens_of, choices))
+            n_out = sum(self._most_tokens_of(choice, body) for choice in choices)
             return self.prices.most(self._most_input(body["messages"]), n_out)
-        self._note_output(tokens_of_usage(usage).n_output / max(1, len(choices)))
+        n_tokens = tokens_of_usage(usage).n_output / max(1, len(choices))
+        self._note_output(n_tokens * self.max_output / self._allowed(body))
         return self.prices.of_usage(usage)
 
-    def _most_tokens_of(self, choice):
+    def _most_tokens_of(self, choice, body):
         """Count the tokens of a reply without usage at most."""
         message = choice.get("message") or {}
         texts = [
             message.get(name) for name in ("content", "reasoning_content", "reasoning")
         ]
         if choice.get("finish_reason") == "length":
-            return self.max_output
-        return min(
-            sum(_n_bytes(_text_of(text)) for text in texts) + 8, self.most_output
-        )
+            return self._allowed(body)
+        n_bytes = sum(_n_bytes(_text_of(text)) for text in texts)
+        return min(n_bytes + 8, self._most_reply(body))
 
     def _note_output(self, n_tokens):
         """Remember if replies are longer than asked for, as with hidden thoughts."""
@@ -351,6 +445,43 @@ class ChatRequests(RowRequests):
                 self.max_output,
             )
         self.most_output = n_tokens
+
+
+#: The class is none of those offered: ask again, with all.
+_OTHER = NoLabel("none of the classes offered")
+#: A reply about several rows has left this one open: ask again.
+_OPEN = NoLabel("left open")
+
+
+def _content_of(choice):
+    """Return text, tokens and finish reason of a reply; why not instead of the text."""
+    if isinstance(choice, NoLabel):
+        return choice, [], None
+    message, reason = choice.get("message") or {}, choice.get("finish_reason")
+    if message.get("refusal"):
+        return NoLabel("refused"), [], reason
+    if str(reason).casefold() in _FILTERED:
+        return NoLabel("filtered"), [], reason
+    listed = choice.get("logprobs")
+    tokens = (listed.get("content") if isinstance(listed, dict) else None) or []
+    return without_thoughts(_text_of(message.get("content"))), tokens, reason
+
+
+def _mean(read):
+    """Return the mean of what was read of one row, or why nothing was."""
+    if any(proba is _OTHER for proba in read):
+        return _OTHER
+    usable = [proba for proba in read if not isinstance(proba, NoLabel)]
+    return np.mean(usable, axis=0) if usable else read[0]
+
+
+def _fields_of(rows):
+    """Return the fields of each row of a container."""
+    return [row_fields(take_rows(rows, [i])) for i in range(count_rows(rows))]
+
+
+def _key(fields):
+    return json.dumps(fields, sort_keys=True)
 
 
 def _fault_of(choice):
@@ -392,15 +523,16 @@ def _fields(teacher, classes):
     if "max_completion_tokens" in (teacher.options or {}):
         name = "max_completion_tokens"
     body = {"model": teacher.model, "temperature": temperature, name: max_tokens}
+    is_open = teacher.answer_with == "candidates"
     if teacher.n_samples > 1:
         body["n"] = teacher.n_samples
-    elif options.get("logprobs", not teacher.multilabel):
+    elif options.get("logprobs", not teacher.multilabel and not is_open):
         body |= {"logprobs": True, "top_logprobs": 20}
     else:
         options.pop("logprobs", None)
     if teacher.answer_with == "json":
-        schema = list_schema if teacher.multilabel else _schema
-        body["response_format"] = schema(classes)
+        schema = list_schema(classes) if teacher.multilabel else _BY_REQUEST
+        body["response_format"] = schema
     return {
         name: _plain(value)
         for name, value in (body | options).items()
@@ -417,13 +549,14 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _schema(classes):
+def _schema(names, n_rows):
     """Return the response format that admits the names of the classes only."""
-    label = {"type": "string", "enum": [str(c) for c in classes]}
+    label = {"type": "string", "enum": names}
+    keys = ["label"] if n_rows == 1 else [str(i + 1) for i in range(n_rows)]
     schema = {
         "type": "object",
-        "properties": {"label": label},
-        "required": ["label"],
+        "properties": dict.fromkeys(keys, label),
+        "required": keys,
         "additionalProperties": False,
     }
     return {

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["PARSER_VERSION", "ClassReader", "clean", "without_thoughts"]
+__all__ = ["PARSER_VERSION", "ClassReader", "clean", "row_answers", "without_thoughts"]
 
 #: Part of a teacher's identity: another way of reading gives other labels.
 PARSER_VERSION = 1
@@ -67,12 +67,39 @@ _OPEN_THOUGHT = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _FENCE = re.compile(r"```(?:\w+)?")
+#: "3: spam", "[row 3] spam", "**3** - spam", "| 3 | spam |"
+_ROW = re.compile(
+    r"^\W*(?:row\s*)?(\d+)\W*?[:.)\]=>|-]\s*(.+?)\s*$", re.M | re.IGNORECASE
+)
+_SPECIAL = re.compile(r"\s*(?:<[^<>\s]+>|\[[^\[\]\s]+\])?\s*")
 _ANSWER_KEYS = ("label", "class", "category", "answer", "classification", "prediction")
 
 
 def without_thoughts(text):
     """Return what follows a thought; nothing if the thought does not end."""
     return _OPEN_THOUGHT.sub("", _THOUGHT.sub("", text, count=1))
+
+
+def row_answers(text, n_rows):
+    """Return the answer to each of several rows and the letters after it, by row."""
+    found = [(int(m[1]), m[2], m.end(2)) for m in _ROW.finditer(text)]
+    if (answers := _json_object(text)) is not None:
+        found, end = [], 0
+        for key, value in answers.items():
+            values = value if isinstance(value, list) else [value]
+            end = text.find(json.dumps(key, ensure_ascii=False), end) + len(key) + 2
+            for part in map(str, values):
+                end = max(end, text.find(part, end) + len(part))
+            if number := re.search(r"\d+", key):
+                found.append((int(number[0]), "; ".join(map(str, values)), end))
+    by_row: dict[int, tuple] = {}
+    twice = set()
+    for row, answer, end in found:
+        if row in by_row and clean(by_row[row][0]) != clean(answer):
+            twice.add(row)
+        if 1 <= row <= n_rows:
+            by_row.setdefault(row, (answer, _n_letters(_plain(text[end:]))))
+    return {row: answer for row, answer in by_row.items() if row not in twice}
 
 
 def clean(text):
@@ -111,17 +138,21 @@ class ClassReader:
         written = (r"[\s_-]+".join(map(re.escape, a.split(" "))) for a in answers)
         return re.compile("|".join(written))
 
-    def read(self, text, tokens=(), cut=False):
+    def read(self, text, tokens=(), cut=False, n_after=None):
         """Return the probabilities of the classes; None if the text names none.
 
-        The class that the text names has the most, whatever the tokens say.
+        The class that the text names has the most, whatever the tokens say. A text
+        that is a part of a reply has `n_after` letters after it.
         """
         named = self._named(text, cut)
         if named is None:
-            return self._begun(text, tokens)
+            return self._begun(text, tokens) if n_after is None else None
         position = self._position[named.answer]
         hard = np.eye(len(self.names))[position]
-        place = _place(tokens, named)
+        if n_after is None:
+            place = _place(tokens, named, _SLACK)
+        else:
+            place = _place(tokens, named._replace(n_left=named.n_left + n_after), 0)
         proba = None if place is None else self._proba(tokens, place, named.answer)
         if proba is None:
             return hard
@@ -150,9 +181,9 @@ class ClassReader:
             named, end = _Named(answer, _n_letters(text)), len(text.rstrip())
         else:
             named, end = self._one_of(text, found)
-        # Cut where a longer name may go on.
-        if named and cut and end == len(text.rstrip()) and self._longer(named.answer):
-            return None
+        if named and cut and end == len(text.rstrip()):  # a longer name may go on
+            begun = [a for a in self._position if a.startswith(named.answer)]
+            return named if len(begun) == 1 else None
         return named
 
     def _mentions(self, text):
@@ -188,18 +219,14 @@ class ClassReader:
         first = mentions[0] if clean(mentions[0][0]) == clean(head[1]) else None
         return first if all(line == own for line in lines) else None
 
-    def _longer(self, answer):
-        """Tell whether other answers begin with an answer."""
-        return any(a.startswith(answer) and a != answer for a in self._position)
-
     def _begun(self, text, tokens):
         """Return the distribution behind the first letters of a class name."""
         begun = clean(text)
-        if not tokens or begun in _OPENINGS or not (begun.isdigit() or len(begun) > 2):
+        if begun in _OPENINGS or not (begun.isdigit() or len(begun) > 2):
             return None
         if not any(answer.startswith(begun) for answer in self._position):
             return None
-        place = _place(tokens, _Named(begun, _n_letters(_plain(text))))
+        place = _place(tokens, _Named(begun, _n_letters(_plain(text))), _SLACK)
         return None if place is None else self._proba(tokens, place, said=None)
 
     def _proba(self, tokens, place, said):
@@ -264,17 +291,19 @@ def _continued(written, answers):
     return [max(ended, key=len)] if ended else []
 
 
-def _place(tokens, named):
+def _place(tokens, named, slack):
     """Return the index of the token where an answer stands, counted from the end.
 
     Servers list the tokens of hidden thoughts, too (github.com/sgl-project/sglang/
     issues/25055), and tokens of several bytes are not their text.
     """
-    best, least, left, tail = None, _SLACK, 0, ""
-    for i in reversed(range(len(tokens))):
+    best, least, left, tail, n_tokens = None, slack + 1, 0, "", len(tokens)
+    while n_tokens and _SPECIAL.fullmatch(_text(tokens[n_tokens - 1])):
+        n_tokens -= 1
+    for i in reversed(range(n_tokens)):
         text = _text(tokens[i])
         left += _n_letters(_plain(text))
-        if left > named.n_left + _SLACK:
+        if left > named.n_left + slack:
             break
         tail = (text + tail)[: 2 * len(named.answer) + 20]
         off = abs(left - named.n_left)
@@ -377,17 +406,24 @@ def _is_denied(text, start, end):
 
 def _json_value(text):
     """Return the answer in a JSON object, as a text; None without one."""
-    begin, end = text.find("{"), text.rfind("}")
-    try:
-        found = json.loads(text[begin : end + 1]) if 0 <= begin < end else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = _json_object(text)
+    if found is None:
         return None
     keys = [key for key in _ANSWER_KEYS if key in found]
-    if not keys and not _FENCE.sub("", text[:begin] + text[end + 1 :]).strip():
+    around = text[: text.find("{")] + text[text.rfind("}") + 1 :]
+    if not keys and not _FENCE.sub("", around).strip():
         keys = list(found)
     values = [found[key] for key in keys]
     values = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in values]
     values = [str(v) for v in values if isinstance(v, str | int)]
     return values[0] if len(set(values)) == 1 else None
+
+
+def _json_object(text):
+    """Return the JSON object in a text, or None."""
+    begin, end = text.find("{"), text.rfind("}")
+    try:
+        found = json.loads(text[begin : end + 1]) if 0 <= begin < end else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
