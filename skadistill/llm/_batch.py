@@ -540,10 +540,11 @@ class BatchTeacher(BaseTeacher):
                     "a batch reads one class per row, and the ChatTeacher has "
                     "multilabel=True; ask the ChatTeacher itself."
                 )
-            if self._chat.rows_per_call > 1:
+            if self._chat.rows_per_call > 1 or self._chat.n_candidates:
                 raise TeacherError(
-                    f"rows_per_call is {self._chat.rows_per_call}, but each line of a "
-                    "batch asks about one row; pass a ChatTeacher with rows_per_call=1."
+                    f"rows_per_call is {self._chat.rows_per_call} and n_candidates is "
+                    f"{self._chat.n_candidates}, but each line of a batch asks about "
+                    "one row, with all classes; pass a ChatTeacher with 1 and None."
                 )
             self._batches()
         elif len(self.jobs) != 2 or not all(map(callable, self.jobs)):

@@ -221,6 +221,7 @@ class ChatRequests(RowRequests):
         fields = _fields_of(rows)
         labels: list = list(map(self.unsent, fields))
         models: dict = {}
+        refusals: list = []
         groups = [[i for i in self._order(fields) if labels[i] is None]]
         while groups:
             if not (group := groups.pop()):
@@ -232,7 +233,13 @@ class ChatRequests(RowRequests):
             found: list = []
             if len(group) == 1 or self._count(messages) <= self.max_input_tokens:
                 request = messages, len(group), only
-                found = yield from self._choices(request, models)
+                try:
+                    found = yield from self._choices(request, models)
+                except Exception as error:
+                    if isinstance(error, TeacherError) or not may_concern_row(error):
+                        raise
+                    refusals.append(error)
+                    found = [NoLabel("refused by the endpoint")]
             read = self._labels(found, len(group), only)
             for position, (i, label) in enumerate(zip(group, read, strict=True), 1):
                 labels[i] = label
@@ -241,6 +248,8 @@ class ChatRequests(RowRequests):
             again = [i for i in group if labels[i] is _OPEN or labels[i] is _OTHER]
             half = len(again) // 2
             groups += [again[half:], again[:half]]
+        if refusals and not models:
+            raise refusals[0]
         # Its cost is that of its replies, each counted when it came.
         cost = None if self.prices is None else 0.0
         model = " and ".join(filter(None, models)) or None
@@ -248,6 +257,8 @@ class ChatRequests(RowRequests):
 
     def _order(self, fields):
         """Shuffle the rows of a call, alike whenever the same ones are asked about."""
+        if len(fields) == 1:
+            return [0]
         texts = "\n".join(row["text"] for row in fields).encode("utf-8", "replace")
         rng = np.random.default_rng(zlib.crc32(texts))
         return rng.permutation(len(fields)).tolist()
@@ -361,9 +372,9 @@ class ChatRequests(RowRequests):
     def _labels(self, choices, n_rows, only=None):
         """Make one label of each row of the replies about them."""
         read = [self._read(choice, n_rows, only) for choice in choices]
-        read = read or [
-            [_OPEN if n_rows > 1 else NoLabel("the reply is empty")] * n_rows
-        ]
+        if not read:
+            empty = _OPEN if n_rows > 1 else NoLabel("the reply is empty")
+            read = [[empty] * n_rows]
         return list(map(_mean, zip(*read, strict=True)))
 
     def _read(self, choice, n_rows, only):

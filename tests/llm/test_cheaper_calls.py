@@ -132,6 +132,58 @@ def test_no_row_of_several_gets_the_answer_of_another(seed, answer_with):
     assert set(teacher.unread_positions_) <= set(range(1, 8))
 
 
+class Refused(Exception):
+    """An error of a client for which the server gives no reason that is known."""
+
+    status_code = 400
+
+
+def test_a_row_that_is_refused_does_not_cost_its_neighbors_their_labels():
+    """A prompt refused for reasons unknown is split until one row is left."""
+
+    class Strict(Model):
+        def create(self, **body):
+            if any("strange" in row for row in self.rows_of(body)):
+                raise Refused("no")
+            return super().create(**body)
+
+    texts = texts_of(70, np.random.default_rng(0))
+    texts[3], texts[44] = f"strange {texts[3]}", f"strange {texts[44]}"
+    teacher = make_teacher(Strict(), rows_per_call=7)
+    bought = buy_labels(teacher, texts, classes=KINDS)
+    assert np.flatnonzero(bought.no_label).tolist() == [3, 44]
+    named = [KINDS[k] for k in bought.labels[bought.labeled].argmax(axis=1)]
+    assert named == [t[-7:] for t in texts if "strange" not in t]
+
+
+def test_a_refusal_of_all_rows_is_an_error():
+    """Of a call in which nothing was answered, the first refusal is raised."""
+
+    class Broken(Model):
+        def create(self, **body):
+            raise Refused("no")
+
+    teacher = make_teacher(Broken(), rows_per_call=3)
+    with pytest.raises(TeacherError, match="Refused"):
+        buy_labels(teacher, texts_of(9, np.random.default_rng(0)), classes=KINDS)
+
+
+@pytest.mark.parametrize("params", [{"rows_per_call": 2}, {"n_candidates": 2}])
+def test_lists_of_labels_are_asked_for_row_by_row(params):
+    """With multilabel=True the cheaper calls are refused before anything is sent."""
+    teacher = make_teacher(Model(), multilabel=True, **params)
+    with pytest.raises(TeacherError, match="multilabel=True"):
+        teacher.preview(["a"])
+
+
+@pytest.mark.parametrize("params", [{"rows_per_call": 2}, {"n_candidates": 2}])
+def test_a_line_of_a_batch_asks_about_one_row_and_all_classes(params):
+    """A BatchTeacher refuses the cheaper calls of its ChatTeacher by name."""
+    chat = make_teacher("http://127.0.0.1:1/v1", **params)
+    with pytest.raises(TeacherError, match=next(iter(params))):
+        buy_labels(BatchTeacher(chat), ["a"], classes=KINDS)
+
+
 def test_calls_of_several_rows_are_cheaper():
     """With ten rows of 20 classes a fourth is sent, and the estimate knows it."""
     texts = texts_of(200, np.random.default_rng(0))
