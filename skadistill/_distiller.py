@@ -106,14 +106,14 @@ class ActiveDistiller(
         words, or on words and letters. Columns of a DataFrame may hold numbers,
         categories, texts and missing values. See ``student_scores_``.
     budget : int, float or None, default=0.2
-        Rows that this fit may have the teacher label: a number, a share of the pool,
-        or None for the whole pool with the teacher checks on top. It limits the whole
-        bill: teacher checks are part of it, and rows whose label the ledger holds fill
-        it for free. A fit with a larger budget starts with the rows of a smaller one.
-        0: the student is trained on the labeled rows alone.
+        Rows that this fit may have the teacher label: a number, a share of the pool, or
+        None for the whole pool with the teacher checks on top. Teacher checks count
+        against it, and so do rows whose label the ledger holds, at no cost. A fit with
+        a larger budget starts with the rows of a smaller one. 0: the student is trained
+        on the labeled rows alone.
     query_strategy : str, callable or object, default="robust"
-        How rows are chosen: "robust" (those of which the student is unsure, except
-        where checks on labeled rows show the teacher to be wrong), "rad" (the sampler
+        How rows are chosen: "robust" (rows the student is unsure about, unless checks
+        on labeled rows show that the teacher gets such rows wrong), "rad" (the sampler
         of Robust Active Distillation [1]_), "margin", "entropy", "least_confident",
         "random", a function ``f(proba) -> scores``, or a
         :class:`skadistill.query.QueryStrategy`.
@@ -146,17 +146,18 @@ class ActiveDistiller(
         Rows to ask for in each round. "auto": half as many rows as have a label, at
         least 10.
     uniform_share : float, default=0.25
-        Share of each round that is drawn evenly from the pool instead of by the
-        strategy. These rows show, without further labels, how often the student agrees
-        with the teacher: see ``pool_agreement`` in ``history_``. They teach a little
-        less: 0.3 points at 0.25. 0: no such estimate.
+        Share of each round that is a uniform sample of the pool instead of chosen by
+        the strategy. These rows show, without further labels, how often the student
+        agrees with the teacher: see ``pool_agreement`` in ``history_``. A share of 0.25
+        costs about 0.3 accuracy points. 0: no such estimate.
     teacher_checks : "auto", int, float or CheckPolicy, default="auto"
-        Labeled rows on which a fitted teacher or a callable is checked at most, if
-        strategy or objective need that: a number, or a share of the budget. "auto": a
-        fifth of the budget, at most 200; fewer if fewer tell enough. 0: none. A teacher
-        that is fitted here is cross-fitted instead, which costs nothing. A
-        :class:`skadistill.checking.CheckPolicy` can also name the error rate if you
-        know it, and say what happens if the teacher is no better than the student.
+        The most labeled rows that a fitted teacher or a callable is asked about to
+        check it, if strategy or objective need that: a number, or a share of the
+        budget. "auto": a fifth of the budget, at most 200; fewer if fewer tell enough.
+        0: none. A teacher that is fitted here is cross-fitted instead, which costs
+        nothing. A :class:`skadistill.checking.CheckPolicy` can also name the error rate
+        if you know it, and say what happens if the teacher is no better than the
+        student.
     stopping_criterion : object or None, default=None
         Ends the fit before the budget is spent, for example
         :class:`skadistill.stopping.StablePredictions`.
@@ -200,21 +201,21 @@ class ActiveDistiller(
     ledger_ : object
         The ledger with the paid labels, also after a failed fit.
     history_ : list of dict
-        One record per round, with the same keys in each; round 0 is the student
-        trained on the labeled rows. Counts: ``round``, ``n_labeled`` (rows trained
-        on), ``n_pool`` (rows left), ``n_asked``, ``n_paid``, ``n_free`` (from the
-        ledger), ``n_no_label`` (answered without a label), ``n_calls``, ``cost``. From
-        the strategy: ``gain_mean``, ``gain_max``, ``water_level``, ``n_mistakes``,
+        One record per round, with the same keys in each; round 0 is the student trained
+        on the labeled rows. Counts: ``round``, ``n_labeled`` (rows trained on),
+        ``n_pool`` (rows left), ``n_asked``, ``n_paid``, ``n_free`` (from the ledger),
+        ``n_no_label`` (answered without a label), ``n_calls``, ``cost``. From the
+        strategy: ``gain_mean``, ``gain_max``, ``water_level``, ``n_mistakes``,
         ``n_support``, and keys of custom ones. Scores: ``teacher_error``,
-        ``student_agreement`` (share of the new rows on which the student agreed with
-        the teacher before it was trained on them), ``student_score`` (accuracy on
-        `X_val`), ``student_stability`` (share of pool rows whose predicted class
-        stayed, if `stopping_criterion` compares them), ``n_val`` (rows of `X_val`).
-        This student on the whole pool, from the rows of the next round and None in
-        the last: ``pool_agreement`` (with the teacher), its 95 % interval from
+        ``student_agreement`` (agreement of the student with the teacher on the new
+        rows, before it was trained on them), ``student_score`` (accuracy on `X_val`),
+        ``student_stability`` (share of pool rows whose predicted class stayed, if
+        `stopping_criterion` compares them), ``n_val`` (rows of `X_val`). This student
+        on the whole pool, from the rows of the next round and None in the last:
+        ``pool_agreement`` (with the teacher), its 95 % interval from
         ``pool_agreement_low`` to ``pool_agreement_high``, ``n_effective`` (rows of a
-        simple random sample as good as those used), and, if the teacher was checked
-        on random rows, ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds:
+        simple random sample as good as those used), and, if the teacher was checked on
+        random rows, ``pool_accuracy_low`` and ``pool_accuracy_high``. Seconds:
         ``seconds_teacher``, ``seconds_student`` (training), ``seconds_predict``
         (scoring the pool), ``seconds_query``, ``seconds_total``.
     transduction_ : ndarray of shape (n_samples,)

@@ -74,7 +74,7 @@ def _warn_of_no_score(criterion, history, needs):
     if len(history) == 3 and all(record["n_paid"] for record in history[1:]):
         warnings.warn(
             f"{type(criterion).__name__} cannot end this fit before the budget is "
-            f"spent, for nothing tells how good the students are; {needs}.",
+            f"spent, because there is no estimate of accuracy; {needs}.",
             BudgetWarning,
             stacklevel=3,
         )
@@ -201,7 +201,7 @@ def _evidence(hits, misses, target):
 
 
 class TargetAccuracy(_Target):
-    """Stop once the student is right on a share of rows.
+    """Stop once the student reaches an accuracy.
 
     Parameters
     ----------
@@ -282,8 +282,7 @@ class GainPerCost(BaseEstimator):
     Notes
     -----
     It needs two scored rounds: accuracy on ``X_val`` if given, else agreement with
-    the teacher (see `TargetAgreement`). A forecast is uncertain: it is judged by its
-    mean.
+    the teacher (see `TargetAgreement`). A forecast is uncertain: its mean counts.
 
     Examples
     --------

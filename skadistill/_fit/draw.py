@@ -104,6 +104,6 @@ def _check_inclusion(inclusion, n_pool, chosen, strategy):
         what = f"have shape {shape}"
     raise QueryStrategyError(
         f"the query strategy {type(strategy).__name__} set a pool.inclusion whose "
-        f"values {what}, in a draw of {n_chosen} of {n_pool} rows; set the probability "
-        "with which each row is drawn, or None."
+        f"values {what}, in a draw of {n_chosen} of {n_pool} rows; "
+        "set the probability that each row is drawn, or None."
     )

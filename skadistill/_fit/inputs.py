@@ -67,7 +67,7 @@ def check_container(estimator, X, *, reset):
     """Check rows; frames, texts and records stay what they are."""
     if isinstance(X, Mapping) or type(X).__module__.split(".")[0] == "dask":
         raise TypeError(
-            f"X is a {type(X).__name__}, whose rows cannot be taken one by one; pass "
+            f"X is a {type(X).__name__}, which does not support row indexing; pass "
             "an array, a sparse matrix, a DataFrame, a list of texts or a list of "
             "dicts. Dask collections can be passed as X_unlabeled."
         )
@@ -125,7 +125,7 @@ def refuse_unrouted(params):
     """Raise if fit parameters are given that go nowhere."""
     if params and not get_config()["enable_metadata_routing"]:
         raise ValueError(
-            f"fit got {sorted(params)}, which goes nowhere while metadata routing "
+            f"fit got {sorted(params)}, which is ignored while metadata routing "
             "is off; call sklearn.set_config(enable_metadata_routing=True) and "
             "request it on the student or the teacher, for example with "
             "student.set_fit_request(sample_weight=True)."
@@ -143,8 +143,9 @@ def extend_metadata(params, table):
         if name != "sample_weight":
             raise ValueError(
                 f"{name!r} has one entry for each of the {table.n_first} rows of X "
-                f"but none for the {n_more} rows of X_unlabeled, on which the student "
-                "is trained as well; mark those rows in y instead of using X_unlabeled."
+                f"but none for the {n_more} rows of X_unlabeled, which the "
+                "student is trained on as well; mark those rows in y instead of using "
+                "X_unlabeled."
             )
 
     def cut(rows):

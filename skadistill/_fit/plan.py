@@ -56,14 +56,14 @@ class Plan:
 
     @property
     def cost(self):
-        """What all can cost at most, in the user's currency; None without a price."""
+        """The worst case, in the user's currency; None without a price."""
         if self.cost_per_row is None:
             return None
         return self.n_rows_to_pay * self.cost_per_row
 
     @property
     def expected_cost(self):
-        """The cost of the rows expected, without failed tries, or None."""
+        """The cost of the rows expected, without failed calls, or None."""
         if not self.expected_costs:
             return None
         return self.n_rows_expected * float(np.mean(self.expected_costs))
@@ -123,9 +123,7 @@ class Plan:
         # Not in repr, which logs and tracebacks show: it holds a row.
         if self.example is None:
             return repr(self)
-        return (
-            f"{self!r}\nThe first row would be asked about like this:\n{self.example}"
-        )
+        return f"{self!r}\nPrompt for the first row:\n{self.example}"
 
 
 class Budget(NamedTuple):

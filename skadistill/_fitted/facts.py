@@ -50,7 +50,7 @@ def last_step(model):
 
 #: What the default strategy takes, by whether the teacher is distrusted.
 _DRAWN = {
-    True: "rows on which the student is unsure, except where the teacher is likely "
+    True: "rows the student is unsure about, except where the teacher is likely "
     "wrong, since it is often wrong on rows that are hard",
     False: "rows on which the student is least sure, since the teacher is right on "
     "enough of them",
@@ -103,7 +103,7 @@ def about_labels(distiller):
         "Rows asked for": distiller.n_queries_,
         "Rows paid for": distiller.n_paid_,
         "Rows known to the ledger": n_free,
-        "Rows paid for to judge the teacher": distiller.n_teacher_checks_,
+        "Rows paid for to check the teacher": distiller.n_teacher_checks_,
         "Cost": _cost(distiller),
         "Query strategy": text_of(as_strategy(distiller.query_strategy)),
         "Objective": text_of(distiller.objective_),
@@ -210,7 +210,7 @@ def about_choices(distiller):
     seen = "it was not checked"
     if checks is not None:
         kinds = {"aimed": "mostly hard for the student", "asked": "drawn at random"}
-        kind = kinds.get(checks.method, "judged by teachers fitted on other rows")
+        kind = kinds.get(checks.method, "predicted by teachers fitted on other rows")
         seen = f"wrong on {checks.n_wrong} of {checks.n_samples} labeled rows, {kind}"
         if rate is not None:
             seen += f"; about {100 * rate:.1f} % of all labeled rows"

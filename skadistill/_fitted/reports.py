@@ -104,7 +104,7 @@ class FitReports(BaseEstimator):
         path : str or path-like
             File to write; one that exists is replaced.
         X, X_unlabeled : as in `fit`, or None, default=None
-            The rows of the fit in the same order, of which the `suspects` are shown.
+            The rows of the fit in the same order; the `suspects` among them are shown.
             They train students, and their texts or values are in the file. None: none.
         comparison : Comparison or None, default=None
             What :meth:`compare` returned; with it the report has accuracies.
@@ -130,7 +130,7 @@ class FitReports(BaseEstimator):
         it counts is estimated from the teacher checks, as
         :class:`skadistill.objectives.Corrected` does. Students are trained for this,
         and nothing is paid. A label that a person corrects goes into `y` of the next
-        fit; with the same ledger that fit pays for nothing again.
+        fit; with the same ledger that fit pays for no label twice.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ class FitReports(BaseEstimator):
         Returns
         -------
         suspects : DataFrame, or dict of ndarray without pandas
-            The most doubtful first. ``row``: position in `X`, then `X_unlabeled`;
+            The most suspect first. ``row``: position in `X`, then `X_unlabeled`;
             ``round`` in which it was labeled; ``label`` and ``label_proba`` of the
             teacher; ``suggestion`` and ``suggestion_proba``, the class that students
             find most likely; ``probability_wrong``.

@@ -49,7 +49,7 @@ class TeacherChecks:
     n_samples : int
         Rows checked.
     n_wrong : int
-        Rows on which the teacher is wrong.
+        Rows that the teacher gets wrong.
     rate : float
         Error rate: the mean of the Beta posterior with a uniform prior,
         ``(n_wrong + 1) / (n_samples + 2)``, which is never 0 and never 1.
@@ -94,7 +94,7 @@ class TeacherChecks:
 
     @property
     def n_wrong(self):
-        """Rows on which the teacher is wrong."""
+        """Rows that the teacher gets wrong."""
         if self.wrong is None:
             raise ValueError("truth is None, so nobody knows which answers are wrong.")
         return int(np.count_nonzero(self.wrong))

@@ -22,7 +22,7 @@ _TRAINING_NOISE = 0.008
 class Forecast:
     r"""What more labels would bring, and what they would cost.
 
-    The share of rows on which the student is wrong falls as a power law with an
+    The student's error rate falls as a power law with an
     offset, :math:`e(n) = a + (e_0 - a) (n / n_0)^{-c}`, with n the labeled rows. Many
     such curves are weighed by how well they agree with the rounds so far, each with
     its uncertainty; the band holds the middle 80 % of their weight.
@@ -34,7 +34,7 @@ class Forecast:
     scores : ndarray of shape (n_points,)
         Their scores.
     n_effective : ndarray of shape (n_points,)
-        Rows of a simple random sample on which each score rests.
+        Size of a simple random sample as informative as the rows behind each score.
     n_now : int
         Rows that the last student was trained on.
     score_name : str
@@ -116,7 +116,7 @@ class Forecast:
         return tuple(np.clip(found, 0.0, 1.0).tolist())
 
     def gain(self, n_more):
-        """Forecast how much the score rises with more labels, in the mean.
+        """Forecast how much the score rises with more labels, on average.
 
         Parameters
         ----------

@@ -91,7 +91,7 @@ class ShareEstimate:
         Returns
         -------
         low, high : float
-            It covers the share about as often as it says, in the mean over shares.
+            It covers the share about as often as it says, on average over shares.
         """
         if np.isinf(self.n_effective):
             return self.share, self.share

@@ -34,10 +34,10 @@ def estimate_teacher_error(
 ):
     r"""Estimate how often the teacher's first choice is wrong.
 
-    A teacher that still has to be fitted is scored by cross-fitting: each labeled
-    row is judged by a clone fitted on the other folds. A fitted teacher or a
-    function is asked about labeled rows, and those are paid for. With :math:`w`
-    wrong among :math:`r` rows the estimate is :math:`(w + 1) / (r + 2)`.
+    A teacher that still has to be fitted is scored by cross-fitting: each labeled row
+    is predicted by a clone fitted on the other folds. A fitted teacher or a function is
+    asked about labeled rows, and those are paid for. With :math:`w` wrong among
+    :math:`r` rows the estimate is :math:`(w + 1) / (r + 2)`.
 
     Parameters
     ----------
@@ -96,10 +96,10 @@ def estimate_teacher_error(
     -----
     A class absent from a training fold cannot be answered there: its rows count as
     wrong. The rows of a fold without which the teacher cannot be fitted are left out,
-    with a warning. Cross-fitting judges teachers fitted on fewer rows than the final
-    one, so it errs on the high side, which costs less than the low one. A ready
-    teacher that was trained on these very rows is judged too kindly: hand it over
-    unfitted or keep rows aside.
+    with a warning. Cross-fitting evaluates teachers fitted on fewer rows than the final
+    one, so it errs on the high side, which costs less than the low one. A ready teacher
+    that was trained on these very rows looks too good: pass it unfitted or keep rows
+    aside.
 
     Examples
     --------

@@ -36,13 +36,13 @@ class CheckPolicy(BaseEstimator):
     Parameters
     ----------
     n_checks : "auto", int or float, default="auto"
-        Labeled rows on which the teacher is checked at most: a number, or a share of
-        the budget. "auto": a fifth of the budget, at most 200. The default strategy
-        and the default objective ask for at most 40, and stop as soon as they know
-        enough. A number larger than that of the labeled rows: all of them. 0: no
-        checks; strategies that need an error rate play the regret game.
+        The most labeled rows that the teacher is asked about to check it: a number, or
+        a share of the budget. "auto": a fifth of the budget, at most 200. The default
+        strategy and the default objective ask for at most 40, and stop as soon as they
+        know enough. A number larger than that of the labeled rows: all of them. 0: no
+        checks; strategies that need an error rate solve the regret game.
     error_rate : float or None, default=None
-        Share of rows on which the teacher is wrong, if you know it. The strategy uses
+        The teacher's error rate, if you know it. The strategy uses
         it, and does not ask for checks. None: estimated from checks. A teacher that
         was trained on the labeled rows looks better in checks than it is: give your own
         estimate.
@@ -52,8 +52,8 @@ class CheckPolicy(BaseEstimator):
         more than chance, before the pool is paid for. Unless "ignore", and unless the
         teacher looks better, the first student is kept if it is better than the last
         one on labeled rows, out of fold: at all if the teacher is fitted on these
-        rows, which is judged with every strategy; and beyond chance (5 %) if it is
-        called, which is judged if it is checked for other reasons.
+        rows, which is tested with every strategy; and beyond chance (5 %) if it is
+        called, which is tested if it is checked for other reasons.
 
     Examples
     --------

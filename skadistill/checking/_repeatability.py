@@ -57,9 +57,9 @@ def teacher_repeatability(
 ):
     """Ask a teacher again about rows that it has labeled, and compare.
 
-    No student can agree with a teacher more often than the square root of the share
-    with which the teacher agrees with itself. Much less agreement than last month
-    says that the model behind an alias has changed.
+    No student can agree with a teacher more often than the square root of its agreement
+    with itself. Much less agreement than last month says that the model behind an alias
+    has changed.
 
     Parameters
     ----------

@@ -21,10 +21,10 @@ __all__ = ["NoisyTeacher"]
 class NoisyTeacher:
     """Answer for the rows of a table, wrong on an exact share of them.
 
-    The teacher is a function ``teacher(X) -> probabilities``. It is made from a
-    table with known truth and decides once which rows it gets wrong, and with which
-    soft label. From then on every row gets the same answer. Unlike in a real
-    experiment, the wrong answers among the rows that a strategy bought can be counted.
+    The teacher is a function ``teacher(X) -> probabilities``. It is made from a table
+    with known truth and decides once which rows it gets wrong, and the soft label of
+    each. From then on every row gets the same answer. Unlike in a real experiment, the
+    wrong answers among the rows that a strategy bought can be counted.
 
     Soft labels are built from a margin (largest minus second largest probability).
     It is drawn from a Beta distribution with five pseudo-observations and mean 0.8 for

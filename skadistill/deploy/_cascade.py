@@ -60,7 +60,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     distiller : ActiveDistiller
         `fit` fits a clone of it; `calibrate` uses it as it is, fitted.
     target : float, default=0.98
-        Share of all rows, in (0, 1), on which the cascade's answer must be the
+        Share of all rows, in (0, 1), whose answer by the cascade must be the
         teacher's.
     max_deferred : float or None, default=None
         Instead of `target`: share of rows, in [0, 1), that may be deferred; see
@@ -191,7 +191,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X_audit : container of rows or None, default=None
             Rows for the audit, drawn like those to be predicted. Rows of `X` without a
             label and of `X_unlabeled` that are among them are left out of the pool.
-            None: `n_audit` rows of the pool, drawn evenly, are kept for this.
+            None: A uniform sample of `n_audit` rows of the pool is kept for this.
         **params : dict
             Passed to the distiller's ``fit``.
 

@@ -101,7 +101,7 @@ def certify_agreement(
 ):
     """Certify that the student agrees with its teacher on a share of all rows.
 
-    Rows are drawn evenly from `X_audit`, without those that the student was trained
+    Rows are a uniform sample of `X_audit`, without those that the student was trained
     on. The teacher's answers are bought for this alone, through the distiller's
     ledger and its budget. The bound is the exact one-sided one of Clopper and
     Pearson: a student below the target is certified in at most 5 % of audits.
@@ -115,7 +115,7 @@ def certify_agreement(
         nor `X_unlabeled` of its fit. Rows that the student was trained on are left
         out; if they are many, the rest is no longer a random sample of all.
     target : float, default=0.95
-        Share of rows, in (0, 1), on which both must name the same class.
+        Share of rows, in (0, 1), that both must put into the same class.
     n_audit : int or None, default=300
         Rows to draw; None: all of `X_audit`.
     confidence : float, default=0.95
@@ -136,11 +136,11 @@ def certify_agreement(
     Notes
     -----
     The promise holds for this student, and for rows from the source of the audit rows.
-    Pass rows as they come in use: each copy counts, so that five rows repeated sixty
-    times would pass for 300. Certify once: who repeats the audit of worse students
-    until one passes has not certified it. A fit that has the audit rows in its pool and
-    uses the same ledger would train on them. Agreement of at least 1 - x implies an
-    accuracy at most x below the teacher's.
+    Use rows distributed as in production: each copy counts, so that five rows repeated
+    sixty times would pass for 300. Certify once: who repeats the audit of worse
+    students until one passes has not certified it. A fit that has the audit rows in its
+    pool and uses the same ledger would train on them. Agreement of at least 1 - x
+    implies an accuracy at most x below the teacher's.
 
     References
     ----------
@@ -213,9 +213,9 @@ def certify_accuracy(
 
     Notes
     -----
-    The gap to the teacher is the share of rows on which only the teacher is right,
-    minus the share on which only the student is. The bound takes the exact upper bound
-    of the first and the exact lower bound of the second, each with half of the risk.
+    The gap to the teacher is the share of rows that only the teacher gets right, minus
+    the share that only the student does. The bound takes the exact upper bound of the
+    first and the exact lower bound of the second, each with half of the risk.
 
     Examples
     --------

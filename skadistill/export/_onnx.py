@@ -60,7 +60,7 @@ def to_onnx(model, X, *, opset=18):
         If onnx, onnxscript, onnxruntime or skl2onnx is not installed.
     ExportError
         If a step, a class or a module cannot be exported as a graph, or the graph
-        does not load or predicts something else than the model.
+        does not load or disagrees with the model.
     NotFittedError
         If the model is not fitted.
 
@@ -267,8 +267,8 @@ def _check_graph(graph, model, X, inputs):
         off = label != expected
     if off.any():
         raise ExportError(
-            f"the graph of {type(last_step(model)).__name__} predicts something else "
-            f"than the model on {off.sum()} of {len(off)} rows; save the model with "
+            f"the graph of {type(last_step(model)).__name__} disagrees with "
+            f"the model on {off.sum()} of {len(off)} rows; save the model with "
             "joblib or skops instead."
         )
 

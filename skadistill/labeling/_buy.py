@@ -90,13 +90,13 @@ def buy_labels(
             The rows the teacher was asked about, one for each distinct content, rows
             that it gave no label included; and the rows that have a label.
         n_paid, n_free : int
-            Number of rows paid for, and of rows labeled for nothing: known to the
+            Number of rows paid for, and of rows labeled at no cost: known to the
             ledger, or equal to a row paid for here.
         cost, seconds, n_calls : float, float, int
             What the rows paid for cost, as far as the teacher names prices; seconds
             spent in the teacher; batches that it was asked about.
         n_refused : int
-            Number of distinct rows for which the ledger's budget did not suffice.
+            Number of distinct rows that the ledger's budget did not suffice for.
         embeddings : ndarray of float32 of shape (n_samples, n_dims) or None
             Embeddings, NaN in rows without one; None if they were not asked for. If
             none is known of the teacher, ``n_dims`` is 0.
@@ -202,8 +202,7 @@ def _log_purchase(teacher, purchase):
     n_new = int((purchase.paid & purchase.no_label).sum())
     if n_new:
         logger.warning(
-            "%s gave %d of %d rows no label; they are paid for, recorded, and not "
-            "asked about again",
+            "%s returned no label for %d of %d rows (billed; will not be retried)",
             teacher.display_name,
             n_new,
             purchase.n_paid,
@@ -214,11 +213,11 @@ def _add_receipt(error, n_paid, keep):
     """Add to a fault how many answers were paid for so far, and what holds them."""
     error.n_paid = n_paid
     if n_paid == 0:
-        receipt = "nothing had been paid for in this purchase"
+        receipt = "nothing was billed"
     else:
         labels = "the answer" if n_paid == 1 else f"the {n_paid} answers"
         verb = "is" if n_paid == 1 else "are"
-        fate = "kept in the ledger" if keep else "lost, as there is no ledger"
+        fate = "kept in the ledger" if keep else "lost without a ledger"
         receipt = f"{labels} paid for so far {verb} {fate}"
     error.args = (f"{str(error).removesuffix('.')}; {receipt}.",)
 

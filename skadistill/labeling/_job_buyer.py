@@ -32,7 +32,7 @@ def check_remembers_jobs(teacher, remembers):
     if answers_later(teacher) and not remembers and teacher.max_wait is not None:
         raise TeacherError(
             f"{teacher.display_name} answers later and is waited for at most "
-            f"{teacher.max_wait:g} s, but there is no ledger to remember its jobs; "
+            f"{teacher.max_wait:g} s, but without a ledger its jobs are forgotten; "
             "pass ledger='labels.sqlite', or set max_wait=None to wait until they end."
         )
 

@@ -190,7 +190,7 @@ class BaseLedger(Claiming):
         if embeddings is not None:
             embeddings = check_embeddings(embeddings, len(keys))
         if model is not None and not isinstance(model, str):
-            raise LedgerError(f"model is {model!r}; pass a text, or None.")
+            raise LedgerError(f"model is {model!r}; pass a string, or None.")
         cost, seconds = amount_or_zero(cost, "cost"), amount_or_zero(seconds, "seconds")
         cost, extra = with_unanswered(self._store, cost, unanswered)
         # Ctrl-C half way would leave a label that is not counted, or the reverse.

@@ -147,7 +147,7 @@ class Claiming(ABC):
             If the claim has ended meanwhile.
         """
         if not isinstance(job, str) or not job:
-            raise LedgerError(f"job is {job!r}; pass the name of the job as a text.")
+            raise LedgerError(f"job is {job!r}; pass the name of the job as a string.")
         with held_interrupts():
             if not self._hand_to_job(claim, job):
                 raise LedgerError(
@@ -181,7 +181,7 @@ class Claiming(ABC):
         Returns
         -------
         claims : list of dict
-            For each ``owner`` (a text), ``teacher`` (its identity), ``n_rows`` (not
+            For each ``owner`` (a string), ``teacher`` (its identity), ``n_rows`` (not
             answered yet), ``n_sent`` (of these, sent to the teacher), ``max_cost``
             (what they can cost, which is reserved), ``since`` and ``until`` (datetime
             in UTC; None: as long as the owner runs).
@@ -209,7 +209,7 @@ class Claiming(ABC):
             return self._free(owner)
 
     def write_off(self, teacher_id=None):
-        """Set the cost of lost answers to nothing, once the bill shows that it was.
+        """Set the cost of lost answers to zero, if your invoice shows none for them.
 
         Parameters
         ----------

@@ -130,7 +130,7 @@ def _checked_row(
     pandas = require("pandas", "pandas")
     try:
         if not isinstance(teacher, str):
-            raise LedgerError(f"the teacher is {teacher!r}, which is not a text")
+            raise LedgerError(f"the teacher is {teacher!r}, which is not a string")
         if not isinstance(key, str) or len(bytes.fromhex(key)) != KEY_DTYPE.itemsize:
             raise LedgerError(f"the key is {key!r}, which is not one of row_keys")
         listed = json.loads(classes)

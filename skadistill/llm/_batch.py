@@ -42,7 +42,7 @@ _ENDED = {"completed", "failed", "expired", "cancelled", "canceled"}
 
 
 class BatchTeacher(BaseTeacher):
-    """Ask by jobs that end within a day, at half the price.
+    """Send requests as batch jobs, at half the price and within a day.
 
     Each round of a fit is one job. The ledger remembers the rows that a job holds, so
     that a fit may end while one runs (``termination_condition_`` is "waiting", and the
@@ -55,7 +55,7 @@ class BatchTeacher(BaseTeacher):
         A `ChatTeacher` whose client is one of the openai package or a base URL: its
         requests are uploaded as a file and answered by the endpoint's batches. Its
         labels and those of its batches are the same to a ledger. Or ``(submit,
-        poll)``: ``submit(rows)`` starts a job and returns its name, a text;
+        poll)``: ``submit(rows)`` starts a job and returns its name, a string;
         ``poll(name)`` returns None while it runs, and then the answers, in the order
         of the rows: probabilities, hard labels, or an `Answer` with their cost.
     classes : array-like of shape (n_classes,) or None, default=None
@@ -513,7 +513,7 @@ class BatchTeacher(BaseTeacher):
         if not isinstance(job, str) or not job:
             raise TeacherError(
                 f"{self.display_name}: submit returned {job!r:.60} instead of the name "
-                "of the job; return a text by which poll finds it again."
+                "of the job; return a string that poll finds it by."
             )
         return job
 

@@ -59,7 +59,7 @@ class ChatTeacher(EndpointTeacher):
     answer_with : {"name", "number", "json", "candidates"}, default="name"
         What the model is asked for: the name of a class; its number, which is short
         even if names are long (classes that are other numbers are refused); a JSON
-        object, whose schema admits the classes only; or the names of all classes that
+        object, whose schema allows the classes only; or the names of all classes that
         may be right, which share the label, the k-th in proportion to 1 / k: soft
         labels without log-probabilities.
     rows_per_call : int, default=1
@@ -90,8 +90,8 @@ class ChatTeacher(EndpointTeacher):
         Money per million tokens: (input, output), or a dict with "input", "output"
         and "cached_input". None: not known.
     tokenizer : callable or None, default=None
-        Takes a text and returns its number of tokens. None: a third of its bytes, which
-        overestimates English.
+        Takes a string and returns its number of tokens. None: a third of its bytes,
+        which overestimates English.
     api_key_env : str or None, default="OPENAI_API_KEY"
         The environment variable that holds the key when `client` is a URL. It is
         read for each request and never stored.

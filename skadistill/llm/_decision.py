@@ -65,7 +65,7 @@ class DecisionTeacher(EndpointTeacher):
 
     See Also
     --------
-    ChatTeacher : Endpoints that answer with a text.
+    ChatTeacher : Endpoints that answer in words.
 
     Notes
     -----

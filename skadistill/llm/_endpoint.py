@@ -129,7 +129,7 @@ class EndpointTeacher(AsyncTeacher):
             )
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise TeacherError(
-                f"prompt is {self.prompt!r}; pass the question as a text."
+                f"prompt is {self.prompt!r}; pass the question as a string."
             )
         if self.prices is not None:
             Prices(self.prices)
@@ -166,7 +166,7 @@ class EndpointTeacher(AsyncTeacher):
         return self._requests.count_tokens(X)
 
     def derived_identity(self):
-        """Return a hash of all that decides about the answers.
+        """Return a hash of all that the answers depend on.
 
         Returns
         -------

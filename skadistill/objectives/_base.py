@@ -158,7 +158,7 @@ class Lesson:
         :math:`s`, in [0, 1]. None: 0.
     subclasses : ndarray or None, default=None
         :math:`u`, of shape (n_samples, n_classes, n_subclasses): a distribution over
-        the pseudo-subclasses of each class. NaN in rows about which nothing is known;
+        the pseudo-subclasses of each class. NaN in unknown rows;
         their second sum is left out.
     weights : ndarray of shape (n_samples,) or None, default=None
         Weights of the rows, not negative. None: 1.

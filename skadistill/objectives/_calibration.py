@@ -116,8 +116,9 @@ def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
     """Compare a teacher's confidence with how often it is right.
 
     The result helps to choose an objective: whether mistakes show in the margins
-    (accuracy rises from bin to bin), whether soft labels express doubt (confidence and
-    accuracy agree), and how far down the ranking the truth is (coverage).
+    (accuracy rises from bin to bin), whether soft labels express uncertainty
+    (confidence and accuracy agree), and how far down the ranking the truth is
+    (coverage).
 
     Parameters
     ----------
@@ -196,8 +197,8 @@ def _check_answers(proba, y, classes):
     if proba.shape != (len(y), len(classes)) or len(y) == 0 or len(classes) < 2:
         raise ObjectiveError(
             f"proba has shape {proba.shape} for {len(y)} labels of {len(classes)} "
-            "classes; pass one row per label and one column per class, of which there "
-            "must be two, and list classes that y lacks in `classes`."
+            "classes; pass one row per label and one column per class, "
+            "at least two, and list classes that y lacks in `classes`."
         )
     if not (proba >= 0).all() or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
         raise ObjectiveError(

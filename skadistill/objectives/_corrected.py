@@ -74,7 +74,7 @@ class Corrected(Objective):
     on the given rows, as :class:`~skadistill.ActiveDistiller` fits it. In the latter
     case its answers on other rows contain the truth of the given ones, and students
     that learn from them look better on the checked rows than they are elsewhere. The
-    soft labels of such a teacher mostly express its doubts.
+    soft labels of such a teacher mostly express its uncertainty.
 
     When not to use it: with hard labels ``Debiased(base=SLaM())`` gained more. If the
     teacher errs as a simpler model of the same features would, students repeat its

@@ -23,9 +23,8 @@ class Debiased(Objective):
     r"""Weigh the teacher's rows so that its mistakes cancel in expectation.
 
     A wrong label distorts the student's loss. How much can be measured on rows whose
-    true label is known, and is similar on other rows for which teacher and student
-    are equally confident. The loss of each row that the teacher labeled is multiplied
-    by [1]_
+    true label is known, and is similar on other rows if teacher and student are equally
+    confident. The loss of each row that the teacher labeled is multiplied by [1]_
 
     .. math:: w_f(x) = \frac{1}{1 + p(x) \, (D_f(x) - 1)}, \qquad
               D_f(x) = \frac{\ell(f, \text{wrong label})}{\ell(f, \text{truth})},
@@ -38,7 +37,7 @@ class Debiased(Objective):
     Parameters
     ----------
     estimator : {"sum", "ratio"}, default="sum"
-        "ratio" averages :math:`D_f` over the neighbors on which the teacher is wrong.
+        "ratio" averages :math:`D_f` over the neighbors that the teacher gets wrong.
         "sum" divides the neighbors' summed losses on the truth by those on the
         teacher's label. This estimates the same weight without ratios of single
         losses, which have heavy tails.
@@ -49,7 +48,7 @@ class Debiased(Objective):
         Share of the checked rows whose truth is withheld from the student: it learns
         the teacher's answer on them, as on rows of the pool, and the weights are
         estimated on these rows only. With 0 the student learns the truth of the rows
-        on which the weights are estimated.
+        that the weights are estimated from.
     base : Objective or None, default=None
         The objective whose lesson is changed. None: the plain targets.
 
@@ -64,7 +63,7 @@ class Debiased(Objective):
 
     The identity requires checked rows that the student was not trained on. With
     ``withheld=0`` it was, so that :math:`D_f` is overestimated and rows similar to
-    those on which the teacher errs get too small weights. Withholding corrects this
+    those that the teacher gets wrong get too small weights. Withholding corrects this
     and costs given labels, often more than it gains.
 
     Weights shift emphasis between rows and change no target. Neural networks update

@@ -89,10 +89,10 @@ class LELP(Objective):
     rotation the surplus ones are 0). A class with fewer than two distinct rows gets
     equal subclasses.
 
-    With ``n_subclasses="auto"``, a class hides kinds if ten clusters (k-means on its
-    first ten principal directions, scaled to unit variance) leave at least 5 % less
-    variance within than ten clusters of Gaussian rows do, and less than those of each
-    of five Gaussian samples. Other classes get equal subclasses, from which the
+    With ``n_subclasses="auto"``, a class has hidden subclasses if ten clusters (k-means
+    on its first ten principal directions, scaled to unit variance) leave at least 5 %
+    less variance within than ten clusters of Gaussian rows do, and less than those of
+    each of five Gaussian samples. Other classes get equal subclasses, from which the
     student learns the class alone. Fewer than 30 rows show nothing, and two or three
     kinds may go unseen.
 

@@ -28,10 +28,10 @@ N_FOLDS, N_GIVEN_FOLDS = 3, 5
 class PosteriorTargets(Objective):
     r"""Correct the teacher's labels by Bayes' rule.
 
-    The errors of a language model, or of any model, can be learned: students that
-    learn from its answers repeat most of them, and cannot tell which answers are
-    wrong. Students that learn from the given labels alone can. For a row on which the
-    most likely class of the teacher is :math:`c` the new label is
+    The errors of a language model, or of any model, can be learned: students that learn
+    from its answers repeat most of them, and cannot tell which answers are wrong.
+    Students that learn from the given labels alone can. For a row whose most likely
+    class of the teacher is :math:`c` the new label is
 
     .. math:: q_y \propto e_y(x) \, \frac{s_y(x)}{\bar s_y},
 

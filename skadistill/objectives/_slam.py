@@ -45,11 +45,11 @@ class SLaM(Objective):
     ----------
     alpha : {"relative", "absolute"}, float, array-like or callable, default="relative"
         :math:`\alpha`, in (0, 1]. "absolute" is the estimate itself, as in the paper.
-        "relative" divides it by the probability that the teacher gives its most
-        likely class at that margin, up to 1, so that only doubt is mixed in that its
+        "relative" divides it by the probability that the teacher gives its most likely
+        class at that margin, up to 1, so that only uncertainty is mixed in that its
         soft labels do not express. Or one value for all rows, one value per training
-        row, or a function that takes the teacher's probabilities and returns one
-        value per row.
+        row, or a function that takes the teacher's probabilities and returns one value
+        per row.
     k : {"auto"}, int or callable, default="auto"
         :math:`k`. "auto" estimates it. Or one value for all rows, limited to the number
         of classes; or a function that takes the teacher's probabilities and
@@ -74,15 +74,14 @@ class SLaM(Objective):
     depend on :math:`k`.
 
     When not to use it: the model describes one kind of mistake, in which the truth is
-    one of the teacher's next classes. If wrong answers are as confident as right
-    ones, :math:`\alpha` is the same everywhere and mixing only makes the loss flatter.
-    Soft labels of a calibrated teacher already express its doubts, and mixing with
+    one of the teacher's next classes. If wrong answers are as confident as right ones,
+    :math:`\alpha` is the same everywhere and mixing only makes the loss flatter. Soft
+    labels of a calibrated teacher already express its uncertainty, and mixing with
     ``alpha="absolute"`` counts them twice, so that the student becomes overconfident.
     The default does not: for a calibrated teacher :math:`\alpha` is 1, plain
-    distillation; for hard labels, which express no doubt, it is "absolute". On seven
-    settings with teachers trained on few rows "absolute" lost 0.3 to 0.5 points to
-    soft targets and "relative" nothing
-    (``benchmarks/results/noisy_teachers.md``).
+    distillation; for hard labels, which express no uncertainty, it is "absolute". On
+    seven settings with teachers trained on few rows "absolute" lost 0.3 to 0.5 points
+    to soft targets and "relative" nothing (``benchmarks/results/noisy_teachers.md``).
 
     References
     ----------

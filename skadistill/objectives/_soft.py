@@ -30,8 +30,8 @@ class SoftTargets(Objective):
         :math:`\tau`. Above 1, the probabilities of unlikely classes count more. The
         student must be a neural network unless this is 1.
     hard_weight : float, default=1.0
-        :math:`h`, in [0, 1]: weight of the given label on rows on which the teacher
-        was checked. The default uses given labels only.
+        :math:`h`, in [0, 1]: weight of the given label on rows that were used to check
+        the teacher. The default uses given labels only.
     base : Objective or None, default=None
         The objective whose lesson is changed. None: the plain targets.
 

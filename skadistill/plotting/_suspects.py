@@ -8,7 +8,7 @@ __all__ = ["SuspectsDisplay"]
 
 
 class SuspectsDisplay(Display):
-    """Plot how many wrong labels a person finds who looks at the most doubtful first.
+    """Plot how many wrong labels a person finds who looks at the most suspect first.
 
     The expected number of mistakes among the first labels is the sum of their
     probabilities of being wrong. A dashed line shows the same labels in any order.
@@ -19,7 +19,7 @@ class SuspectsDisplay(Display):
     Parameters
     ----------
     probability_wrong : array-like of shape (n_suspects,)
-        Probability with which each paid label is wrong, in any order.
+        Probability that each paid label is wrong, in any order.
     rows : array-like of int of shape (n_suspects,) or None, default=None
         Positions of these rows in the data of the fit. None: 0, 1, and so on.
 
@@ -30,7 +30,7 @@ class SuspectsDisplay(Display):
     figure_ : matplotlib Figure
         The figure that contains the axes.
     line_, chance_ : matplotlib Line2D
-        Expected mistakes, the most doubtful labels first and in any order.
+        Expected errors, the most suspect labels first and in any order.
 
     See Also
     --------
@@ -81,7 +81,7 @@ class SuspectsDisplay(Display):
 
     @property
     def frame(self):
-        """Return the labels as a pandas DataFrame, the most doubtful first."""
+        """Return the labels as a pandas DataFrame, the most suspect first."""
         return make_frame(
             {
                 "row": self.rows,
@@ -94,7 +94,7 @@ class SuspectsDisplay(Display):
         """Draw both orders from no label to all."""
         found = np.r_[0.0, self.expected_mistakes]
         looked = np.arange(len(found))
-        (self.line_,) = ax.plot(looked, found, label="most doubtful first")
+        (self.line_,) = ax.plot(looked, found, label="most suspect first")
         (self.chance_,) = ax.plot(
             looked[[0, -1]], found[[0, -1]], ls="--", color="0.4", label="in any order"
         )

@@ -30,7 +30,7 @@ class QueryPool(ABC):
     student : estimator or None, default=None
         The fitted student of the last round.
     teacher_error : float or None, default=None
-        Estimated share of rows on which the teacher is wrong. None: unknown, or the
+        Estimated error rate of the teacher. None: unknown, or the
         strategy does not say that it needs it.
 
     Attributes
@@ -46,7 +46,7 @@ class QueryPool(ABC):
         One value per row that the strategy sets to see it again in later rounds, for
         the rows that are still in the pool.
     inclusion : ndarray of shape (n_samples,), float or None
-        Probability with which `query` draws each row, set by strategies that draw
+        Probability that `query` draws each row, set by strategies that draw
         rows at random; a number: the same for all. The loop then uses all rows of the
         round to estimate how often the student agrees with the teacher. None: unknown,
         or the strategy takes the rows of largest score.

@@ -19,17 +19,17 @@ __all__ = ["RADSampler"]
 class RADSampler(QueryStrategy):
     """Draw rows that are informative and likely to be labeled correctly.
 
-    The sampler and an adversary play a game. The adversary makes the teacher wrong
+    The sampler has an adversary. The adversary makes the teacher wrong
     on m rows of the pool. The sampler chooses the probability of asking about each
     row, so that the expected gain from correct labels is largest in the worst case.
     The optimum draws rows with p_i proportional to 1/g_i among the rows whose gain
-    exceeds the water level. The rows on which the student is least certain are asked
+    exceeds the water level. The rows that the student is least certain about are asked
     about too, but they are drawn least often: on them the adversary gains most.
 
     Parameters
     ----------
     n_mistakes : "auto", float or None, default="auto"
-        m, the number of rows still in the pool on which the teacher may be wrong.
+        m, the number of rows still in the pool that the teacher may get wrong.
         "auto": its estimated error rate times the rows in the pool, or the regret
         game if the rate is unknown. A number is used as it is in every round.
         None: always the regret game, which needs no m.

@@ -35,26 +35,24 @@ class RobustSampler(QueryStrategy):
     Notes
     -----
     The gain g_i of a row is 1 minus the current student's margin. A trusted teacher is
-    asked about the rows of largest gain. Otherwise the worth of a row is
-    w_i = g_i (1 - c e_i)_+ with e_i the teacher's error rate on rows of similar margin,
-    learned from the checked rows by a logistic regression; and
-    c = 1 - r - 3 min(r, 0), where r is the worth of a wrong answer in units of a
-    correct one: what wrong answers do harm counts four times. One student's margin is
-    partly chance, so that rows which are hard for any student hide among its easy ones.
-    The margin that e_i depends on is therefore that of a mean: on the labeled rows of
-    three students that learned from other folds, on the pool of five that learned from
-    all labeled rows with other random numbers. The sampler then plays the
-    regret game, which leaves no row behind whose worth is above a level:
-    q_i = (1 - v / w_i)_+, with v such that the q_i sum to the rows of the round. That
-    it draws rows, rather than taking those of largest worth, protects against errors
-    of the e_i.
+    asked about the rows of largest gain. Otherwise the worth of a row is w_i = g_i (1 -
+    c e_i)_+ with e_i the teacher's error rate on rows of similar margin, learned from
+    the checked rows by a logistic regression; and c = 1 - r - 3 min(r, 0), where r is
+    the worth of a wrong answer in units of a correct one: what wrong answers do harm
+    counts four times. One student's margin is partly chance, so that rows which are
+    hard for any student hide among its easy ones. The margin that e_i depends on is
+    therefore that of a mean: on the labeled rows of three students that learned from
+    other folds, on the pool of five that learned from all labeled rows with other
+    random numbers. The sampler then solves the regret game, which leaves no row behind
+    whose worth is above a level: q_i = (1 - v / w_i)_+, with v such that the q_i sum to
+    the rows of the round. That it draws rows, rather than taking those of largest
+    worth, protects against errors of the e_i.
 
     The teacher is trusted if c (e + s) < 1/2 on the checked rows that the game may ask
     about, with e and s the posterior mean and standard deviation of its error rate; or
-    if no other rows of the same number are worth half as much again as those of largest
-    gain.
-    In this test harm counts twice, since a few mistakes should not decide.
-    A teacher that is not fitted here is checked on 20 rows, of which the first ten and
+    if no other rows of the same number are worth 1.5 times as much as those of largest
+    gain. In this test harm counts twice, since a few mistakes should not decide. A
+    teacher that is not fitted here is checked on 20 rows, the first ten of which, and
     every second one after them are such as the game may ask about, then on ten more at
     a time until it passes the first test, or 40 rows or a fifth of the budget are
     spent.

@@ -30,7 +30,7 @@ class ScoreStrategy(QueryStrategy):
 
 
 class UncertaintySampler(QueryStrategy):
-    """Choose the rows on which the student is least certain.
+    """Choose the rows that the student is least certain about.
 
     The classic greedy choice. It assumes that the teacher is right wherever it is
     asked; on rows near a class border teachers often are not.

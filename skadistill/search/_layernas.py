@@ -111,11 +111,10 @@ def layernas(
         Number :math:`R` of prefixes that a bucket keeps. More of them guard against
         noisy scores.
     default : {"fit", "largest", "smallest"} or mapping, default="fit"
-        How the layers that follow a prefix are completed before it is scored.
-        "largest" and "smallest": by their largest or smallest options. "fit": by the
-        largest ones with which the candidate stays within `max_size`, all layers
-        growing evenly; without a limit this is "largest". A mapping names one option
-        per layer.
+        How the layers that follow a prefix are completed before it is scored. "largest"
+        and "smallest": by their largest or smallest options. "fit": by the largest ones
+        that keep the candidate within `max_size`, all layers growing evenly; without a
+        limit this is "largest". A mapping names one option per layer.
     max_evaluations : int or None, default=None
         Largest number of candidates to score. Evaluations that the layers leave are
         spent on refinement: every layer in turn tries its other options on the best

@@ -89,7 +89,7 @@ class LayerNASSearchCV(BaseSearchCV):
         trained again, and the new ``cv_results_`` contain the rows of those that this
         search meets. If all are known, only the choice is trained again.
     random_state : int, RandomState or None, default=None
-        Draws the rows on which the latency is measured. The search itself is not
+        Draws the rows to measure latency with. The search itself is not
         random.
 
     Attributes

@@ -46,7 +46,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     estimators_ : list of length n_labels
         One fitted classifier per label; None where no row or every row has the label.
     rates_ : ndarray of shape (n_labels,)
-        Share of the training rows to which each label applies.
+        Share of the training rows that each label applies to.
     thresholds_ : ndarray of shape (n_labels,)
         Probabilities from which on labels are predicted: 0.5 until `tune` is called.
 

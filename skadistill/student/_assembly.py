@@ -131,7 +131,7 @@ class AssembledNet(NeuralNet):
         return params
 
     def get_default_callbacks(self):
-        """Return skorch's callbacks, of which the table of epochs can be silent."""
+        """Return skorch's callbacks; the table of epochs can be silent."""
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),

@@ -95,9 +95,9 @@ class NoLabel:
     Examples
     --------
     >>> from skadistill.teachers import NoLabel, as_teacher
-    >>> def judge(texts):
+    >>> def decide(texts):
     ...     return [NoLabel("too short") if len(t) < 3 else "spam" for t in texts]
-    >>> as_teacher(judge).ask(["win money", "?"], ["ham", "spam"])
+    >>> as_teacher(decide).ask(["win money", "?"], ["ham", "spam"])
     array([[ 0.,  1.],
            [nan, nan]])
     """

@@ -270,7 +270,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
 
         Notes
         -----
-        A label that is a text is compared with the classes without blanks, quotes,
+        A label that is a string is compared with the classes without blanks, quotes,
         markdown, a final period and case, if only one class is meant.
         """
         labels = np.full((count_rows(X), len(np.asarray(classes))), np.nan)
@@ -324,7 +324,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
             raise fault
 
     def try_on(self, X, y, *, ledger=None, n_rows=50, random_state=None):
-        """Ask about some labeled rows, to judge a prompt or a model before the budget.
+        """Ask about some labeled rows, to test a prompt or a model before the budget.
 
         The answers are paid for and recorded. A fit with the same ledger and teacher
         checks the teacher on these rows first, and pays for none of them again.
@@ -544,8 +544,8 @@ def _check_name(name, version):
     for what, value in (("name", name), ("version", version)):
         if value is not None and (not isinstance(value, str) or not value):
             raise TeacherError(
-                f"The teacher's {what} is {value!r}, which is not a text; pass a "
-                "non-empty string, or None to derive the identity."
+                f"The teacher's {what} is {value!r}, which is not a string; "
+                "pass a non-empty one, or None to derive the identity."
             )
         if value is not None and not value.isascii():
             try:
@@ -553,5 +553,5 @@ def _check_name(name, version):
             except UnicodeEncodeError as error:
                 raise TeacherError(
                     f"The teacher's {what} is {value!r}, which is not valid Unicode; "
-                    "pass a text without lone surrogates."
+                    "pass a string without lone surrogates."
                 ) from error

@@ -85,7 +85,7 @@ def named_method(obj, name, who):
     if callable(method):
         return method
     raise TeacherError(
-        f"{who} should embed by its method {name!r}, which it lacks; pass the name of "
+        f"{who} has no method {name!r} to compute embeddings; pass the name of "
         "a method, or a function of rows, as embedding."
     )
 

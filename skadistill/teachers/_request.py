@@ -518,11 +518,11 @@ class AsyncRequest(Request):
         )
 
     def _warn_of_waste(self):
-        """Report the tries that may be billed and brought no answer."""
+        """Report failed calls that may still be billed."""
         wasted = Unanswered.total(self.wasted)
         if wasted is not None:
             logger.warning(
-                "%s: tries that may be billed and brought no answer: %d rows, %g at "
+                "%s: failed calls that may still be billed: %d rows, %g at "
                 "most; the summary of the ledger counts them apart",
                 self.teacher.display_name,
                 *wasted,

@@ -73,7 +73,7 @@ def check_objective(objective, *, evidence=None):
 
 
 def make_evidence(seed=0):
-    """Return synthetic evidence of a teacher that is right on about two thirds."""
+    """Return synthetic evidence of a teacher that labels two thirds correctly."""
     rng = np.random.default_rng(seed)
     proba = rng.dirichlet(np.full(N_CLASSES, 0.5), size=N_ROWS)
     truth = (proba.cumsum(axis=1) < rng.random((N_ROWS, 1))).sum(axis=1)

@@ -23,7 +23,7 @@ def check_teacher(teacher, X, classes):
       row of NaN for a missing label; without rows, nothing is asked.
     - Rows: what it says about a row depends neither on the other rows asked about
       nor on their order, since labels are recorded row by row.
-    - Identity: a text that stays the same, in clones too; otherwise labels would be
+    - Identity: a string that stays the same, in clones too; otherwise labels would be
       paid for again.
     - The rows are not written to.
 
@@ -54,7 +54,7 @@ def check_teacher(teacher, X, classes):
     teacher, n_samples = as_teacher(teacher), count_rows(X)
     keys, order = list(row_keys(X)), np.arange(n_samples)[::-1]
     identity = teacher.identity
-    check_that(isinstance(identity, str) and identity, "its identity is not a text")
+    check_that(isinstance(identity, str) and identity, "its identity is not a string")
     labels = teacher.ask(X, classes)
     check_that(list(row_keys(X)) == keys, "it writes into the rows")
     check_that(

@@ -136,7 +136,7 @@ def test_retries_are_told_and_those_that_cost_are_warned_of(lines):
         ),
         (
             "WARNING",
-            "the teacher 'model': tries that may be billed and brought no answer: 4 "
+            "the teacher 'model': failed calls that may still be billed: 4 "
             "rows, 2 at most; the summary of the ledger counts them apart",
         ),
     ]
@@ -153,7 +153,7 @@ def test_a_call_that_costs_and_brings_nothing_is_a_warning(lines):
         buy_labels(broken, np.eye(3), classes=[0, 1])
     warned = [text for level, _, text in lines() if level == "WARNING"]
     assert warned == [
-        "the teacher 'model': tries that may be billed and brought no answer: 2 rows, "
+        "the teacher 'model': failed calls that may still be billed: 2 rows, "
         "1 at most; the summary of the ledger counts them apart",
         "the teacher 'local': 3 rows were sent and their answers not recorded, because "
         "of TeacherCallError; they may be billed, 0.3 at most, and the summary of the "

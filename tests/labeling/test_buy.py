@@ -175,9 +175,9 @@ def test_a_fault_keeps_what_was_paid(fault):
 @pytest.mark.parametrize(
     ("n_before", "ledger", "receipt"),
     [
-        (0, MemoryLedger(), "nothing had been paid for in this purchase."),
+        (0, MemoryLedger(), "nothing was billed."),
         (1, MemoryLedger(), "the answer paid for so far is kept in the ledger."),
-        (2, None, "the 2 answers paid for so far are lost, as there is no ledger."),
+        (2, None, "the 2 answers paid for so far are lost without a ledger."),
     ],
 )
 def test_the_receipt_tells_where_the_labels_are(n_before, ledger, receipt):

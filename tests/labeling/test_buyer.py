@@ -102,8 +102,8 @@ def test_rows_without_a_label_are_reported(caplog):
     buy(teacher, ledger)
     said = [r.message for r in caplog.records if r.levelno == logging.WARNING]
     assert said == [
-        "the teacher 't' gave 6 of 6 rows no label; they are paid for, recorded, and "
-        "not asked about again"
+        "the teacher 't' returned no label for 6 of 6 rows (billed; will not be "
+        "retried)"
     ]
 
 

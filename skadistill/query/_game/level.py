@@ -94,7 +94,7 @@ def check_mistakes(n_mistakes, n_samples):
     if not 0 <= n_mistakes < n_samples:
         raise ValueError(
             f"n_mistakes must be in [0, n_samples), got {n_mistakes} for {n_samples} "
-            "rows; pass the number of rows on which the teacher may be wrong."
+            "rows; pass the number of rows that the teacher may get wrong."
         )
     return n_mistakes
 

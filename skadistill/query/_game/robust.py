@@ -25,7 +25,7 @@ __all__ = ["GameSolution", "robust_distribution", "worst_case_value"]
 
 @dataclass(frozen=True, eq=False)
 class GameSolution:
-    """Hold a sampler's optimal play."""
+    """Hold a sampler's optimal strategy."""
 
     p: np.ndarray
     value: float
