@@ -596,12 +596,13 @@ class ActiveDistiller(
 
     def _plan_checks(self, components, labels):
         """Work out how the teacher is checked."""
-        return plan_checks(
-            labels.space.policy(as_policy(self.teacher_checks)),
+        plan = plan_checks(
+            as_policy(self.teacher_checks),
             components.teacher,
             components.strategy,
             components.objective,
         )
+        return labels.space.check_plan(plan)
 
     def _route(self, params):
         """Split metadata among student and teacher."""

@@ -1,6 +1,7 @@
 """Several labels per row: rows, answers, students, choice, reports."""
 
 import warnings
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skadistill import ActiveDistiller
 from skadistill._utils.label_space import MultiLabel, OneClass
+from skadistill.checking import CheckPolicy
 from skadistill.deploy import Cascade, certify_accuracy, certify_agreement
 from skadistill.exceptions import CascadeError, TeacherAnswerError
 from skadistill.model_selection import PartiallyLabeledSplit, ignore_unlabeled
@@ -295,7 +297,8 @@ def test_a_ledger_is_not_paid_twice(tmp_path, data, oracle):
 def test_two_runs_are_the_same(data, oracle):
     """Bit for bit."""
     X, Y = data
-    one, two = fit(oracle, X, Y, student=None), fit(oracle, X, Y, student=None)
+    fits = [fit(oracle, X, Y, student=None, n_pool=80, budget=30) for _ in range(2)]
+    one, two = fits
     assert (one.predict_proba(X) == two.predict_proba(X)).all()
     assert (one.student_.thresholds_ == two.student_.thresholds_).all()
 
@@ -349,7 +352,8 @@ def test_reports_work_or_say_why_not(data, oracle):
         ({"objective": "debiased"}, "objective Debiased"),
         ({"objective": "slam"}, "objective SLaM"),
         ({"query_strategy": "rad"}, "query strategy RADSampler"),
-        ({"teacher_checks": 20}, "teacher_checks"),
+        ({"teacher_checks": CheckPolicy(error_rate=0.1)}, "error_rate"),
+        ({"objective": "posterior"}, "objective PosteriorTargets"),
         ({"classes": NAMES[:3]}, "4 columns, and 3 labels"),
         ({"classes": ["a", "a", "b", "c"]}, "a name of its own"),
     ],
@@ -427,6 +431,50 @@ def test_a_row_value_is_a_mean_over_labels():
     values = space.per_row(gain, student)(table)
     assert values[0] > 0.6 > values[1] > values[2]
     assert OneClass(np.array([0, 1])).per_row(len, None) is len
+
+
+def wrong_teacher(oracle, rate, seed=0):
+    """Return a teacher whose answers are flipped for a share of the labels."""
+
+    def wrong(X):
+        Y = oracle(X)
+        rows = [crc32(x.tobytes()) for x in np.asarray(X)]
+        draws = [np.random.default_rng([seed, r]).random(Y.shape[1]) for r in rows]
+        return np.where(np.array(draws) < rate, 1 - Y, Y)
+
+    return wrong
+
+
+def test_a_wrong_teacher_is_checked_and_corrected(data, oracle):
+    """A fifth of the labels wrong: the default beats the answers as they are."""
+    X, Y = data
+    scores = {"auto": [], "soft": []}
+    for seed in range(4):
+        for objective, found in scores.items():
+            distiller = fit(
+                wrong_teacher(oracle, 0.25, seed),
+                X,
+                Y,
+                n_labeled=50,
+                n_pool=230,
+                budget=150,
+                objective=objective,
+                random_state=seed,
+            )
+            found.append(f1_score(Y[280:], distiller.predict(X[280:]), average="micro"))
+            if objective == "auto":
+                assert distiller.n_teacher_checks_ == 30
+                assert distiller.n_paid_ == 150
+                assert distiller.teacher_error_ > 0.4  # of whole sets
+                assert type(distiller.objective_).__name__ == "LabelPosterior"
+    assert np.mean(scores["auto"]) > np.mean(scores["soft"])
+
+
+def test_a_right_teacher_is_matched_as_it_is(data, oracle):
+    """Twenty checks without a mistake are enough."""
+    distiller = fit(oracle, *data, n_labeled=50, budget=150)
+    assert distiller.n_teacher_checks_ == 20
+    assert type(distiller.objective_).__name__ == "SoftTargets"
 
 
 def test_saved_and_loaded(tmp_path, data, oracle):

@@ -31,10 +31,10 @@ class FitPool(QueryPool):
             labels.classes,
             student=state.students.last,
         )
+        self._labels = labels
         self.take_findings(state.asked.findings)
         self.kept = labels.kept
         self.seconds = 0.0
-        self._labels = labels
         self._table = labels.table
         self._rows = labels.pool
         self._n_jobs = n_jobs
@@ -43,7 +43,8 @@ class FitPool(QueryPool):
 
     def take_findings(self, findings):
         """Show what is known of the teacher by now."""
-        self.teacher_error, self.error_curve = findings.error, findings.curve
+        self.teacher_error = self._labels.space.error_for_choice(findings.error)
+        self.error_curve = findings.curve
 
     def predicted_classes(self):
         """Return the position of the predicted class of every row of the pool."""

@@ -93,7 +93,7 @@ def _check(state, X, fit_params, first_size, tried):
     return check_teacher(
         state.components.teacher,
         LabeledRows(
-            X, labels.y, labels.targets.argmax(axis=1), labels.classes, labels.rows
+            X, labels.y, labels.space.truth(labels.targets), labels.classes, labels.rows
         ),
         state.check_plan,
         lambda: state.start_curve(X),

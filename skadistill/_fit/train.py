@@ -63,8 +63,8 @@ def train_at_end(state):
     record.student_score = state.settings.score(students.last)
 
 
-# Weight of a paid row beside a given one in the choice of thresholds: a teacher that is
-# wrong on a rare label makes it look frequent.
+# Weight of a paid row beside a given one in the choice of thresholds, unless its labels
+# are corrected: a teacher that is wrong on a rare label makes it look frequent.
 PAID_WEIGHT = 0.3
 
 
@@ -72,11 +72,12 @@ def tune_thresholds(state):
     """Let a student of several labels choose what it predicts, on all rows known."""
     tune, labels = getattr(state.students.last, "tune", None), state.labels
     if tune is not None:
+        corrected = state.components.objective.needs_teacher_checks
         tune(
             labels.table.take(labels.rows),
-            labels.targets,
+            state.students.learned,
             seed=state.seeds.objective,
-            weight=np.where(labels.given, 1.0, PAID_WEIGHT),
+            weight=np.where(labels.given | corrected, 1.0, PAID_WEIGHT),
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skadistill._statistics.intervals import posterior_interval
+from skadistill._utils.label_space import differs
 
 __all__ = ["TeacherChecks", "is_wrong"]
 
@@ -12,8 +13,11 @@ __all__ = ["TeacherChecks", "is_wrong"]
 def is_wrong(proba, truth):
     """Tell, row by row, whether the most probable class is another than the true one.
 
-    The true classes are given by their positions among the columns.
+    The true classes are given by their positions among the columns; of several labels
+    per row, by a table, and any of them counts.
     """
+    if truth.ndim == 2:
+        return differs(proba, truth)
     return proba.argmax(axis=1) != truth
 
 
@@ -28,7 +32,8 @@ class TeacherChecks:
     proba : ndarray of shape (n_checks, n_classes) or None
         The teacher's answers. None: they were not kept.
     truth : ndarray of int of shape (n_checks,) or None, default=None
-        Positions of the true classes. None: not known here; an
+        Positions of the true classes; of several labels per row, a table like `proba`.
+        None: not known here; an
         :class:`~skadistill.objectives.Evidence` knows them.
     method : {"asked", "aimed", "cross-fitted"}, default="asked"
         "asked": the teacher itself was asked about rows drawn at random. "aimed": the

@@ -7,12 +7,26 @@ the probability that the label applies. Whatever adds, multiplies, stores or com
 such tables works for both; what differs is here, and nothing else asks which it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-__all__ = ["MultiLabel", "OneClass", "label_columns", "names_of", "same_labels"]
+__all__ = [
+    "MultiLabel",
+    "OneClass",
+    "differs",
+    "label_columns",
+    "names_of",
+    "same_labels",
+]
+
+
+def differs(table, truth):
+    """Tell which rows of a table of several labels differ from the true table."""
+    half = table.shape[1] // 2
+    said, true = table[:, :half] >= table[:, half:], truth[:, :half] >= truth[:, half:]
+    return (said != true).any(axis=1)
 
 
 #: Added to the rate of a label, so that one never seen has a finite weight.
@@ -57,9 +71,17 @@ class OneClass:
     def refuse(self, what):
         """Raise if something is made for one class per row only."""
 
-    def policy(self, policy):
-        """Return how the teacher is checked."""
-        return policy
+    def check_plan(self, plan):
+        """Return which checks of the teacher are made."""
+        return plan
+
+    def truth(self, targets):
+        """Return what answers are compared with."""
+        return targets.argmax(axis=1)
+
+    def error_for_choice(self, error):
+        """Return the error rate that a query strategy sees."""
+        return error
 
     def targets(self, y):
         """Return given labels as rows that sum to 1."""
@@ -142,11 +164,28 @@ class MultiLabel:
             )
         return teacher
 
-    def policy(self, policy):
-        """Return how the teacher is checked: not at all."""
-        if policy.error_rate is not None or policy.n_checks not in ("auto", 0):
-            self.refuse("teacher_checks")
-        return type(policy)(0)
+    def check_plan(self, plan):
+        """Return which checks of the teacher are made: for the objective alone."""
+        if plan.policy.error_rate is not None:
+            self.refuse("CheckPolicy(error_rate=...)")
+        policy = type(plan.policy)(plan.policy.n_checks, on_weak="ignore")
+        in_steps = plan.in_steps and plan.for_choice
+        return replace(
+            plan,
+            policy=policy,
+            aimed=False,
+            needed=False,
+            for_choice=in_steps,
+            in_steps=in_steps,
+        )
+
+    def truth(self, targets):
+        """Return what answers are compared with."""
+        return targets
+
+    def error_for_choice(self, error):
+        """Return the error rate that a strategy sees: that of a set says little."""
+        return None
 
     def refuse(self, what):
         """Raise if something is made for one class per row only."""

@@ -1,5 +1,7 @@
 """Ask a ready teacher about labeled rows."""
 
+from dataclasses import replace
+
 from skadistill._rows._containers import take_rows
 from skadistill._statistics.checks import TeacherChecks
 from skadistill.labeling._buy import buy_labels
@@ -13,7 +15,8 @@ class Checker:
     def __init__(self, teacher, X, truth, *, row_numbers, first_size=None, **how):
         self.teacher, self.X, self.truth = teacher, X, truth
         self.row_numbers, self.first_size, self.how = row_numbers, first_size, how
-        self.checks = TeacherChecks.none(len(how["classes"]))
+        none = TeacherChecks.none(len(how["classes"]))
+        self.checks = replace(none, truth=truth[:0])
         self.is_spent = False
 
     def ask(self, rows):

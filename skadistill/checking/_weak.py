@@ -19,7 +19,7 @@ FEWEST_ROWS, FEWEST_COMPARED = 20, 30
 def warn_if_useless(teacher, checks, classes, curve=None):
     """Warn of a teacher that knows nothing, or that names its columns wrongly."""
     n_samples, n_classes = checks.n_samples, len(classes)
-    if n_samples < FEWEST_ROWS:
+    if n_samples < FEWEST_ROWS or checks.truth.ndim > 1:
         return
     counts = confusion_matrix(
         checks.truth, checks.proba.argmax(axis=1), labels=np.arange(n_classes)

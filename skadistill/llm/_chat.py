@@ -392,7 +392,8 @@ class ChatTeacher(EndpointTeacher):
                 f"y has shape {y.shape}; with multilabel=True pass an indicator matrix "
                 f"with one column for each of the {len(self.classes_)} classes."
             )
-        names, rows = np.asarray(self.classes_, dtype=object), {}
+        names = np.asarray(self.classes_, dtype=object)
+        rows: dict[int, None] = {}
         for column in y.T:
             found = np.flatnonzero((column == 1) & ~unlabeled)
             rows |= dict.fromkeys(rng.permutation(found)[:n_per_label].tolist())

@@ -1,6 +1,7 @@
 """Choose an objective by what the teacher checks say."""
 
 from skadistill.objectives._base import Objective
+from skadistill.objectives._label_posterior import LabelPosterior
 from skadistill.objectives._posterior import PosteriorTargets
 from skadistill.objectives._soft import SoftTargets
 
@@ -36,4 +37,4 @@ class AutoObjective(Objective):
             return SoftTargets()
         if not checks.independent or checks.n_samples < FIRST_CHECKS:
             return SoftTargets()
-        return PosteriorTargets()
+        return LabelPosterior() if checks.truth.ndim > 1 else PosteriorTargets()
