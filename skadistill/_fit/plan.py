@@ -255,6 +255,9 @@ def make_plan(
     stops = bool(shares.n_checks) and check_plan.in_steps
     n_queries = min(sum(shares), n_pool) if stops else shares.n_queries
     n_new = max(0, n_queries - n_known) if uses_known else n_queries
+    n_new_rows, limit = _rows_to_pay(
+        shares, labels, n_known, n_known_checks, uses_known=uses_known, stops=stops
+    )
     return Plan(
         n_labeled,
         n_pool,
@@ -265,9 +268,8 @@ def make_plan(
             len(labels.classes),
         ),
         shares.n_checks,
-        *_rows_to_pay(
-            shares, labels, n_known, n_known_checks, uses_known=uses_known, stops=stops
-        ),
+        n_new_rows,
+        limit,
         n_known=n_known,
         n_known_checks=n_known_checks if shares.n_checks else 0,
         uses_known=uses_known,

@@ -4,6 +4,7 @@ import functools
 import sys
 from contextvars import ContextVar
 from time import monotonic
+from typing import Any
 
 __all__ = ["ProgressLine", "announce", "count_paid", "with_progress"]
 
@@ -96,7 +97,7 @@ def count_paid(n_rows, cost):
 
 def interactive_line():
     """Return a line where a person is watching, or None."""
-    ipython = sys.modules.get("IPython")
+    ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if type(shell).__name__ == "ZMQInteractiveShell":
         return ProgressLine(display=ipython.display.display)

@@ -216,7 +216,7 @@ class ChatTeacher(EndpointTeacher):
         return 64 + sum(len(str(label).encode()) // 2 + 4 for label in self.classes_)
 
     @property
-    def batch_size(self):
+    def batch_size(self):  # type: ignore[override]
         """Rows of one call."""
         return self.rows_per_call
 

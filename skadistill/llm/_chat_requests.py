@@ -5,6 +5,7 @@ import logging
 import math
 import zlib
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,7 @@ class ChatRequests(RowRequests):
             teacher.answer_with,
             teacher.multilabel,
         )
+        self.reader: Any
         if teacher.multilabel:
             self.reader = LabelListReader(self.classes)
         else:
@@ -402,7 +404,8 @@ class ChatRequests(RowRequests):
             names = [*(self.classes[k] for k in only), OTHER]
             reader = ClassReader(names, self.prompt.numbered)
         if self.prompt.candidates:
-            positions, proba = reader.positions(text), np.zeros(len(reader.names))
+            positions = reader.positions(text)
+            proba: Any = np.zeros(len(reader.names))
             # The k-th in proportion to 1 / k, so that the first one has the most.
             proba[positions] = 1 / np.arange(1, len(positions) + 1)
             proba = proba / proba.sum() if positions else None

@@ -45,7 +45,7 @@ class Prompt:
             shown = [(row, label) for row, label in shown if label in names]
         several = len(rows) > 1
         inside = not several and _fill(self.text, rows[0]) is not None
-        turns = [([row], [label]) for row, label in shown]
+        turns: list = [([row], [label]) for row, label in shown]
         if several and shown:
             turns = [tuple(zip(*shown, strict=True))]
         rules = self._rules(names, only is not None, several)

@@ -110,6 +110,7 @@ def test_a_row_that_cannot_be_scored_costs_nothing(kind, strategy, teacher_error
     assert teacher.n_asked == 0
 
 
+@pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
 @pytest.mark.parametrize("container", [np.asarray, pd.DataFrame])
 def test_missing_values_reach_those_who_impute(numbers, container):
     """NaN in arrays is as good as NaN in frames."""
