@@ -8,7 +8,7 @@ import numpy as np
 
 from skadistill._statistics.checks import TeacherChecks, is_wrong
 from skadistill.checking._ask import Checker
-from skadistill.checking._error_curve import ErrorCurve
+from skadistill.checking._error_curve import FEWEST_CHECKS, ErrorCurve
 from skadistill.checking._error_rate import estimate_teacher_error
 from skadistill.checking._policy import n_more_for_choice
 from skadistill.checking._weak import (
@@ -59,7 +59,9 @@ def check_teacher(
     of the pool is asked about in a round; `tried` rows come first.
     """
     policy = plan.policy
-    first = start_curve() if plan.aimed else None
+    # So few checks cannot show where a teacher is wrong.
+    aimed = plan.aimed and (not plan.is_paid or n_checks > FEWEST_CHECKS)
+    first = start_curve() if aimed else None
     if plan.in_steps:
         options = {"share": share, "seed": seed, "tried": tried, "how": how}
         checks = _ask_in_steps(teacher, rows, plan, first, n_checks, **options)
@@ -81,7 +83,7 @@ def check_teacher(
     is_aimed = checks.method == "aimed"
     error_rate = None
     if is_aimed and curve is not None:
-        error_rate = curve.error_rate
+        error_rate = curve.error_rate(share)
     elif checks.n_samples:
         error_rate = float(checks.wrong.mean())
     error = policy.error_rate
@@ -89,6 +91,8 @@ def check_teacher(
         error = error_rate if is_aimed else checks.rate
     if curve is not None:
         curve = curve.settle(share)
+    elif plan.aimed:
+        curve = ErrorCurve(np.empty((0, len(rows.classes))), rows.truth, checks)
     checks = checks.in_order()
     right_alone = None
     if checks.n_samples:
@@ -128,11 +132,12 @@ def _ask_in_steps(teacher, rows, plan, curve, n_checks, *, share, seed, tried, h
         n_rows, rate = 0, None
         if curve is not None:
             so_far = curve.of(checks)
-            n_rows, rate = so_far.n_more_checks(share), so_far.error_rate
+            n_rows = so_far.n_more_checks(share)
+            rate = so_far.error_rate(share) if checks.n_samples else None
         elif checks.n_samples:
             rate = float(checks.wrong.mean())
         if plan.for_choice:
-            n_rows = max(n_rows, n_more_for_choice(checks.n_samples, rate))
+            n_rows = max(n_rows, n_more_for_choice(checks.n_samples, rate, n_checks))
         return n_rows
 
     if len(tried):

@@ -13,6 +13,7 @@ from skadistill.query._game.errors import (
     is_asked_elsewhere,
     is_trusted,
     learn_errors,
+    overall_error_rate,
     wrong_answer_ratio,
 )
 from skadistill.query._game.regret import regret_inclusion
@@ -22,9 +23,6 @@ __all__ = ["FEWEST_CHECKS", "MOST_CHECKS", "ErrorCurve"]
 
 #: Rows of the first check of a teacher, of every one after it, and of all checks.
 FEWEST_CHECKS, MORE_CHECKS, MOST_CHECKS = 20, 10, 40
-#: The first checks are all on rows that the game would ask about; after these, every
-#: second one is on a row drawn evenly.
-N_AIMED = 10
 #: How often students judge the labeled rows before a teacher is distrusted: gains of
 #: one student are partly chance, and the curve of errors over them too flat.
 N_JUDGMENTS = 3
@@ -68,7 +66,7 @@ class ErrorCurve:
 
     def order(self, share, rng):
         """Order the labeled rows for checks."""
-        return check_order(self._inclusion(share), rng, N_AIMED)
+        return check_order(self._inclusion(share), rng)
 
     def of(self, checks):
         """Return the curve that other checks show."""
@@ -118,14 +116,12 @@ class ErrorCurve:
         """
         return learn_errors(self.gains[self.checks.rows], self.checks.wrong)
 
-    @cached_property
-    def error_rate(self):
-        """Probability that the teacher is wrong on a labeled row, checked or not.
-
-        Most of the checked rows are hard for students; how the errors depend on that
-        tells how often the teacher is wrong on all.
-        """
-        return float(self.errors(self.gains).mean())
+    def error_rate(self, share):
+        """Estimate how often the teacher is wrong on labeled rows, checked or not."""
+        checks = self.checks
+        return overall_error_rate(
+            self.gains, checks.wrong, self.errors, self._inclusion(share), checks.rows
+        )
 
     def discount(self, gains):
         """Compute which share of its gain each row keeps."""

@@ -24,6 +24,9 @@ __all__ = ["CheckPlan", "CheckPolicy", "as_policy", "n_more_for_choice", "plan_c
 MAX_CHECKS = 200
 MAX_STEPWISE_CHECKS = max(_error_curve.MOST_CHECKS, _auto.MOST_CHECKS)
 CHECK_SHARE = 5  # one in so many rows of the budget
+#: Below this budget checks tell the objective alone what to learn: where the teacher is
+#: wrong, so few cannot tell, and they cost more than a strategy gains by it.
+SMALL_BUDGET = 200
 
 
 class CheckPolicy(BaseEstimator):
@@ -39,8 +42,10 @@ class CheckPolicy(BaseEstimator):
         The most labeled rows that the teacher is asked about to check it: a number, or
         a share of the budget. "auto": a fifth of the budget, at most 200. The default
         strategy and the default objective ask for at most 40, and stop as soon as they
-        know enough. A number larger than that of the labeled rows: all of them. 0: no
-        checks; strategies that need an error rate solve the regret game.
+        know enough; of a budget below 200 the objective alone asks for at most 20, and
+        of one below 100 for none. A number larger than that of the labeled rows: all of
+        them. 0: no checks; the default strategy trusts the teacher then, and "rad"
+        solves the regret game.
     error_rate : float or None, default=None
         The teacher's error rate, if you know it. The strategy uses
         it, and does not ask for checks. None: estimated from checks. A teacher that
@@ -116,15 +121,18 @@ class CheckPlan:
         wanted = self.policy.n_checks
         if not self.is_paid or not (self.needed or self.for_choice) or not total:
             return 0
-        only_for_choice = not self.needed
+        stepwise = self.in_steps or not self.needed
+        small = wanted == "auto" and stepwise and is_limited and total < SMALL_BUDGET
+        if small and not self.for_choice:
+            return 0
         if wanted == "auto":
             room = total // CHECK_SHARE if is_limited else MAX_CHECKS
-            few = self.in_steps or only_for_choice
-            wanted = min(MAX_STEPWISE_CHECKS if few else MAX_CHECKS, room)
+            most = _auto.FEWEST_CHECKS if small else MAX_STEPWISE_CHECKS
+            wanted = min(most if stepwise else MAX_CHECKS, room)
         elif not isinstance(wanted, Integral):
             wanted = round(wanted * total)
         n_checks = min(int(wanted), n_labeled)
-        if only_for_choice and n_checks < _auto.FIRST_CHECKS:
+        if (small or not self.needed) and n_checks < _auto.FEWEST_CHECKS:
             return 0
         return n_checks
 
@@ -163,11 +171,12 @@ def plan_checks(policy, teacher: Any, strategy: Any, objective: Any):
     )
 
 
-def n_more_for_choice(n_checks, error_rate):
+def n_more_for_choice(n_checks, error_rate, n_allowed):
     """Count the labeled rows to be checked next until the objective can be chosen."""
-    if n_checks < _auto.FIRST_CHECKS:
-        return _auto.FIRST_CHECKS - n_checks
+    most = min(n_allowed, _auto.MOST_CHECKS)
+    if n_checks < most // 2:
+        return most // 2 - n_checks
     if error_rate <= _auto.CLEARLY_GOOD:
         return 0
     # So many to learn from; and to decide by, where the first ones leave doubt.
-    return max(0, _auto.MOST_CHECKS - n_checks)
+    return max(0, most - n_checks)

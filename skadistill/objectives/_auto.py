@@ -7,8 +7,9 @@ from skadistill.objectives._soft import SoftTargets
 
 __all__ = ["AutoObjective"]
 
-#: Rows of the first check, and of all checks.
-FIRST_CHECKS, MOST_CHECKS = 20, 40
+#: Fewest checks by which labels are corrected, and most; half of those that the budget
+#: allows come first.
+FEWEST_CHECKS, MOST_CHECKS = 20, 40
 #: A teacher that is wrong on at most this share of the first checks is not checked
 #: on more rows.
 CLEARLY_GOOD = 0.1
@@ -35,6 +36,6 @@ class AutoObjective(Objective):
         """
         if checks is None or error_rate is None or error_rate < OFTEN_WRONG:
             return SoftTargets()
-        if not checks.independent or checks.n_samples < FIRST_CHECKS:
+        if not checks.independent or checks.n_samples < FEWEST_CHECKS:
             return SoftTargets()
         return LabelPosterior() if checks.truth.ndim > 1 else PosteriorTargets()

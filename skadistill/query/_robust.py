@@ -52,16 +52,17 @@ class RobustSampler(QueryStrategy):
     about, with e and s the posterior mean and standard deviation of its error rate; or
     if no other rows of the same number are worth 1.5 times as much as those of largest
     gain. In this test harm counts twice, since a few mistakes should not decide. A
-    teacher that is not fitted here is checked on 20 rows, the first ten of which, and
-    every second one after them are such as the game may ask about, then on ten more at
-    a time until it passes the first test, or 40 rows or a fifth of the budget are
-    spent.
+    teacher that is not fitted here is checked on 20 rows, of which every second one
+    is such as the game may ask about and the others are drawn evenly, then on ten more
+    at a time until it passes the first test, or 40 rows are spent. With a budget below
+    200 that would cost more than it gains, and the teacher is trusted, as it is
+    without any check.
 
     The curve is learned once, before the pool is paid for: a teacher's mistakes do
-    not change from round to round. Without any, this is the regret game. It does not
-    protect against mistakes that no labeled row shows. If you know how many there may
-    be, say so by :class:`~skadistill.checking.CheckPolicy`: then the teacher is not
-    checked, and this is `RADSampler`.
+    not change from round to round. It does not protect against mistakes that no labeled
+    row shows. If you know how many there may be, say so by
+    :class:`~skadistill.checking.CheckPolicy`: then the teacher is not checked, and this
+    is `RADSampler`.
 
     Examples
     --------
@@ -94,12 +95,11 @@ class RobustSampler(QueryStrategy):
                 game.p, game.p.dtype.type(n_queries), out=game.p
             )
             return fixed_size_sample(pool.inclusion, random_state)
-        if curve is not None and len(curve.checks.rows) and not curve.distrusted:
+        if curve is None or not curve.distrusted:
             return top_rows(gains, n_queries, random_state)
-        if pool.kept is None and curve is not None and curve.distrusted:
+        if pool.kept is None:
             pool.kept = curve.discount(_first_gains(pool, gains))
-        worth = gains if pool.kept is None else gains * pool.kept
-        pool.inclusion = regret_inclusion(worth, n_queries)
+        pool.inclusion = regret_inclusion(gains * pool.kept, n_queries)
         return fixed_size_sample(pool.inclusion, random_state)
 
 

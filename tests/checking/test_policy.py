@@ -97,25 +97,47 @@ def test_checks_that_stop_early_are_fewer():
     assert count(100, 1000, 2000, ROBUST) == 100
     assert count("auto", 1000, 2000, RANDOM, AUTO) == 40
     assert count("auto", 1000, 99, RANDOM, AUTO) == 0
+    assert count("auto", 1000, 200, ROBUST) == 40
+
+
+@pytest.mark.parametrize("strategy", [RANDOM, ROBUST])
+def test_a_small_budget_buys_few_checks_or_none(strategy):
+    """Below 200 rows at most 20, and only to choose the objective by."""
+    assert count("auto", 1000, 199, strategy, AUTO) == 20
+    assert count("auto", 1000, 100, strategy, AUTO) == 20
+    assert count("auto", 1000, 99, strategy, AUTO) == 0
+    assert count("auto", 19, 199, strategy, AUTO) == 0
+    assert count("auto", 1000, 199, strategy, SOFT) == 0
+    assert count("auto", 1000, 199, strategy, AUTO, is_limited=False) == 40
+    assert count(30, 1000, 150, strategy, AUTO) == 30
+
+
+def test_checks_of_the_user_are_made():
+    """Also such as cannot decide anything."""
     assert count(19, 1000, 2000, RANDOM, AUTO) == 0
     assert count(19, 1000, 2000, ROBUST, AUTO) == 19
 
 
 @pytest.mark.parametrize(
-    ("n_checks", "error_rate", "n_more"),
+    ("n_checks", "error_rate", "n_allowed", "n_more"),
     [
-        (0, None, 20),
-        (12, 0.0, 8),
-        (20, 0.1, 0),
-        (20, 0.11, 20),
-        (30, 0.5, 10),
-        (40, 0.5, 0),
-        (60, 0.5, 0),
+        (0, None, 40, 20),
+        (12, 0.0, 40, 8),
+        (20, 0.1, 40, 0),
+        (20, 0.11, 40, 20),
+        (30, 0.5, 40, 10),
+        (40, 0.5, 40, 0),
+        (0, None, 200, 20),
+        (60, 0.5, 200, 0),
+        (0, None, 20, 10),
+        (10, 0.1, 20, 0),
+        (10, 0.2, 20, 10),
+        (20, 0.2, 20, 0),
     ],
 )
-def test_checks_stop_as_soon_as_they_can(n_checks, error_rate, n_more):
-    """20, then 40; a good teacher costs 20."""
-    assert n_more_for_choice(n_checks, error_rate) == n_more
+def test_checks_stop_as_soon_as_they_can(n_checks, error_rate, n_allowed, n_more):
+    """Half of them, then all; a good teacher costs half."""
+    assert n_more_for_choice(n_checks, error_rate, n_allowed) == n_more
 
 
 @pytest.mark.parametrize(

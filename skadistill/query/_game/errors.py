@@ -21,6 +21,7 @@ fails two tests: see `is_trusted` and `is_asked_elsewhere`.
 """
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
@@ -28,10 +29,12 @@ from skadistill._statistics.checks import is_wrong
 
 __all__ = [
     "check_order",
+    "check_probability",
     "discount",
     "is_asked_elsewhere",
     "is_trusted",
     "learn_errors",
+    "overall_error_rate",
     "wrong_answer_cost",
     "wrong_answer_ratio",
 ]
@@ -42,6 +45,8 @@ __all__ = [
 JUDGED_HARM, AVOIDED_HARM = 2, 4
 #: Other rows are asked about if they are worth so many times as much. Chosen likewise.
 MUCH_MORE = 1.5
+# Mean waiting times of the likeliest row after which all are drawn.
+HOURS = 1e6
 
 
 def wrong_answer_ratio(proba, answers, truth):
@@ -106,14 +111,43 @@ def discount(errors, ratio):
     return np.maximum(1.0 - cost * np.asarray(errors), 0.0)
 
 
-def check_order(inclusion, rng, n_aimed):
-    """Order labeled rows for checks."""
+def check_order(inclusion, rng):
+    """Order labeled rows for checks: such as the game asks about, and any, in turn."""
     n_samples = len(inclusion)
     # Successive sampling by exponential clocks; rows without a chance come last.
     clocks = rng.exponential(size=n_samples)
     with np.errstate(divide="ignore"):
-        aimed = np.argsort(clocks / inclusion, kind="stable")
-    rest = np.stack([rng.permutation(n_samples), np.roll(aimed, -n_aimed)], axis=1)
-    both = np.concatenate([aimed[:n_aimed], rest.ravel()])
+        aimed = np.lexsort([clocks, clocks / inclusion])
+    both = np.stack([aimed, rng.permutation(n_samples)], axis=1).ravel()
     _, first = np.unique(both, return_index=True)
     return both[np.sort(first)]
+
+
+def check_probability(inclusion, n_checks):
+    """Return how likely each row is among the first ones of `check_order`."""
+    n_samples, n_game = len(inclusion), np.count_nonzero(inclusion)
+
+    def among(time):
+        # So many rows are drawn in either way by the time that clocks show.
+        missed = np.exp(-time * inclusion)
+        return 1 - missed * missed.mean()
+
+    longest = HOURS / inclusion.max()
+    most = among(longest)
+    if most.sum() <= n_checks:
+        other = (n_checks - n_game) / max(n_samples - n_game, 1)
+        return np.where(inclusion > 0, 1.0, np.clip(other, 1 / n_samples, 1.0))
+    return among(brentq(lambda time: among(time).sum() - n_checks, 0, longest))
+
+
+def overall_error_rate(gains, wrong, errors, inclusion, rows):
+    r"""Estimate how often the teacher is wrong on all labeled rows, checked or not.
+
+    Rows that are hard for students are checked more often, so that the errors learned
+    from them, :math:`e(g)`, are corrected by what they miss on the checked rows, each
+    weighted by the inverse of its probability to be checked. The estimate is nearly
+    unbiased whatever the errors depend on.
+    """
+    weight = 1 / check_probability(inclusion, len(rows))[rows]
+    missed = np.average(wrong - errors(gains[rows]), weights=weight)
+    return float(np.clip(errors(gains).mean() + missed, 0, 1))

@@ -6,10 +6,12 @@ from scipy.optimize import linprog
 
 from skadistill.query._game.errors import (
     check_order,
+    check_probability,
     discount,
     is_asked_elsewhere,
     is_trusted,
     learn_errors,
+    overall_error_rate,
     wrong_answer_cost,
     wrong_answer_ratio,
 )
@@ -183,33 +185,67 @@ def test_learned_errors_follow_a_pattern_and_ignore_its_absence():
     assert learn_errors(gains, ~none)(gains) == pytest.approx(np.full(100, 100.5 / 101))
 
 
-def test_learned_errors_of_aimed_checks_stand_for_all_rows():
-    """Checks on hard rows, where a teacher errs more, do not overstate its rate."""
+@pytest.mark.parametrize("n_checks", [20, 40])
+@pytest.mark.parametrize(
+    ("errors", "bias"),
+    [
+        (lambda gains: 0.75 * gains**2, "over"),
+        (lambda gains: np.full(len(gains), 0.25), None),
+        (lambda gains: np.where(gains < 0.5, 0.5, 0.0), "under"),
+        (lambda gains: np.where(abs(gains - 0.5) < 0.25, 0.5, 0.0), None),
+        (lambda gains: np.where(gains < 0.25, 1.0, 0.0), "under"),
+    ],
+)
+def test_aimed_checks_tell_how_often_a_teacher_is_wrong(errors, bias, n_checks):
+    """A quarter of the rows, wherever it errs: each check stands for rows like it.
+
+    Their plain share is far off wherever errors depend on what students find hard.
+    """
     rng = np.random.default_rng(7)
     found, raw = [], []
-    for _ in range(200):
-        gains = rng.random(400)
-        wrong = rng.random(400) < 0.4 * gains**2
-        rows = check_order(regret_inclusion(gains, 40), rng, 10)[:40]
-        found.append(learn_errors(gains[rows], wrong[rows])(gains).mean())
+    for _ in range(400):
+        gains = rng.random(200)
+        wrong = rng.random(200) < errors(gains)
+        inclusion = regret_inclusion(gains, 30)
+        rows = check_order(inclusion, rng)[:n_checks]
+        learned = learn_errors(gains[rows], wrong[rows])
+        found.append(overall_error_rate(gains, wrong[rows], learned, inclusion, rows))
         raw.append(wrong[rows].mean())
-    assert np.mean(found) == pytest.approx(0.4 / 3, abs=0.03)
-    assert np.mean(raw) > 0.2
+    assert np.mean(found) == pytest.approx(0.25, abs=0.025)
+    assert np.std(found) < 0.16 * np.sqrt(20 / n_checks)
+    if bias == "under":
+        assert np.mean(raw) < 0.18
+    elif bias == "over":
+        assert np.mean(raw) > 0.3
 
 
-def test_checks_start_with_rows_the_game_asks_about():
-    """Then they alternate between even rows and such rows; no row comes twice."""
+@pytest.mark.parametrize("n_checks", [5, 20, 90, 150, 199, 200])
+def test_the_probability_to_be_checked_is_that_of_the_draw(n_checks):
+    """Also when all rows that the game may ask about are checked."""
+    rng = np.random.default_rng(1)
+    inclusion = regret_inclusion(rng.random(200), 30)
+    drawn = np.zeros(200)
+    for _ in range(1500):
+        drawn[check_order(inclusion, rng)[:n_checks]] += 1 / 1500
+    found = check_probability(inclusion, n_checks)
+    assert found.sum() == pytest.approx(n_checks, rel=1e-6)
+    assert found == pytest.approx(drawn, abs=0.1)
+    assert np.mean(np.abs(found - drawn)) < 0.015
+
+
+def test_checks_alternate_between_rows_of_the_game_and_any():
+    """So from the first one on; no row comes twice."""
     inclusion = np.where(np.arange(200) < 60, 0.5, 0.0)
-    order = check_order(inclusion, np.random.default_rng(4), 20)
+    order = check_order(inclusion, np.random.default_rng(4))
     assert sorted(order.tolist()) == list(range(200))
-    assert (order[:20] < 60).all()
-    assert 0.5 <= np.mean(order[20:60] < 60) < 0.9
+    assert (order[[0, 2, 4]] < 60).all()
+    assert 0.5 <= np.mean(order[:40] < 60) < 0.8
 
 
 def test_aimed_checks_follow_the_play():
     """A row that the game asks about three times as often is first as often."""
     rng = np.random.default_rng(5)
     inclusion = np.array([0.6, 0.2, 0.2, 0.0])
-    firsts = [check_order(inclusion, rng, 1)[0] for _ in range(4000)]
+    firsts = [check_order(inclusion, rng)[0] for _ in range(4000)]
     found = np.bincount(firsts, minlength=4) / 4000
     assert found == pytest.approx(inclusion, abs=0.03)
