@@ -174,8 +174,9 @@ def plan_checks(policy, teacher: Any, strategy: Any, objective: Any):
 def n_more_for_choice(n_checks, error_rate, n_allowed):
     """Count the labeled rows to be checked next until the objective can be chosen."""
     most = min(n_allowed, _auto.MOST_CHECKS)
-    if n_checks < most // 2:
-        return most // 2 - n_checks
+    first = max(most // 2, min(most, _auto.FEWEST_CHECKS // 2))
+    if n_checks < first:
+        return first - n_checks
     if error_rate <= _auto.CLEARLY_GOOD:
         return 0
     # So many to learn from; and to decide by, where the first ones leave doubt.

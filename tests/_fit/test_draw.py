@@ -80,7 +80,7 @@ def test_the_uniform_rows_are_a_simple_random_sample(strategy):
 def test_a_part_of_a_round_keeps_what_is_known_of_it():
     """Rows of the part are rows of the whole, drawn less probably."""
     proba, _ = make_pool(300)
-    whole = draw(RobustSampler(), proba, 40, 0)
+    whole = draw(RADSampler(), proba, 40, 0)
     part = whole.part(10, np.random.default_rng(0))
     at = np.searchsorted(whole.positions, part.positions)
     np.testing.assert_array_equal(whole.positions[at], part.positions)

@@ -53,7 +53,7 @@ def test_a_fit_tells_its_rounds_and_why_it_stopped(lines, problem):
         *problem
     )
     before = len(lines())
-    distiller(ledger=ledger).fit(*problem)
+    distiller(ledger=ledger, teacher_checks=5).fit(*problem)
     new = [entry for entry in lines()[before:] if entry[1].endswith("_distiller")]
     assert {level for level, _, _ in new} == {"INFO"}
     assert [without_seconds(text) for _, _, text in new] == [
@@ -64,7 +64,7 @@ def test_a_fit_tells_its_rounds_and_why_it_stopped(lines, problem):
         "checks",
     ]
     (checked,) = [text for text in messages(lines, "checking") if "wrong" in text]
-    assert checked == "the teacher is wrong on 0 of 5 labeled rows (aimed)"
+    assert checked == "the teacher is wrong on 0 of 5 labeled rows (asked)"
 
 
 def test_a_purchase_tells_what_it_took(lines):
@@ -81,7 +81,7 @@ def test_a_purchase_tells_what_it_took(lines):
 
 def test_verbose_prints_what_is_logged(lines, problem, capsys):
     """One line a round on standard output, with or without logging."""
-    distiller(verbose=1).fit(*problem)
+    distiller(verbose=1, teacher_checks=5).fit(*problem)
     printed = capsys.readouterr().out.splitlines()
     logged = [m for m in messages(lines, "_distiller") if m.startswith("round")]
     assert printed == [f"[ActiveDistiller] {line}" for line in logged]

@@ -133,6 +133,8 @@ def test_checks_of_the_user_are_made():
         (10, 0.1, 20, 0),
         (10, 0.2, 20, 10),
         (20, 0.2, 20, 0),
+        (0, None, 5, 5),
+        (0, None, 12, 10),
     ],
 )
 def test_checks_stop_as_soon_as_they_can(n_checks, error_rate, n_allowed, n_more):

@@ -17,7 +17,8 @@ def checks_of(n_checks, n_wrong, *, n_classes=3, soft=True, independent=True):
     if soft:
         answers = 0.8 * answers + 0.2 / n_classes
     method = "asked" if independent else "cross-fitted"
-    return TeacherChecks(np.arange(n_checks), answers, method=method), wrong.mean()
+    checks = TeacherChecks(np.arange(n_checks), answers, truth, method=method)
+    return checks, wrong.mean()
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
