@@ -257,6 +257,22 @@ def standardize(X_train, X_test):
     return tuple(((X - center) / spread).astype(np.float32) for X in (X_train, X_test))
 
 
+def is_remembered(path, key):
+    """Tell whether a run was made before.
+
+    Parameters
+    ----------
+    path, key : as in `remembered`
+        The file, and the name of the run.
+
+    Returns
+    -------
+    known : bool
+        Whether it is there.
+    """
+    return str(key) in _kept_runs(path)
+
+
 def remembered(path, key, compute):
     """Return what a run gave when it was made, or make it and keep it.
 
