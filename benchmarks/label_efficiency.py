@@ -11,7 +11,7 @@ labels each strategy needs to be as good as random rows are in the end.
 
     python benchmarks/label_efficiency.py                # the largest budget
     python benchmarks/label_efficiency.py --budgets 0.25 0.5 1
-    python benchmarks/label_efficiency.py --rivals       # BADGE and CoreSet as well
+    python benchmarks/label_efficiency.py --rivals       # BADGE, CoreSet, M-RARU too
     python benchmarks/label_efficiency.py --objective auto    # the default objective
     python benchmarks/label_efficiency.py --quick        # minutes; a separate file
     python benchmarks/label_efficiency.py --table        # the tables of what is there
@@ -45,19 +45,34 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skadistill import ActiveDistiller
-from skadistill.query import SkactivemlStrategy
+from skadistill.query import QueryStrategy, SkactivemlStrategy
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OURS = ("robust", "margin", "entropy", "random", "rad")
-THEIRS = ("badge", "coreset")
+THEIRS = ("badge", "coreset", "mraru")
 N_SEEDS = 5
 
 
 # --------------------------------------------------------------------- runs
 
 
+class MRARU(QueryStrategy):
+    """Accept rows in random order, with the probability of their uncertainty.
+
+    As in arXiv 2511.11574; rows that were not accepted come last.
+    """
+
+    def query(self, pool, n_queries, random_state):
+        uncertainty = pool.map_proba(lambda proba: 1 - proba.max(axis=1))
+        order = random_state.permutation(pool.n_samples)
+        refused = random_state.random(pool.n_samples) >= uncertainty[order]
+        return order[np.argsort(refused, kind="stable")][:n_queries]
+
+
 def make_strategy(name):
     """Build a strategy from its name in the table."""
+    if name == "mraru":
+        return MRARU()
     if name == "badge":
         from skactiveml.pool import Badge
 
@@ -82,7 +97,7 @@ def hide_labels(y, n_labeled):
 
 def strategies_of(task, rivals):
     """List what runs on a data set."""
-    theirs = [s for s in THEIRS if rivals and getattr(task, s)]
+    theirs = [s for s in THEIRS if rivals and getattr(task, s, True)]
     return [*OURS, *theirs]
 
 

@@ -27,35 +27,36 @@ if TYPE_CHECKING:
     from skadistill.student import StudentNet
     from skadistill.teachers import AsyncTeacher
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "skadistill._distiller": ["ActiveDistiller"],
-        "skadistill.ledger": ["LabelLedger", "MemoryLedger"],
-        "skadistill.llm": ["ChatTeacher"],
-        "skadistill.model_selection": ["PartiallyLabeledSplit"],
-        "skadistill.search": ["LayerNASSearchCV"],
-        "skadistill.student": ["StudentNet"],
-        "skadistill.teachers": ["AsyncTeacher"],
-    },
-    [
-        "callbacks",
-        "datasets",
-        "deploy",
-        "exceptions",
-        "export",
-        "labeling",
-        "ledger",
-        "llm",
-        "model_selection",
-        "objectives",
-        "plotting",
-        "query",
-        "search",
-        "soft_labels",
-        "stopping",
-        "student",
-        "teachers",
-        "testing",
-    ],
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "skadistill._distiller": ["ActiveDistiller"],
+            "skadistill.ledger": ["LabelLedger", "MemoryLedger"],
+            "skadistill.llm": ["ChatTeacher"],
+            "skadistill.model_selection": ["PartiallyLabeledSplit"],
+            "skadistill.search": ["LayerNASSearchCV"],
+            "skadistill.student": ["StudentNet"],
+            "skadistill.teachers": ["AsyncTeacher"],
+        },
+        [
+            "callbacks",
+            "datasets",
+            "deploy",
+            "exceptions",
+            "export",
+            "labeling",
+            "ledger",
+            "llm",
+            "model_selection",
+            "objectives",
+            "plotting",
+            "query",
+            "search",
+            "soft_labels",
+            "stopping",
+            "student",
+            "teachers",
+            "testing",
+        ],
+    )

@@ -1,10 +1,13 @@
 """ActiveDistiller: train, choose rows, buy labels, train again, stop."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from os import PathLike
+from typing import Any, Self
 
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -29,8 +32,13 @@ from skadistill._fit.inputs import (
 )
 from skadistill._fit.keep_better import keep_better_student
 from skadistill._fit.known import open_ledger
-from skadistill._fit.outcome import closing_step, fitted_attributes
-from skadistill._fit.plan import make_plan, shares_of_fit, split_rounds
+from skadistill._fit.outcome import (
+    closing_step,
+    fitted_attributes,
+    labels_kept,
+    nothing_paid,
+)
+from skadistill._fit.plan import Plan, make_plan, shares_of_fit, split_rounds
 from skadistill._fit.rebuild import judge_by_known, known_rounds
 from skadistill._fit.record import RoundRecord
 from skadistill._fit.state import (
@@ -47,6 +55,8 @@ from skadistill._fitted.cloning import SharesLedger
 from skadistill._fitted.compare import GivenRows
 from skadistill._fitted.predict import StudentPredictions
 from skadistill._fitted.reports import FitReports
+from skadistill._statistics.checks import TeacherChecks
+from skadistill._statistics.forecast import Forecast
 from skadistill._utils.compat import (
     CallbackSupportMixin,
     HasMethods,
@@ -58,8 +68,16 @@ from skadistill._utils.compat import (
     with_callbacks,
 )
 from skadistill._utils.display import HidesContents
+from skadistill._utils.interrupts import explained_interrupts
 from skadistill._utils.label_space import names_of
 from skadistill._utils.progress import announce, with_progress
+from skadistill._utils.protocols import (
+    AnyTeacher,
+    FittedOrNot,
+    LabelStore,
+    Strategy,
+    TrainingObjective,
+)
 from skadistill.checking._policy import CheckPolicy, as_policy, plan_checks
 from skadistill.exceptions import JobPendingError
 from skadistill.labeling._job_buyer import answers_later
@@ -304,6 +322,30 @@ class ActiveDistiller(
     array([0, 1, 2])
     """
 
+    classes_: NDArray[Any]
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    student_: Any
+    student_scores_: dict[str, Any]
+    teacher_: Any
+    objective_: Any
+    ledger_: Any
+    history_: list[dict[str, Any]]
+    transduction_: NDArray[Any]
+    labeled_round_: NDArray[Any]
+    n_queries_: int
+    n_paid_: int
+    n_free_: int
+    n_no_label_: int
+    n_teacher_checks_: int
+    cost_: float | None
+    teacher_error_: float | None
+    teacher_checks_: TeacherChecks | None
+    forecast_: Forecast | None
+    n_rounds_: int
+    student_round_: int
+    termination_condition_: str
+
     _parameter_constraints: dict = {
         # By `as_teacher`, which does not print what a client holds.
         "teacher": "no_validation",
@@ -343,24 +385,24 @@ class ActiveDistiller(
 
     def __init__(
         self,
-        teacher,
-        student=None,
+        teacher: Callable[..., Any] | AnyTeacher | FittedOrNot,
+        student: FittedOrNot | None = None,
         *,
-        budget=0.2,
-        query_strategy="robust",
-        objective="auto",
-        ledger=None,
-        classes=None,
-        random_state=None,
-        query_size="auto",
-        uniform_share=0.25,
-        teacher_checks="auto",
-        stopping_criterion=None,
-        use_known="auto",
-        unlabeled_marker=-1,
-        n_jobs=None,
-        verbose="auto",
-    ):
+        budget: float | None = 0.2,
+        query_strategy: str | Callable[..., Any] | Strategy = "robust",
+        objective: str | TrainingObjective = "auto",
+        ledger: LabelStore | str | PathLike[str] | None = None,
+        classes: ArrayLike | None = None,
+        random_state: Any = None,
+        query_size: str | int = "auto",
+        uniform_share: float = 0.25,
+        teacher_checks: str | float | CheckPolicy = "auto",
+        stopping_criterion: Any = None,
+        use_known: str | bool = "auto",
+        unlabeled_marker: int | str | None = -1,
+        n_jobs: int | None = None,
+        verbose: str | int = "auto",
+    ) -> None:
         self.teacher = teacher
         self.student = student
         self.budget = budget
@@ -378,10 +420,20 @@ class ActiveDistiller(
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @explained_interrupts(labels_kept)
     @fit_context(prefer_skip_nested_validation=False)
     @with_callbacks
     @with_progress
-    def fit(self, X, y=None, *, X_unlabeled=None, X_val=None, y_val=None, **params):
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_unlabeled: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        **params: Any,
+    ) -> Self:
         """Train the student on the labeled rows and on the teacher's answers.
 
         Parameters
@@ -466,7 +518,15 @@ class ActiveDistiller(
         tasks.close()
         return self
 
-    def plan(self, X, y=None, *, X_unlabeled=None, cost_per_row=None):
+    @explained_interrupts(nothing_paid)
+    def plan(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_unlabeled: Any = None,
+        cost_per_row: float | None = None,
+    ) -> Plan:
         """Return how many rows one fit would ask and pay for, without paying.
 
         Parameters
@@ -517,7 +577,7 @@ class ActiveDistiller(
             forecast=getattr(self, "forecast_", None),
         )
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Describe which metadata goes to the student's and the teacher's ``fit``.
 
         Returns

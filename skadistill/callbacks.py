@@ -1,5 +1,6 @@
 """Callbacks: a progress bar of the rounds of a fit."""
 
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from skadistill._utils.optional import require
@@ -39,19 +40,21 @@ class TqdmProgress:
     4
     """
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         self.options = options
         self._tqdm = require("tqdm.auto", "progress").tqdm
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Open the bar."""
         options = {"desc": context.estimator_name, "unit": "round"} | self.options
         _BARS[context] = self._tqdm(total=context.max_subtasks, **options)
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
         """Do nothing: a round is counted at its end."""
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, fitted_estimator: Any
+    ) -> None:
         """Count a round."""
         if context in _BARS:  # the fit itself, which may need fewer rounds than planned
             _BARS[context].total = _BARS[context].n
@@ -67,6 +70,6 @@ class TqdmProgress:
         bar.set_postfix(known, refresh=False)
         bar.update()
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Close the bar."""
         _BARS.pop(context).close()

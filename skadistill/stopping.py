@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy.special import betaln, logsumexp
@@ -39,18 +40,18 @@ class StablePredictions(BaseEstimator):
     (False, True)
     """
 
-    reason = "stable_predictions"
+    reason: str = "stable_predictions"
 
     _parameter_constraints: dict = {
         "patience": [Interval(Integral, 1, None, closed="left")],
         "min_agreement": [Interval(Real, 0, 1, closed="both")],
     }
 
-    def __init__(self, patience=2, min_agreement=0.99):
+    def __init__(self, patience: int = 2, min_agreement: float = 0.99) -> None:
         self.patience = patience
         self.min_agreement = min_agreement
 
-    def should_stop(self, agreements):
+    def should_stop(self, agreements: list[Any]) -> bool:
         """Tell whether to stop, given the agreement of each round so far.
 
         Parameters
@@ -83,14 +84,14 @@ def _warn_of_no_score(criterion, history, needs):
 class _Target(BaseEstimator):
     """Stop once a student has reached a target, which subclasses measure."""
 
-    reads_history = True
+    reads_history: bool = True
 
     _parameter_constraints: dict = {
         "target": [Interval(Real, 0, 1, closed="neither")],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    def __init__(self, target=0.95, *, confidence=0.95):
+    def __init__(self, target: Any = 0.95, *, confidence: Any = 0.95) -> None:
         self.target = target
         self.confidence = confidence
 
@@ -149,9 +150,9 @@ class TargetAgreement(_Target):
     (False, True)
     """
 
-    reason = "target_agreement"
+    reason: str = "target_agreement"
 
-    def should_stop(self, history):
+    def should_stop(self, history: list[dict[str, Any]]) -> bool:
         """Tell whether to stop.
 
         Parameters
@@ -227,9 +228,9 @@ class TargetAccuracy(_Target):
     True
     """
 
-    reason = "target_accuracy"
+    reason: str = "target_accuracy"
 
-    def should_stop(self, history):
+    def should_stop(self, history: list[dict[str, Any]]) -> bool:
         """Tell whether to stop.
 
         Parameters
@@ -296,17 +297,17 @@ class GainPerCost(BaseEstimator):
     True
     """
 
-    reason = "gain_per_cost"
-    reads_history = True
+    reason: str = "gain_per_cost"
+    reads_history: bool = True
 
     _parameter_constraints: dict = {
         "min_gain": [Interval(Real, 0, None, closed="left")]
     }
 
-    def __init__(self, min_gain=0.01):
+    def __init__(self, min_gain: float = 0.01) -> None:
         self.min_gain = min_gain
 
-    def should_stop(self, history):
+    def should_stop(self, history: list[dict[str, Any]]) -> bool:
         """Tell whether to stop.
 
         Parameters

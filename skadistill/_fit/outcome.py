@@ -8,8 +8,28 @@ from skadistill._fit.record import as_history
 from skadistill._statistics.forecast import forecast_of
 from skadistill._utils.display import message_of
 from skadistill.exceptions import TeacherWarning
+from skadistill.ledger._memory import MemoryLedger
 
-__all__ = ["closing_step", "fitted_attributes"]
+__all__ = ["closing_step", "fitted_attributes", "labels_kept", "nothing_paid"]
+
+
+def labels_kept(distiller, *args, **params):
+    """Say what an interrupted fit has kept, and how to go on."""
+    ledger = vars(distiller).get("ledger_")
+    if ledger is None or not len(ledger):
+        return "Interrupted before any label was paid for; call fit again."
+    how = "call fit again with the same ledger"
+    if isinstance(ledger, MemoryLedger):
+        how = "set ledger=distiller.ledger_ and call fit again"
+    return (
+        f"Interrupted: {len(ledger)} paid labels are kept in {ledger!r}; {how}, and "
+        "only the others are paid for."
+    )
+
+
+def nothing_paid(*args, **params):
+    """Say what an interrupted plan costs."""
+    return "Interrupted: nothing was paid for, and nothing has changed."
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,26 +50,26 @@ class Plan:
     example: str | None = None
 
     @property
-    def n_queries(self):
+    def n_queries(self) -> Any:
         """Rows of the pool with a label of the teacher at most, known ones included."""
         return sum(self.rounds) + self.n_known * self.uses_known
 
     @property
-    def cost(self):
+    def cost(self) -> Any:
         """The worst case, in the user's currency; None without a price."""
         if self.cost_per_row is None:
             return None
         return self.n_rows_to_pay * self.cost_per_row
 
     @property
-    def expected_cost(self):
+    def expected_cost(self) -> Any:
         """The cost of the rows expected, without failed calls, or None."""
         if not self.expected_costs:
             return None
         return self.n_rows_expected * float(np.mean(self.expected_costs))
 
     @property
-    def likely_cost(self):
+    def likely_cost(self) -> Any:
         """What all rows cost less than with a probability of 99 %, or None.
 
         Without failed tries, and if they are like those in the pool.
@@ -82,13 +82,13 @@ class Plan:
         return most if self.cost is None else min(most, self.cost)
 
     @property
-    def seconds(self):
+    def seconds(self) -> Any:
         """The teacher's time at its usual pace; None if it was never asked."""
         if self.seconds_per_row is None:
             return None
         return self.n_rows_expected * self.seconds_per_row
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         up_to = "up to " * self.stops_checking
         lines = [
             f"rows asked about: {up_to}{self.n_queries} of {self.n_pool} in the pool, "
@@ -119,7 +119,7 @@ class Plan:
             lines.append(f"{name} then: {score:.3f} ({low:.3f} to {high:.3f})")
         return "\n".join(lines)
 
-    def __str__(self):
+    def __str__(self) -> str:
         # Not in repr, which logs and tracebacks show: it holds a row.
         if self.example is None:
             return repr(self)

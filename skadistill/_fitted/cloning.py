@@ -42,7 +42,7 @@ class SharesLedger(BaseEstimator):
             return self._clone_ledger is None
         return self.use_known
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Any:
         """Clone everything but a fitted teacher and the ledger, which are shared."""
         params = self.get_params(deep=False)
         shared = {"ledger"}

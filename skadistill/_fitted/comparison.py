@@ -2,6 +2,7 @@
 
 import html
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -86,11 +87,11 @@ class Comparison:
     score_name: str = "accuracy"
     per_class: dict = field(default_factory=dict)
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """Return the table as a pandas DataFrame, one row per model."""
         return require("pandas", "pandas").DataFrame(list(self.records))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         rows = self.cells()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
@@ -114,7 +115,7 @@ class Comparison:
         )
         return f"<div><table><tr>{text}</tr></table>{words}</div>"
 
-    def cells(self):
+    def cells(self) -> Any:
         """Return the table as texts, its head first, without empty columns."""
         columns = {"": [record["model"] for record in self.records]}
         columns[f"{self.score_name} (95 %)"] = [

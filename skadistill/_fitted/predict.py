@@ -1,6 +1,9 @@
 """Predictions, score and tags of a distiller: those of its student."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
@@ -18,7 +21,7 @@ __all__ = ["StudentPredictions"]
 class StudentPredictions(ClassifierMixin, BaseEstimator):
     """Predict with the attribute ``student_`` alone, never with the teacher."""
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict classes with the student alone.
 
         Parameters
@@ -35,7 +38,7 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
         return student_classes(self.student_, X, self.classes_)
 
     @available_if(lambda self: _student_has(self, "predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Predict class probabilities with the student alone.
 
         Parameters
@@ -53,12 +56,12 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
         return self._space.proba(table)
 
     @available_if(lambda self: _student_has(self, "decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> NDArray[Any]:
         """Return the student's decision function."""
         X = self._check_new_rows(X)
         return self.student_.decision_function(X)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the student's accuracy.
 
         Parameters
@@ -87,19 +90,19 @@ class StudentPredictions(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "student_")
         return check_container(self, X, reset=False)
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         state = dict(super().__getstate__())
         state.pop("_given", None)  # rows of the user, which a model file must not hold
         return picklable(state)
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         super().__setstate__(unpacked(state))
 
     def __sklearn_is_fitted__(self):
         """Tell that a student is there; ``ledger_`` alone means a failed fit."""
         return hasattr(self, "student_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         if self.student is None:
             tags.input_tags.sparse = True

@@ -3,9 +3,11 @@
 import html
 from functools import partial
 from numbers import Integral
+from os import PathLike
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -33,7 +35,14 @@ class FitReports(BaseEstimator):
     labeled_round_: np.ndarray
     transduction_: np.ndarray
 
-    def compare(self, X_test, y_test=None, *, ask_teacher=False, cascade=None):
+    def compare(
+        self,
+        X_test: Any,
+        y_test: ArrayLike | None = None,
+        *,
+        ask_teacher: bool = False,
+        cascade: Any = None,
+    ) -> Any:
         """Compare the student with its teacher and with doing without one.
 
         All models predict the same test rows: the teacher; the student; the same
@@ -84,14 +93,14 @@ class FitReports(BaseEstimator):
 
     def report(
         self,
-        path,
+        path: str | PathLike[str],
         *,
-        X=None,
-        X_unlabeled=None,
-        comparison=None,
-        certificate=None,
-        n_suspects=50,
-    ):
+        X: Any = None,
+        X_unlabeled: Any = None,
+        comparison: Any = None,
+        certificate: Any = None,
+        n_suspects: int = 50,
+    ) -> None:
         """Write a report of the fit: one HTML file that loads nothing.
 
         It tells what was planned and paid, draws the learning curve with its forecast
@@ -123,7 +132,9 @@ class FitReports(BaseEstimator):
         check_is_fitted(self, "student_")
         write_report(self, path, X, X_unlabeled, comparison, certificate, n_suspects)
 
-    def suspects(self, X, *, X_unlabeled=None, n_suspects=None):
+    def suspects(
+        self, X: Any, *, X_unlabeled: Any = None, n_suspects: int | None = None
+    ) -> Any:
         """List the paid labels that are most probably wrong, for people to look at.
 
         Students trained on other rows give a second opinion on each paid label; how far

@@ -43,8 +43,10 @@ import itertools
 import math
 import struct
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from skadistill._rows._containers import count_rows
@@ -61,7 +63,7 @@ _BLOCK_VALUES = 1 << 21
 _EXACT = 2**53
 
 
-def row_keys(X):
+def row_keys(X: Any) -> NDArray[Any]:
     """Give every row of `X` a 16-byte key made from its content.
 
     Equal rows have equal keys wherever they come from (another process, another

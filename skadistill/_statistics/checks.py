@@ -1,6 +1,7 @@
 """Answers of a teacher on labeled rows, and how often they are wrong."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -87,34 +88,34 @@ class TeacherChecks:
             object.__setattr__(self, "wrong", is_wrong(self.proba, self.truth))
 
     @classmethod
-    def none(cls, n_classes, method="asked"):
+    def none(cls, n_classes: Any, method: Any = "asked") -> Any:
         """Return checks of no row, to which others can be added."""
         nothing = np.empty(0, dtype=np.intp)
         return cls(nothing, np.empty((0, n_classes)), nothing, method)
 
     @property
-    def n_samples(self):
+    def n_samples(self) -> Any:
         """Rows checked."""
         return len(self.rows)
 
     @property
-    def n_wrong(self):
+    def n_wrong(self) -> Any:
         """Rows that the teacher gets wrong."""
         if self.wrong is None:
             raise ValueError("truth is None, so nobody knows which answers are wrong.")
         return int(np.count_nonzero(self.wrong))
 
     @property
-    def rate(self):
+    def rate(self) -> Any:
         """Error rate, the mean of its posterior."""
         return (self.n_wrong + 1) / (self.n_samples + 2)
 
     @property
-    def independent(self):
+    def independent(self) -> Any:
         """Whether the teacher was not fitted on these rows."""
         return self.method != "cross-fitted"
 
-    def interval(self, level=0.95):
+    def interval(self, level: float = 0.95) -> tuple[Any, ...]:
         """Return the bounds between which the error rate lies.
 
         Parameters
@@ -139,7 +140,16 @@ class TeacherChecks:
         """
         return posterior_interval(self.n_wrong, self.n_samples, level)
 
-    def add(self, rows, proba, truth, *, n_paid=0, cost=0.0, n_no_label=0):
+    def add(
+        self,
+        rows: Any,
+        proba: Any,
+        truth: Any,
+        *,
+        n_paid: Any = 0,
+        cost: Any = 0.0,
+        n_no_label: Any = 0,
+    ) -> Any:
         """Return these checks and those of more rows, in the order of asking."""
         return replace(
             self,
@@ -152,7 +162,7 @@ class TeacherChecks:
             wrong=None,
         )
 
-    def in_order(self):
+    def in_order(self) -> Any:
         """Return the same checks with ascending rows."""
         order = np.argsort(self.rows)
         parts = {
@@ -160,6 +170,6 @@ class TeacherChecks:
         }
         return replace(self, wrong=None, **parts)
 
-    def without_answers(self):
+    def without_answers(self) -> Any:
         """Return what a fitted model keeps: a table of answers can be large."""
         return replace(self, proba=None, truth=None)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.special import xlog1py, xlogy
@@ -66,7 +67,7 @@ class Forecast:
     cost_per_row: float | None = None
     n_more: tuple = field(default=(100, 500, 1000))
 
-    def after(self, n_more, level=0.8):
+    def after(self, n_more: int, level: float = 0.8) -> tuple[Any, ...]:
         """Forecast the score of a student that learns from more labels.
 
         Parameters
@@ -90,7 +91,7 @@ class Forecast:
             raise ValueError(f"n_more is {n_more!r}; pass a number of at least 0.")
         return self.at(self.n_now + n_more, level)
 
-    def at(self, n_labeled, level=0.8):
+    def at(self, n_labeled: int, level: float = 0.8) -> tuple[Any, ...]:
         """Return the score of a student that learns from so many labels.
 
         Parameters
@@ -115,7 +116,7 @@ class Forecast:
         found = 1 - errors[order][np.minimum(at, len(errors) - 1)]
         return tuple(np.clip(found, 0.0, 1.0).tolist())
 
-    def gain(self, n_more):
+    def gain(self, n_more: int) -> float:
         """Forecast how much the score rises with more labels, on average.
 
         Parameters
@@ -134,7 +135,7 @@ class Forecast:
         return float(np.average(fall, weights=self._curves["weights"]))
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """The forecast for some numbers of labels, as a dict of columns."""
         rows = [(n, *self.after(n)) for n in (0, *self.n_more)]
         names = ("n_more", "score", "low", "high")
@@ -143,7 +144,7 @@ class Forecast:
             columns["cost"] = [n * self.cost_per_row for n in columns["n_more"]]
         return columns
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"forecast of {self.score_name} (median, 80 % band)"]
         columns = self.frame
         for k, n in enumerate(columns["n_more"]):

@@ -7,6 +7,7 @@
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import beta
@@ -80,7 +81,7 @@ class ShareEstimate:
     of_pool: float = 1.0
     known: float = 0.0
 
-    def interval(self, level=0.95):
+    def interval(self, level: float = 0.95) -> tuple[Any, ...]:
         """Return the two-sided interval of the share.
 
         Parameters
@@ -101,7 +102,7 @@ class ShareEstimate:
         low, high = 0.0 if shown <= 0 else low, 1.0 if shown >= 1 else high
         return self.known + self.of_pool * low, self.known + self.of_pool * high
 
-    def with_known(self, n_samples, n_known, n_known_hits):
+    def with_known(self, n_samples: int, n_known: int, n_known_hits: int) -> Any:
         """Add rows of which it is known, so that the estimate is for all.
 
         Parameters

@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 import types
+from typing import Any
 
 from sklearn.base import BaseEstimator
 
@@ -83,7 +84,7 @@ class HidesContents:
     A mixin for estimators, named before `BaseEstimator`.
     """
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters.
 
         Parameters

@@ -1,10 +1,32 @@
 """Defer Ctrl-C while an interrupt would lose paid labels."""
 
+import functools
 import signal
 import threading
 from contextlib import contextmanager
 
-__all__ = ["held_interrupts", "noted_interrupts"]
+__all__ = ["explained_interrupts", "held_interrupts", "noted_interrupts"]
+
+
+def explained_interrupts(explain):
+    """Let an interrupt leave a function with a note, below the traceback.
+
+    `explain` gets the arguments and returns what was kept and how to go on. Of nested
+    functions the outer one is explained, which is what somebody called.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def explained(*args, **kwargs):
+            try:
+                return function(*args, **kwargs)
+            except KeyboardInterrupt as stop:
+                stop.__notes__ = [explain(*args, **kwargs)]
+                raise
+
+        return explained
+
+    return decorate
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """How often is the teacher wrong? An estimate on the rows whose labels are known."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
@@ -18,20 +20,20 @@ __all__ = ["estimate_teacher_error", "positions_of"]
 
 
 def estimate_teacher_error(
-    teacher,
-    X,
-    y,
+    teacher: Any,
+    X: Any,
+    y: ArrayLike,
     *,
-    classes,
-    cv=5,
-    ledger=None,
-    n_samples=None,
-    random_state=None,
-    fit_params=None,
-    first_size=None,
-    row_numbers=None,
-    first=(),
-):
+    classes: ArrayLike,
+    cv: Any = 5,
+    ledger: Any = None,
+    n_samples: int | None = None,
+    random_state: Any = None,
+    fit_params: dict[Any, Any] | None = None,
+    first_size: int | None = None,
+    row_numbers: ArrayLike | None = None,
+    first: ArrayLike = (),
+) -> Any:
     r"""Estimate how often the teacher's first choice is wrong.
 
     A teacher that still has to be fitted is scored by cross-fitting: each labeled row

@@ -78,7 +78,13 @@ class CheckPolicy(BaseEstimator):
         "on_weak": [StrOptions({"warn", "raise", "ignore"})],
     }
 
-    def __init__(self, n_checks="auto", *, error_rate=None, on_weak="warn"):
+    def __init__(
+        self,
+        n_checks: str | float = "auto",
+        *,
+        error_rate: float | None = None,
+        on_weak: str = "warn",
+    ) -> None:
         self.n_checks = n_checks
         self.error_rate = error_rate
         self.on_weak = on_weak

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import count_rows, take_rows
@@ -53,8 +55,15 @@ class TeacherRepeatability:
 
 
 def teacher_repeatability(
-    teacher, X, n=50, *, classes=None, ledger=None, random_state=None, run=None
-):
+    teacher: Any,
+    X: Any,
+    n: int = 50,
+    *,
+    classes: ArrayLike | None = None,
+    ledger: Any = None,
+    random_state: Any = None,
+    run: str | None = None,
+) -> Any:
     """Ask a teacher again about rows that it has labeled, and compare.
 
     No student can agree with a teacher more often than the square root of its agreement

@@ -1,6 +1,9 @@
 """Turn a labeled table into a partially labeled one."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from skadistill.exceptions import SkadistillError
@@ -8,7 +11,9 @@ from skadistill.exceptions import SkadistillError
 __all__ = ["hide_labels"]
 
 
-def hide_labels(y, n_labeled, *, marker=-1, random_state=None):
+def hide_labels(
+    y: ArrayLike, n_labeled: float, *, marker: Any = -1, random_state: Any = None
+) -> NDArray[Any]:
     """Replace all labels but a few by the unlabeled marker.
 
     The rows that keep their label are drawn at random; every class keeps at least one

@@ -1,8 +1,10 @@
 """A teacher that answers from a table and whose mistakes are known."""
 
 import threading
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
@@ -120,19 +122,26 @@ class NoisyTeacher:
     (1, 100)
     """
 
+    classes_: NDArray[Any]
+    wrong_: NDArray[Any]
+    answers_: NDArray[Any]
+    error_rate_: float
+    n_calls: int
+    n_samples: int
+
     def __init__(
         self,
-        X,
-        y,
+        X: Any,
+        y: Any,
         *,
-        error_rate=0.2,
-        error_kind="uniform",
-        proba=None,
-        concentration=5.0,
-        soft=True,
-        strata=None,
-        random_state=None,
-    ):
+        error_rate: float | ArrayLike = 0.2,
+        error_kind: str = "uniform",
+        proba: Any = None,
+        concentration: float = 5.0,
+        soft: bool = True,
+        strata: Any = None,
+        random_state: Any = None,
+    ) -> None:
         rng = check_random_state(random_state)
         keys = _table_keys(X)
         classes, truth, strata = _encode(y, strata, keys)
@@ -158,7 +167,7 @@ class NoisyTeacher:
         self.error_rate_ = float(self.wrong_.mean())
         self._start_counting()
 
-    def __call__(self, X):
+    def __call__(self, X: Any) -> NDArray[Any]:
         """Return the probabilities for rows of the table.
 
         Parameters
@@ -190,17 +199,17 @@ class NoisyTeacher:
         return self._proba[rows]
 
     @property
-    def n_distinct_rows(self):
+    def n_distinct_rows(self) -> Any:
         """Number of rows of different content answered so far."""
         return int(self._asked.sum())
 
-    def reset_counts(self):
+    def reset_counts(self) -> None:
         """Set `n_calls`, `n_samples` and `n_distinct_rows` back to zero."""
         with self._lock:
             self.n_calls = self.n_samples = 0
             self._asked[:] = False
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Self:
         return self
 
     def __copy__(self):
@@ -209,13 +218,13 @@ class NoisyTeacher:
     def __deepcopy__(self, memo):
         return self
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         # Without the counters, equal teachers have equal pickles before and after
         # they were asked, which is how a ledger recognizes them.
         counting = ("_lock", "_asked", "_row_of", "n_calls", "n_samples")
         return {k: v for k, v in self.__dict__.items() if k not in counting}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.__dict__.update(state)
         self._start_counting()
 
@@ -225,7 +234,7 @@ class NoisyTeacher:
         self._asked = np.zeros(len(self._keys), dtype=bool)
         self.n_calls = self.n_samples = 0
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"NoisyTeacher({len(self.wrong_)} rows, {len(self.classes_)} classes, "
             f"{int(self.wrong_.sum())} wrong)"

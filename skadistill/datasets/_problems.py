@@ -1,8 +1,10 @@
 """A small problem with known truth, posterior and teacher errors."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp, softmax
 from sklearn.utils import check_random_state
 
@@ -35,20 +37,20 @@ class NoisyTeacherProblem:
 
 
 def make_noisy_teacher_problem(
-    n_labeled=100,
-    n_pool=1000,
-    n_test=500,
+    n_labeled: int = 100,
+    n_pool: int = 1000,
+    n_test: int = 500,
     *,
-    n_features=10,
-    n_classes=4,
-    n_clusters_per_class=3,
-    class_sep=1.0,
-    teacher_error=0.2,
-    error_kind="uniform",
-    concentration=5.0,
-    soft=True,
-    random_state=None,
-):
+    n_features: int = 10,
+    n_classes: int = 4,
+    n_clusters_per_class: int = 3,
+    class_sep: float = 1.0,
+    teacher_error: float | ArrayLike = 0.2,
+    error_kind: str = "uniform",
+    concentration: float = 5.0,
+    soft: bool = True,
+    random_state: Any = None,
+) -> Any:
     """Make a classification problem with a teacher that errs on known rows.
 
     Rows come from Gaussian clusters of unit variance whose centers are drawn with

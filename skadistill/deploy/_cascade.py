@@ -5,9 +5,10 @@ import copy
 import multiprocessing
 import warnings
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, Self, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -145,6 +146,11 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     []
     """
 
+    distiller_: Any
+    teacher_: Any
+    threshold_: float
+    report_: dict[str, Any]
+
     _parameter_constraints: dict = {
         "distiller": [HasMethods(["fit", "predict"])],
         "target": [Interval(Real, 0, 1, closed="neither")],
@@ -163,15 +169,15 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        distiller,
+        distiller: Any,
         *,
-        target=0.98,
-        max_deferred=None,
-        confidence=0.95,
-        n_audit=300,
-        budget=None,
-        random_state=None,
-    ):
+        target: float = 0.98,
+        max_deferred: float | None = None,
+        confidence: float = 0.95,
+        n_audit: int = 300,
+        budget: int | None = None,
+        random_state: Any = None,
+    ) -> None:
         self.distiller = distiller
         self.target = target
         self.max_deferred = max_deferred
@@ -181,7 +187,15 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, *, X_unlabeled=None, X_audit=None, **params):
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_unlabeled: Any = None,
+        X_audit: Any = None,
+        **params: Any,
+    ) -> Self:
         """Fit a clone of the distiller and set the threshold.
 
         Parameters
@@ -209,7 +223,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         return self._fit(clone(self.distiller), X, y, X_unlabeled, X_audit, params)
 
-    def calibrate(self, X_audit):
+    def calibrate(self, X_audit: Any) -> Self:
         """Set the threshold for a distiller that is already fitted.
 
         Parameters
@@ -227,7 +241,15 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self.distiller)
         return self._set_threshold(self.distiller, X_audit)
 
-    def refit(self, X, y=None, *, X_unlabeled=None, X_audit=None, **params):
+    def refit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_unlabeled: Any = None,
+        X_audit: Any = None,
+        **params: Any,
+    ) -> Self:
         """Fit again with the deferred rows in the pool, whose labels are paid for.
 
         All labels in the ledger train the new student from its first round and fill
@@ -269,7 +291,17 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.usage_, self._deferred, self._paid = kept
         return self
 
-    def predict(self, X, *, return_source=False):
+    @overload
+    def predict(
+        self, X: Any, *, return_source: Literal[False] = False
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, X: Any, *, return_source: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict(self, X: Any, *, return_source: bool = False) -> Any:
         """Predict classes: the student's if it is sure, else the teacher's.
 
         Parameters
@@ -303,7 +335,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y = self.classes_[proba.argmax(axis=1)]
         return (y, source) if return_source else y
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Predict probabilities: the student's if it is sure, else the teacher's.
 
         Parameters
@@ -319,12 +351,12 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self._answer(X)[0]
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """The classes of the distiller."""
         return self.distiller_.classes_
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> Any:
         """Features seen in `fit`."""
         return self.distiller_.n_features_in_
 
@@ -501,7 +533,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         with self._paid.get_lock():
             yield self._paid
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         """Leave out the teacher, which holds keys, and the rows kept for a refit."""
         state = super().__getstate__().copy()
         for name in ("distiller", "distiller_"):
@@ -512,7 +544,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         state.pop("_paid", None)
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
         if "usage_" in state:
             self._paid = multiprocessing.Value("q", self.usage_["n_paid"])

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_consistent_length
@@ -70,10 +71,10 @@ class Certificate:
     n_refused: int = 0
     cost: float = 0.0
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.certified
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         text = (
             f"{'certified' if self.certified else 'not certified'}: {self.promise}, "
             f"confidence {self.confidence:g}; seen {self.estimate:.4g} on "
@@ -91,14 +92,14 @@ class Certificate:
 
 
 def certify_agreement(
-    distiller,
-    X_audit,
+    distiller: Any,
+    X_audit: Any,
     *,
-    target=0.95,
-    n_audit=300,
-    confidence=0.95,
-    random_state=None,
-):
+    target: float = 0.95,
+    n_audit: int | None = 300,
+    confidence: float = 0.95,
+    random_state: Any = None,
+) -> Any:
     """Certify that the student agrees with its teacher on a share of all rows.
 
     Rows are a uniform sample of `X_audit`, without those that the student was trained
@@ -173,16 +174,16 @@ def certify_agreement(
 
 
 def certify_accuracy(
-    distiller,
-    X_audit,
-    y_audit,
+    distiller: Any,
+    X_audit: Any,
+    y_audit: Any,
     *,
-    target=None,
-    within=None,
-    n_audit=None,
-    confidence=0.95,
-    random_state=None,
-):
+    target: float | None = None,
+    within: float | None = None,
+    n_audit: int | None = None,
+    confidence: float = 0.95,
+    random_state: Any = None,
+) -> Any:
     """Certify the student's accuracy, alone or relative to its teacher.
 
     Parameters

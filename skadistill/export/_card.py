@@ -1,5 +1,7 @@
 """Model cards: how a student was made, on one page."""
 
+from typing import Any
+
 from sklearn.pipeline import Pipeline
 
 from skadistill._fitted import facts
@@ -9,7 +11,7 @@ from skadistill.export._onnx import served_model
 __all__ = ["model_card"]
 
 
-def model_card(model, *, comparison=None):
+def model_card(model: Any, *, comparison: Any = None) -> Any:
     """Return a model card that states how a student was made.
 
     The card states the student and its size, the numbers of rows that were labeled,

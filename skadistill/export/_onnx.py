@@ -1,6 +1,7 @@
 """A fitted model as one ONNX graph, which is compared with the model."""
 
 from traceback import walk_tb
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -25,7 +26,7 @@ N_ROWS = 1000
 LOCALES = ("C.UTF-8", "C")
 
 
-def to_onnx(model, X, *, opset=18):
+def to_onnx(model: Any, X: Any, *, opset: int = 18) -> Any:
     """Export a fitted student as an ONNX graph.
 
     The graph returns the results of ``predict`` and ``predict_proba``, in float32 to

@@ -3,9 +3,12 @@
 import itertools
 import logging
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from skadistill._utils.interrupts import explained_interrupts
 from skadistill.exceptions import BudgetError, TeacherError
 from skadistill.labeling._buyer import Buyer
 from skadistill.labeling._job_buyer import (
@@ -23,19 +26,30 @@ __all__ = ["buy_labels"]
 logger = logging.getLogger(__name__)
 
 
+def _answers_kept(*args, ledger=None, **params):
+    """Say what an interrupted purchase has kept, and how to go on."""
+    if ledger is None:
+        return "Interrupted: without a ledger, the answers so far are lost."
+    return (
+        f"Interrupted: the answers so far are kept in {ledger!r}; call buy_labels "
+        "again with it, and only the others are paid for."
+    )
+
+
+@explained_interrupts(_answers_kept)
 def buy_labels(
-    teacher,
-    X,
+    teacher: Any,
+    X: Any,
     *,
-    classes,
-    ledger=None,
-    batch_size=None,
-    max_rows=None,
-    identity=None,
-    with_embeddings=False,
-    first_size=None,
-    row_numbers=None,
-):
+    classes: ArrayLike,
+    ledger: Any = None,
+    batch_size: int | None = None,
+    max_rows: int | None = None,
+    identity: str | None = None,
+    with_embeddings: bool = False,
+    first_size: int | None = None,
+    row_numbers: ArrayLike | None = None,
+) -> Any:
     """Label the rows of `X`, paying only for distinct rows the ledger lacks.
 
     The rows are looked up; each distinct unknown one is asked about once, in the

@@ -1,7 +1,9 @@
 """Scorers that leave out rows without a label."""
 
 import warnings
+from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 import numpy as np
 from sklearn import get_config
@@ -19,7 +21,9 @@ from skadistill.exceptions import SkadistillError, UnlabeledTestRowsWarning
 __all__ = ["LabeledRowsScorer", "ignore_unlabeled", "warn_if_unlabeled"]
 
 
-def ignore_unlabeled(scoring="accuracy", *, unlabeled_marker=-1):
+def ignore_unlabeled(
+    scoring: Any = "accuracy", *, unlabeled_marker: Any = -1
+) -> Callable[..., Any] | dict[str, Any]:
     """Make scorers that score labeled rows only.
 
     Parameters

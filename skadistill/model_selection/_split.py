@@ -1,8 +1,11 @@
 """A splitter that knows that some rows have no label."""
 
+from collections.abc import Iterator
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.model_selection import (
     BaseCrossValidator,
@@ -78,7 +81,14 @@ class PartiallyLabeledSplit(BaseCrossValidator):
     [0 1 2 3 5 7] [4 6]
     """
 
-    def __init__(self, cv=5, *, unlabeled_marker=-1, shuffle=False, random_state=None):
+    def __init__(
+        self,
+        cv: Any = 5,
+        *,
+        unlabeled_marker: Any = -1,
+        shuffle: bool = False,
+        random_state: Any = None,
+    ) -> None:
         if not _is_splitter(cv) and not isinstance(cv, Integral):
             if isinstance(cv, str) or not hasattr(cv, "__iter__"):
                 raise ValueError(
@@ -93,7 +103,13 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         self.shuffle = shuffle
         self.random_state = random_state
 
-    def split(self, X, y=None, groups=None, **params):
+    def split(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        **params: Any,
+    ) -> Iterator[Any]:
         """Yield the row numbers of both sides of every fold.
 
         Parameters
@@ -152,7 +168,13 @@ class PartiallyLabeledSplit(BaseCrossValidator):
                 raise ValueError(refusal) from error
             yield np.sort(np.concatenate([labeled[train], extra])), labeled[test]
 
-    def get_n_splits(self, X=None, y=None, groups=None, **params):
+    def get_n_splits(
+        self,
+        X: Any = None,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        **params: Any,
+    ) -> int:
         """Return the number of folds.
 
         Parameters
@@ -183,7 +205,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         given = take_metadata(given, labeled, len(labels))
         return self.cv.get_n_splits(y=labeled_values(labels[labeled]), **given)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Pass the wrapped splitter's metadata requests on.
 
         Returns

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -111,12 +112,12 @@ class Evidence:
             )
 
     @property
-    def n_classes(self):
+    def n_classes(self) -> Any:
         """Number of classes."""
         return self.targets.shape[1]
 
     @property
-    def checked_truth(self):
+    def checked_truth(self) -> Any:
         """Positions of the true classes of the checked rows."""
         rows = (
             np.array([], int)
@@ -126,7 +127,7 @@ class Evidence:
         return self.targets[rows].argmax(axis=1)
 
     @property
-    def checked_right(self):
+    def checked_right(self) -> Any:
         """Which checked rows the teacher labels correctly."""
         if self.teacher_checks is None:
             return np.array([], bool)
@@ -186,19 +187,19 @@ class Lesson:
     reweight: Callable | None = None
 
     @property
-    def n_subclasses(self):
+    def n_subclasses(self) -> Any:
         """Number of outputs of the student per class."""
         return 1 if self.subclasses is None else self.subclasses.shape[2]
 
     @property
-    def has_own_loss(self):
+    def has_own_loss(self) -> Any:
         """Whether the loss is more than a weighted cross-entropy."""
         return any(
             part is not None
             for part in (self.temperature, self.alpha, self.spread, self.subclasses)
         )
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Any:
         """Return a copy of this lesson with some of its parts replaced."""
         return replace(self, **changes)
 
@@ -237,31 +238,31 @@ class Objective(BaseEstimator, ABC):
     array([1. , 0.6])
     """
 
-    def __init__(self, *, base=None):
+    def __init__(self, *, base: Any = None) -> None:
         self.base = base
 
     @property
-    def uses_teacher_checks(self):
+    def uses_teacher_checks(self) -> bool:
         """Whether this objective itself reads the evidence's teacher checks."""
         return False
 
     @property
-    def uses_embeddings(self):
+    def uses_embeddings(self) -> bool:
         """Whether this objective itself reads the evidence's embeddings."""
         return False
 
     @property
-    def uses_out_of_fold(self):
+    def uses_out_of_fold(self) -> bool:
         """Whether this objective itself trains students on folds of the rows."""
         return False
 
     @property
-    def uses_fit_and_predict(self):
+    def uses_fit_and_predict(self) -> bool:
         """Whether this objective itself trains students on rows of its choice."""
         return False
 
     @property
-    def only_at_end(self):
+    def only_at_end(self) -> bool:
         """Whether it is used for the last training of a fit only.
 
         The trainings before learn the lesson of its base, or the plain targets.
@@ -269,7 +270,7 @@ class Objective(BaseEstimator, ABC):
         return False
 
     @abstractmethod
-    def transform(self, lesson, evidence):
+    def transform(self, lesson: Any, evidence: Any) -> Any:
         """Return the lesson of `base` after this objective's change.
 
         Parameters
@@ -286,7 +287,7 @@ class Objective(BaseEstimator, ABC):
             teacher yet, and the loss must stay the same.
         """
 
-    def lesson(self, evidence):
+    def lesson(self, evidence: Any) -> Any:
         """Return what the student is trained to match.
 
         Parameters
@@ -312,22 +313,22 @@ class Objective(BaseEstimator, ABC):
         return self.transform(lesson, evidence)
 
     @property
-    def needs_teacher_checks(self):
+    def needs_teacher_checks(self) -> Any:
         """Whether the teacher's answers on rows with known labels are needed."""
         return self._needs("teacher_checks")
 
     @property
-    def needs_embeddings(self):
+    def needs_embeddings(self) -> Any:
         """Whether the teacher's embeddings are needed."""
         return self._needs("embeddings")
 
     @property
-    def needs_out_of_fold(self):
+    def needs_out_of_fold(self) -> Any:
         """Whether students trained on folds of the rows are needed."""
         return self._needs("out_of_fold")
 
     @property
-    def needs_fit_and_predict(self):
+    def needs_fit_and_predict(self) -> Any:
         """Whether students trained on rows of its choice are needed."""
         return self._needs("fit_and_predict")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -112,7 +113,13 @@ class TeacherReliability:
 _BIN_COLUMNS = tuple(TeacherReliability.__dataclass_fields__)[:8]
 
 
-def teacher_reliability(proba, y, *, classes=None, n_bins="auto"):
+def teacher_reliability(
+    proba: Any,
+    y: Any,
+    *,
+    classes: Any = None,
+    n_bins: str | int = "auto",
+) -> Any:
     """Compare a teacher's confidence with how often it is right.
 
     The result helps to choose an objective: whether mistakes show in the margins

@@ -1,6 +1,7 @@
 """Corrected: change the teacher's labels by predictions of students."""
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -106,8 +107,8 @@ class Corrected(Objective):
            [0.47, 0.53]])
     """
 
-    uses_teacher_checks = True
-    uses_out_of_fold = True
+    uses_teacher_checks: bool = True
+    uses_out_of_fold: bool = True
 
     _parameter_constraints: dict = {
         "n_folds": [Interval(Integral, 2, None, closed="left")],
@@ -116,13 +117,20 @@ class Corrected(Objective):
         "base": [Objective, None],
     }
 
-    def __init__(self, n_folds=3, n_passes=2, strength=0.7, *, base=None):
+    def __init__(
+        self,
+        n_folds: int = 3,
+        n_passes: int = 2,
+        strength: float = 0.7,
+        *,
+        base: Any = None,
+    ) -> None:
         self.n_folds = n_folds
         self.n_passes = n_passes
         self.strength = strength
         self.base = base
 
-    def transform(self, lesson, evidence):
+    def transform(self, lesson: Any, evidence: Any) -> Any:
         """Correct the labels of the rows that the teacher labeled.
 
         See :meth:`skadistill.objectives.Objective.transform`.

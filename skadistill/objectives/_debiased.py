@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -92,7 +93,7 @@ class Debiased(Objective):
     array([1.   , 1.   , 0.244])
     """
 
-    uses_teacher_checks = True
+    uses_teacher_checks: bool = True
 
     _parameter_constraints: dict = {
         "estimator": [StrOptions({"sum", "ratio"})],
@@ -104,13 +105,20 @@ class Debiased(Objective):
         "base": [Objective, None],
     }
 
-    def __init__(self, estimator="sum", n_neighbors="sqrt", withheld=0.0, *, base=None):
+    def __init__(
+        self,
+        estimator: str = "sum",
+        n_neighbors: Any = "sqrt",
+        withheld: float = 0.0,
+        *,
+        base: Any = None,
+    ) -> None:
         self.estimator = estimator
         self.n_neighbors = n_neighbors
         self.withheld = withheld
         self.base = base
 
-    def lesson(self, evidence):
+    def lesson(self, evidence: Any) -> Any:
         """Return what the student is trained to match.
 
         See :meth:`skadistill.objectives.Objective.lesson`.
@@ -125,7 +133,7 @@ class Debiased(Objective):
             evidence = _withhold(evidence, self.withheld)
         return super().lesson(evidence)
 
-    def transform(self, lesson, evidence):
+    def transform(self, lesson: Any, evidence: Any) -> Any:
         """Add weights that depend on the student's predictions.
 
         See :meth:`skadistill.objectives.Objective.transform`.

@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy.linalg import svd
@@ -136,7 +137,7 @@ class LELP(Objective):
     True
     """
 
-    uses_embeddings = True
+    uses_embeddings: bool = True
 
     _parameter_constraints: dict = {
         "n_subclasses": [
@@ -152,14 +153,14 @@ class LELP(Objective):
 
     def __init__(
         self,
-        n_subclasses="auto",
-        temperature=0.3,
+        n_subclasses: str | int = "auto",
+        temperature: float = 0.3,
         *,
-        null_space=True,
-        rotate=True,
-        random_state=None,
-        base=None,
-    ):
+        null_space: bool = True,
+        rotate: bool = True,
+        random_state: Any = None,
+        base: Any = None,
+    ) -> None:
         self.n_subclasses = n_subclasses
         self.temperature = temperature
         self.null_space = null_space
@@ -167,7 +168,7 @@ class LELP(Objective):
         self.random_state = random_state
         self.base = base
 
-    def transform(self, lesson, evidence):
+    def transform(self, lesson: Any, evidence: Any) -> Any:
         """Add pseudo-subclasses on the rows whose embedding is known.
 
         See :meth:`skadistill.objectives.Objective.transform`.

@@ -1,6 +1,7 @@
 """Correct the teacher's labels by Bayes' rule and students of the true labels."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -113,20 +114,20 @@ class PosteriorTargets(Objective):
     True
     """
 
-    uses_teacher_checks = True
-    uses_fit_and_predict = True
-    only_at_end = True
+    uses_teacher_checks: bool = True
+    uses_fit_and_predict: bool = True
+    only_at_end: bool = True
 
     _parameter_constraints: dict = {
         "strength": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "base": [Objective, None],
     }
 
-    def __init__(self, strength="auto", *, base=None):
+    def __init__(self, strength: str | float = "auto", *, base: Any = None) -> None:
         self.strength = strength
         self.base = base
 
-    def transform(self, lesson, evidence):
+    def transform(self, lesson: Any, evidence: Any) -> Any:
         """Correct the labels of the rows that the teacher labeled.
 
         See :meth:`skadistill.objectives.Objective.transform`.

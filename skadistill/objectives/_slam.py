@@ -1,8 +1,11 @@
 """SLaM: compare the teacher with a mixture of the student and its likely mistakes."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skadistill._utils.compat import Interval, StrOptions
 from skadistill.exceptions import ObjectiveError
@@ -120,14 +123,14 @@ class SLaM(Objective):
 
     def __init__(
         self,
-        alpha="relative",
-        k="auto",
-        normalized=True,
-        lower_bound="auto",
-        coverage=0.95,
+        alpha: str | float | ArrayLike | Callable[..., Any] = "relative",
+        k: Any = "auto",
+        normalized: bool = True,
+        lower_bound: str | float = "auto",
+        coverage: float = 0.95,
         *,
-        base=None,
-    ):
+        base: Any = None,
+    ) -> None:
         self.alpha = alpha
         self.k = k
         self.normalized = normalized
@@ -136,11 +139,11 @@ class SLaM(Objective):
         self.base = base
 
     @property
-    def uses_teacher_checks(self):
+    def uses_teacher_checks(self) -> Any:
         """Whether `alpha` or `k` is to be estimated."""
         return isinstance(self.alpha, str) or isinstance(self.k, str)
 
-    def transform(self, lesson, evidence):
+    def transform(self, lesson: Any, evidence: Any) -> Any:
         """Mix on the rows that the teacher labeled.
 
         See :meth:`skadistill.objectives.Objective.transform`.

@@ -1,6 +1,7 @@
 """SoftTargets: plain distillation, with a temperature and mixed-in labels."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -64,12 +65,14 @@ class SoftTargets(Objective):
         "base": [Objective, None],
     }
 
-    def __init__(self, temperature=1.0, hard_weight=1.0, *, base=None):
+    def __init__(
+        self, temperature: float = 1.0, hard_weight: float = 1.0, *, base: Any = None
+    ) -> None:
         self.temperature = temperature
         self.hard_weight = hard_weight
         self.base = base
 
-    def transform(self, lesson, evidence):
+    def transform(self, lesson: Any, evidence: Any) -> Any:
         """Soften the teacher's targets; mix its answers into given labels.
 
         See :meth:`skadistill.objectives.Objective.transform`.

@@ -1,6 +1,9 @@
 """CascadeDisplay: agreement and money against the share of rows deferred."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skadistill.plotting._drawing import Display, make_frame
@@ -45,9 +48,22 @@ class CascadeDisplay(Display):
     array([0.9 , 0.97, 1.  ])
     """
 
+    ax_: Any
+    figure_: Any
+    line_: Any
+    choice_: Any
+    target_: Any
+    cost_ax_: Any
+
     def __init__(
-        self, deferred, agreement, *, chosen=None, target=None, cost_per_row=None
-    ):
+        self,
+        deferred: ArrayLike,
+        agreement: ArrayLike,
+        *,
+        chosen: float | None = None,
+        target: float | None = None,
+        cost_per_row: float | None = None,
+    ) -> None:
         self.deferred = np.asarray(deferred, dtype=float)
         self.agreement = np.asarray(agreement, dtype=float)
         self.chosen = chosen
@@ -55,7 +71,7 @@ class CascadeDisplay(Display):
         self.cost_per_row = cost_per_row
 
     @classmethod
-    def from_estimator(cls, cascade, *, ax=None):
+    def from_estimator(cls, cascade: Any, *, ax: Any = None) -> Any:
         """Draw what a cascade's audit rows show.
 
         Parameters
@@ -85,7 +101,7 @@ class CascadeDisplay(Display):
         ).plot(ax)
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """Return the points as a pandas DataFrame, one row per point."""
         columns = {"deferred": self.deferred, "agreement": self.agreement}
         if self.cost_per_row is not None:

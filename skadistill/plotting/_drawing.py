@@ -1,6 +1,7 @@
 """What displays share: axes to draw on and a table to read."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from skadistill._utils.optional import require
 
@@ -10,7 +11,7 @@ __all__ = ["Display", "make_frame"]
 class Display(ABC):
     """Base class of displays; a subclass draws in `_draw`."""
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Any:
         """Draw the display.
 
         Parameters

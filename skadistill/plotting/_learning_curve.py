@@ -1,5 +1,7 @@
 """LearningCurveDisplay: the student's score against the labels paid for."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -69,17 +71,26 @@ class LearningCurveDisplay(Display):
     array([0.65, 0.8 ])
     """
 
+    ax_: Any
+    figure_: Any
+    lines_: dict[str, Any]
+    bands_: dict[str, Any]
+    reference_lines_: dict[str, Any]
+    forecast_lines_: dict[str, Any]
+    forecast_bands_: dict[str, Any]
+    fit_lines_: dict[str, Any]
+
     def __init__(
         self,
-        n_labels,
-        scores,
+        n_labels: dict[Any, Any],
+        scores: dict[Any, Any],
         *,
-        references=None,
-        count_name="labels paid",
-        score_name="student's accuracy",
-        intervals=None,
-        forecasts=None,
-    ):
+        references: dict[Any, Any] | None = None,
+        count_name: str = "labels paid",
+        score_name: str = "student's accuracy",
+        intervals: dict[Any, Any] | None = None,
+        forecasts: dict[Any, Any] | None = None,
+    ) -> None:
         self.n_labels = {name: _runs(runs) for name, runs in n_labels.items()}
         self.scores = {name: _runs(runs) for name, runs in scores.items()}
         self.references = references
@@ -91,14 +102,14 @@ class LearningCurveDisplay(Display):
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Any,
         *,
-        count=None,
-        score=None,
-        forecast=None,
-        references=None,
-        ax=None,
-    ):
+        count: str | None = None,
+        score: str | None = None,
+        forecast: int | None = None,
+        references: dict[Any, Any] | None = None,
+        ax: Any = None,
+    ) -> Any:
         """Draw the history of fitted distillers.
 
         Of a single fit, the curve fitted to its rounds is drawn with its 80 % band,
@@ -199,7 +210,7 @@ class LearningCurveDisplay(Display):
             },
         ).plot(ax)
 
-    def mean(self, name):
+    def mean(self, name: str) -> tuple[Any, ...]:
         """Return the mean of one curve over the rounds that all of its runs reached.
 
         Parameters
@@ -225,7 +236,7 @@ class LearningCurveDisplay(Display):
         return labels.mean(axis=0), scores.mean(axis=0), error
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """Return all points as a pandas DataFrame, one row per point.
 
         The columns are the ``curve``, the ``run`` and the ``round``, the labels

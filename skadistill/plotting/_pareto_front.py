@@ -1,6 +1,9 @@
 """ParetoFrontDisplay: score against size, Pareto front, limit and choice."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skadistill.plotting._drawing import Display, make_frame
@@ -70,19 +73,26 @@ class ParetoFrontDisplay(Display):
     array([0, 1])
     """
 
+    ax_: Any
+    figure_: Any
+    scatter_: Any
+    limit_: Any
+    front_: Any
+    choice_: Any
+
     def __init__(
         self,
-        sizes,
-        scores,
-        best_index,
+        sizes: ArrayLike,
+        scores: ArrayLike,
+        best_index: int,
         *,
-        max_size=None,
-        score_stds=None,
-        steps=None,
-        params=None,
-        size_name="size",
-        score_name="score",
-    ):
+        max_size: float | None = None,
+        score_stds: ArrayLike | None = None,
+        steps: ArrayLike | None = None,
+        params: list[dict[str, Any]] | None = None,
+        size_name: str = "size",
+        score_name: str = "score",
+    ) -> None:
         self.sizes = np.asarray(sizes, dtype=float)
         self.scores = np.asarray(scores, dtype=float)
         self.best_index = best_index
@@ -94,7 +104,7 @@ class ParetoFrontDisplay(Display):
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, search, *, ax=None):
+    def from_estimator(cls, search: Any, *, ax: Any = None) -> Any:
         """Draw the candidates of a fitted search.
 
         Parameters
@@ -138,13 +148,13 @@ class ParetoFrontDisplay(Display):
         ).plot(ax)
 
     @property
-    def front(self):
+    def front(self) -> Any:
         """Return the positions of the candidates on the front, smallest first."""
         marked = np.flatnonzero(pareto_front(self.sizes, self.scores))
         return marked[np.argsort(self.sizes[marked])]
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """Return the candidates as a pandas DataFrame, one row per candidate.
 
         The columns are the size, the score, its standard deviation and the step

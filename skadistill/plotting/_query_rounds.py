@@ -1,6 +1,9 @@
 """QueryRoundsDisplay: which rows were asked about, and in which round."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
@@ -41,15 +44,27 @@ class QueryRoundsDisplay(Display):
     array([ 0,  1, -1])
     """
 
-    def __init__(self, points, rounds, *, axis_names=("x1", "x2")):
+    ax_: Any
+    figure_: Any
+    scatters_: dict[str, Any]
+
+    def __init__(
+        self, points: ArrayLike, rounds: ArrayLike, *, axis_names: Any = ("x1", "x2")
+    ) -> None:
         self.points = np.asarray(points, dtype=float)
         self.rounds = np.asarray(rounds)
         self.axis_names = axis_names
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, X_unlabeled=None, projection=None, ax=None
-    ):
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        X_unlabeled: Any = None,
+        projection: Any = None,
+        ax: Any = None,
+    ) -> Any:
         """Draw the rows of a fitted distiller.
 
         Parameters
@@ -90,7 +105,7 @@ class QueryRoundsDisplay(Display):
         return cls(points, rounds, axis_names=axis_names).plot(ax)
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """Return the rows as a pandas DataFrame.
 
         The columns are the two axes and the ``round``.

@@ -1,5 +1,7 @@
 """TeacherReliabilityDisplay: how often a teacher is right, by its margin."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -51,14 +53,27 @@ class TeacherReliabilityDisplay(Display):
     array([0.5, 1. ])
     """
 
-    def __init__(self, reliability, *, name="teacher"):
+    ax_: Any
+    figure_: Any
+    accuracy_: Any
+    confidence_: Any
+    curve_: Any
+
+    def __init__(self, reliability: Any, *, name: str = "teacher") -> None:
         self.reliability = reliability
         self.name = name
 
     @classmethod
     def from_predictions(
-        cls, proba, y, *, classes=None, n_bins="auto", name="teacher", ax=None
-    ):
+        cls,
+        proba: Any,
+        y: Any,
+        *,
+        classes: Any = None,
+        n_bins: str | int = "auto",
+        name: str = "teacher",
+        ax: Any = None,
+    ) -> Any:
         """Draw a teacher's answers about rows with known labels.
 
         Parameters
@@ -92,16 +107,16 @@ class TeacherReliabilityDisplay(Display):
     @classmethod
     def from_estimator(
         cls,
-        teacher,
-        X=None,
-        y=None,
+        teacher: Any,
+        X: Any = None,
+        y: Any = None,
         *,
-        classes=None,
-        ledger=None,
-        n_bins="auto",
-        name="teacher",
-        ax=None,
-    ):
+        classes: Any = None,
+        ledger: Any = None,
+        n_bins: str | int = "auto",
+        name: str = "teacher",
+        ax: Any = None,
+    ) -> Any:
         """Draw the answers of a teacher about rows with known labels.
 
         Without rows, those of a fitted distiller that have a given label and whose
@@ -151,12 +166,12 @@ class TeacherReliabilityDisplay(Display):
         )
 
     @property
-    def margins(self):
+    def margins(self) -> Any:
         """Return the middle margin of each bin, of shape (n_bins,)."""
         return (self.reliability.margin_low + self.reliability.margin_high) / 2
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """Return the bins as a pandas DataFrame, one row per bin.
 
         The columns are the ``margin`` in the middle of the bin and the values per bin

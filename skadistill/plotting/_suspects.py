@@ -1,6 +1,9 @@
 """SuspectsDisplay: how many wrong labels are found by looking at some of them."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skadistill.plotting._drawing import Display, make_frame
 
@@ -44,7 +47,12 @@ class SuspectsDisplay(Display):
     (array([1, 2, 0]), array([0.9, 1.4, 1.5]))
     """
 
-    def __init__(self, probability_wrong, *, rows=None):
+    ax_: Any
+    figure_: Any
+    line_: Any
+    chance_: Any
+
+    def __init__(self, probability_wrong: ArrayLike, *, rows: Any = None) -> None:
         probability_wrong = np.asarray(probability_wrong, dtype=float)
         order = np.argsort(-probability_wrong, kind="stable")
         self.probability_wrong = probability_wrong[order]
@@ -52,7 +60,9 @@ class SuspectsDisplay(Display):
         self.expected_mistakes = np.cumsum(self.probability_wrong)
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, X_unlabeled=None, ax=None):
+    def from_estimator(
+        cls, estimator: Any, X: Any, *, X_unlabeled: Any = None, ax: Any = None
+    ) -> Any:
         """Draw the suspects of a fitted distiller; students are trained for it.
 
         Parameters
@@ -80,7 +90,7 @@ class SuspectsDisplay(Display):
         return cls(suspects["probability_wrong"], rows=suspects["row"]).plot(ax)
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """Return the labels as a pandas DataFrame, the most suspect first."""
         return make_frame(
             {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from skadistill._rows._containers import count_rows
@@ -62,7 +63,19 @@ class QueryPool(ABC):
     array([0.1, 0.4], dtype=float32)
     """
 
-    def __init__(self, n_samples, classes, *, student=None, teacher_error=None):
+    report: dict[str, Any]
+    error_curve: Any
+    kept: NDArray[Any] | None
+    inclusion: NDArray[Any] | float | None
+
+    def __init__(
+        self,
+        n_samples: int,
+        classes: NDArray[Any],
+        *,
+        student: Any = None,
+        teacher_error: float | None = None,
+    ) -> None:
         self.n_samples = n_samples
         self.classes = classes
         self.student = student
@@ -75,15 +88,15 @@ class QueryPool(ABC):
 
     @staticmethod
     def from_proba(
-        proba,
+        proba: ArrayLike,
         *,
-        classes=None,
-        student=None,
-        teacher_error=None,
-        X=None,
-        X_labeled=None,
-        y_labeled=None,
-    ):
+        classes: ArrayLike | None = None,
+        student: Any = None,
+        teacher_error: float | None = None,
+        X: Any = None,
+        X_labeled: Any = None,
+        y_labeled: Any = None,
+    ) -> Any:
         """Build a pool in memory from a table of probabilities.
 
         Parameters
@@ -117,22 +130,22 @@ class QueryPool(ABC):
         )
 
     @property
-    def n_classes(self):
+    def n_classes(self) -> Any:
         """Number of classes."""
         return len(self.classes)
 
     @property
-    def X(self):
+    def X(self) -> Any:
         """The unlabeled rows, in pool order and in the user's container."""
         return self._once("X", self._take_pool)
 
     @property
-    def X_labeled(self):
+    def X_labeled(self) -> Any:
         """The rows that have a given or a paid label so far."""
         return self._labeled[0]
 
     @property
-    def y_labeled(self):
+    def y_labeled(self) -> Any:
         """Their labels, as probabilities of shape (n_labeled, n_classes)."""
         return self._labeled[1]
 
@@ -150,7 +163,7 @@ class QueryPool(ABC):
             self._computed[name] = compute()
         return self._computed[name]
 
-    def predict_proba(self):
+    def predict_proba(self) -> NDArray[Any]:
         """Return the student's probabilities for the whole pool.
 
         Returns
@@ -164,7 +177,9 @@ class QueryPool(ABC):
         blocks = list(self._iter_proba(_unchanged))
         return np.concatenate(blocks) if blocks else np.empty((0, self.n_classes))
 
-    def map_proba(self, function, dtype=np.float32):
+    def map_proba(
+        self, function: Callable[..., Any], dtype: Any = np.float32
+    ) -> NDArray[Any]:
         """Apply a function to blocks of probabilities and keep one value per row.
 
         The probabilities are never all in memory. If the pool is a Dask collection,
@@ -193,7 +208,9 @@ class QueryPool(ABC):
             return self._join([function(self.predict_proba())], dtype)
         return self._join(self._iter_proba(function), dtype)
 
-    def map_rows(self, function, dtype=np.float32):
+    def map_rows(
+        self, function: Callable[..., Any], dtype: Any = np.float32
+    ) -> NDArray[Any]:
         """Apply a function to blocks of rows and keep one value per row.
 
         As `map_proba`, for what is computed from the rows themselves, such as the
@@ -338,12 +355,12 @@ class QueryStrategy(BaseEstimator, ABC):
     """
 
     @property
-    def needs_teacher_error(self):
+    def needs_teacher_error(self) -> bool:
         """Whether `query` reads the teacher's error rate."""
         return False
 
     @abstractmethod
-    def query(self, pool, n_queries, random_state):
+    def query(self, pool: Any, n_queries: int, random_state: Any) -> NDArray[Any]:
         """Choose rows of the pool.
 
         Parameters

@@ -1,6 +1,9 @@
 """How informative a row is, measured from the student's probabilities."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "MEASURES",
@@ -11,7 +14,7 @@ __all__ = [
 ]
 
 
-def margin_gain(proba):
+def margin_gain(proba: NDArray[Any]) -> NDArray[Any]:
     """Compute 1 minus the gap between the two largest probabilities of each row.
 
     Parameters

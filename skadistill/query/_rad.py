@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -81,17 +82,23 @@ class RADSampler(QueryStrategy):
         "wrong_label_cost": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(self, n_mistakes="auto", *, gain="margin", wrong_label_cost=0.0):
+    def __init__(
+        self,
+        n_mistakes: str | float | None = "auto",
+        *,
+        gain: str | Callable[..., Any] = "margin",
+        wrong_label_cost: float = 0.0,
+    ) -> None:
         self.n_mistakes = n_mistakes
         self.gain = gain
         self.wrong_label_cost = wrong_label_cost
 
     @property
-    def needs_teacher_error(self):
+    def needs_teacher_error(self) -> Any:
         """Whether m comes from the teacher's error rate."""
         return self.n_mistakes == "auto"
 
-    def query(self, pool, n_queries, random_state):
+    def query(self, pool: Any, n_queries: Any, random_state: Any) -> Any:
         validate_parameters(self)
         gains = pool.map_proba(_NotNegative(as_measure(self.gain)))
         n_mistakes = self._count_mistakes(pool)

@@ -1,5 +1,7 @@
 """Rows drawn evenly from the pool."""
 
+from typing import Any
+
 import numpy as np
 
 from skadistill.query._base import QueryStrategy
@@ -19,6 +21,6 @@ class RandomSampler(QueryStrategy):
     (2,)
     """
 
-    def query(self, pool, n_queries, random_state):
+    def query(self, pool: Any, n_queries: Any, random_state: Any) -> Any:
         pool.inclusion = n_queries / pool.n_samples
         return np.sort(random_state.choice(pool.n_samples, n_queries, replace=False))

@@ -1,6 +1,7 @@
 """The robust sampler: informative rows, without those the teacher gets wrong."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -74,9 +75,9 @@ class RobustSampler(QueryStrategy):
     (5,)
     """
 
-    needs_error_curve = True
+    needs_error_curve: bool = True
 
-    def query(self, pool, n_queries, random_state):
+    def query(self, pool: Any, n_queries: Any, random_state: Any) -> Any:
         curve = pool.error_curve
         gains = pool.map_proba(_gain)
         pool.report |= summarize_gains(gains)

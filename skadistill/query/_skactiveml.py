@@ -5,8 +5,10 @@ it on demand.
 """
 
 import inspect
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from skactiveml.base import SingleAnnotatorPoolQueryStrategy, SkactivemlClassifier
 from skactiveml.classifier import SklearnClassifier
@@ -75,11 +77,13 @@ class SkactivemlStrategy(QueryStrategy):
         "query_params": [dict, None],
     }
 
-    def __init__(self, strategy, *, query_params=None):
+    def __init__(
+        self, strategy: Any, *, query_params: dict[Any, Any] | None = None
+    ) -> None:
         self.strategy = strategy
         self.query_params = query_params
 
-    def query(self, pool, n_queries, random_state):
+    def query(self, pool: Any, n_queries: int, random_state: Any) -> NDArray[Any]:
         """Choose `n_queries` rows of the pool with the wrapped strategy.
 
         Parameters

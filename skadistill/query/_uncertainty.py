@@ -1,6 +1,10 @@
 """Greedy strategies: the rows with the highest scores."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from skadistill._utils.compat import StrOptions, validate_parameters
 from skadistill.exceptions import QueryStrategyError
@@ -59,10 +63,10 @@ class UncertaintySampler(QueryStrategy):
 
     _parameter_constraints: dict = {"measure": [StrOptions(set(MEASURES)), callable]}
 
-    def __init__(self, measure="margin"):
+    def __init__(self, measure: str | Callable[..., Any] = "margin") -> None:
         self.measure = measure
 
-    def query(self, pool, n_queries, random_state):
+    def query(self, pool: Any, n_queries: Any, random_state: Any) -> Any:
         validate_parameters(self)
         measure = as_measure(self.measure)
         gains = _check_scores(pool.map_proba(measure), pool, measure)
@@ -90,7 +94,7 @@ def _bad_scores(function, pool, got):
     )
 
 
-def top_rows(scores, n_queries, random_state):
+def top_rows(scores: NDArray[Any], n_queries: int, random_state: Any) -> NDArray[Any]:
     """Choose the highest scores, ties at the border broken at random.
 
     Parameters

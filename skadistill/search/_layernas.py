@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -68,16 +69,16 @@ class LayerNASResult:
 
 
 def layernas(
-    evaluate,
-    size,
-    layers,
+    evaluate: Callable[..., Any],
+    size: Callable[..., Any],
+    layers: Any,
     *,
-    max_size=None,
-    n_buckets="auto",
-    n_replicas=1,
-    default="fit",
-    max_evaluations=None,
-):
+    max_size: float | None = None,
+    n_buckets: int | str | None = "auto",
+    n_replicas: int = 1,
+    default: Any = "fit",
+    max_evaluations: int | None = None,
+) -> Any:
     r"""Find the best candidate under a size limit, one layer after the other.
 
     Candidates choose one of the options :math:`S_l` in each of :math:`L` layers.

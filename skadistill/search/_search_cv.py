@@ -1,14 +1,17 @@
 """LayerNASSearchCV: cross-validate candidates layer by layer under a size limit."""
 
 import logging
+from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 
 from skadistill._utils.compat import BaseSearchCV, StrOptions
+from skadistill._utils.interrupts import explained_interrupts
 from skadistill.ledger import MemoryLedger
 from skadistill.search._candidates import KnownResults, Space, candidate_params
 from skadistill.search._layernas import CONSTRAINTS, bound_evaluations, layernas
@@ -17,6 +20,14 @@ from skadistill.search._size import SIZES, SizeMeter
 __all__ = ["LayerNASSearchCV"]
 
 logger = logging.getLogger(__name__)
+
+
+def _candidates_lost(search, *args, **params):
+    """Say what an interrupted search leaves."""
+    return (
+        "Interrupted: the candidates trained so far are not kept; call fit again with "
+        "a smaller max_evaluations. Labels bought by distillers are in their ledgers."
+    )
 
 
 class LayerNASSearchCV(BaseSearchCV):
@@ -146,6 +157,11 @@ feature_names_in_
     True
     """
 
+    cv_results_: dict[str, Any]
+    best_size_: float
+    n_buckets_: int | None
+    ledger_: Any
+
     estimator: Any
 
     _parameter_constraints: dict = {
@@ -158,26 +174,31 @@ feature_names_in_
 
     def __init__(
         self,
-        estimator,
-        layers,
+        estimator: Any,
+        layers: Any,
         *,
-        max_size,
-        size="params",
-        n_buckets="auto",
-        n_replicas=1,
-        default="fit",
-        max_evaluations=None,
-        scoring=None,
-        n_jobs=None,
-        refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        error_score=np.nan,
-        return_train_score=False,
-        previous=None,
-        random_state=None,
-    ):
+        max_size: float | None,
+        size: str | Callable[..., Any] = "params",
+        n_buckets: int | str | None = "auto",
+        n_replicas: int = 1,
+        default: Any = "fit",
+        max_evaluations: int | None = None,
+        scoring: str
+        | Callable[..., Any]
+        | list[Any]
+        | tuple[Any, ...]
+        | dict[Any, Any]
+        | None = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable[..., Any] = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        previous: dict[Any, Any] | None = None,
+        random_state: Any = None,
+    ) -> None:
         super().__init__(
             estimator=estimator,
             scoring=scoring,
@@ -199,7 +220,8 @@ feature_names_in_
         self.previous = previous
         self.random_state = random_state
 
-    def fit(self, X, y=None, **params):
+    @explained_interrupts(_candidates_lost)
+    def fit(self, X: Any, y: ArrayLike | None = None, **params: Any) -> Self:
         """Search, and fit the choice on all rows.
 
         Parameters
@@ -236,7 +258,7 @@ feature_names_in_
             finally:
                 del self._meter, self._splits
 
-    def estimate_evaluations(self):
+    def estimate_evaluations(self) -> int:
         r"""Bound the number of candidates that `fit` will train on each fold.
 
         Layer :math:`l` extends at most :math:`H R` prefixes by its options, and never
@@ -364,7 +386,7 @@ feature_names_in_
         self.best_size_ = float(results["size"][index])
         return index
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         state = dict(super().__getstate__())
         # BaseSearchCV sends the search to its workers; they need no second X.
         state.pop("_meter", None)

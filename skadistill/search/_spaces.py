@@ -42,7 +42,9 @@ class LayeredMLP(StudentMLP):
     )
     """
 
-    def __init__(self, n_features, n_classes, dropout=0.0, **widths):
+    def __init__(
+        self, n_features: int, n_classes: int, dropout: float = 0.0, **widths: Any
+    ) -> None:
         hidden_sizes = [width for width in _numbered(widths, "width") if width]
         super().__init__(
             n_features, n_classes, hidden_sizes=hidden_sizes, dropout=dropout
@@ -73,7 +75,9 @@ class LayeredCNN(nn.Sequential):
     6234
     """
 
-    def __init__(self, input_shape, n_classes, **settings):
+    def __init__(
+        self, input_shape: tuple[Any, ...], n_classes: int, **settings: Any
+    ) -> None:
         channels, *size = input_shape
         kernels = {k: v for k, v in settings.items() if k.startswith("kernel_")}
         widths = {k: v for k, v in settings.items() if k not in kernels}
@@ -118,7 +122,13 @@ def _numbered(settings, noun):
     return [settings[name] for name in _numbered_names(settings, noun)]
 
 
-def mlp_space(n_layers=3, widths=MLP_WIDTHS, *, skip=True, prefix="module__"):
+def mlp_space(
+    n_layers: int = 3,
+    widths: Any = MLP_WIDTHS,
+    *,
+    skip: bool = True,
+    prefix: Any = "module__",
+) -> dict[str, Any]:
     """Return a search space over the widths of a :class:`LayeredMLP`.
 
     Parameters
@@ -150,8 +160,13 @@ def mlp_space(n_layers=3, widths=MLP_WIDTHS, *, skip=True, prefix="module__"):
 
 
 def cnn_space(
-    n_blocks=3, widths=CNN_WIDTHS, kernels=(3, 5), *, skip=True, prefix="module__"
-):
+    n_blocks: int = 3,
+    widths: Any = CNN_WIDTHS,
+    kernels: Any = (3, 5),
+    *,
+    skip: bool = True,
+    prefix: Any = "module__",
+) -> dict[str, Any]:
     """Return a search space over the widths and kernels of a :class:`LayeredCNN`.
 
     Parameters

@@ -1,8 +1,10 @@
 """One classifier per label, on features that are computed once."""
 
 import warnings
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -62,11 +64,17 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
            [0, 1]])
     """
 
-    def __init__(self, estimator, labels=None):
+    classes_: NDArray[Any]
+    transformer_: Any
+    estimators_: list[Any]
+    rates_: NDArray[Any]
+    thresholds_: NDArray[Any]
+
+    def __init__(self, estimator: Any, labels: list[Any] | None = None) -> None:
         self.estimator = estimator
         self.labels = labels
 
-    def fit(self, X, Y, sample_weight=None):
+    def fit(self, X: Any, Y: Any, sample_weight: Any = None) -> Self:
         """Learn from labels, or probabilities of labels.
 
         Parameters
@@ -90,7 +98,15 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self._warn_of_constants()
         return self
 
-    def fit_soft(self, X, targets, *, classes, sample_weight=None, **fit_params):
+    def fit_soft(
+        self,
+        X: Any,
+        targets: Any,
+        *,
+        classes: Any,
+        sample_weight: Any = None,
+        **fit_params: Any,
+    ) -> Self:
         """Learn from a table with two columns per label.
 
         Parameters
@@ -167,7 +183,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
 
     @property
-    def table_rates(self):
+    def table_rates(self) -> Any:
         """The rates of the labels in the order of the columns of a table."""
         return self._rates
 
@@ -175,7 +191,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _sorted_names(self):
         return [column[1:] for column in self.columns_[: len(self.classes_)]]
 
-    def predict_mass(self, X):
+    def predict_mass(self, X: Any) -> Any:
         """Return the table with two columns per label, whose rows sum to 1."""
         check_is_fitted(self, "estimators_")
         proba = self._predict(X)
@@ -193,7 +209,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 proba[:, k] = student_proba(each, Z, 2)[:, 1]
         return proba
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each label.
 
         Parameters
@@ -209,7 +225,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "estimators_")
         return self._predict(X)[:, self._space.order]
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[Any]:
         """Return the labels of each row, as an indicator matrix.
 
         Parameters
@@ -224,7 +240,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         return self.decide(self.predict_proba(X))
 
-    def decide(self, proba):
+    def decide(self, proba: NDArray[Any]) -> NDArray[Any]:
         """Return which labels are predicted at some probabilities.
 
         Parameters
@@ -239,7 +255,15 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         return (proba >= self.thresholds_).astype(int)
 
-    def tune(self, X, targets, *, n_folds=3, seed=0, weight=None):
+    def tune(
+        self,
+        X: Any,
+        targets: Any,
+        *,
+        n_folds: int = 3,
+        seed: int = 0,
+        weight: NDArray[Any] | None = None,
+    ) -> Self:
         """Set ``thresholds_`` to those of the largest F1 on rows not trained on.
 
         Parameters
@@ -279,7 +303,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self._warn_of_constants()
         return self
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)
         tags.input_tags = inner.input_tags

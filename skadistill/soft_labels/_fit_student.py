@@ -1,8 +1,10 @@
 """Fit any classifier to a teacher's probabilities: nets, pipelines, weighted rows."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import StackingClassifier, VotingClassifier
@@ -40,7 +42,15 @@ __all__ = ["fit_student"]
 MAX_COPIES = 2.0
 
 
-def fit_student(estimator, X, targets, *, classes, sample_weight=None, **fit_params):
+def fit_student(
+    estimator: Any,
+    X: Any,
+    targets: Any,
+    *,
+    classes: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    **fit_params: Any,
+) -> Any:
     """Fit a classifier to a teacher's probabilities, or to an objective's lesson.
 
     Parameters

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from skadistill.student._net import StudentNet
 
 # These need torch; other parts of the package only look at what a student predicts.
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "skadistill.student._module": ["SoftCrossEntropy", "StudentMLP"],
-        "skadistill.student._net": ["StudentNet"],
-    },
-)
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "skadistill.student._module": ["SoftCrossEntropy", "StudentMLP"],
+            "skadistill.student._net": ["StudentNet"],
+        },
+    )

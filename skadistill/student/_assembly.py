@@ -5,7 +5,7 @@ import copyreg
 import inspect
 from contextlib import nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -46,23 +46,23 @@ class AssembledNet(NeuralNet):
     # only; defaults on the class mean the same to skorch's own code.
     history_: Any = None
     classes_: Any
-    initialized_ = False
+    initialized_: bool = False
     virtual_params_: dict = {}
     # skorch finds a net's parts by watching assignments, and takes a module passed
     # as a parameter for a misplaced part. Parts that are declared need no watching.
-    prefixes_ = [*NeuralNet.prefixes_, "module", "criterion", "optimizer"]
-    cuda_dependent_attributes_ = ["module_", "criterion_", "optimizer_"]
+    prefixes_: Any = [*NeuralNet.prefixes_, "module", "criterion", "optimizer"]
+    cuda_dependent_attributes_: Any = ["module_", "criterion_", "optimizer_"]
     _modules = ["module"]
     _criteria = ["criterion"]
     _optimizers = ["optimizer"]
-    n_subclasses_ = 1
+    n_subclasses_: int = 1
     # What lives during a fit only; a callback may save the net from within one.
     _transient: tuple = ()
 
     # -- parameters --------------------------------------------------------
 
     @property
-    def device(self):
+    def device(self) -> Any:
         """Device in use. `get_params` and `clone` keep the word "auto"."""
         # skorch reads `self.device` in a dozen places, each of which needs a
         # real device; only the constructor's word must stay as it was given.
@@ -72,10 +72,10 @@ class AssembledNet(NeuralNet):
         return requested
 
     @device.setter
-    def device(self, value):
+    def device(self, value: Any) -> None:
         self.__dict__["device"] = value
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters, including those of callbacks.
 
         Parameters
@@ -96,7 +96,7 @@ class AssembledNet(NeuralNet):
         params["device"] = vars(self)["device"]
         return params
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, including those of callbacks, optimizer and module.
 
         Parameters
@@ -130,7 +130,7 @@ class AssembledNet(NeuralNet):
                 params[f"callbacks__{name}__{key}"] = value
         return params
 
-    def get_default_callbacks(self):
+    def get_default_callbacks(self) -> Any:
         """Return skorch's callbacks; the table of epochs can be silent."""
         return [
             ("epoch_timer", EpochTimer()),
@@ -144,7 +144,7 @@ class AssembledNet(NeuralNet):
 
     # -- copies ------------------------------------------------------------
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         # Asked by skops, which writes plain values; skorch's holds a pickle.
         return plain_state(self)
 
@@ -156,7 +156,7 @@ class AssembledNet(NeuralNet):
         make = copyreg.__newobj__  # type: ignore[attr-defined]
         return make, (type(self),), PickleState(state)
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         if not isinstance(state, PickleState):
             restore(self, state)
             return
@@ -169,7 +169,7 @@ class AssembledNet(NeuralNet):
         if isinstance(requested, str) and requested == "auto":
             self.device = requested
 
-    def load_params(self, *args, **kwargs):
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, optimizer state or history, as skorch does."""
         # skorch writes the device that it loaded to; "auto" is put back.
         requested = vars(self)["device"]
@@ -187,11 +187,11 @@ class AssembledNet(NeuralNet):
         device = torch.device("cpu" if self.device is None else self.device)
         return seeded(int(seed), device, exclusive=True)
 
-    def torch_compile(self, module, name):
+    def torch_compile(self, module: Any, name: Any) -> Any:
         """Compile modules if `compile` is set; a loss is one kernel already."""
         return super().torch_compile(module, name) if name in self._modules else module
 
-    def initialize_module(self):
+    def initialize_module(self) -> Self:
         """Create the module, behind the standardizing layer if there is one."""
         with self._seeded_weights(0):
             module = self._make_module()
@@ -249,7 +249,7 @@ class AssembledNet(NeuralNet):
             sizes["n_classes"] = len(self.classes_) * self.n_subclasses_
         return sizes
 
-    def initialize_criterion(self):
+    def initialize_criterion(self) -> Self:
         """Create the criterion, without reduction if it has that parameter."""
         with self._seeded_weights(1):
             self.criterion_ = self._make_criterion()
@@ -267,7 +267,7 @@ class AssembledNet(NeuralNet):
             kwargs.setdefault("reduction", "none")
         return criterion(**kwargs)
 
-    def initialize_optimizer(self, triggered_directly=None):
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Self:
         """Create the optimizer, with fused kernels if it has them."""
         args, kwargs = self.get_params_for_optimizer(
             "optimizer", self.get_all_learnable_params()

@@ -41,11 +41,11 @@ class SoftCrossEntropy(nn.Module):
     tensor([1.3863, 1.3863])
     """
 
-    def __init__(self, label_smoothing=0.0):
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, output, targets):
+    def forward(self, output: Any, targets: Any) -> Any:
         """Return one loss per row.
 
         Parameters
@@ -124,8 +124,13 @@ class StudentMLP(nn.Sequential):
     """
 
     def __init__(
-        self, n_features, n_classes, n_samples=1000, hidden_sizes="auto", dropout=0.0
-    ):
+        self,
+        n_features: int,
+        n_classes: int,
+        n_samples: int = 1000,
+        hidden_sizes: Any = "auto",
+        dropout: float = 0.0,
+    ) -> None:
         if isinstance(hidden_sizes, str):
             if hidden_sizes != "auto":
                 raise ValueError(

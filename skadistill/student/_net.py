@@ -1,9 +1,12 @@
 """StudentNet: a skorch net that learns from probabilities, row weights and labels."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 from skorch.utils import is_dataset
@@ -164,6 +167,19 @@ class StudentNet(ClassifierMixin, TrainableNet):
     True
     """
 
+    classes_: NDArray[Any]
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    module_: Any
+    criterion_: Any
+    optimizer_: Any
+    history_: Any
+    n_iter_: int
+    max_epochs_: int
+    batch_size_: int
+    n_subclasses_: int
+    seed_: int
+
     _parameter_constraints: dict = {
         "module": [StrOptions({"auto"}), callable],
         "criterion": [callable],
@@ -193,31 +209,31 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
     def __init__(
         self,
-        module="auto",
-        criterion=SoftCrossEntropy,
-        optimizer=torch.optim.AdamW,
+        module: Any = "auto",
+        criterion: Any = SoftCrossEntropy,
+        optimizer: Any = torch.optim.AdamW,
         *,
-        lr=3e-3,
-        max_epochs="auto",
-        batch_size="auto",
-        lr_schedule="auto",
-        standardize="auto",
-        device="auto",
-        random_state=None,
-        warm_start=False,
-        input_dtype="float32",
-        predict_nonlinearity="auto",
-        amp=False,
-        compile=False,
-        train_split=None,
-        callbacks=None,
-        verbose=0,
-        iterator_train=TableLoader,
-        iterator_valid=TableLoader,
-        use_caching="auto",
-        torch_load_kwargs=None,
-        **kwargs,
-    ):
+        lr: float = 3e-3,
+        max_epochs: str | int = "auto",
+        batch_size: str | int = "auto",
+        lr_schedule: str = "auto",
+        standardize: str | bool = "auto",
+        device: Any = "auto",
+        random_state: Any = None,
+        warm_start: bool = False,
+        input_dtype: str | None = "float32",
+        predict_nonlinearity: str | Callable[..., Any] | None = "auto",
+        amp: Any = False,
+        compile: bool = False,
+        train_split: Callable[..., Any] | None = None,
+        callbacks: list[Any] | str | None = None,
+        verbose: int = 0,
+        iterator_train: Any = TableLoader,
+        iterator_valid: Any = TableLoader,
+        use_caching: bool | str = "auto",
+        torch_load_kwargs: dict[Any, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             module=module,
             criterion=criterion,
@@ -247,7 +263,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
         for name in ("dataset", "history_", "initialized_", "virtual_params_"):
             self.__dict__.pop(name)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.three_d_array = not self._is_default_module()
@@ -258,7 +274,13 @@ class StudentNet(ClassifierMixin, TrainableNet):
 
     # -- fitting -----------------------------------------------------------
 
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train on labels.
 
         Parameters
@@ -282,7 +304,15 @@ class StudentNet(ClassifierMixin, TrainableNet):
         X, y = self._check_X(X, y, reset=not self._continues())
         return self._fit_labels(X, y, None, sample_weight, "fit", fit_params)
 
-    def fit_soft(self, X, targets, *, classes, sample_weight=None, **fit_params):
+    def fit_soft(
+        self,
+        X: Any,
+        targets: Any,
+        *,
+        classes: Any,
+        sample_weight: Any = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train on rows of probabilities, one column per class.
 
         Parameters
@@ -326,7 +356,15 @@ class StudentNet(ClassifierMixin, TrainableNet):
             X, lesson, classes=classes, sample_weight=sample_weight, **fit_params
         )
 
-    def fit_lesson(self, X, lesson, *, classes, sample_weight=None, **fit_params):
+    def fit_lesson(
+        self,
+        X: Any,
+        lesson: Any,
+        *,
+        classes: Any,
+        sample_weight: Any = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train on what an objective makes of a teacher's probabilities.
 
         Parameters
@@ -394,7 +432,14 @@ class StudentNet(ClassifierMixin, TrainableNet):
             X, targets, sample_weight, "fit", fit_params, lesson=lesson
         )
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None, **fit_params):
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        **fit_params: Any,
+    ) -> Self:
         """Continue training on labels for `max_epochs` more epochs.
 
         Parameters
@@ -441,7 +486,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
         named = hasattr(self, "feature_names_in_")
         return not named and is_clean_table(X, getattr(self, "n_features_in_", None))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probabilities of the classes.
 
         Parameters
@@ -464,7 +509,7 @@ class StudentNet(ClassifierMixin, TrainableNet):
                 blocks.append(self.output_proba(output))
         return torch.cat(blocks).numpy()
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[Any]:
         """Return the likeliest class of each row.
 
         Parameters

@@ -1,6 +1,7 @@
 """How a net is fed and driven: tables, batches, epochs, steps, losses, outputs."""
 
 import inspect
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -179,7 +180,7 @@ class TrainableNet(AssembledNet):
             return torch.amp.GradScaler(device_type, enabled=device_type == "cuda")
         return torch.cuda.amp.GradScaler(enabled=device_type == "cuda")
 
-    def notify(self, method_name, **cb_kwargs):
+    def notify(self, method_name: Any, **cb_kwargs: Any) -> None:
         """Call a hook of the net and of its callbacks."""
         try:
             super().notify(method_name, **cb_kwargs)
@@ -216,7 +217,9 @@ class TrainableNet(AssembledNet):
 
     # -- epochs and steps --------------------------------------------------
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+    def run_single_epoch(
+        self, iterator: Any, training: Any, prefix: Any, step_fn: Any, **fit_params: Any
+    ) -> None:
         """Walk through the batches once and record the mean loss."""
         if iterator is None:
             return
@@ -263,7 +266,7 @@ class TrainableNet(AssembledNet):
             return batch
         return Xi, table.labels(yi[0] if isinstance(yi, tuple | list) else yi)
 
-    def train_step(self, batch, **fit_params):
+    def train_step(self, batch: Any, **fit_params: Any) -> Any:
         """Take one step of the optimizer."""
         run = self._run
         if run is None:
@@ -295,7 +298,7 @@ class TrainableNet(AssembledNet):
             scaler.update()
         return step
 
-    def train_step_single(self, batch, **fit_params):
+    def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
         """Compute loss and gradients of one batch."""
         run = self._run
         if run is None or run.each_batch:
@@ -317,7 +320,9 @@ class TrainableNet(AssembledNet):
             y_pred = y_pred.detach()
         return {"loss": loss.detach(), "y_pred": y_pred}
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
+    def get_loss(
+        self, y_pred: Any, y_true: Any, X: Any = None, training: Any = False
+    ) -> Any:
         """Return the mean of weight times loss over a batch.
 
         `y_true` are targets (positions or probabilities), or targets and weights,
@@ -334,7 +339,7 @@ class TrainableNet(AssembledNet):
             targets = targets.to(output.device, dtype)
         return weighted_mean(self.row_loss(y_pred, targets), weights, self.criterion)
 
-    def row_loss(self, y_pred, targets):
+    def row_loss(self, y_pred: Any, targets: Any) -> Any:
         """Compare outputs with targets, row by row.
 
         Parameters
@@ -363,14 +368,14 @@ class TrainableNet(AssembledNet):
 
     # -- datasets and loaders ----------------------------------------------
 
-    def get_dataset(self, X, y=None):
+    def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Wrap inputs for prediction; datasets pass through."""
         if is_dataset(X):
             return X
         own = not self._is_default_module()
         return TableDataset(Rows(X, self._torch_input_dtype(), protect=own), X=X)
 
-    def get_split_datasets(self, X, y=None, **fit_params):
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Split the training dataset as `train_split` says."""
         train, valid = super().get_split_datasets(X, y, **fit_params)
         return train, self._as_table(valid)
@@ -403,7 +408,7 @@ class TrainableNet(AssembledNet):
         parameter = next(self.module_.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(self, dataset: Any, training: Any = False) -> Any:
         """Create the loader of a dataset.
 
         For training it shuffles with the fit's own generator; otherwise it walks in
@@ -435,7 +440,9 @@ class TrainableNet(AssembledNet):
 
     # -- outputs -------------------------------------------------------------
 
-    def forward_iter(self, X, training=False, device="cpu"):
+    def forward_iter(
+        self, X: Any, training: Any = False, device: Any = "cpu"
+    ) -> Iterator[Any]:
         """Yield the module's outputs, block by block."""
         batches = self.get_iterator(self.get_dataset(X), training=False)
         for batch in batches:
@@ -447,7 +454,7 @@ class TrainableNet(AssembledNet):
             return max(32, min(2**13, PREDICT_BLOCK_BYTES // rows.bytes_per_row))
         return max(32, min(2**16, DEVICE_BLOCK_BYTES // rows.bytes_per_row))
 
-    def evaluation_step(self, batch, training=False):
+    def evaluation_step(self, batch: Any, training: Any = False) -> Any:
         """Apply the module to one block, without gradients unless training."""
         Xi = batch[0]
         if training or getattr(self.module_, "training", True):
@@ -456,7 +463,7 @@ class TrainableNet(AssembledNet):
         with mode, self._autocast():
             return self.infer(Xi)
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: Any, **fit_params: Any) -> Any:
         """Apply the module to one batch; of an object with ``logits``, return those."""
         if not isinstance(x, torch.Tensor):
             return logits_of(super().infer(x, **fit_params))
@@ -472,7 +479,7 @@ class TrainableNet(AssembledNet):
         dtype = torch.bfloat16 if self.amp == "bf16" else torch.float16
         return torch.autocast(self._data_device().type, dtype=dtype)
 
-    def output_proba(self, output):
+    def output_proba(self, output: Any) -> Any:
         """Turn outputs into probabilities of the classes.
 
         Parameters

@@ -1,6 +1,8 @@
 """The contract of a ledger, as checks."""
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -14,7 +16,7 @@ __all__ = ["check_ledger"]
 CLASSES = ("a", "b", "c")
 
 
-def check_ledger(make_ledger):
+def check_ledger(make_ledger: Callable[..., Any]) -> None:
     """Check that a ledger keeps the contract that buying labels relies on.
 
     - Memory: labels and embeddings come back to the last bit, whatever the order of

@@ -13,7 +13,7 @@ __all__ = ["check_strategy", "check_that"]
 N_ROWS, N_FEATURES = 60, 3
 
 
-def check_strategy(strategy, *, student=None):
+def check_strategy(strategy: Any, *, student: Any = None) -> None:
     """Check that a query strategy keeps the contract that the loop relies on.
 
     - Answer: as many distinct positions in the pool as asked for, from one to all,

@@ -1,5 +1,7 @@
 """The contract of a teacher, as checks."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import clone
 
@@ -14,7 +16,7 @@ __all__ = ["check_teacher"]
 ROUNDING = 1e-5
 
 
-def check_teacher(teacher, X, classes):
+def check_teacher(teacher: Any, X: Any, classes: Any) -> None:
     """Check that a teacher keeps the contract that the ledger relies on.
 
     It is asked about all rows of `X` three times, which may be billed: pass few rows.

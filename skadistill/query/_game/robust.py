@@ -7,6 +7,7 @@ guarantee, whatever the adversary does, is the value of the game.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,13 @@ class GameSolution:
         return np.flatnonzero(self.p)
 
 
-def robust_distribution(gains, n_mistakes, n_queries=1, *, losses=None):
+def robust_distribution(
+    gains: Any,
+    n_mistakes: float,
+    n_queries: int = 1,
+    *,
+    losses: Any = None,
+) -> Any:
     """Solve the game against a teacher that is wrong on `n_mistakes` rows.
 
     The sampler draws rows from p; the adversary makes the teacher wrong on at
