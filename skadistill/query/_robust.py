@@ -53,10 +53,10 @@ class RobustSampler(QueryStrategy):
     about, with e and s the posterior mean and standard deviation of its error rate; or
     if no other rows of the same number are worth 1.5 times as much as those of largest
     gain. In this test harm counts twice, since a few mistakes should not decide. A
-    teacher that is not fitted here is checked on 20 rows, alternately one that
-    the game may ask about and one of a uniform sample, then on ten more at a time until it passes the first test, or 40 rows are spent. With a budget below
-    200 that would cost more than it gains, and the teacher is trusted, as it is
-    without any check.
+    teacher that is not fitted here is checked on 20 rows, alternately one that the game
+    may ask about and one of a uniform sample, then on ten more at a time until it
+    passes the first test, or 40 rows are spent. With a budget below 200 that would cost
+    more than it gains, and the teacher is trusted, as it is without any check.
 
     The curve is learned once, before the pool is paid for: a teacher's mistakes do
     not change from round to round. It does not protect against mistakes that no labeled
