@@ -50,8 +50,9 @@ def to_onnx(model: Any, X: Any, *, opset: int = 18) -> Any:
     Returns
     -------
     graph : onnx.ModelProto
-        Its input ``X`` has any number of rows. If a `ColumnTransformer` selects
-        columns by name, there is one input per column. Outputs are ``label`` of shape
+        Its input ``X`` has any number of rows. Of a frame whose columns differ in type,
+        or are selected by a `ColumnTransformer`, each column is an input, by its name.
+        Outputs are ``label`` of shape
         (n_samples,), int64 or string, and ``probabilities`` of shape
         (n_samples, n_classes), columns in the order of ``classes_``.
 
@@ -71,11 +72,13 @@ def to_onnx(model: Any, X: Any, *, opset: int = 18) -> Any:
 
     Notes
     -----
-    torch exports nets (``torch.onnx.export``), skl2onnx everything else, with a
-    converter for nets that stays registered. Weights are exported unchanged: a net with
-    `amp` predicts with reduced precision, its graph does not. If an operator does
-    not accept float64 rows, as those for trees, the graph rounds them to float32.
-    Texts are lowered by the rules of the locale C.UTF-8.
+    torch exports nets (``torch.onnx.export``), skl2onnx everything else, with our own
+    converters for text vectorizers, encoders, `SimpleImputer`, `Nystroem`, boosted
+    trees and forests. Weights are exported unchanged: a net with `amp` predicts with
+    reduced precision, its graph does not. A graph computes in float64 if the rows or
+    the steps need it and all operators accept it, and in float32 otherwise. Texts are
+    lowered by the rules of the locale C.UTF-8. In a graph a missing number is NaN and
+    a missing string is the empty string.
 
     Examples
     --------
