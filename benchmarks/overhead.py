@@ -1,10 +1,10 @@
 """What the loop itself costs: seconds of a fit outside teacher and student.
 
-Five rounds, or as many as the default takes, on a pool of 50,000 rows x 64 features. The wall clock of `fit` minus
-the seconds that `history_` gives for the teacher (answering), the student's
-training and the student's scoring of the pool; the rest is ours: checks, the
-query strategy, the ledger, bookkeeping. The teacher is a linear model that
-answers in milliseconds, so the share is not hidden behind a slow one.
+Five rounds, or as many as the default takes, on a pool of 50,000 rows x 64 features.
+The wall clock of `fit` minus the seconds that `history_` gives for the teacher
+(answering), the student's training and the student's scoring of the pool; the rest is
+ours: checks, the query strategy, the ledger, bookkeeping. The teacher is a linear
+model that answers in milliseconds, so the share is not hidden behind a slow one.
 
     python benchmarks/overhead.py            # 3 seeds
     python benchmarks/overhead.py --quick    # a pool of 5,000, one seed
