@@ -25,9 +25,12 @@ __all__ = [
 def differs(table, truth):
     """Tell which rows of a table of several labels differ from the true table."""
     half = table.shape[1] // 2
-    said, true = table[:, :half] >= table[:, half:], truth[:, :half] >= truth[:, half:]
+    said, true = table[:, :half] > table[:, half:], truth[:, :half] > truth[:, half:]
     return (said != true).any(axis=1)
 
+
+#: Rows, and labels in all, on which a teacher is checked at least: each row checks all.
+FEWEST_CHECKS, LABELS_CHECKED = 5, 60
 
 #: Added to the rate of a label, so that one never seen has a finite weight.
 LEAST_RATE = 1e-3
@@ -177,6 +180,7 @@ class MultiLabel:
             needed=False,
             for_choice=in_steps,
             in_steps=in_steps,
+            fewest=min(plan.fewest, max(FEWEST_CHECKS, LABELS_CHECKED // len(self))),
         )
 
     def truth(self, targets):
@@ -203,7 +207,7 @@ class MultiLabel:
     def _applies(self, table):
         """Return which labels apply, in sorted order."""
         half = len(self)
-        return table[:, :half] >= table[:, half:]
+        return table[:, :half] > table[:, half:]
 
     def outcomes(self, table):
         """Return one number per row, equal where what is predicted is equal."""

@@ -114,6 +114,7 @@ class CheckPlan:
     for_choice: bool  # the objective is chosen by them
     in_steps: bool  # until enough is known
     is_paid: bool  # the teacher is not fitted here
+    fewest: int = _auto.FEWEST_CHECKS  # by which labels are corrected
 
     @property
     def is_free(self):
@@ -133,12 +134,12 @@ class CheckPlan:
             return 0
         if wanted == "auto":
             room = total // CHECK_SHARE if is_limited else MAX_CHECKS
-            most = _auto.FEWEST_CHECKS if small else MAX_STEPWISE_CHECKS
+            most = self.fewest if small else MAX_STEPWISE_CHECKS
             wanted = min(most if stepwise else MAX_CHECKS, room)
         elif not isinstance(wanted, Integral):
             wanted = round(wanted * total)
         n_checks = min(int(wanted), n_labeled)
-        if (small or not self.needed) and n_checks < _auto.FEWEST_CHECKS:
+        if (small or not self.needed) and n_checks < self.fewest:
             return 0
         return n_checks
 

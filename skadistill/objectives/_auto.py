@@ -36,6 +36,8 @@ class AutoObjective(Objective):
         """
         if checks is None or error_rate is None or error_rate < OFTEN_WRONG:
             return SoftTargets()
-        if not checks.independent or checks.n_samples < FEWEST_CHECKS:
+        several = checks.truth.ndim > 1  # labels per row, all of which are checked
+        n_checks = checks.n_samples * (checks.truth.shape[1] // 2 if several else 1)
+        if not checks.independent or n_checks < FEWEST_CHECKS:
             return SoftTargets()
-        return LabelPosterior() if checks.truth.ndim > 1 else PosteriorTargets()
+        return LabelPosterior() if several else PosteriorTargets()

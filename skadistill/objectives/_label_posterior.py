@@ -9,6 +9,7 @@ __all__ = ["LabelPosterior"]
 # Rows by which all labels together count in the rates of each one: a rare label has a
 # positive row or none among the checks.
 PRIOR_CHECKS, PRIOR_ROWS = 10.0, 5.0
+N_FOLDS = 3
 # Opinions of students are kept from certainty, which no answer could move.
 LEAST_OPINION = 1e-3
 
@@ -18,15 +19,16 @@ class LabelPosterior(Objective):
 
     What ``objective="auto"`` does where rows have several labels and the teacher was
     checked. With :math:`\alpha` and :math:`\beta` the rates at which the teacher
-    names a label that does not apply and one that does, and :math:`s` the opinion of
-    students trained on other rows,
+    names a label that does not apply and one that does, and :math:`s` an opinion,
     :math:`q = s \beta / (s \beta + (1 - s) \alpha)` where it names the label, and with
-    :math:`1 - \alpha`, :math:`1 - \beta` where not. The students learn from targets in
-    which :math:`s` is the label's frequency among the given rows.
+    :math:`1 - \alpha`, :math:`1 - \beta` where not. The opinion is the mean of two
+    students': of one that learned the given rows alone, and of ones that learned other
+    rows with the :math:`q` of the label's frequency in place of theirs.
     """
 
     uses_teacher_checks = True
     uses_out_of_fold = True
+    uses_fit_and_predict = True
     only_at_end = True
 
     def transform(self, lesson, evidence):
@@ -41,14 +43,19 @@ class LabelPosterior(Objective):
         )
         known = applies[given]
         frequency = known.sum(axis=0) + PRIOR_ROWS * known.mean()
-        opinion = frequency / (len(known) + PRIOR_ROWS)
-        for round_ in range(2):
-            named = np.clip(opinion, LEAST_OPINION, 1 - LEAST_OPINION)
-            posterior = _posterior(applies[~given], named, false, true)
-            targets = _as_table(given, applies, posterior)
-            if round_ == 0:
-                seed = evidence.random_state
-                opinion = evidence.out_of_fold(targets, 3, seed)[~given, :half] * half
+        frequency /= len(known) + PRIOR_ROWS
+        rows = np.flatnonzero(given), np.flatnonzero(~given)
+        alone = evidence.fit_and_predict(rows[0], lesson.targets[given], rows[1])
+        alone = alone[:, :half] * half
+
+        def targets_by(opinion):
+            opinion = np.clip((opinion + alone) / 2, LEAST_OPINION, 1 - LEAST_OPINION)
+            posterior = _posterior(applies[~given], opinion, false, true)
+            return _as_table(given, applies, posterior)
+
+        first = targets_by(frequency)
+        both = evidence.out_of_fold(first, N_FOLDS, evidence.random_state)
+        targets = targets_by(both[~given, :half] * half)
         return lesson.replace(targets=targets)
 
 
