@@ -5,6 +5,8 @@ received, and what to do. All errors are subclasses of `ValueError`, as scikit-l
 own checks expect.
 """
 
+from typing import Any
+
 __all__ = [
     "BudgetError",
     "BudgetWarning",
@@ -90,6 +92,8 @@ class JobPendingError(TeacherError):
     #: Names of the jobs, and how many rows they hold.
     jobs: tuple = ()
     n_rows: int = 0
+    #: What was bought before, as a LabelPurchase; None if nothing was tried.
+    purchase: Any = None
 
 
 class TeacherAnswerError(TeacherError):

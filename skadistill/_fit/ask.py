@@ -13,13 +13,10 @@ __all__ = ["ask"]
 
 def ask(state, chosen, record):
     """Buy labels of the chosen rows, and of others if some get none."""
-    try:
-        n_missing = _pay(state, chosen, record)
-        while n_missing and not stop_reason(state):
-            n_queries = min(n_missing, state.n_left, state.labels.pool.size)
-            n_missing = _pay(state, draw_more(state, n_queries, record), record)
-    except JobPendingError as error:
-        state.wait_for_jobs(error)
+    n_missing = _pay(state, chosen, record)
+    while n_missing and not stop_reason(state):
+        n_queries = min(n_missing, state.n_left, state.labels.pool.size)
+        n_missing = _pay(state, draw_more(state, n_queries, record), record)
 
 
 def _pay(state, chosen, record):
@@ -32,23 +29,27 @@ def _pay(state, chosen, record):
     record.seconds_predict += perf_counter() - start
     if record.round > 1 and hasattr(asked.teacher, "offer_candidates"):
         asked.teacher.offer_candidates(X, proba, labels.classes)
-    purchase = buy_labels(
-        asked.teacher,
-        X,
-        classes=labels.classes,
-        ledger=state.settings.ledger,
-        identity=asked.identity,
-        with_embeddings=state.components.objective.needs_embeddings,
-        first_size=asked.first_size,
-        row_numbers=rows,
-    )
+    try:
+        purchase = buy_labels(
+            asked.teacher,
+            X,
+            classes=labels.classes,
+            ledger=state.settings.ledger,
+            identity=asked.identity,
+            with_embeddings=state.components.objective.needs_embeddings,
+            first_size=asked.first_size,
+            row_numbers=rows,
+        )
+    except JobPendingError as error:
+        state.wait_for_jobs(error)
+        purchase = error.purchase
     asked.has_answered = True
     got, embeddings = purchase.labeled, purchase.embeddings
     no_label = purchase.no_label
     if embeddings is not None:
         embeddings = embeddings[got]
     agreed = got & (expected == labels.space.outcomes(purchase.labels))
-    if chosen.draw is not None:
+    if chosen.draw is not None and not state.progress.waiting:
         _judge_student(state, chosen.draw, agreed, got)
     labels.add(
         rows[got],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skadistill._utils.interrupts import explained_interrupts
-from skadistill.exceptions import BudgetError, TeacherError
+from skadistill.exceptions import BudgetError, JobPendingError, TeacherError
 from skadistill.labeling._buyer import Buyer
 from skadistill.labeling._job_buyer import (
     JobBuyer,
@@ -130,7 +130,8 @@ def buy_labels(
         of a teacher that gives none, before anything is paid.
     JobPendingError
         If a teacher that answers later, such as `BatchTeacher`, has not finished;
-        the same purchase, made later, collects the answers.
+        the same purchase, made later, collects the answers. Its attribute ``purchase``
+        holds what is there so far.
     BudgetError
         If `batch_size` or `max_rows` is not a number of rows, or the ledger is limited
         in money and the teacher names no price.
@@ -190,6 +191,8 @@ def buy_labels(
             buyer.embed_the_rest(batch_size)
     except TeacherError as error:
         _add_receipt(error, buyer.n_paid, keep)
+        if isinstance(error, JobPendingError):
+            error.purchase = buyer.purchase()
         raise
     purchase = buyer.purchase()
     _log_purchase(teacher, purchase)

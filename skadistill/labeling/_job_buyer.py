@@ -112,7 +112,7 @@ class JobBuyer(Buyer):
         time.sleep(min(left, self.teacher.poll_every))
 
     def _collect(self, job):
-        """Record what a job has answered, if it is over; return whether it is."""
+        """Record what a job has answered, if anything; return whether it has."""
         answers = self.teacher.poll_job(job.job, _names(job.keys), self.classes)
         if answers is None:
             return False
@@ -125,6 +125,8 @@ class JobBuyer(Buyer):
                 job.keys[some], labels, cost, model or None, job.claim, seconds
             )
             seconds = 0.0
+        if not answers.is_over:
+            return True
         if not answers.answered.all():
             # Not billed, and free again.
             with held_interrupts():

@@ -14,11 +14,11 @@ from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.compat import Interval
 from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
-from skadistill.llm._batch_answers import JobAnswers, is_late, read_batch
+from skadistill.llm._batch_answers import is_late, read_batch
 from skadistill.llm._batch_client import open_batches
 from skadistill.llm._chat import ChatTeacher
 from skadistill.llm._prompts import row_fields
-from skadistill.teachers._answers import Answer
+from skadistill.teachers._answers import Answer, JobAnswers
 from skadistill.teachers._base import TEACHER_CONSTRAINTS, BaseTeacher
 from skadistill.teachers._identity import classes_suffix, object_identity
 from skadistill.teachers._limits import Limits

@@ -1,28 +1,12 @@
 """What a batch has answered."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import ReplyError
 from skadistill.llm._refusals import may_concern_row, no_label_of
-from skadistill.teachers._answers import NoLabel
+from skadistill.teachers._answers import JobAnswers, NoLabel
 
-__all__ = ["JobAnswers", "read_batch"]
-
-
-@dataclass(frozen=True, eq=False)
-class JobAnswers:
-    """Hold what a job has answered."""
-
-    labels: np.ndarray
-    answered: np.ndarray
-    costs: np.ndarray
-    models: list
-    reason: str = "no reason given"
-    has_learned: bool = False  # the next job is sent in another form
-    fault: TeacherError | None = None
+__all__ = ["is_late", "read_batch"]
 
 
 def read_batch(batch, lines, ids, requests, price):

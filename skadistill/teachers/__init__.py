@@ -11,14 +11,17 @@ from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._function import FunctionTeacher
 from skadistill.teachers._limits import Limits
 from skadistill.teachers._parallel import ParallelTeacher
+from skadistill.teachers._people import FileTeacher, PeopleAgreement
 
 __all__ = [
     "Answer",
     "AsyncTeacher",
     "BaseTeacher",
+    "FileTeacher",
     "FunctionTeacher",
     "Limits",
     "NoLabel",
     "ParallelTeacher",
+    "PeopleAgreement",
     "as_teacher",
 ]

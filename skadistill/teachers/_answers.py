@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Answer", "LabeledBatch", "NoLabel", "OtherAnswer", "Unanswered"]
+from skadistill.exceptions import TeacherError
+
+__all__ = [
+    "Answer",
+    "JobAnswers",
+    "LabeledBatch",
+    "NoLabel",
+    "OtherAnswer",
+    "Unanswered",
+]
 
 
 class Unanswered(NamedTuple):
@@ -103,3 +112,17 @@ class NoLabel:
     """
 
     reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class JobAnswers:
+    """Hold what a job has answered."""
+
+    labels: np.ndarray
+    answered: np.ndarray
+    costs: np.ndarray
+    models: list
+    reason: str = "no reason given"
+    has_learned: bool = False  # the next job is sent in another form
+    fault: TeacherError | None = None
+    is_over: bool = True  # False: the job goes on to hold what is not answered
