@@ -685,7 +685,9 @@ class ActiveDistiller(
     def _prepare_teacher(self, state, params):
         """Check the teacher, fit it if needed; return rows whose answers are known."""
         try:
-            state.asked = asked = prepare_teacher(state, params)
+            uses_known = self._uses_known()
+            asked = prepare_teacher(state, params, uses_known=uses_known)
+            state.asked = asked
         except JobPendingError as error:
             state.wait_for_jobs(error)
             return []
@@ -695,7 +697,7 @@ class ActiveDistiller(
             # Checks that were not needed are rows of the pool.
             n_checked = asked.n_checks_paid + asked.n_checks_free
             state.return_checks(min(n_checked, state.shares.n_checks))
-        if not self._uses_known() or asked.is_new:
+        if not uses_known or asked.is_new:
             return []
         return known_rounds(state)
 

@@ -59,7 +59,7 @@ class AskedTeacher:
         return cost if cost or priced else None
 
 
-def prepare_teacher(state, fit_params):
+def prepare_teacher(state, fit_params, *, uses_known):
     """Check the teacher on labeled rows if needed, and fit it if needed."""
     teacher, labels, plan = state.components.teacher, state.labels, state.check_plan
     X = labels.table.take(labels.rows)
@@ -73,7 +73,7 @@ def prepare_teacher(state, fit_params):
     )
     # Cross-fitting costs nothing; other checks do, and the budget may leave none.
     if plan.is_free or state.shares.n_checks:
-        tried = known.tried(row_keys(X))
+        tried = known.tried(row_keys(X)) if uses_known else np.empty(0, np.intp)
         asked.findings = _check(state, X, params, asked.first_size, tried)
         asked.has_answered = True
     asked.teacher = teacher

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadistill._fit.inputs import check_container
 from skadistill._fitted.saving import picklable, unpacked
-from skadistill.model_selection._scorer import warn_if_unlabeled
+from skadistill._utils.validation import warn_if_unlabeled
 from skadistill.soft_labels._as_student import as_student
 from skadistill.student._checks import student_classes, student_proba
 

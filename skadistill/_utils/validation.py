@@ -1,13 +1,14 @@
 """Checks that several folders share: missing values, labels, amounts of money."""
 
 import math
+import warnings
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import column_or_1d
 
-from skadistill.exceptions import TeacherError
+from skadistill.exceptions import TeacherError, UnlabeledTestRowsWarning
 
 __all__ = [
     "as_cost",
@@ -16,6 +17,7 @@ __all__ = [
     "labeled_values",
     "read_labels",
     "unlabeled_mask",
+    "warn_if_unlabeled",
 ]
 
 
@@ -197,3 +199,27 @@ def as_cost(value, name):
             "number of at least 0, or None if it is not known."
         )
     return cost
+
+
+def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
+    """Warn when rows to be scored carry no label.
+
+    Call it first thing in an estimator's ``score``: rows with the marker would
+    otherwise count, silently, as rows of a class that is never predicted.
+    """
+    if marker is None:
+        return 0
+    labels, unlabeled = read_labels(y, marker)
+    count = int(np.count_nonzero(unlabeled))
+    if count:
+        counted = "has no label ({}) and counts as a wrong answer"
+        if count > 1:
+            counted = "have no label ({}) and count as wrong answers"
+        warnings.warn(
+            f"{count} of {len(labels)} rows to score {counted.format(repr(marker))}; "
+            "leave them out, or split with PartiallyLabeledSplit and score with "
+            "ignore_unlabeled from skadistill.model_selection.",
+            UnlabeledTestRowsWarning,
+            stacklevel=stacklevel,
+        )
+    return count

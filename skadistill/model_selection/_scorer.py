@@ -1,6 +1,5 @@
 """Scorers that leave out rows without a label."""
 
-import warnings
 from collections.abc import Callable
 from inspect import signature
 from typing import Any
@@ -16,9 +15,9 @@ from sklearn.utils.metadata_routing import (
 
 from skadistill._rows._containers import take_metadata, take_rows
 from skadistill._utils.validation import labeled_values, read_labels
-from skadistill.exceptions import SkadistillError, UnlabeledTestRowsWarning
+from skadistill.exceptions import SkadistillError
 
-__all__ = ["LabeledRowsScorer", "ignore_unlabeled", "warn_if_unlabeled"]
+__all__ = ["LabeledRowsScorer", "ignore_unlabeled"]
 
 
 def ignore_unlabeled(
@@ -141,30 +140,6 @@ class LabeledRowsScorer:
         if self.unlabeled_marker is None or self.unlabeled_marker != -1:
             marker = f", unlabeled_marker={self.unlabeled_marker!r}"
         return f"LabeledRowsScorer({self.scorer!r}{marker})"
-
-
-def warn_if_unlabeled(y, marker=-1, *, stacklevel=3):
-    """Warn when rows to be scored carry no label.
-
-    Call it first thing in an estimator's ``score``: rows with the marker would
-    otherwise count, silently, as rows of a class that is never predicted.
-    """
-    if marker is None:
-        return 0
-    labels, unlabeled = read_labels(y, marker)
-    count = int(np.count_nonzero(unlabeled))
-    if count:
-        counted = "has no label ({}) and counts as a wrong answer"
-        if count > 1:
-            counted = "have no label ({}) and count as wrong answers"
-        warnings.warn(
-            f"{count} of {len(labels)} rows to score {counted.format(repr(marker))}; "
-            "leave them out, or split with PartiallyLabeledSplit and score with "
-            "ignore_unlabeled from skadistill.model_selection.",
-            UnlabeledTestRowsWarning,
-            stacklevel=stacklevel,
-        )
-    return count
 
 
 def _as_scorer(scoring):

@@ -20,11 +20,11 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 
+from skadistill._utils.validation import warn_if_unlabeled
 from skadistill.exceptions import SkadistillError, UnlabeledTestRowsWarning
 from skadistill.model_selection import (
     ignore_unlabeled,
 )
-from skadistill.model_selection._scorer import warn_if_unlabeled
 
 
 @pytest.fixture
