@@ -144,9 +144,9 @@ def compare_strategies(
 
 @dataclass(frozen=True, repr=False, eq=False)
 class StrategyComparison:
-    """Hold the scores of strategies at equal bills.
+    """Hold the scores of strategies at equal bills; `compare_strategies` returns it.
 
-    Attributes
+    Parameters
     ----------
     records : tuple of dict
         One per fit: ``strategy`` ("student alone" with a budget of 0), ``seed``,
@@ -156,6 +156,20 @@ class StrategyComparison:
         Their names.
     estimators : dict
         Fitted distillers by strategy, seed and budget, if they were to be kept.
+
+    Examples
+    --------
+    >>> from skadistill.model_selection import StrategyComparison
+    >>> scores = {("student alone", 0): 0.5, ("a", 10): 0.75, ("random", 10): 0.625}
+    >>> comparison = StrategyComparison(
+    ...     [{"strategy": name, "seed": 0, "budget": budget, "score": score}
+    ...      for (name, budget), score in scores.items()],
+    ...     ["a", "random"],
+    ... )
+    >>> comparison
+    strategy  score  over random  area  rank  labels
+    a          75.0        +12.5  62.5  1.00       5
+    random     62.5               56.2  2.00      10
     """
 
     records: tuple
