@@ -26,6 +26,7 @@ unlabeled rows. The student is a neural network with one hidden layer of 64 unit
 # Data. If the environment variable SKADISTILL_DATA names a folder with ``letter.npz``,
 # the same is done for the 26 letters in it.
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from sklearn.svm import SVC
 
 from skadistill import ActiveDistiller, StudentNet
 from skadistill.plotting import LearningCurveDisplay
+from skadistill.teachers import as_teacher
 
 SEEDS = range(5)
 
@@ -130,6 +132,22 @@ if "SKADISTILL_DATA" in os.environ:
     )
 else:
     print("\nSKADISTILL_DATA is not set: the letters are skipped.")
+
+# %%
+# One fit in the lines of a user, on a DataFrame: what will it cost, was it worth it,
+# and a report in one HTML file. The student is the default one.
+frame, target = load_digits(return_X_y=True, as_frame=True)
+teacher = as_teacher(make_teacher(frame[:600], target[:600], 0), cost_per_row=0.002)
+X, y = frame[600:1400], target[600:1400].copy()
+y[50:] = -1  # no label
+
+distiller = ActiveDistiller(teacher, budget=200, random_state=0)
+print(distiller.plan(X, y))
+distiller.fit(X, y)
+comparison = distiller.compare(frame[1400:], target[1400:], ask_teacher=True)
+print(comparison)
+with tempfile.TemporaryDirectory() as folder:
+    distiller.report(Path(folder) / "report.html", X=X, comparison=comparison)
 
 # %%
 # Learning curves: accuracy against labels paid. The dotted line is the teacher.

@@ -4,8 +4,8 @@ Teach a small model with a language model
 
 What does an LLM behind an API cost as a teacher, and what is the student worth? A chat
 model labels 300 of 1500 messages for 0.003, in the currency of its prices. The student
-then works without the model: it is 97 % accurate on new messages, its teacher 95 %, and
-a student trained on our 40 labels only 57 %.
+then works without the model: it is 97 % accurate on new messages, its teacher 89 %
+(what it refuses counts as wrong), and a student trained on our 40 labels only 57 %.
 
 No data leave the machine: the client below stands in for the one of your provider.
 """
@@ -20,7 +20,6 @@ from types import SimpleNamespace
 
 import joblib
 import numpy as np
-from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -90,16 +89,23 @@ teacher = ChatTeacher(
 )
 
 # %%
-# ``plan`` shows the cost before anything is spent: the expected one, by the tokens of
-# the messages, and the largest, if every message were as long as allowed and every call
-# were billed six times. It also shows what would be sent about a message.
+# The folder keeps the ledger of paid labels. Before the budget, the model is tried on
+# our own labels: a prompt that fails here is changed now.
 folder = tempfile.TemporaryDirectory()
+ledger = Path(folder.name) / "labels.sqlite"
+print(teacher.try_on(X[:40], y[:40], ledger=ledger))
+
+# %%
+# ``plan`` shows the cost before anything is spent: the expected one, by the tokens of
+# the messages, and in brackets the largest, if every message were as long as allowed
+# and every call were billed six times. It also shows what would be sent about a
+# message.
 distiller = ActiveDistiller(
     teacher,
     make_pipeline(TfidfVectorizer(), LogisticRegression(C=10.0)),
     query_strategy="margin",
     budget=300,
-    ledger=Path(folder.name) / "labels.sqlite",
+    ledger=ledger,
     unlabeled_marker="?",
     random_state=0,
 )
@@ -113,14 +119,17 @@ print(f"cost {distiller.cost_:.4f}")
 print(f"answered by {distiller.ledger_.models()}")
 
 # %%
-# What it is worth. The student learned words that the model does not know from those
-# they appear with.
-alone = clone(distiller.student).fit(X[:40], y[:40].astype(str))
-scores = [sum((w in SPAM[:10]) - (w in HAM[:10]) for w in t.split()) for t in X_test]
-model = np.where(np.array(scores) > 0, "spam", "ham")
-print(f"student of our 40 labels  {alone.score(X_test, y_test):.3f}")
-print(f"student of the model      {distiller.score(X_test, y_test):.3f}")
-print(f"the model itself          {np.mean(model == y_test):.3f}")
+# What it is worth, on test messages that we labeled, too. ``ask_teacher=True`` pays for
+# the model's answers about them. The student learned words that the model does not know
+# from those they appear with.
+comparison = distiller.compare(X_test, y_test, ask_teacher=True)
+print(comparison)
+
+# %%
+# The report is one HTML file for those who pay, with the labels to look at.
+report = Path(folder.name) / "report.html"
+distiller.report(report, X=X, comparison=comparison)
+print(f"the report has {len(report.read_text(encoding='utf8')) // 1000} kB")
 
 # %%
 # The student is a scikit-learn pipeline: save it, and leave teacher and key behind.

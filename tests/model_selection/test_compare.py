@@ -129,7 +129,7 @@ def test_latex_has_a_row_per_strategy():
 def test_curves_are_drawn_with_standard_errors():
     """One line per strategy."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
-    ax = made({"a": [[0.5, 0.7, 0.9], [0.5, 0.9, 0.9]], "b": [[0, 0, 0], [0, 0, 0]]})
+    ax = made({"a": [[0.5, 0.7, 0.9], [0.5, 0.9, 0.9]], "b": [[0.5, 0, 0]] * 2})
     ax = ax.plot()
     line = ax.containers[0].lines[0]
     np.testing.assert_allclose(line.get_xydata(), [(0, 0.5), (10, 0.8), (20, 0.9)])
