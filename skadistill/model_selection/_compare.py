@@ -1,7 +1,9 @@
 """Compare query strategies at equal bills, over seeds, with one bill for all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, t
@@ -20,22 +22,22 @@ ALONE = "student alone"
 
 
 def compare_strategies(
-    strategies,
-    teacher,
-    student,
-    X,
-    y,
-    X_test,
-    y_test,
+    strategies: Any,
+    teacher: Any,
+    student: Any,
+    X: Any,
+    y: Any,
+    X_test: Any,
+    y_test: Any,
     *,
-    budgets,
-    seeds=5,
-    X_unlabeled=None,
-    scoring="accuracy",
-    ledger=None,
-    return_estimator=False,
-    **params,
-):
+    budgets: Sequence[int],
+    seeds: int | Sequence[int] = 5,
+    X_unlabeled: Any = None,
+    scoring: Any = "accuracy",
+    ledger: Any = None,
+    return_estimator: bool = False,
+    **params: Any,
+) -> "StrategyComparison":
     """Compare query strategies by the students they lead to, at equal bills.
 
     For each seed, strategy and budget an :class:`~skadistill.ActiveDistiller` is
@@ -98,11 +100,11 @@ def compare_strategies(
         strategies = {str(name): name for name in strategies}
     if not strategies:
         raise ValueError("strategies is empty; pass at least one.")
-    budgets = sorted(set(budgets))
-    wrong = [b for b in budgets if not isinstance(b, Integral) or isinstance(b, bool)]
-    if wrong or not budgets or budgets[0] < 1:
+    wanted = sorted(set(budgets))
+    wrong = [b for b in wanted if not isinstance(b, Integral) or isinstance(b, bool)]
+    if wrong or not wanted or wanted[0] < 1:
         raise ValueError(
-            f"budgets is {budgets!r:.80}; pass numbers of rows to pay for, of at least "
+            f"budgets is {wanted!r:.80}; pass numbers of rows to pay for, of at least "
             "1, so that all strategies are compared at the same ones."
         )
     seeds = range(seeds) if isinstance(seeds, Integral) else seeds
@@ -137,7 +139,7 @@ def compare_strategies(
     for seed in seeds:
         fit(ALONE, "random", 0, seed)
         for name, strategy in strategies.items():
-            for budget in budgets:
+            for budget in wanted:
                 fit(name, strategy, budget, seed)
     return StrategyComparison(tuple(records), tuple(strategies), kept)
 
@@ -172,16 +174,16 @@ class StrategyComparison:
     random     62.5               56.2  2.00      10
     """
 
-    records: tuple
-    strategies: tuple
-    estimators: dict = field(default_factory=dict)
+    records: Sequence[dict[str, Any]]
+    strategies: Sequence[str]
+    estimators: dict[Any, Any] = field(default_factory=dict)
 
     @property
-    def frame(self):
+    def frame(self) -> Any:
         """The records as a pandas DataFrame, one row per fit."""
         return require("pandas", "pandas").DataFrame(list(self.records))
 
-    def curves(self):
+    def curves(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the scores at each budget, that of the student alone first.
 
         Returns
@@ -203,7 +205,7 @@ class StrategyComparison:
                 tables[name][at] = record["score"]
         return np.array(budgets), tables
 
-    def differences(self, baseline=None):
+    def differences(self, baseline: str | None = None) -> dict[str, np.ndarray]:
         """Return paired differences to a strategy at each budget, with 95 % intervals.
 
         Parameters
@@ -224,7 +226,7 @@ class StrategyComparison:
             for name, table in tables.items()
         }
 
-    def summary(self, baseline=None):
+    def summary(self, baseline: str | None = None) -> dict[str, dict[str, float]]:
         """Return what papers report, one row per strategy.
 
         Parameters
@@ -272,7 +274,7 @@ class StrategyComparison:
             }
         return found
 
-    def to_latex(self, baseline=None):
+    def to_latex(self, baseline: str | None = None) -> str:
         """Return the summary as a LaTeX table, for the package booktabs.
 
         Parameters
@@ -293,7 +295,7 @@ class StrategyComparison:
             f"\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}"
         )
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Any:
         """Draw the mean score of each strategy at each budget, with standard errors.
 
         Parameters

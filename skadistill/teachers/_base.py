@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from importlib import import_module
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -323,7 +324,15 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         if fault is not None:
             raise fault
 
-    def try_on(self, X, y, *, ledger=None, n_rows=50, random_state=None):
+    def try_on(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        ledger: Any = None,
+        n_rows: int | None = 50,
+        random_state: Any = None,
+    ) -> Any:
         """Ask about some labeled rows, to test a prompt or a model before the budget.
 
         The answers are paid for and recorded. A fit with the same ledger and teacher
