@@ -107,7 +107,7 @@ def compare_strategies(
             f"budgets is {wanted!r:.80}; pass numbers of rows to pay for, of at least "
             "1, so that all strategies are compared at the same ones."
         )
-    seeds = range(seeds) if isinstance(seeds, Integral) else seeds
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
     score = get_scorer(scoring)
     params |= {"ledger": as_ledger(ledger), "use_known": False}
     records, kept, scored = [], {}, {}
