@@ -9,6 +9,7 @@ import numpy as np
 from skadistill._statistics.checks import TeacherChecks, is_wrong
 from skadistill.query._game.errors import (
     check_order,
+    depend_on_gain,
     discount,
     is_asked_elsewhere,
     is_trusted,
@@ -94,7 +95,8 @@ class ErrorCurve:
         if not self.checks.n_samples or self.is_trusted(share):
             return replace(self, distrusted=False)
         surer = self._judged_again()
-        if surer.is_trusted(share):
+        wrong, gains = np.asarray(self.checks.wrong), surer.gains[self.checks.rows]
+        if surer.is_trusted(share) or not depend_on_gain(gains, wrong):
             return replace(surer, distrusted=False)
         n_queries = max(self._n(share), min(FEWEST_CHECKS, len(self.truth)))
         errors = surer.errors(surer.gains)

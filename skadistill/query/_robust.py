@@ -50,13 +50,14 @@ class RobustSampler(QueryStrategy):
     worth, protects against errors of the e_i.
 
     The teacher is trusted if c (e + s) < 1/2 on the checked rows that the game may ask
-    about, with e and s the posterior mean and standard deviation of its error rate; or
-    if no other rows of the same number are worth 1.5 times as much as those of largest
-    gain. In this test harm counts twice, since a few mistakes should not decide. A
-    teacher that is not fitted here is checked on 20 rows, alternately one that the game
-    may ask about and one of a uniform sample, then on ten more at a time until it
-    passes the first test, or 40 rows are spent. With a budget below 200 that would cost
-    more than it gains, and the teacher is trusted, as it is without any check.
+    about, with e and s the posterior mean and standard deviation of its error rate; if
+    its errors do not depend on the gain beyond chance (5 %); or if no other rows of the
+    same number are worth 1.5 times as much as those of largest gain. In the first and
+    the last test harm counts twice, since a few mistakes should not decide. A teacher
+    that is not fitted here is checked on 20 rows, alternately one that the game may ask
+    about and one of a uniform sample, then on ten more at a time until it passes the
+    first test, or 40 rows are spent. With a budget below 200 that would cost more than
+    it gains, and the teacher is trusted, as it is without any check.
 
     The curve is learned once, before the pool is paid for: a teacher's mistakes do
     not change from round to round. It does not protect against mistakes that no labeled

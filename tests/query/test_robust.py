@@ -126,6 +126,17 @@ def test_a_teacher_wrong_where_the_student_is_unsure_is_doubted():
     assert np.mean(gains[rows] > 0.75) < 0.5 * np.mean(query_gains(proba) > 0.75)
 
 
+def test_errors_by_chance_do_not_cost_a_teacher_its_trust():
+    """Hard labels of two classes do much harm; that alone moves no row."""
+    distrusted = [
+        curve_of(lambda gains: np.arange(len(gains)) % 3 == 0, seed=seed)
+        .settle(SHARE)
+        .distrusted
+        for seed in range(60)
+    ]
+    assert np.mean(distrusted) <= 0.1
+
+
 def query_gains(proba):
     gains = 1 - np.abs(proba[:, 0] - proba[:, 1])
     return gains[query(None, proba)[0]]

@@ -17,7 +17,7 @@ e_i is learned from the mean margin of several students, and looked up at such a
 
 An honest teacher too is wrong more often on rows that are hard for the student, and
 those are still worth most. So the discount is only played against a teacher that
-fails two tests: see `is_trusted` and `is_asked_elsewhere`.
+fails three tests: see `is_trusted`, `depend_on_gain` and `is_asked_elsewhere`.
 """
 
 import numpy as np
@@ -30,6 +30,7 @@ from skadistill._statistics.checks import is_wrong
 __all__ = [
     "check_order",
     "check_probability",
+    "depend_on_gain",
     "discount",
     "is_asked_elsewhere",
     "is_trusted",
@@ -45,6 +46,8 @@ __all__ = [
 JUDGED_HARM, AVOIDED_HARM = 2, 4
 #: Other rows are asked about if they are worth so many times as much. Chosen likewise.
 MUCH_MORE = 1.5
+# Standard errors of a slope that is there (5 %).
+BEYOND_CHANCE = 1.64
 # Mean waiting times of the likeliest row after which all are drawn.
 HOURS = 1e6
 
@@ -103,6 +106,13 @@ def is_asked_elsewhere(gains, errors, ratio, n_queries):
     of_gains = worth[np.argsort(-gains, kind="stable")[:n_queries]].sum()
     largest = np.sort(np.maximum(worth, 0.0))[::-1][:n_queries].sum()
     return bool(MUCH_MORE * of_gains < largest)
+
+
+def depend_on_gain(gains, wrong):
+    """Tell whether errors are more frequent where gains are large, beyond chance."""
+    rate, away = np.mean(wrong), gains - np.mean(gains)
+    spread = np.sqrt(rate * (1 - rate) * np.sum(away**2))
+    return bool(away @ (wrong - rate) > BEYOND_CHANCE * spread)
 
 
 def discount(errors, ratio):

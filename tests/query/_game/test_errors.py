@@ -7,6 +7,7 @@ from scipy.optimize import linprog
 from skadistill.query._game.errors import (
     check_order,
     check_probability,
+    depend_on_gain,
     discount,
     is_asked_elsewhere,
     is_trusted,
@@ -217,6 +218,25 @@ def test_aimed_checks_tell_how_often_a_teacher_is_wrong(errors, bias, n_checks):
         assert np.mean(raw) < 0.18
     elif bias == "over":
         assert np.mean(raw) > 0.3
+
+
+def test_errors_that_do_not_depend_on_the_gain_are_found_to_in_one_case_of_twenty():
+    """And hardly ever if all or no answers are wrong; a strong dependence always."""
+    rng = np.random.default_rng(3)
+    gains = rng.random((1000, 40))
+    found = [depend_on_gain(g, rng.random(40) < 0.3) for g in gains]
+    assert 0.03 < np.mean(found) < 0.08
+    for rate in (0.0, 1.0):
+        assert not any(depend_on_gain(g, np.full(40, rate == 1)) for g in gains[:20])
+    found = [
+        depend_on_gain(g, rng.random(40) < np.where(g > 0.7, 0.6, 0.05)) for g in gains
+    ]
+    assert np.mean(found) > 0.9
+    # Nor is a teacher distrusted that errs on rows which are easy for students.
+    found = [
+        depend_on_gain(g, rng.random(40) < np.where(g > 0.7, 0, 0.6)) for g in gains
+    ]
+    assert not any(found)
 
 
 @pytest.mark.parametrize("n_checks", [5, 20, 90, 150, 199, 200])
