@@ -1,5 +1,7 @@
 """Choose the rows of a round: look at the pool, draw, and judge by what was seen."""
 
+import contextlib
+import copy
 import warnings
 from time import perf_counter
 
@@ -16,6 +18,9 @@ from skadistill.query._base import check_query
 from skadistill.query._spread import spread_rows
 
 __all__ = ["choose", "draw_more", "look_at_pool"]
+
+#: Rows of the pool among which a strategy chooses on trial.
+REHEARSED_ROWS = 100
 
 
 def look_at_pool(state):
@@ -35,7 +40,31 @@ def look_at_pool(state):
         view.predict_proba()  # kept: the first query need not score it again
     elif state.shares.n_checks:
         view.map_proba(_nothing)
+    if is_cold(state):
+        _rehearse_strategy(state)
     return view
+
+
+def _rehearse_strategy(state):
+    """Let the strategy choose among a few rows, since the first batch does without it.
+
+    What it is told of labels is made up while no row has one.
+    """
+    labels, strategy = state.labels, state.components.strategy
+    rows = labels.pool[:REHEARSED_ROWS]
+    view = FitPool(state, keep_classes=False, rows=rows)
+    if not labels.rows.size:
+        n_classes = len(labels.classes)
+        some = rows[: 2 * n_classes]
+        targets = np.eye(n_classes)[np.arange(len(some)) % n_classes]
+        view.labeled = labels.table.take(some), targets
+    if view.teacher_error is None and getattr(strategy, "needs_teacher_error", False):
+        view.teacher_error = 0.1
+    n_queries = max(1, len(rows) // 2)
+    with contextlib.suppress(Exception):  # one that holds a client is used itself
+        strategy = copy.deepcopy(strategy)
+    positions = strategy.query(view, n_queries, np.random.default_rng(0))
+    check_query(positions, len(rows), n_queries, strategy)
 
 
 def view_of(state):

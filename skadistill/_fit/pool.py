@@ -24,10 +24,11 @@ class FitPool(QueryPool):
     asks for it.
     """
 
-    def __init__(self, state, *, keep_classes, n_jobs=None):
+    def __init__(self, state, *, keep_classes, n_jobs=None, rows=None):
         labels = state.labels
+        rows = labels.pool if rows is None else rows
         super().__init__(
-            labels.pool.size,
+            rows.size,
             labels.classes,
             student=state.students.last,
         )
@@ -36,7 +37,8 @@ class FitPool(QueryPool):
         self.kept = labels.kept
         self.seconds = 0.0
         self._table = labels.table
-        self._rows = labels.pool
+        self._rows = rows
+        self.labeled = None  # rows shown as labeled in place of those that are
         self._n_jobs = n_jobs
         self._keep_classes = keep_classes
         self._winners = np.full(self.n_samples * keep_classes, -1, dtype=np.int32)
@@ -67,6 +69,8 @@ class FitPool(QueryPool):
         return self._table.take(self._rows)
 
     def _take_labeled(self):
+        if self.labeled is not None:
+            return self.labeled
         return self._table.take(self._labels.rows), self._labels.targets
 
     def _iter_proba(self, function):
