@@ -119,7 +119,7 @@ print(f"cost {distiller.cost_:.4f}")
 print(f"answered by {distiller.ledger_.models()}")
 
 # %%
-# What it is worth, on test messages that we labeled, too. ``ask_teacher=True`` pays for
+# Results on test messages that we labeled, too. ``ask_teacher=True`` pays for
 # the model's answers about them. The student learned words that the model does not know
 # from those they appear with.
 comparison = distiller.compare(X_test, y_test, ask_teacher=True)

@@ -577,7 +577,7 @@ class ActiveDistiller(
             forecast=getattr(self, "forecast_", None),
         )
 
-    def get_metadata_routing(self) -> Any:
+    def get_metadata_routing(self) -> MetadataRouter:
         """Describe which metadata goes to the student's and the teacher's ``fit``.
 
         Returns

@@ -72,7 +72,7 @@ class TeacherError(SkadistillError):
     #: Cost of the failed call; None if unknown, since it may be billed.
     cost: float | None = None
     #: Rows of calls that may be billed and brought no answer; their cost at most.
-    unanswered: tuple | None = None
+    unanswered: tuple[int, float] | None = None
 
 
 class TeacherCallError(TeacherError):
@@ -90,7 +90,7 @@ class JobPendingError(TeacherError):
     """
 
     #: Names of the jobs, and how many rows they hold.
-    jobs: tuple = ()
+    jobs: tuple[str, ...] = ()
     n_rows: int = 0
     #: What was bought before, as a LabelPurchase; None if nothing was tried.
     purchase: Any = None

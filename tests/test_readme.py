@@ -60,7 +60,7 @@ def test_it_points_to_what_is_there(readme):
     targets += re.findall(r"`((?:docs|examples|benchmarks)/[^`]*)`", readme)
     assert len(targets) >= 7
     assert [path for path in targets if not (ROOT / path).exists()] == []
-    section = readme.partition("## What it is worth")[2].partition("## Status")[0]
+    section = readme.partition("## Results")[2].partition("## Status")[0]
     named = re.findall(r"\(`(\w+)`", section)
     assert len(named) >= 8
     assert [name for name in named if not (RESULTS / f"{name}.md").exists()] == []

@@ -1,5 +1,7 @@
 """Type checkers accept what users write, and refuse what is wrong."""
 
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -11,11 +13,9 @@ import skadistill
 
 ROOT = Path(skadistill.__file__).parents[1]
 
-# Minutes on a cold cache.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="needs the sources"),
-]
+needs_sources = pytest.mark.skipif(
+    not (ROOT / "README.md").exists(), reason="needs the sources"
+)
 
 PROGRAM = '''
 """A program of a user: own strategy, teacher and objective."""
@@ -83,6 +83,113 @@ WRONG = {
 }
 
 
+def public_names():
+    """Map the full names of what users import to the objects."""
+    found = {}
+    for path in sorted(Path(skadistill.__file__).parent.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if any(part[0] == "_" and part != "__init__" for part in parts):
+            continue
+        module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+        for name in module.__all__:
+            if callable(getattr(module, name)):
+                found[f"{module.__name__}.{name}"] = getattr(module, name)
+    return found
+
+
+NAMES = public_names()
+
+
+def functions_of(obj):
+    """Yield a function, or the constructor, methods and properties of a class."""
+    if not isinstance(obj, type):
+        yield obj.__name__, obj
+        return
+    for owner in obj.__mro__:
+        if not owner.__module__.startswith("skadistill"):
+            continue
+        declared = inspect.get_annotations(owner)
+        for name, value in vars(owner).items():
+            if name in declared:
+                continue
+            for inside in ("fget", "__func__", "func", "fn"):
+                value = getattr(value, inside, None) or value
+            public = name[0] != "_" or name in ("__init__", "__call__", "__len__")
+            if public and inspect.isfunction(value):
+                # What dataclasses write has the types of the fields.
+                if value.__code__.co_filename.startswith("<"):
+                    continue
+                yield f"{owner.__name__}.{name}", inspect.unwrap(value)
+
+
+def unannotated(obj):
+    """Return the parameters and results without a type, as function(parameter)."""
+    found = []
+    for name, function in functions_of(obj):
+        if not function.__module__.startswith("skadistill"):
+            continue
+        signature = inspect.signature(function)
+        missing = [
+            parameter.name
+            for parameter in list(signature.parameters.values())
+            if parameter.annotation is parameter.empty
+            and parameter.name not in ("self", "cls")
+        ]
+        if signature.return_annotation is signature.empty:
+            missing.append("return")
+        found += [f"{name}({parameter})" for parameter in missing]
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_function_and_method_is_annotated(name):
+    """Parameters and results have types, inherited ones of the package too."""
+    assert unannotated(NAMES[name]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, obj in NAMES.items()
+        if "\n    Attributes\n" in (obj.__doc__ or "")
+    ],
+)
+def test_fitted_attributes_are_declared(name):
+    """Each attribute in the docstring is declared, a property, or a parameter."""
+    found = NAMES[name]
+    text = inspect.cleandoc(found.__doc__ or "")
+    _, _, section = text.partition("Attributes\n----------\n")
+    section = re.split(r"^.+\n-{3,}$", section, flags=re.M)[0]
+    lines = re.findall(r"^([\w, ]+) : ", section, flags=re.M)
+    told = {attribute for line in lines for attribute in line.split(", ")}
+    known = set(dir(found)) | set(inspect.signature(found).parameters)
+    for owner in found.__mro__:
+        known |= set(inspect.get_annotations(owner))
+    assert told - known == set()
+
+
+def test_a_missing_type_is_found():
+    """Of a parameter, of a result, and of a property."""
+
+    class Example:
+        def __init__(self, a: int, b=1) -> None:
+            pass
+
+        @property
+        def c(self):
+            return 1
+
+        def _private(self, d):
+            pass
+
+    Example.__module__ = "skadistill.example"
+    for name in ("__init__", "_private"):
+        getattr(Example, name).__module__ = "skadistill.example"
+    Example.c.fget.__module__ = "skadistill.example"
+    assert unannotated(Example) == ["Example.__init__(b)", "Example.c(return)"]
+
+
 def mypy(folder, *options):
     """Return what mypy says about the files of a folder, without the package's own."""
     command = [sys.executable, "-m", "mypy", "--ignore-missing-imports", *options]
@@ -94,6 +201,8 @@ def mypy(folder, *options):
     return [line for line in done.stdout.splitlines() if ": error:" in line]
 
 
+@pytest.mark.slow
+@needs_sources
 def test_a_program_of_a_user_passes_the_strict_checks(tmp_path, monkeypatch):
     """So do the lines of the README, with the names that they leave to the reader."""
     monkeypatch.setenv("MYPYPATH", str(ROOT))
@@ -107,6 +216,8 @@ def test_a_program_of_a_user_passes_the_strict_checks(tmp_path, monkeypatch):
     assert mypy(tmp_path, "--strict") == []
 
 
+@pytest.mark.slow
+@needs_sources
 def test_examples_pass_the_checks(tmp_path, monkeypatch):
     """Strictly, but for their own functions, which have no annotations."""
     monkeypatch.setenv("MYPYPATH", str(ROOT))
@@ -116,6 +227,8 @@ def test_examples_pass_the_checks(tmp_path, monkeypatch):
     assert mypy(tmp_path, "--strict", "--allow-untyped-calls", *options) == []
 
 
+@pytest.mark.slow
+@needs_sources
 def test_wrong_lines_are_refused(tmp_path, monkeypatch):
     """Each of them, with the name of what is wrong."""
     monkeypatch.setenv("MYPYPATH", str(ROOT))

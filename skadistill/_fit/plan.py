@@ -35,7 +35,7 @@ class Plan:
 
     n_labeled: int
     n_pool: int
-    rounds: tuple
+    rounds: tuple[Any, ...]
     n_teacher_checks: int
     n_rows_to_pay: int
     n_rows_expected: int
@@ -44,7 +44,7 @@ class Plan:
     uses_known: bool = False
     cost_per_row: float | None = None
     seconds_per_row: float | None = None
-    expected_costs: tuple = ()
+    expected_costs: tuple[Any, ...] = ()
     stops_checking: bool = False
     forecast: Forecast | None = None
     example: str | None = None

@@ -81,11 +81,11 @@ class Comparison:
         For each model, the share of right rows of each class.
     """
 
-    records: tuple
+    records: tuple[Any, ...]
     conclusion: str
-    notes: tuple = ()
+    notes: tuple[Any, ...] = ()
     score_name: str = "accuracy"
-    per_class: dict = field(default_factory=dict)
+    per_class: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self) -> Any:
         """Return the table as a pandas DataFrame, one row per model."""

@@ -65,7 +65,7 @@ class Forecast:
     n_now: int
     score_name: str = "pool_agreement"
     cost_per_row: float | None = None
-    n_more: tuple = field(default=(100, 500, 1000))
+    n_more: tuple[Any, ...] = field(default=(100, 500, 1000))
 
     def after(self, n_more: int, level: float = 0.8) -> tuple[Any, ...]:
         """Forecast the score of a student that learns from more labels.

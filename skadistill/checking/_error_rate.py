@@ -33,7 +33,7 @@ def estimate_teacher_error(
     first_size: int | None = None,
     row_numbers: ArrayLike | None = None,
     first: ArrayLike = (),
-) -> Any:
+) -> TeacherChecks:
     r"""Estimate how often the teacher's first choice is wrong.
 
     A teacher that still has to be fitted is scored by cross-fitting: each labeled row

@@ -30,8 +30,8 @@ class TeacherRepeatability:
     rows: np.ndarray
     first: np.ndarray
     second: np.ndarray
-    models_first: dict
-    models_second: dict
+    models_first: dict[str, Any]
+    models_second: dict[str, Any]
     n_paid: int
     cost: float
 

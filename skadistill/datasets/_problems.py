@@ -50,7 +50,7 @@ def make_noisy_teacher_problem(
     concentration: float = 5.0,
     soft: bool = True,
     random_state: Any = None,
-) -> Any:
+) -> NoisyTeacherProblem:
     """Make a classification problem with a teacher that errs on known rows.
 
     Rows come from Gaussian clusters of unit variance whose centers are drawn with

@@ -161,7 +161,7 @@ class Cascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    usage_: dict
+    usage_: dict[str, Any]
     _X_audit: Any
     _deferred: list
     _n_invested: int

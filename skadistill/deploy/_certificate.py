@@ -99,7 +99,7 @@ def certify_agreement(
     n_audit: int | None = 300,
     confidence: float = 0.95,
     random_state: Any = None,
-) -> Any:
+) -> Certificate:
     """Certify that the student agrees with its teacher on a share of all rows.
 
     Rows are a uniform sample of `X_audit`, without those that the student was trained
@@ -183,7 +183,7 @@ def certify_accuracy(
     n_audit: int | None = None,
     confidence: float = 0.95,
     random_state: Any = None,
-) -> Any:
+) -> Certificate:
     """Certify the student's accuracy, alone or relative to its teacher.
 
     Parameters

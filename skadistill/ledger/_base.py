@@ -2,8 +2,10 @@
 
 import math
 from abc import abstractmethod
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skadistill._rows._keys import KEY_DTYPE, row_keys
 from skadistill._utils.interrupts import held_interrupts
@@ -61,14 +63,16 @@ class BaseLedger(Claiming):
     max_cost: float | None = None
     outlives_process: bool = False
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Self:
         return self
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         # An empty ledger is a ledger: `ledger or MemoryLedger()` must not drop it.
         return True
 
-    def lookup(self, keys, teacher_id, classes):
+    def lookup(
+        self, keys: NDArray[Any], teacher_id: str, classes: Any
+    ) -> tuple[Any, ...]:
         """Find the labels already paid for.
 
         Parameters
@@ -100,7 +104,7 @@ class BaseLedger(Claiming):
         labels[~known] = np.nan
         return known, labels
 
-    def lookup_embeddings(self, keys, teacher_id):
+    def lookup_embeddings(self, keys: NDArray[Any], teacher_id: str) -> tuple[Any, ...]:
         """Find the embeddings that came with labels already paid for.
 
         Parameters
@@ -126,19 +130,19 @@ class BaseLedger(Claiming):
 
     def record(
         self,
-        keys,
-        teacher_id,
-        classes,
-        labels,
+        keys: NDArray[Any],
+        teacher_id: str,
+        classes: Any,
+        labels: NDArray[Any],
         *,
-        cost=None,
-        seconds=None,
-        embeddings=None,
-        claim=None,
-        paid=True,
-        model=None,
-        unanswered=None,
-    ):
+        cost: Any = None,
+        seconds: float | None = None,
+        embeddings: Any = None,
+        claim: Any = None,
+        paid: bool = True,
+        model: str | None = None,
+        unanswered: tuple[Any, ...] | None = None,
+    ) -> None:
         """Remember answers that were paid for.
 
         A row that already has a label keeps its first one, so that a label never
@@ -210,8 +214,14 @@ class BaseLedger(Claiming):
             )
 
     def record_embeddings(
-        self, keys, teacher_id, embeddings, *, cost=None, seconds=None
-    ):
+        self,
+        keys: NDArray[Any],
+        teacher_id: str,
+        embeddings: Any,
+        *,
+        cost: float | None = None,
+        seconds: float | None = None,
+    ) -> None:
         """Remember embeddings that came without labels.
 
         No label was paid for: ``n_paid`` stays, and `max_rows` is not touched; the
@@ -243,7 +253,7 @@ class BaseLedger(Claiming):
         with held_interrupts():
             self._store_embeddings(keys, teacher_id, embeddings, cost, seconds)
 
-    def forget_no_label(self, teacher_id=None):
+    def forget_no_label(self, teacher_id: str | None = None) -> int:
         """Forget answers without a label, so that their rows are asked about again.
 
         The payments for them stay counted.
@@ -266,7 +276,9 @@ class BaseLedger(Claiming):
         with held_interrupts():
             return self._forget(teacher_id)
 
-    def labels_for(self, X, teacher_id=None, classes=None):
+    def labels_for(
+        self, X: Any, teacher_id: str | None = None, classes: Any = None
+    ) -> Any:
         """Return the labels that are owned for some rows.
 
         Parameters
@@ -304,7 +316,7 @@ class BaseLedger(Claiming):
         classes = None if classes is None else check_classes(classes)
         return owned_frame(self, row_keys(X), teacher_id, classes)
 
-    def models(self, teacher_id=None):
+    def models(self, teacher_id: str | None = None) -> dict[str, Any]:
         """Count the paid rows that each model answered, as their endpoints said.
 
         The name under which a teacher asks may be an alias: what answers behind it
@@ -333,7 +345,7 @@ class BaseLedger(Claiming):
         return self._models(teacher_id)
 
     @property
-    def n_paid(self):
+    def n_paid(self) -> Any:
         """Number of rows paid for; a row paid for twice is counted twice."""
         return self.summary()["n_paid"]
 
@@ -400,11 +412,11 @@ class BaseLedger(Claiming):
         """Keep embeddings of new keys, count the call; arguments are checked."""
 
     @abstractmethod
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of labels, one per teacher, set of classes and row."""
 
     @abstractmethod
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Return totals of rows, calls, money and time.
 
         Returns

@@ -2,8 +2,10 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skadistill._utils.interrupts import held_interrupts
 from skadistill.exceptions import BudgetError, LedgerError
@@ -16,7 +18,14 @@ __all__ = ["Claiming", "amount_or_zero", "with_unanswered"]
 class Claiming(ABC):
     """Reserve rows before they are paid for; a part of `BaseLedger`."""
 
-    def claim(self, keys, teacher_id, classes, *, max_cost_per_row=None):
+    def claim(
+        self,
+        keys: NDArray[Any],
+        teacher_id: str,
+        classes: ArrayLike,
+        *,
+        max_cost_per_row: Any = None,
+    ) -> Any:
         """Reserve rows before paying for them, as far as the budget goes.
 
         No other claim gets the same rows until they are recorded or the claim
@@ -63,7 +72,7 @@ class Claiming(ABC):
             raise
         return claim
 
-    def sending(self, claim, keys):
+    def sending(self, claim: Any, keys: NDArray[Any]) -> NDArray[Any]:
         """Mark rows of a claim as sent, just before a teacher is called about them.
 
         If the process is killed, or its lease ends, rows that are marked and were
@@ -88,7 +97,7 @@ class Claiming(ABC):
         with held_interrupts():
             return self._send(claim, keys)
 
-    def renew(self, claim):
+    def renew(self, claim: Any) -> bool:
         """Let the lease of a claim begin again.
 
         Recording rows of it and `sending` do so, too.
@@ -105,7 +114,15 @@ class Claiming(ABC):
         """
         return self._renew(claim)
 
-    def release(self, claim, *, fault=None, cost=None, seconds=None, unanswered=None):
+    def release(
+        self,
+        claim: Any,
+        *,
+        fault: str | None = None,
+        cost: Any = None,
+        seconds: float | None = None,
+        unanswered: tuple[Any, ...] | None = None,
+    ) -> None:
         """End a claim; rows of it that were not recorded are free again.
 
         Parameters
@@ -128,7 +145,7 @@ class Claiming(ABC):
         with held_interrupts():
             self._end(claim, fault, cost, seconds, **extra)
 
-    def hand_to_job(self, claim, job):
+    def hand_to_job(self, claim: Any, job: str) -> None:
         """Let an asynchronous job hold the rows of a claim from now on.
 
         The claim then ends neither with its thread nor with its process: any process
@@ -155,7 +172,7 @@ class Claiming(ABC):
                     "be billed, and its rows can be asked about again."
                 )
 
-    def jobs(self, teacher_id, classes):
+    def jobs(self, teacher_id: str, classes: ArrayLike) -> list[Any]:
         """List the jobs whose answers are not recorded yet.
 
         Parameters
@@ -175,7 +192,7 @@ class Claiming(ABC):
         """
         return self._jobs(teacher_id, check_classes(classes))
 
-    def claims(self):
+    def claims(self) -> list[dict[str, Any]]:
         """List the open claims: who is paying for rows, since when and until when.
 
         Returns
@@ -188,7 +205,7 @@ class Claiming(ABC):
         """
         return self._open_claims()
 
-    def free_claims(self, owner=None):
+    def free_claims(self, owner: str | None = None) -> int:
         """End open claims, including those of other processes.
 
         For claims whose owner will not come back. Rows that were sent count as lost,
@@ -208,7 +225,7 @@ class Claiming(ABC):
         with held_interrupts():
             return self._free(owner)
 
-    def write_off(self, teacher_id=None):
+    def write_off(self, teacher_id: str | None = None) -> dict[str, Any]:
         """Set the cost of lost answers to zero, if your invoice shows none for them.
 
         Parameters

@@ -9,6 +9,7 @@ import uuid
 import warnings
 import weakref
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -95,23 +96,25 @@ class MemoryLedger(BaseLedger):
     (array([ True, False]), array([0.75, 0.25]), 1)
     """
 
-    def __init__(self, *, max_rows=None, max_cost=None):
+    def __init__(
+        self, *, max_rows: int | None = None, max_cost: float | None = None
+    ) -> None:
         check_limits(max_rows, max_cost)
         self.max_rows = max_rows
         self.max_cost = max_cost
         # (teacher_id, set of classes): (order of classes, labels and cost per row)
-        self._labels = {}
-        self._embeddings = {}  # teacher_id: table
-        self._counts = {}
+        self._labels: dict[Any, Any] = {}
+        self._embeddings: dict[Any, Any] = {}  # teacher_id: table
+        self._counts: dict[Any, Any] = {}
         self._answered_by: dict[str, dict[str, int]] = {}  # teacher_id: {model: rows}
         self._claims: dict[int, _OpenClaim] = {}
-        self._lost = {}  # claim: (teacher_id, {key: price})
+        self._lost: dict[Any, Any] = {}  # claim: (teacher_id, {key: price})
         self._tokens = itertools.count()
         self._process = _this_process()
         self._warned = False
         self._lock = threading.RLock()
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         with self._lock:
             # Copies: another thread may record while the state is being written.
             # Claims stay here with their buyers.
@@ -132,7 +135,7 @@ class MemoryLedger(BaseLedger):
                 "warned": self._warned,
             }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         MemoryLedger.__init__(
             self, max_rows=state["max_rows"], max_cost=state["max_cost"]
         )
@@ -145,7 +148,7 @@ class MemoryLedger(BaseLedger):
         self._answered_by = {k: dict(v) for k, v in state.get("models", {}).items()}
         self._process, self._warned = tuple(state["process"]), state["warned"]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         summary = self.summary()
         return (
             f"MemoryLedger(<{summary['n_labels']} labels of "
@@ -474,11 +477,11 @@ class MemoryLedger(BaseLedger):
             _, table = self._labels[teacher_id, frozenset(classes)]
             return table.rows[table.positions(keys), -1]
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of labels, one per teacher, set of classes and row."""
         return self.summary()["n_labels"]
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Return totals of rows, calls, money and time.
 
         Returns

@@ -72,8 +72,14 @@ class PostgresLedger(SqlLedger):
     """
 
     def __init__(
-        self, url, schema="skadistill", *, max_rows=None, max_cost=None, lease=300.0
-    ):
+        self,
+        url: str,
+        schema: str = "skadistill",
+        *,
+        max_rows: int | None = None,
+        max_cost: float | None = None,
+        lease: float = 300.0,
+    ) -> None:
         check_limits(max_rows, max_cost)
         self.url = url
         self.schema = schema
@@ -83,7 +89,7 @@ class PostgresLedger(SqlLedger):
         self._database = _Database(url, schema)
         self._database.set_up()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = (
             require("sqlalchemy", "postgres")
             .make_url(self.url)
@@ -91,7 +97,7 @@ class PostgresLedger(SqlLedger):
         )
         return f"PostgresLedger({shown!r}, {self.schema!r})"
 
-    def close(self):
+    def close(self) -> None:
         """Close this process's connections; they are opened again when needed."""
         self._database.close()
 

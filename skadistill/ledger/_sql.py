@@ -7,6 +7,7 @@ that differ.
 import math
 from abc import abstractmethod
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class SqlLedger(BaseLedger):
     calls `_set_up` in its constructor.
     """
 
-    outlives_process = True
+    outlives_process: bool = True
     lease: float
 
     def _set_up(self, lease):
@@ -90,13 +91,13 @@ class SqlLedger(BaseLedger):
         self._keeper = LeaseKeeper(self.lease)
         self._compared = set()  # numbers of label sets
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         state = self.__dict__.copy()
         for name in ("_expiry", "_keeper", "_compared"):
             del state[name]
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.__dict__.update(state)
         self._set_up(self.lease)
 
@@ -113,10 +114,10 @@ class SqlLedger(BaseLedger):
         """Let the database check itself, as far as it can."""
 
     @abstractmethod
-    def close(self):
+    def close(self) -> Any:
         """Close this process's connections; they are opened again when needed."""
 
-    def check(self):
+    def check(self) -> None:
         """Read everything, and compare it with its checksums and sums.
 
         Raises
@@ -128,7 +129,7 @@ class SqlLedger(BaseLedger):
             self._check_storage(db)
             check_contents(db)
 
-    def drop_damaged(self):
+    def drop_damaged(self) -> int:
         """Delete labels and embeddings that differ from their checksum.
 
         They are not known any more, and can be asked for again. For a ledger of
@@ -142,14 +143,14 @@ class SqlLedger(BaseLedger):
         with self._transaction(write=True) as db:
             return drop_damaged_rows(db)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of labels, one per teacher, set of classes and row."""
         with self._transaction(write=False) as db:
             return sum(
                 s["n_labels"] - s["n_no_label"] for s in all_rows(db, "label_sets")
             )
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Return totals of rows, calls, money and time.
 
         Returns
@@ -174,7 +175,7 @@ class SqlLedger(BaseLedger):
             counts[teacher["identity"]] = with_losses(own_counts)
         return total_summary(counts)
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """Return everything as a pandas frame with one row per label.
 
         Returns
@@ -197,7 +198,7 @@ class SqlLedger(BaseLedger):
         with self._transaction(write=False) as db:
             return table_of(db)
 
-    def to_parquet(self, path):
+    def to_parquet(self, path: Any) -> None:
         """Write everything to a Parquet file, with the columns of `to_frame`.
 
         Parameters
@@ -207,7 +208,7 @@ class SqlLedger(BaseLedger):
         """
         self.to_frame().to_parquet(path, index=False)
 
-    def add_frame(self, frame):
+    def add_frame(self, frame: Any) -> int:
         """Add the labels of a frame, all of them or, after an error, none.
 
         A label that is here already stays as it is, and costs nothing again.
@@ -231,7 +232,7 @@ class SqlLedger(BaseLedger):
         with self._transaction(write=True) as db:
             return sum(_add_call(db, **call) for call in calls)
 
-    def add_parquet(self, path):
+    def add_parquet(self, path: Any) -> int:
         """Add the labels of a Parquet file that `to_parquet` wrote.
 
         Parameters

@@ -1,6 +1,7 @@
 """The ledger in a file: labels that outlive the process that paid for them."""
 
 import os
+from typing import Any
 
 from skadistill.ledger._budget import check_limits
 from skadistill.ledger._file import LedgerFile, check_pages
@@ -82,7 +83,14 @@ class LabelLedger(SqlLedger):
     (array([ True, False]), array([0.75, 0.25]))
     """
 
-    def __init__(self, path, *, max_rows=None, max_cost=None, lease=300.0):
+    def __init__(
+        self,
+        path: Any,
+        *,
+        max_rows: int | None = None,
+        max_cost: float | None = None,
+        lease: float = 300.0,
+    ) -> None:
         check_limits(max_rows, max_cost)
         self.path = os.fspath(path)
         self.max_rows = max_rows
@@ -91,7 +99,7 @@ class LabelLedger(SqlLedger):
         self._file = LedgerFile(path)
         len(self)  # opens it
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         limits = [
             f", {name}={value!r}"
             for name, value in (
@@ -102,7 +110,7 @@ class LabelLedger(SqlLedger):
         ]
         return f"LabelLedger({self.path!r}{''.join(limits)})"
 
-    def close(self):
+    def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
         self._file.close()
 

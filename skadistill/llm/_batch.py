@@ -7,8 +7,10 @@ import time
 import uuid
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.compat import Interval
@@ -132,22 +134,22 @@ class BatchTeacher(BaseTeacher):
         "limits": [Limits, None],
     }
 
-    on_invalid = "skip"
+    on_invalid: str = "skip"
 
     def __init__(
         self,
-        jobs,
-        classes=None,
-        name=None,
-        version=None,
+        jobs: Any,
+        classes: Any = None,
+        name: str | None = None,
+        version: str | None = None,
         *,
-        discount=0.5,
-        completion_window="24h",
-        max_wait=600.0,
-        poll_every=30.0,
-        limits=None,
-        cost_per_row=None,
-    ):
+        discount: float = 0.5,
+        completion_window: str = "24h",
+        max_wait: float | None = 600.0,
+        poll_every: float = 30.0,
+        limits: Limits | None = None,
+        cost_per_row: float | None = None,
+    ) -> None:
         self.jobs = jobs
         self.classes = classes
         self.name = name
@@ -164,7 +166,7 @@ class BatchTeacher(BaseTeacher):
         return self.jobs if isinstance(self.jobs, ChatTeacher) else None
 
     @property
-    def max_tries(self):
+    def max_tries(self) -> Any:
         """Jobs in which a row may stay unanswered; then it is an error."""
         return self._limits.max_tries
 
@@ -176,19 +178,19 @@ class BatchTeacher(BaseTeacher):
         return Limits() if self._chat is None else self._chat._limits
 
     @property
-    def display_name(self):
+    def display_name(self) -> Any:
         """The teacher's name in messages."""
         if self.name is None and self._chat is not None:
             return self._chat.display_name
         return super().display_name
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """What the columns of its answers mean; None if it has not said."""
         return self.classes if self._chat is None else self._chat.classes_
 
     @property
-    def max_cost_per_row(self):
+    def max_cost_per_row(self) -> Any:
         """What one row can cost at most."""
         if self._chat is None:
             return self.cost_per_row
@@ -196,18 +198,18 @@ class BatchTeacher(BaseTeacher):
         return None if price is None else price * self.discount
 
     @property
-    def claim_size(self):
+    def claim_size(self) -> Any:
         """How many rows are bought together by default: those of one batch."""
         return _LARGEST_BATCH
 
     @property
-    def identity(self):
+    def identity(self) -> Any:
         """The name under which a ledger files the answers."""
         if self._chat is not None and self.name is None and self.version is None:
             return self._chat.identity
         return super().identity
 
-    def derived_identity(self):
+    def derived_identity(self) -> str:
         """Return the identity of the ChatTeacher, or of the function `submit`.
 
         Returns
@@ -219,7 +221,7 @@ class BatchTeacher(BaseTeacher):
             return self._chat.derived_identity()
         return f"batch:{object_identity(self.jobs[0])}{classes_suffix(self.classes)}"
 
-    def max_costs(self, X):
+    def max_costs(self, X: Any) -> NDArray[Any] | None:
         """Return what each of some rows costs at most.
 
         Parameters
@@ -238,7 +240,7 @@ class BatchTeacher(BaseTeacher):
         prices = self._chat.prices_of(X)
         return None if prices is None else prices * self.discount
 
-    def estimate_cost(self, X):
+    def estimate_cost(self, X: Any) -> float | None:
         """Estimate what the labels of some rows cost, without a call.
 
         Parameters
@@ -257,7 +259,7 @@ class BatchTeacher(BaseTeacher):
         cost = self._chat.estimate_cost(X)
         return None if cost is None else cost * self.discount
 
-    def answer(self, X):
+    def answer(self, X: Any) -> Answer:
         """Submit the rows as one job and wait for it, however long it takes.
 
         Parameters
@@ -300,7 +302,7 @@ class BatchTeacher(BaseTeacher):
             )
         return Answer(labels, cost=cost)
 
-    def refused_rows(self, X):
+    def refused_rows(self, X: Any) -> NDArray[Any]:
         """Return which rows are empty or too long to be sent, and so have no label.
 
         Parameters
@@ -320,7 +322,7 @@ class BatchTeacher(BaseTeacher):
         unsent = (requests.unsent(row_fields(take_rows(X, [i]))) for i in range(n_rows))
         return np.array([reason is not None for reason in unsent], bool)
 
-    def submit_rows(self, X, ids, classes):
+    def submit_rows(self, X: Any, ids: list[str], classes: Any) -> str:
         """Start a job.
 
         Parameters
@@ -378,7 +380,7 @@ class BatchTeacher(BaseTeacher):
                     return batch["id"] + learned
             raise
 
-    def recall(self, job):
+    def recall(self, job: str) -> None:
         """Send requests as those of a job were sent: its name holds what was learned.
 
         Parameters
@@ -390,7 +392,7 @@ class BatchTeacher(BaseTeacher):
         if self._chat is not None and mark:
             self._chat._requests.recall(json.loads(learned))
 
-    def poll_job(self, job, ids, classes):
+    def poll_job(self, job: str, ids: list[str], classes: Any) -> Any:
         """Look at a job once.
 
         Parameters
@@ -553,6 +555,6 @@ class BatchTeacher(BaseTeacher):
                 "functions (submit, poll)."
             )
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_made"}

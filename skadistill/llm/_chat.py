@@ -2,10 +2,13 @@
 
 import json
 import math
+from collections.abc import Callable
 from hashlib import blake2b
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from skadistill._rows._containers import count_rows, take_rows
@@ -147,6 +150,10 @@ class ChatTeacher(EndpointTeacher):
     True
     """
 
+    classes_: list[Any]
+    identity: str
+    reported_models_: Any
+
     _parameter_constraints: dict = EndpointTeacher._parameter_constraints | {
         "examples": [list, tuple],
         "answer_with": [StrOptions({"name", "number", "json", "candidates"})],
@@ -161,26 +168,26 @@ class ChatTeacher(EndpointTeacher):
 
     def __init__(
         self,
-        client,
-        model,
-        classes,
-        prompt,
+        client: Any,
+        model: str,
+        classes: Any,
+        prompt: str,
         *,
-        examples=(),
-        answer_with="name",
-        rows_per_call=1,
-        n_candidates=None,
-        n_samples=1,
-        multilabel=False,
-        options=None,
-        max_input_tokens=8000,
-        prices=None,
-        tokenizer=None,
-        api_key_env="OPENAI_API_KEY",
-        limits=None,
-        name=None,
-        version=None,
-    ):
+        examples: Any = (),
+        answer_with: str = "name",
+        rows_per_call: int = 1,
+        n_candidates: int | None = None,
+        n_samples: int = 1,
+        multilabel: bool = False,
+        options: dict[Any, Any] | None = None,
+        max_input_tokens: int = 8000,
+        prices: tuple[Any, ...] | dict[Any, Any] | None = None,
+        tokenizer: Callable[..., Any] | None = None,
+        api_key_env: str | None = "OPENAI_API_KEY",
+        limits: Any = None,
+        name: str | None = None,
+        version: str | None = None,
+    ) -> None:
         self.client = client
         self.model = model
         self.classes = classes
@@ -216,30 +223,31 @@ class ChatTeacher(EndpointTeacher):
         return 64 + sum(len(str(label).encode()) // 2 + 4 for label in self.classes_)
 
     @property
-    def batch_size(self):  # type: ignore[override]
+    def batch_size(self) -> Any:  # type: ignore[override]
         """Rows of one call."""
         return self.rows_per_call
 
     @property
-    def unread_positions_(self):
+    def unread_positions_(self) -> Any:
         """Places in prompts of several rows that replies left open."""
         return self._requests.unread_positions
 
     @property
-    def cost_per_row(self):  # type: ignore[override]
+    def cost_per_row(self) -> Any:  # type: ignore[override]
         """What one try about one row costs at most; None without prices."""
         if self.prices is None:
             return None
         # As if the endpoint ignored `n`, see `ChatRequests.most_tokens`.
         n, (_, max_tokens, _) = self.n_samples, self._sampling
-        n_in, n_out = n * self.max_input_tokens, (2 * n - 1) * max_tokens
+        n_in: float = n * self.max_input_tokens
+        n_out: float = (2 * n - 1) * max_tokens
         if self.rows_per_call > 1:  # and all its halves
             n_in *= 2 - 1 / self.rows_per_call
             n_out *= math.ceil(math.log2(self.rows_per_call)) + 1
         n_tries = 1 if self.n_candidates is None else 2
         return Prices(self.prices).most(n_tries * n_in, n_tries * n_out)
 
-    def prices_of(self, X):
+    def prices_of(self, X: Any) -> NDArray[Any] | None:
         """Return what one try about each of some rows costs at most.
 
         Parameters
@@ -260,7 +268,7 @@ class ChatTeacher(EndpointTeacher):
         rows = (take_rows(X, [i]) for i in range(count_rows(X)))
         return np.array([self._requests.most_cost(row) for row in rows])
 
-    def offer_candidates(self, X, proba, classes):
+    def offer_candidates(self, X: Any, proba: ArrayLike, classes: ArrayLike) -> None:
         """Take the likeliest classes of some rows, for the next requests about them.
 
         Parameters
@@ -305,7 +313,7 @@ class ChatTeacher(EndpointTeacher):
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
         return f"chat:{self.model}:{digest.hexdigest()}"
 
-    def preview(self, X):
+    def preview(self, X: Any) -> str:
         """Write the messages of the first call, without sending them.
 
         Parameters
@@ -322,7 +330,7 @@ class ChatTeacher(EndpointTeacher):
         messages = self._requests.messages(take_rows(X, first))
         return "\n".join(f"[{m['role']}] {m['content']}" for m in messages)
 
-    def estimate_cost(self, X):
+    def estimate_cost(self, X: Any) -> float | None:
         """Estimate what the labels of some rows cost, without a call.
 
         Parameters
@@ -347,7 +355,9 @@ class ChatTeacher(EndpointTeacher):
         n_out = n_rows * self.n_samples * (-(-longest // 3) + (1 if k == 1 else 3))
         return Prices(self.prices).cost(n_in, 0, n_out)
 
-    def with_examples(self, X, y, n_per_class=1, random_state=None):
+    def with_examples(
+        self, X: Any, y: Any, n_per_class: int = 1, random_state: Any = None
+    ) -> Any:
         """Return a teacher whose prompt shows some labeled rows.
 
         Parameters

@@ -1,7 +1,9 @@
 """Endpoints that answer a question with a probability for every class."""
 
 import json
+from collections.abc import Callable
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -93,21 +95,21 @@ class DecisionTeacher(EndpointTeacher):
 
     def __init__(
         self,
-        client,
-        model,
-        classes,
-        prompt,
+        client: Any,
+        model: str,
+        classes: Any,
+        prompt: str,
         *,
-        other_questions=None,
-        path="/decisions",
-        write_request=None,
-        cost_per_row=None,
-        prices=None,
-        api_key_env="OPENAI_API_KEY",
-        limits=None,
-        name=None,
-        version=None,
-    ):
+        other_questions: dict[Any, Any] | None = None,
+        path: str = "/decisions",
+        write_request: Callable[..., Any] | None = None,
+        cost_per_row: float | None = None,
+        prices: tuple[Any, ...] | dict[Any, Any] | None = None,
+        api_key_env: str | None = "OPENAI_API_KEY",
+        limits: Any = None,
+        name: str | None = None,
+        version: str | None = None,
+    ) -> None:
         self.client = client
         self.model = model
         self.classes = classes

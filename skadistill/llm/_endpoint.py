@@ -7,6 +7,8 @@ from collections import Counter
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from skadistill.exceptions import TeacherError
 from skadistill.llm._clients import open_client
 from skadistill.llm._refusals import may_concern_row, refuses_system_role
@@ -35,16 +37,16 @@ class EndpointTeacher(AsyncTeacher):
         "api_key_env": [str, None],
     }
 
-    batch_size = 1
-    on_invalid = "skip"
+    batch_size: int = 1
+    on_invalid: str = "skip"
 
     @property
-    def display_name(self):
+    def display_name(self) -> str:
         """The teacher's name in messages."""
         return f"the teacher {self.name or self.model!r}"
 
     @property
-    def claim_size(self):
+    def claim_size(self) -> Any:
         """How many rows are bought together: mostly all of a round.
 
         At the end of each purchase the slowest call, or the longest wait before
@@ -53,7 +55,7 @@ class EndpointTeacher(AsyncTeacher):
         return 64 * self._limits.max_concurrency
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """The classes, in the order given."""
         return list(self.classes)
 
@@ -67,7 +69,7 @@ class EndpointTeacher(AsyncTeacher):
         return made
 
     @property
-    def function(self):
+    def function(self) -> Any:
         """What sends the requests."""
         requests, made = self._requests, vars(self).get("_made_sender")
         if made is None or made.requests is not requests:
@@ -83,16 +85,16 @@ class EndpointTeacher(AsyncTeacher):
         super().__setattr__(name, value)
 
     @property
-    def calls_are_async(self):
+    def calls_are_async(self) -> Any:
         """Whether the client is awaited."""
         return self.function.client.is_async
 
     @property
-    def has_answered(self):  # type: ignore[override]
+    def has_answered(self) -> Any:  # type: ignore[override]
         """Whether the endpoint has answered any request."""
         return self._requests.accepted
 
-    def retryable(self, error):
+    def retryable(self, error: Any) -> Any:
         """Tell whether the same request may succeed a little later."""
         return not refuses_system_role(error) and is_retryable(error)
 
@@ -113,7 +115,7 @@ class EndpointTeacher(AsyncTeacher):
         return self._requests.tokens_of(call.content[0])
 
     @property
-    def reported_models_(self):
+    def reported_models_(self) -> Any:
         """Which (model, fingerprint) the endpoint reported, and how often."""
         made = vars(self).get("_made_requests")
         return Counter() if made is None else made.reported
@@ -134,7 +136,7 @@ class EndpointTeacher(AsyncTeacher):
         if self.prices is not None:
             Prices(self.prices)
 
-    def max_costs(self, X):
+    def max_costs(self, X: Any) -> NDArray[Any] | None:
         """Return what each of some rows costs at most, failed tries included.
 
         Parameters
@@ -150,7 +152,7 @@ class EndpointTeacher(AsyncTeacher):
         prices = self.prices_of(X)
         return None if prices is None else prices * self._limits.max_tries
 
-    def count_tokens(self, X):
+    def count_tokens(self, X: Any) -> int:
         """Count the tokens of the request about a row, the reply included.
 
         Parameters
@@ -165,7 +167,7 @@ class EndpointTeacher(AsyncTeacher):
         """
         return self._requests.count_tokens(X)
 
-    def derived_identity(self):
+    def derived_identity(self) -> str:
         """Return a hash of all that the answers depend on.
 
         Returns
@@ -184,7 +186,7 @@ class EndpointTeacher(AsyncTeacher):
     def _make_requests(self):
         """Return the RowRequests for the parameters of the moment."""
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name not in _MADE}
 

@@ -205,7 +205,7 @@ class PartiallyLabeledSplit(BaseCrossValidator):
         given = take_metadata(given, labeled, len(labels))
         return self.cv.get_n_splits(y=labeled_values(labels[labeled]), **given)
 
-    def get_metadata_routing(self) -> Any:
+    def get_metadata_routing(self) -> MetadataRouter:
         """Pass the wrapped splitter's metadata requests on.
 
         Returns

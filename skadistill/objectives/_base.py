@@ -270,7 +270,7 @@ class Objective(BaseEstimator, ABC):
         return False
 
     @abstractmethod
-    def transform(self, lesson: Any, evidence: Any) -> Any:
+    def transform(self, lesson: Lesson, evidence: Evidence) -> Lesson:
         """Return the lesson of `base` after this objective's change.
 
         Parameters
@@ -287,7 +287,7 @@ class Objective(BaseEstimator, ABC):
             teacher yet, and the loss must stay the same.
         """
 
-    def lesson(self, evidence: Any) -> Any:
+    def lesson(self, evidence: Evidence) -> Lesson:
         """Return what the student is trained to match.
 
         Parameters

@@ -119,7 +119,7 @@ def teacher_reliability(
     *,
     classes: Any = None,
     n_bins: str | int = "auto",
-) -> Any:
+) -> TeacherReliability:
     """Compare a teacher's confidence with how often it is right.
 
     The result helps to choose an objective: whether mistakes show in the margins

@@ -123,7 +123,7 @@ class Corrected(Objective):
         n_passes: int = 2,
         strength: float = 0.7,
         *,
-        base: Any = None,
+        base: Objective | None = None,
     ) -> None:
         self.n_folds = n_folds
         self.n_passes = n_passes

@@ -111,7 +111,7 @@ class Debiased(Objective):
         n_neighbors: Any = "sqrt",
         withheld: float = 0.0,
         *,
-        base: Any = None,
+        base: Objective | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_neighbors = n_neighbors

@@ -159,7 +159,7 @@ class LELP(Objective):
         null_space: bool = True,
         rotate: bool = True,
         random_state: Any = None,
-        base: Any = None,
+        base: Objective | None = None,
     ) -> None:
         self.n_subclasses = n_subclasses
         self.temperature = temperature

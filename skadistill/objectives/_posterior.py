@@ -123,7 +123,9 @@ class PosteriorTargets(Objective):
         "base": [Objective, None],
     }
 
-    def __init__(self, strength: str | float = "auto", *, base: Any = None) -> None:
+    def __init__(
+        self, strength: str | float = "auto", *, base: Objective | None = None
+    ) -> None:
         self.strength = strength
         self.base = base
 

@@ -129,7 +129,7 @@ class SLaM(Objective):
         lower_bound: str | float = "auto",
         coverage: float = 0.95,
         *,
-        base: Any = None,
+        base: Objective | None = None,
     ) -> None:
         self.alpha = alpha
         self.k = k

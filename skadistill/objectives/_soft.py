@@ -66,7 +66,11 @@ class SoftTargets(Objective):
     }
 
     def __init__(
-        self, temperature: float = 1.0, hard_weight: float = 1.0, *, base: Any = None
+        self,
+        temperature: float = 1.0,
+        hard_weight: float = 1.0,
+        *,
+        base: Objective | None = None,
     ) -> None:
         self.temperature = temperature
         self.hard_weight = hard_weight

@@ -360,7 +360,7 @@ class QueryStrategy(BaseEstimator, ABC):
         return False
 
     @abstractmethod
-    def query(self, pool: Any, n_queries: int, random_state: Any) -> NDArray[Any]:
+    def query(self, pool: QueryPool, n_queries: int, random_state: Any) -> NDArray[Any]:
         """Choose rows of the pool.
 
         Parameters

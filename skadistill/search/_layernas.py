@@ -78,7 +78,7 @@ def layernas(
     n_replicas: int = 1,
     default: Any = "fit",
     max_evaluations: int | None = None,
-) -> Any:
+) -> LayerNASResult:
     r"""Find the best candidate under a size limit, one layer after the other.
 
     Candidates choose one of the options :math:`S_l` in each of :math:`L` layers.

@@ -160,7 +160,7 @@ feature_names_in_
     cv_results_: dict[str, Any]
     best_size_: float
     n_buckets_: int | None
-    ledger_: Any
+    ledger_: MemoryLedger
 
     estimator: Any
 

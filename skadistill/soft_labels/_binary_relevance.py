@@ -65,7 +65,7 @@ class BinaryRelevance(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """
 
     classes_: NDArray[Any]
-    transformer_: Any
+    transformer_: Pipeline | None
     estimators_: list[Any]
     rates_: NDArray[Any]
     thresholds_: NDArray[Any]

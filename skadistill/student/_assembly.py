@@ -47,7 +47,7 @@ class AssembledNet(NeuralNet):
     history_: Any = None
     classes_: Any
     initialized_: bool = False
-    virtual_params_: dict = {}
+    virtual_params_: dict[str, Any] = {}
     # skorch finds a net's parts by watching assignments, and takes a module passed
     # as a parameter for a misplaced part. Parts that are declared need no watching.
     prefixes_: Any = [*NeuralNet.prefixes_, "module", "criterion", "optimizer"]

@@ -1,6 +1,8 @@
 """Make a teacher from an estimator or a function."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 from sklearn.base import BaseEstimator, is_classifier
 
@@ -14,19 +16,19 @@ __all__ = ["as_teacher"]
 
 
 def as_teacher(
-    obj,
+    obj: Any,
     *,
-    classes=None,
-    allow_missing_classes=False,
-    allow_extra_classes=False,
-    name=None,
-    version=None,
-    embedding=None,
-    batch_size=None,
-    cost_per_row=None,
-    on_invalid="raise",
-    multilabel=False,
-):
+    classes: Any = None,
+    allow_missing_classes: bool = False,
+    allow_extra_classes: bool = False,
+    name: str | None = None,
+    version: str | None = None,
+    embedding: str | Callable[..., Any] | None = None,
+    batch_size: int | None = None,
+    cost_per_row: float | None = None,
+    on_invalid: str = "raise",
+    multilabel: bool = False,
+) -> BaseTeacher:
     r"""Make a teacher from an estimator or a function; a teacher is returned as is.
 
     Parameters

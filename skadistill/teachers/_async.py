@@ -9,9 +9,12 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skadistill._rows._containers import copy_rows, count_rows
 from skadistill._utils.compat import Interval
@@ -128,6 +131,8 @@ class AsyncTeacher(CalledTeacher):
            [1., 0.]])
     """
 
+    identity: str
+
     _parameter_constraints: dict = TEACHER_CONSTRAINTS | {
         "function": [callable],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -138,21 +143,21 @@ class AsyncTeacher(CalledTeacher):
 
     def __init__(
         self,
-        function,
-        classes=None,
-        name=None,
-        version=None,
+        function: Callable[..., Any],
+        classes: Any = None,
+        name: str | None = None,
+        version: str | None = None,
         *,
-        batch_size=1,
-        count_tokens=None,
-        retryable=None,
-        limits=None,
-        cost_per_row=None,
-        allow_missing_classes=False,
-        allow_extra_classes=False,
-        multilabel=False,
-        on_invalid="raise",
-    ):
+        batch_size: int = 1,
+        count_tokens: Any = None,
+        retryable: Callable[..., Any] | None = None,
+        limits: Limits | None = None,
+        cost_per_row: float | None = None,
+        allow_missing_classes: bool = False,
+        allow_extra_classes: bool = False,
+        multilabel: bool = False,
+        on_invalid: str = "raise",
+    ) -> None:
         self.function = function
         self.classes = classes
         self.name = name
@@ -173,17 +178,17 @@ class AsyncTeacher(CalledTeacher):
         return Limits() if self.limits is None else self.limits
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """What the columns of its answers mean; None if it has not said."""
         return self.classes
 
     @property
-    def max_cost_per_row(self):
+    def max_cost_per_row(self) -> Any:
         """What one row can cost at most, failed tries included."""
         cost = as_cost(self.cost_per_row, "cost_per_row")
         return None if cost is None else cost * self._limits.max_tries
 
-    def prices_of(self, X):
+    def prices_of(self, X: Any) -> NDArray[Any] | None:
         """Return what one try about each of some rows costs at most.
 
         Parameters
@@ -200,11 +205,11 @@ class AsyncTeacher(CalledTeacher):
         return None if cost is None else np.full(count_rows(X), cost)
 
     @property
-    def claim_size(self):
+    def claim_size(self) -> Any:
         """How many rows are bought together: enough for ten rounds of calls."""
         return 10 * self._limits.max_concurrency * self.batch_size
 
-    def derived_identity(self):
+    def derived_identity(self) -> str:
         """Return a name for the function that ends with this process.
 
         Returns
@@ -214,7 +219,7 @@ class AsyncTeacher(CalledTeacher):
         """
         return f"async:{object_identity(self.function)}{classes_suffix(self.classes)}"
 
-    def answer(self, X):
+    def answer(self, X: Any) -> NDArray[Any]:
         """Ask about all rows and return checked answers over its own classes.
 
         Parameters
@@ -234,8 +239,14 @@ class AsyncTeacher(CalledTeacher):
         return self.ask(X, self.classes)
 
     def ask_parts(
-        self, X, classes, *, row_numbers=None, with_embeddings=False, before_call=None
-    ):
+        self,
+        X: Any,
+        classes: Any,
+        *,
+        row_numbers: Any = None,
+        with_embeddings: bool = False,
+        before_call: Any = None,
+    ) -> Iterator[Any]:
         """Ask about the rows of `X` and yield the answers as they arrive.
 
         Parameters
@@ -265,7 +276,7 @@ class AsyncTeacher(CalledTeacher):
         yield from request.run(running_loop(), _traffic_of(self))
 
     @property
-    def calls_are_async(self):
+    def calls_are_async(self) -> Any:
         """Whether calling `function` gives something to await."""
         function = self.function
         while isinstance(function, functools.partial):
@@ -274,7 +285,7 @@ class AsyncTeacher(CalledTeacher):
         return any(map(inspect.iscoroutinefunction, (function, call)))
 
     #: Whether this or an earlier question was answered, as far as the teacher knows.
-    has_answered = False
+    has_answered: bool = False
 
     def _conversation(self, rows):
         """Yield what to send about some rows, take replies and return the answer."""

@@ -4,12 +4,14 @@ import logging
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from skadistill._rows._containers import count_rows
@@ -114,7 +116,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     _answer_kind = "auto"
 
     @abstractmethod
-    def answer(self, X):
+    def answer(self, X: Any) -> Any:
         """Call the teacher once and return its answer, unchecked.
 
         Parameters
@@ -130,7 +132,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         """
 
     @abstractmethod
-    def derived_identity(self):
+    def derived_identity(self) -> str:
         """Return the identity of a teacher without a name.
 
         Returns
@@ -139,7 +141,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
             Equal for two teachers only if they give the same answers.
         """
 
-    def answer_embeddings(self, X):
+    def answer_embeddings(self, X: Any) -> ArrayLike:
         """Return the embeddings of rows, unchecked.
 
         A teacher with embeddings overrides this and sets `has_embeddings`.
@@ -157,7 +159,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         return raise_without_embeddings(self.display_name)
 
     @property
-    def identity(self):
+    def identity(self) -> Any:
         """The name under which a ledger files the answers."""
         _check_name(self.name, self.version)
         kind = ":multilabel" if self.multilabel else ""
@@ -166,46 +168,46 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         return given_identity(self.derived_identity(), self.version) + kind
 
     @property
-    def display_name(self):
+    def display_name(self) -> str:
         """The teacher's name in messages."""
         return f"the teacher {self.name or type(self).__name__!r}"
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """What the columns of its answers mean; None if it has not said."""
         return None
 
     @property
-    def is_fitted(self):
+    def is_fitted(self) -> bool:
         """Whether it can answer without a call of `fit`."""
         return True
 
     @property
-    def has_embeddings(self):
+    def has_embeddings(self) -> bool:
         """Whether it can return embeddings."""
         return False
 
     @property
-    def can_embed_only(self):
+    def can_embed_only(self) -> Any:
         """Whether it can return embeddings without labels."""
         return self.has_embeddings
 
     @property
-    def output_weights(self):
+    def output_weights(self) -> Any:
         """Weights that turn embeddings into logits; None if they are not known."""
         return None
 
     @property
-    def max_cost_per_row(self):
+    def max_cost_per_row(self) -> Any:
         """What one row can cost at most, failed tries included."""
         return self.cost_per_row
 
     @property
-    def claim_size(self):
+    def claim_size(self) -> Any:
         """How many rows are bought together by default; None: all."""
         return self.batch_size
 
-    def fit(self, X, y, **fit_params):
+    def fit(self, X: Any, y: ArrayLike, **fit_params: Any) -> Self:
         """Fit the teacher if it needs it; one that can answer is left as it is.
 
         Parameters
@@ -227,7 +229,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
     def __sklearn_is_fitted__(self):
         return self.is_fitted
 
-    def __dir__(self):
+    def __dir__(self) -> Any:
         names = object.__dir__(self)
         if sys._getframe(1).f_globals.get("__name__") != "inspect":
             return names
@@ -235,7 +237,9 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         # an identity may read a whole model, and a client may not be there yet.
         return [n for n in names if not isinstance(getattr(type(self), n, 0), property)]
 
-    def ask(self, X, classes, *, row_numbers=None):
+    def ask(
+        self, X: Any, classes: ArrayLike, *, row_numbers: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """Return checked soft labels of the rows of `X`.
 
         Parameters
@@ -280,8 +284,14 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         return labels
 
     def ask_parts(
-        self, X, classes, *, row_numbers=None, with_embeddings=False, before_call=None
-    ):
+        self,
+        X: Any,
+        classes: Any,
+        *,
+        row_numbers: Any = None,
+        with_embeddings: bool = False,
+        before_call: Callable[..., Any] | None = None,
+    ) -> Iterator[Any]:
         """Yield checked labels of the rows of `X` as they arrive.
 
         Here, all at once. A teacher that makes several calls overrides this, so that
@@ -371,7 +381,7 @@ class BaseTeacher(HidesContents, BaseEstimator, ABC):
         options = {"ledger": ledger, "n_rows": n_rows, "random_state": random_state}
         return module.try_teacher(self, X, y, **options)
 
-    def embed(self, X, *, row_numbers=None):
+    def embed(self, X: Any, *, row_numbers: ArrayLike | None = None) -> NDArray[Any]:
         """Return checked embeddings of the rows of `X`.
 
         Parameters

@@ -1,6 +1,7 @@
 """Functions as teachers."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from skadistill._utils.display import qualified_name
 from skadistill.exceptions import TeacherAnswerError
@@ -17,11 +18,11 @@ class CalledTeacher(BaseTeacher):
 
     function: Any
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Self:
         return self
 
     @property
-    def display_name(self):
+    def display_name(self) -> str:
         """The teacher's name in messages."""
         function = qualified_name(self.function).rpartition(".")[2]
         return f"the teacher {self.name or function!r}"
@@ -95,6 +96,8 @@ class FunctionTeacher(CalledTeacher):
     array([[0., 1.]])
     """
 
+    identity: str
+
     _parameter_constraints: dict = TEACHER_CONSTRAINTS | {
         "function": [callable],
         "embedding": [None, str, callable],
@@ -102,19 +105,19 @@ class FunctionTeacher(CalledTeacher):
 
     def __init__(
         self,
-        function,
-        classes=None,
-        name=None,
-        version=None,
+        function: Callable[..., Any],
+        classes: Any = None,
+        name: str | None = None,
+        version: str | None = None,
         *,
-        allow_missing_classes=False,
-        allow_extra_classes=False,
-        embedding=None,
-        batch_size=None,
-        cost_per_row=None,
-        on_invalid="raise",
-        multilabel=False,
-    ):
+        allow_missing_classes: bool = False,
+        allow_extra_classes: bool = False,
+        embedding: str | Callable[..., Any] | None = None,
+        batch_size: int | None = None,
+        cost_per_row: float | None = None,
+        on_invalid: str = "raise",
+        multilabel: bool = False,
+    ) -> None:
         self.function = function
         self.classes = classes
         self.name = name
@@ -128,19 +131,19 @@ class FunctionTeacher(CalledTeacher):
         self.multilabel = multilabel
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """What the columns of its answers mean; None if it has not said."""
         if self.classes is not None:
             return self.classes
         return getattr(self.function, "classes_", None)
 
     @property
-    def has_embeddings(self):
+    def has_embeddings(self) -> bool:
         """Whether `embedding` is given."""
         return self.embedding is not None
 
     @property
-    def can_embed_only(self):
+    def can_embed_only(self) -> Any:
         """Whether it can return embeddings without labels: not with "pair"."""
         return self.has_embeddings and not self._gives_pairs
 
@@ -148,7 +151,7 @@ class FunctionTeacher(CalledTeacher):
     def _gives_pairs(self):
         return isinstance(self.embedding, str) and self.embedding == "pair"
 
-    def answer(self, X):
+    def answer(self, X: Any) -> Any:
         """Call the function once.
 
         A pair becomes an `Answer` with embeddings.
@@ -165,7 +168,7 @@ class FunctionTeacher(CalledTeacher):
             "two."
         )
 
-    def answer_embeddings(self, X):
+    def answer_embeddings(self, X: Any) -> Any:
         """Call the source of the embeddings.
 
         See :meth:`skadistill.teachers.BaseTeacher.answer_embeddings`.
@@ -178,7 +181,7 @@ class FunctionTeacher(CalledTeacher):
             return self.embedding(X)
         return named_method(self.function, self.embedding, self.display_name)(X)
 
-    def derived_identity(self):
+    def derived_identity(self) -> str:
         """Return a name for the function that ends with this process.
 
         Returns

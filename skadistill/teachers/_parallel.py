@@ -1,10 +1,11 @@
 """Ask a teacher about several batches at once: in threads, processes, on a cluster."""
 
 import time
+from collections.abc import Iterator
 from concurrent import futures
 from dataclasses import replace
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -84,37 +85,46 @@ class ParallelTeacher(BaseTeacher):
            [1., 0.]])
     """
 
+    teacher_: BaseTeacher
+
     _parameter_constraints: dict = {
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "repeatable": ["boolean"],
     }
 
-    def __init__(self, teacher, batch_size=1000, n_jobs=None, *, repeatable=False):
+    def __init__(
+        self,
+        teacher: Any,
+        batch_size: int = 1000,
+        n_jobs: int | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> None:
         self.teacher = teacher
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.repeatable = repeatable
 
-    identity = _delegated("identity")
-    display_name = _delegated("display_name")
-    classes_ = _delegated("classes_")
-    is_fitted = _delegated("is_fitted")
-    has_embeddings = _delegated("has_embeddings")
-    can_embed_only = _delegated("can_embed_only")
-    output_weights = _delegated("output_weights")
-    cost_per_row = _delegated("cost_per_row")
-    max_cost_per_row = _delegated("max_cost_per_row")
-    allow_missing_classes = _delegated("allow_missing_classes")
-    multilabel = _delegated("multilabel")
-    allow_extra_classes = _delegated("allow_extra_classes")
-    on_invalid = _delegated("on_invalid")
-    answer = _delegated("answer")
-    answer_embeddings = _delegated("answer_embeddings")
-    derived_identity = _delegated("derived_identity")
-    get_metadata_routing = _delegated("get_metadata_routing")
+    identity: Any = _delegated("identity")
+    display_name: Any = _delegated("display_name")
+    classes_: Any = _delegated("classes_")
+    is_fitted: Any = _delegated("is_fitted")
+    has_embeddings: Any = _delegated("has_embeddings")
+    can_embed_only: Any = _delegated("can_embed_only")
+    output_weights: Any = _delegated("output_weights")
+    cost_per_row: Any = _delegated("cost_per_row")
+    max_cost_per_row: Any = _delegated("max_cost_per_row")
+    allow_missing_classes: Any = _delegated("allow_missing_classes")
+    multilabel: Any = _delegated("multilabel")
+    allow_extra_classes: Any = _delegated("allow_extra_classes")
+    on_invalid: Any = _delegated("on_invalid")
+    answer: Any = _delegated("answer")
+    answer_embeddings: Any = _delegated("answer_embeddings")
+    derived_identity: Any = _delegated("derived_identity")
+    get_metadata_routing: Any = _delegated("get_metadata_routing")
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Any:
         if self.is_fitted:
             return self
         params = self.get_params(deep=False)
@@ -126,11 +136,11 @@ class ParallelTeacher(BaseTeacher):
         return self.teacher_ if hasattr(self, "teacher_") else as_teacher(self.teacher)
 
     @property
-    def claim_size(self):
+    def claim_size(self) -> Any:
         """How many rows are bought together by default: ten rounds of batches."""
         return 10 * effective_n_jobs(self.n_jobs) * self.batch_size
 
-    def fit(self, X, y, **fit_params):
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit a clone of the teacher if it needs it, and keep it as `teacher_`.
 
         Parameters
@@ -149,8 +159,14 @@ class ParallelTeacher(BaseTeacher):
         return self
 
     def ask_parts(
-        self, X, classes, *, row_numbers=None, with_embeddings=False, before_call=None
-    ):
+        self,
+        X: Any,
+        classes: Any,
+        *,
+        row_numbers: Any = None,
+        with_embeddings: Any = False,
+        before_call: Any = None,
+    ) -> Iterator[Any]:
         """Ask about the rows of `X` in batches and yield the answers as they arrive.
 
         Parameters

@@ -4,9 +4,10 @@ import logging
 import uuid
 from numbers import Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skadistill._rows._containers import count_rows
 from skadistill._rows._keys import row_keys
@@ -47,7 +48,7 @@ class PeopleAgreement(NamedTuple):
     n_agreed: int
 
     @property
-    def agreement(self):
+    def agreement(self) -> Any:
         """Share of equal pairs; NaN without pairs."""
         return self.n_agreed / self.n_samples if self.n_samples else float("nan")
 
@@ -144,24 +145,24 @@ class FileTeacher(BaseTeacher):
     }
 
     #: Seconds between looks at the file, if it is waited for.
-    poll_every = 1.0
+    poll_every: float = 1.0
     #: A row may stay empty as often as people like.
-    max_tries = 1
+    max_tries: int = 1
 
     def __init__(
         self,
-        path,
-        classes=None,
+        path: Any,
+        classes: Any = None,
         *,
-        answers=None,
-        people=None,
-        cannot_tell="?",
-        suggest=None,
-        name=None,
-        version=None,
-        max_wait=0.0,
-        cost_per_row=None,
-    ):
+        answers: Any = None,
+        people: list[str] | None = None,
+        cannot_tell: str = "?",
+        suggest: Any = None,
+        name: str | None = None,
+        version: str | None = None,
+        max_wait: float | None = 0.0,
+        cost_per_row: float | None = None,
+    ) -> None:
         self.path = path
         self.classes = classes
         self.answers = answers
@@ -174,16 +175,16 @@ class FileTeacher(BaseTeacher):
         self.cost_per_row = cost_per_row
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """What the columns of its answers mean; None if it has not said."""
         return self.classes
 
     @property
-    def display_name(self):
+    def display_name(self) -> str:
         """The teacher's name in messages."""
         return f"the file {Path(self.path).name!r} for people"
 
-    def derived_identity(self):
+    def derived_identity(self) -> str:
         """Return the identity of a teacher without a name.
 
         Returns
@@ -193,7 +194,7 @@ class FileTeacher(BaseTeacher):
         """
         return f"people:{Path(self.path).name}{classes_suffix(self.classes)}"
 
-    def answer(self, X):
+    def answer(self, X: Any) -> Any:
         """Write the rows into the file, and return their labels if all are there.
 
         Parameters
@@ -219,7 +220,7 @@ class FileTeacher(BaseTeacher):
             )
         return Answer(found.labels)
 
-    def refused_rows(self, X):
+    def refused_rows(self, X: Any) -> NDArray[Any]:
         """Return which rows cannot be asked about: none.
 
         Parameters
@@ -234,7 +235,7 @@ class FileTeacher(BaseTeacher):
         """
         return np.zeros(count_rows(X), dtype=bool)
 
-    def submit_rows(self, X, ids, classes):
+    def submit_rows(self, X: Any, ids: list[str], classes: Any) -> str:
         """Write the rows into the file, except those that are in it.
 
         Parameters
@@ -277,7 +278,7 @@ class FileTeacher(BaseTeacher):
         logger.info("%s: %d rows are to be labeled", self.display_name, len(new))
         return f"{where} {uuid.uuid4().hex[:8]}"
 
-    def poll_job(self, job, ids, classes):
+    def poll_job(self, job: str, ids: list[str], classes: Any) -> Any:
         """Read the labels that people have written.
 
         Parameters
@@ -314,7 +315,7 @@ class FileTeacher(BaseTeacher):
             is_over=bool(answered.all() or missing),
         )
 
-    def agreement(self):
+    def agreement(self) -> Any:
         """Count how often people gave the same label, where two labeled a row.
 
         No student can agree with people more often than the square root of how often

@@ -3,7 +3,6 @@
 from copy import deepcopy
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ __all__ = ["check_objective"]
 N_ROWS, N_GIVEN, N_CHECKS, N_CLASSES, N_DIMENSIONS = 120, 60, 50, 4, 6
 
 
-def check_objective(objective: Any, *, evidence: Any = None) -> None:
+def check_objective(objective: Objective, *, evidence: Evidence | None = None) -> None:
     """Check that an objective keeps the contract that students rely on.
 
     - Parameters: it can be cloned, and its constructor only stores.

@@ -44,7 +44,7 @@ def robust_distribution(
     n_queries: int = 1,
     *,
     losses: Any = None,
-) -> Any:
+) -> GameSolution:
     """Solve the game against a teacher that is wrong on `n_mistakes` rows.
 
     The sampler draws rows from p; the adversary makes the teacher wrong on at
