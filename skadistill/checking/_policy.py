@@ -158,7 +158,7 @@ def plan_checks(policy, teacher: Any, strategy: Any, objective: Any):
     )
     for_choice = (
         asks
-        and isinstance(objective, AutoObjective)
+        and (isinstance(objective, AutoObjective) or hasattr(teacher, "choose"))
         and teacher.is_fitted
         and (unknown or rate >= _auto.OFTEN_WRONG)
     )

@@ -163,6 +163,19 @@ def buy_labels(
     _check_count("batch_size", batch_size, smallest=1)
     _check_count("max_rows", max_rows, smallest=0)
     teacher._check_parameters()
+    if hasattr(teacher, "buy"):  # a teacher made of others
+        return teacher.buy(
+            buy_labels,
+            X,
+            classes=classes,
+            ledger=ledger,
+            identity=identity,
+            batch_size=batch_size,
+            max_rows=max_rows,
+            with_embeddings=with_embeddings,
+            first_size=first_size,
+            row_numbers=row_numbers,
+        )
     keep = ledger is not None
     identity = teacher.identity if identity is None else identity
     check_identity(identity, teacher, ledger)

@@ -10,6 +10,7 @@ from skadistill.teachers._async import AsyncTeacher
 from skadistill.teachers._base import BaseTeacher
 from skadistill.teachers._function import FunctionTeacher
 from skadistill.teachers._limits import Limits
+from skadistill.teachers._panel import TeacherPanel
 from skadistill.teachers._parallel import ParallelTeacher
 from skadistill.teachers._people import FileTeacher, PeopleAgreement
 
@@ -23,5 +24,6 @@ __all__ = [
     "NoLabel",
     "ParallelTeacher",
     "PeopleAgreement",
+    "TeacherPanel",
     "as_teacher",
 ]
