@@ -3,11 +3,10 @@ A model labels, a person corrects 30 rows
 =========================================
 
 Is half an hour of a person worth it, once a language model has labeled what the budget
-allows? The model below is wrong on every fifth message. A person looks at the 30 labels
-that are most doubtful, in a spreadsheet: 29 of them are wrong, and with these corrected
-the student is right on 98.8 % of new messages instead of 96.0 %. The errors of this
-model are random; errors that a model always makes on the same kind of message look less
-doubtful.
+allows? The model below is wrong on every fifth message. A person looks at the 30 most
+suspect labels, in a spreadsheet: 29 of them are wrong. With these corrected the student
+is 98.8 % accurate on new messages, instead of 96.0 %. The errors of this model are
+random; those that a model always makes on the same kind of message look less suspect.
 """
 
 # %%
@@ -74,10 +73,10 @@ before = distiller.score(X_test, y_test)
 # The 30 messages whose labels are most probably wrong go into a file, without the
 # model's opinion. The ledger remembers that they wait for Ann.
 rows = np.asarray(distiller.suspects(X, n_suspects=30)["row"])
-doubtful = [X[i] for i in rows]
+suspect_texts = [X[i] for i in rows]
 person = FileTeacher(path, classes=["ham", "spam"], name="Ann")
 try:
-    buy_labels(person, doubtful, classes=["ham", "spam"], ledger=distiller.ledger_)
+    buy_labels(person, suspect_texts, classes=["ham", "spam"], ledger=distiller.ledger_)
 except JobPendingError as error:
     print(error)
 
@@ -94,11 +93,14 @@ with open(path, "w", encoding="utf-8", newline="") as file:
 
 # %%
 # Her labels are read into the ledger, beside those of the model, and go into ``y``: a
-# given label replaces the teacher's. The second fit pays for nothing.
-read = buy_labels(person, doubtful, classes=["ham", "spam"], ledger=distiller.ledger_)
+# given label replaces the teacher's. The second fit pays nothing.
+read = buy_labels(
+    person, suspect_texts, classes=["ham", "spam"], ledger=distiller.ledger_
+)
 y[rows] = np.array(["ham", "spam"])[read.labels.argmax(axis=1)]
 budget = distiller.n_queries_ - len(rows)
 again = distiller.set_params(budget=budget, teacher_checks=0).fit(X, y)
 after = again.score(X_test, y_test)
-print(f"{sum(wrong[text] for text in doubtful)} of {len(doubtful)} labels were wrong")
+n_wrong = sum(wrong[text] for text in suspect_texts)
+print(f"{n_wrong} of {len(suspect_texts)} labels were wrong")
 print(f"accuracy before {before:.3f}, after {after:.3f}; rows paid {again.n_paid_}")

@@ -44,7 +44,7 @@ class TeacherPanel(BaseTeacher):
         What the columns of functions among the members mean. None: the classes asked
         for.
     max_checks : int, default=100
-        Labeled rows about which each member is asked at most. All these answers
+        Labeled rows that each member labels at most, to be compared. All these answers
         together are at most a third of the budget, and of the ledger's ``max_cost``.
 
     Attributes
@@ -55,7 +55,7 @@ class TeacherPanel(BaseTeacher):
         known), ``status`` ("asked", "spare", "dropped" or "failed"), and ``n_paid``,
         ``n_no_label`` and ``cost`` of what was bought, checks included.
     checked_rows : ndarray of int
-        After a fit, in ``teacher_``: the labeled rows on which members were compared.
+        After a fit, in ``teacher_``: the labeled rows used to compare members.
     identity : str
         That of the member chosen, after a fit.
 
@@ -67,8 +67,8 @@ class TeacherPanel(BaseTeacher):
     -----
     Every answer is filed under the member that gave it, and rows that one of the
     members not dropped has labeled are not paid again. Members are compared in pairs
-    on the same rows: if one of two members is right and the other wrong on :math:`d`
-    rows, the difference of their errors has a standard error of :math:`\sqrt d`.
+    on the same rows: if :math:`d` rows are labeled correctly by one of two members
+    only, the difference of their errors has a standard error of :math:`\sqrt d`.
 
     If the ledger has a ``max_cost``, a cheap member can label more rows. Twice as many
     labels are taken to be worth as much as four points of accuracy of the labels, which

@@ -42,6 +42,12 @@ class PeopleAgreement(NamedTuple):
         Pairs of labels of the same row.
     n_agreed : int
         Those that are equal.
+
+    Examples
+    --------
+    >>> from skadistill.teachers import PeopleAgreement
+    >>> PeopleAgreement(n_samples=40, n_agreed=36).agreement
+    0.9
     """
 
     n_samples: int
