@@ -103,6 +103,10 @@ class TeacherPanel(BaseTeacher):
         "max_checks": TEACHER_CONSTRAINTS["batch_size"],
     }
 
+    members_: list
+    checked_rows: np.ndarray
+    _order: list
+
     def __init__(self, teachers, classes=None, *, max_checks=100):
         self.teachers = teachers
         self.classes = classes
@@ -368,8 +372,9 @@ class TeacherPanel(BaseTeacher):
 
     def _retire(self, i, error):
         """Go on with the next member; raise the error if there is none."""
-        entries = list(map(_new_entry, self._members))
-        members = vars(self).setdefault("members_", entries)
+        if "members_" not in vars(self):
+            self.members_ = list(map(_new_entry, self._members))
+        members = self.members_
         order = vars(self).get("_order") or list(range(len(members)))
         members[i]["status"] = "failed"
         left = [j for j in order if j != i]

@@ -402,7 +402,18 @@ def test_unknown_formats_are_refused(name, tmp_path):
 
 
 def work(path, ledger):
-    """Fill in and fit, over and over, as people and a script would."""
+    """Fill in and fit, over and over, as people and a script would.
+
+    The moment between the file and the ledger, milliseconds, is made longer.
+    """
+    submit = FileTeacher.submit_rows
+
+    def submit_slowly(self, *rows):
+        job = submit(self, *rows)
+        time.sleep(0.1)
+        return job
+
+    FileTeacher.submit_rows = submit_slowly  # in this process, which is killed
     while True:
         fit(path, ledger, texts(60), given(60), budget=40)
         fill(path, truth, n=3)
