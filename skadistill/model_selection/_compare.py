@@ -1,4 +1,4 @@
-"""Compare query strategies at equal bills, over seeds, with one bill for all."""
+"""Compare query strategies for the same number of labels, over seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ def compare_strategies(
     return_estimator: bool = False,
     **params: Any,
 ) -> "StrategyComparison":
-    """Compare query strategies by the students they lead to, at equal bills.
+    """Compare query strategies by the students they lead to, label for label.
 
     For each seed, strategy and budget an :class:`~skadistill.ActiveDistiller` is
     fitted, and scored on the test rows. All fits share one ledger, so that each row is
@@ -146,7 +146,7 @@ def compare_strategies(
 
 @dataclass(frozen=True, repr=False, eq=False)
 class StrategyComparison:
-    """Hold the scores of strategies at equal bills; `compare_strategies` returns it.
+    """Hold the scores of strategies; `compare_strategies` returns it.
 
     Parameters
     ----------
