@@ -51,6 +51,47 @@ class JobBuyer(Buyer):
         self.n_unanswered: Counter = Counter()
         self.first_seen = {}
 
+    def pay(self, rows):
+        """Submit rows as one job; the first one is asked about before, if need be."""
+        n_paid, first = 0, self._asked_first()
+        if first is not None and len(rows):
+            n_paid = self._try(first, rows[:1])
+            rows = rows[~self.known[rows]]
+        return n_paid + (super().pay(rows) if len(rows) else 0)
+
+    def _asked_first(self):
+        """Return the teacher to ask about one row first, unless a job knows more."""
+        if getattr(self.teacher, "asked_first", lambda: None)() is None:
+            return None
+        for job in self.ledger.jobs(self.identity, self.classes):
+            self.teacher.recall(job.job)
+        return self.teacher.asked_first()
+
+    def _try(self, teacher, row):
+        """Buy a row from another teacher; return how many rows that were."""
+        buyer = Buyer(
+            teacher, copy_rows(self.X, row), self.classes, self.ledger, self.identity
+        )
+        buyer.row_numbers = self.row_numbers[row]
+        try:
+            n_granted = buyer.pay(buyer.unknown_rows())
+        except TeacherCallError as error:
+            # Perhaps only its batches can be reached; if not, the job will say so.
+            logger.warning(
+                "%s: the row to ask about before the first job was not answered (%s); "
+                "the job is submitted all the same",
+                self.teacher.display_name,
+                type(error.__cause__ or error).__name__,
+            )
+            self.teacher.recall("")
+            return 0
+        self.labels[row], self.paid[row] = buyer.labels, buyer.paid
+        self.known[row] = buyer.known
+        self.n_paid, self.cost = self.n_paid + buyer.n_paid, self.cost + buyer.cost
+        self.seconds += buyer.seconds
+        self.n_calls += buyer.n_calls
+        return n_granted
+
     def _ask(self, rows, claim):
         """Submit claimed rows as one job, which holds them from then on."""
         rows = rows[np.argsort(self.keys[rows])]
@@ -116,31 +157,44 @@ class JobBuyer(Buyer):
         answers = self.teacher.poll_job(job.job, _names(job.keys), self.classes)
         if answers is None:
             return False
+        costs = answers.costs
+        if np.isnan(costs).any():  # without usage: the most that they may be
+            costs = np.where(np.isnan(costs), job.claim.max_cost_per_row, costs)
+        answered = answers.answered | self._given_up(job, answers)
         seconds = (datetime.now(UTC) - job.since).total_seconds()
         models = np.array([m or "" for m in answers.models], dtype=object)
-        for model in dict.fromkeys(models[answers.answered]):
-            some = answers.answered & (models == model)
-            labels, cost = answers.labels[some], float(answers.costs[some].sum())
+        for model in dict.fromkeys(models[answered]):
+            some = answered & (models == model)
+            labels, cost = answers.labels[some], float(costs[some].sum())
             self._record(
                 job.keys[some], labels, cost, model or None, job.claim, seconds
             )
             seconds = 0.0
         if not answers.is_over:
             return True
-        if not answers.answered.all():
-            # Not billed, and free again.
+        if not answered.all():
+            # Free again; replies that broke off may be billed.
+            broken = float(costs[~answered].sum())
+            fault = {"fault": "ReplyError", "cost": broken} if broken else {}
             with held_interrupts():
-                self.ledger.release(job.claim)
+                self.ledger.release(job.claim, **fault)
+            self.cost += broken
         if answers.fault is not None:
             answers.fault.cost = 0.0
             raise answers.fault
         if not getattr(answers, "has_learned", False):
-            self._count_unanswered(job, answers)
+            self._count_unanswered(job, answers, job.keys[~answered].tolist())
         return True
 
-    def _count_unanswered(self, job, answers):
+    def _given_up(self, job, answers):
+        """Return the rows whose reply was empty in all jobs that they may have."""
+        if getattr(answers, "empty", None) is None:
+            return np.zeros(len(job.keys), dtype=bool)
+        n_left = [self.n_unanswered[key] + 1 for key in job.keys.tolist()]
+        return answers.empty & (np.array(n_left) >= self.teacher.max_tries)
+
+    def _count_unanswered(self, job, answers, left):
         """Raise if rows stay without an answer, job after job."""
-        left = job.keys[~answers.answered].tolist()
         self.n_unanswered.update(left)
         if any(self.n_unanswered[key] >= self.teacher.max_tries for key in left):
             error = TeacherCallError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skadistill._rows._containers import count_rows, take_rows
 from skadistill._utils.compat import Interval
+from skadistill._utils.display import message_of
 from skadistill._utils.validation import as_cost
 from skadistill.exceptions import TeacherCallError, TeacherError
 from skadistill.llm._batch_answers import is_late, read_batch
@@ -54,12 +55,13 @@ class BatchTeacher(BaseTeacher):
     Parameters
     ----------
     jobs : ChatTeacher, or pair of functions
-        A `ChatTeacher` whose client is one of the openai package or a base URL: its
-        requests are uploaded as a file and answered by the endpoint's batches. Its
-        labels and those of its batches are the same to a ledger. Or ``(submit,
-        poll)``: ``submit(rows)`` starts a job and returns its name, a string;
-        ``poll(name)`` returns None while it runs, and then the answers, in the order
-        of the rows: probabilities, hard labels, or an `Answer` with their cost.
+        A `ChatTeacher` whose client is one of the openai or the anthropic package, or
+        a base URL; an address that names Anthropic speaks its protocol. Its requests
+        are answered by the endpoint's batches. Its labels and those of its batches
+        are the same to a ledger. Or ``(submit, poll)``: ``submit(rows)`` starts a job
+        and returns its name, a string; ``poll(name)`` returns None while it runs, and
+        then the answers, in the order of the rows: probabilities, hard labels, or an
+        `Answer` with their cost.
     classes : array-like of shape (n_classes,) or None, default=None
         What the columns of `poll` mean, or which labels may come. None: the classes
         asked for, in order; a `ChatTeacher` has its own.
@@ -67,6 +69,11 @@ class BatchTeacher(BaseTeacher):
         The identity under which a ledger files the answers. None: that of the
         `ChatTeacher`; functions are known in this process only, and a ledger in a file
         asks for a name.
+    try_first : bool, default=True
+        Whether the first row is asked about at once, at the full price, unless the
+        endpoint has answered before: what its model does not take, such as
+        ``max_tokens``, is then known before a job has taken a day to say so. Jobs in
+        the ledger remember it for other processes.
     discount : float, default=0.5
         What a batch costs, as a share of the prices of the `ChatTeacher`.
     completion_window : str, default="24h"
@@ -127,6 +134,7 @@ class BatchTeacher(BaseTeacher):
         "classes": TEACHER_CONSTRAINTS["classes"],
         "name": TEACHER_CONSTRAINTS["name"],
         "version": TEACHER_CONSTRAINTS["version"],
+        "try_first": ["boolean"],
         "discount": [Interval(Real, 0, None, closed="left")],
         "completion_window": [str],
         "max_wait": [Interval(Real, 0, None, closed="left"), None],
@@ -143,6 +151,7 @@ class BatchTeacher(BaseTeacher):
         name: str | None = None,
         version: str | None = None,
         *,
+        try_first: bool = True,
         discount: float = 0.5,
         completion_window: str = "24h",
         max_wait: float | None = 600.0,
@@ -154,6 +163,7 @@ class BatchTeacher(BaseTeacher):
         self.classes = classes
         self.name = name
         self.version = version
+        self.try_first = try_first
         self.discount = discount
         self.completion_window = completion_window
         self.max_wait = max_wait
@@ -280,6 +290,11 @@ class BatchTeacher(BaseTeacher):
         labels = np.full((len(ids), len(classes)), np.nan)
         cost = 0.0
         n_tries = 0
+        chat, first = self.asked_first(), np.flatnonzero(~answered)[:1]
+        if chat is not None and len(first):
+            (part,) = chat.ask_parts(take_rows(X, first), classes)
+            labels[first], cost = part.labels, part.cost or 0.0
+            answered[first] = True
         while n_tries < self.max_tries:
             rows = np.flatnonzero(~answered)
             if not len(rows):
@@ -293,7 +308,8 @@ class BatchTeacher(BaseTeacher):
             labels[rows] = found.labels
             answered[rows] = found.answered
             n_tries += not found.has_learned
-            cost += float(found.costs.sum())
+            most = self.max_costs(take_rows(X, rows))
+            cost += float(np.sum(np.where(np.isnan(found.costs), most, found.costs)))
         if not answered.all():
             raise TeacherCallError(
                 f"{self.display_name} left {int((~answered).sum())} rows unanswered in "
@@ -389,8 +405,21 @@ class BatchTeacher(BaseTeacher):
             Its name, as `submit_rows` returned it.
         """
         _, mark, learned = job.partition(_LEARNED)
-        if self._chat is not None and mark:
-            self._chat._requests.recall(json.loads(learned))
+        if self._chat is not None:
+            self._chat._requests.recall(json.loads(learned) if mark else {})
+
+    def asked_first(self) -> Any:
+        """Return the teacher to ask about one row before the first job.
+
+        Returns
+        -------
+        teacher : ChatTeacher or None
+            None if what the endpoint takes is known.
+        """
+        if self._chat is None or not self.try_first:
+            return None
+        requests = self._chat._requests
+        return None if requests.accepted or requests.has_recalled else self._chat
 
     def poll_job(self, job: str, ids: list[str], classes: Any) -> Any:
         """Look at a job once.
@@ -450,17 +479,20 @@ class BatchTeacher(BaseTeacher):
         return replace(found, labels=found.labels[:, [own.index(c) for c in classes]])
 
     def _price(self, cost):
-        """Return the price of a batch; without its usage, the most that it may be."""
-        return (self.max_cost_per_row or 0.0) if cost is None else cost * self.discount
+        """Return the price of a reply; NaN without its usage."""
+        if cost is None:
+            return 0.0 if self._chat.prices is None else np.nan
+        return cost * self.discount
 
     def _refused(self, job, batch):
         """Return the error for a batch that was not even begun."""
         listed = (batch.get("errors") or {}).get("data") or [{}]
-        said = str(listed[0].get("code") or "no code")
+        code, said = listed[0].get("code") or "no code", listed[0].get("message")
+        shown = f"{code!s:.60}: {message_of(said):.200}" if said else f"{code!s:.60}"
         return TeacherCallError(
-            f"{self.display_name}: the endpoint has refused the job {job!r} "
-            f"({said:.60}); what it has not answered costs nothing; check its model "
-            "and its limits, and ask again."
+            f"{self.display_name}: the endpoint has refused the job {job!r} ({shown}); "
+            "what it has not answered costs nothing; check its model and its limits, "
+            "and ask again."
         )
 
     def _polled(self, job, n_rows, classes):
@@ -524,10 +556,11 @@ class BatchTeacher(BaseTeacher):
         if isinstance(error, TeacherError):
             return error
         status = status_of(error)
+        said = f": {message_of(error)}" if status is not None else ""
         fault = TeacherCallError(
             f"{self.display_name} raised {type(error).__name__}"
-            f"{'' if status is None else f' ({status})'} for {what}; fix the teacher "
-            "or its input and ask again."
+            f"{'' if status is None else f' ({status})'} for {what}{said}; fix the "
+            "teacher or its input and ask again."
         )
         if not may_be_billed(error):
             fault.cost = 0.0
@@ -548,7 +581,13 @@ class BatchTeacher(BaseTeacher):
                     f"{self._chat.n_candidates}, but each line of a batch asks about "
                     "one row, with all classes; pass a ChatTeacher with 1 and None."
                 )
-            self._batches()
+            most = self._batches().most_samples
+            if most is not None and self._chat.n_samples > most:
+                raise TeacherError(
+                    f"n_samples is {self._chat.n_samples}, and these batches give one "
+                    "reply to a request; pass n_samples=1, or ask the ChatTeacher "
+                    "itself."
+                )
         elif len(self.jobs) != 2 or not all(map(callable, self.jobs)):
             raise TeacherError(
                 f"jobs is {self.jobs!r:.100}; pass a ChatTeacher or a pair of "

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from skadistill.llm._clients import ReplyError
+from skadistill._utils.display import message_of
+from skadistill.llm._clients import EmptyReply, ReplyError
 from skadistill.llm._refusals import may_concern_row, no_label_of
 from skadistill.teachers._answers import JobAnswers, NoLabel
 
@@ -13,7 +14,8 @@ def read_batch(batch, lines, ids, requests, price):
     """Read the lines that a batch has brought."""
     place = {name: i for i, name in enumerate(ids)}
     labels = np.full((len(ids), len(requests.classes)), np.nan)
-    answered, costs = np.zeros(len(ids), dtype=bool), np.zeros(len(ids))
+    answered, empty = np.zeros((2, len(ids)), dtype=bool)
+    costs = np.zeros(len(ids))
     models: list = [None] * len(ids)
     reason, unclear, sent = batch["status"], [], requests.body
     has_learned = False
@@ -23,25 +25,39 @@ def read_batch(batch, lines, ids, requests, price):
             continue
         response = line.get("response") or {}
         body = response.get("body") or {}
-        if response.get("status_code") == 200 and not body.get("error"):
-            answer = requests.answer_to(body)
-            (label,), costs[i] = answer.labels, price(answer.cost)
-            models[i], answered[i] = answer.model, True
-            if not isinstance(label, NoLabel):
-                labels[i] = label
-            continue
-        error = _error_of(line, response, body)
+        error: ReplyError
+        if response.get("status_code") == 200:
+            try:
+                requests.check(body)
+            except ReplyError as broken:  # it broke off, and may be billed
+                error, empty[i] = broken, isinstance(broken, EmptyReply)
+                if broken.reply is not None:
+                    costs[i] = price(requests.answer_to(body).cost)
+            else:
+                answer = requests.answer_to(body)
+                (label,), costs[i] = answer.labels, price(answer.cost)
+                models[i], answered[i] = answer.model, True
+                if not isinstance(label, NoLabel):
+                    labels[i] = label
+                continue
+        else:
+            error = _error_of(line, response, body)
         if no_label_of(error) is not None:
             answered[i] = True
         elif requests.accepts_without(error, sent):
             has_learned = True
         else:
-            reason = f"{error.status_code} {error.body.get('code') or ''}".strip()
-            unclear += [i] if may_concern_row(error) else []
+            code, said = error.body.get("code"), error.body.get("message")
+            shown = [str(error.status_code), str(code or "")]
+            if may_concern_row(error):  # and may quote it
+                unclear.append(i)
+            elif said:
+                shown.append(f"{message_of(said):.120}")
+            reason = " ".join(filter(None, shown))
     # What is refused although others are answered is refused for the row.
     if len(unclear) <= answered.sum():
         answered[unclear] = True
-    return JobAnswers(labels, answered, costs, models, reason, has_learned)
+    return JobAnswers(labels, answered, costs, models, reason, has_learned, empty=empty)
 
 
 def is_late(batch, lines):

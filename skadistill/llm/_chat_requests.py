@@ -68,6 +68,7 @@ class ChatRequests(RowRequests):
         #: Tokens of a reply about a row at most; more if the endpoint has billed more.
         self.most_output = self.max_output
         self.has_system_role = True
+        self.has_recalled = False  # another process has sent requests
         self.honors_n: bool | None = None
         self.body = self.first_body = _fields(teacher, self.classes)
 
@@ -173,7 +174,7 @@ class ChatRequests(RowRequests):
         found = reply.get("choices") or []
         cost = None
         if self.prices is not None and reply.get("usage"):
-            cost = self.prices.of_usage(reply["usage"])
+            cost = self._cost_of_usage(self.body, reply)
         labels = self._labels(found[: self.n_samples], 1)
         return Answer(labels, cost=cost, model=self.note_model(reply))
 
@@ -196,6 +197,7 @@ class ChatRequests(RowRequests):
 
     def recall(self, learned):
         """Send requests as another process has learned to, unless this one has."""
+        self.has_recalled = True
         if self.body is self.first_body:
             left = learned.get("fields", [])
             body = {k: v for k, v in self.body.items() if k not in left}
@@ -430,7 +432,13 @@ class ChatRequests(RowRequests):
         if not usage:
             n_out = sum(self._most_tokens_of(choice, body) for choice in choices)
             return self.prices.most(self._most_input(body["messages"]), n_out)
-        n_tokens = tokens_of_usage(usage).n_output / max(1, len(choices))
+        return self._cost_of_usage(body, reply)
+
+    def _cost_of_usage(self, body, reply):
+        """Return what a reply cost, and remember how long replies may be."""
+        assert self.prices is not None
+        usage, n_replies = reply["usage"], max(1, len(reply.get("choices") or []))
+        n_tokens = tokens_of_usage(usage).n_output / n_replies
         self._note_output(n_tokens * self.max_output / self._allowed(body))
         return self.prices.of_usage(usage)
 

@@ -9,14 +9,17 @@ from urllib.parse import urlsplit
 from skadistill._utils.display import message_of
 from skadistill._utils.optional import require
 from skadistill.exceptions import TeacherError
+from skadistill.llm._anthropic import as_chat, as_messages
 from skadistill.teachers._retries import error_object
 
 __all__ = [
+    "AnthropicAddress",
     "EmptyReply",
     "EndpointError",
     "ReplyError",
     "open_address",
     "open_client",
+    "speaks_anthropic",
     "without_retries",
 ]
 
@@ -104,6 +107,8 @@ def open_client(client, api_key_env, timeout):
     if isinstance(client, str):
         return open_address(client, api_key_env, timeout)
     client = without_retries(client)
+    if speaks_anthropic(client):
+        return _Messages(client.messages.create, {})
     create = getattr(
         getattr(getattr(client, "chat", None), "completions", None), "create", None
     )
@@ -118,6 +123,15 @@ def open_client(client, api_key_env, timeout):
         "chat.completions.create nor acompletion; pass a client of the openai "
         "package, the litellm module, or the base URL of an endpoint."
     )
+
+
+def speaks_anthropic(client):
+    """Tell whether a client, or what is behind an address, has Anthropic's batches."""
+    if isinstance(client, str):
+        there = urlsplit(client)
+        return "anthropic" in f"{there.hostname}{there.path}"
+    messages = getattr(client, "messages", None)
+    return hasattr(messages, "batches") and hasattr(messages, "create")
 
 
 def open_address(url, api_key_env, timeout):
@@ -149,6 +163,24 @@ class _Function:
 
     async def _awaited(self, call):
         return _as_dict(await call)
+
+
+class _Messages(_Function):
+    """Call a client of the anthropic package."""
+
+    def _call(self, body, path):
+        sent = as_messages(body)
+        # Versions of the package differ in what else they take.
+        named = {n: sent.pop(n) for n in ("model", "max_tokens", "messages")}
+        return self.function(**named, extra_body=sent)
+
+    def send(self, body, path=None):
+        """Send a request; the reply as a dict."""
+        call = self._call(body, path)
+        return self._awaited(call) if self.is_async else as_chat(_as_dict(call))
+
+    async def _awaited(self, call):
+        return as_chat(_as_dict(await call))
 
 
 class _Address:
@@ -197,7 +229,7 @@ class _Address:
         if self.query:
             url += f"{'&' if '?' in url else '?'}{self.query}"
         key = os.environ.get(self.api_key_env) if self.api_key_env else None
-        headers = self.headers(key) if key else {}
+        headers = self.headers(key)
         for _ in range(_MOST_REDIRECTS):
             response = self.connections.request(method, url, headers=headers, **content)
             there = response.next_request
@@ -211,7 +243,16 @@ class _Address:
 
     def headers(self, key):
         """Return the headers that hold the key."""
-        return {"Authorization": f"Bearer {key}"}
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+class AnthropicAddress(_Address):
+    """Speak Anthropic's own protocol with an address."""
+
+    def headers(self, key):
+        """Return the headers that hold the key and the version of the protocol."""
+        version = {"anthropic-version": "2023-06-01"}
+        return version | {"x-api-key": key} if key else version
 
 
 def _as_dict(reply):

@@ -25,13 +25,15 @@ _WRAPPING = (
     " \t\r\n*_`'\"()[]{}<>.:,;!=|\u00ab\u00bb\u2018\u2019\u201c\u201d\u201e"
     "\u3001\u3002\u300a\u300b\u300c\u300d\u300e\u300f\u3010\u3011"
 )
+#: What models write for "-": "flight\u2011time".
+_HYPHENS = {0x2010: "-", 0x2212: "-"}
 _SEPARATORS = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 _SENTENCE_END = re.compile(r"[!?;\n\u3002]|\.(?=\s|$)")
 #: Before a name, in the same sentence. "No, it is spam" denies something else.
 _NEGATION = re.compile(
-    r"\b(?:not|no(?!,| doubt)|never|neither|nor|non|cannot|without|unlike(?:ly)?|hardly"
-    r"|rather than|instead of|whether|anything but|rules? out|sorry|nicht|kein\w*|weder"
-    r"|pas|aucun\w*|nunca|n\u00e3o|nem|niet|geen|ikke|inte|nie|\u043d\u0435\w?)\b"
+    r"\b(?:not|no(?![,:;.!]| doubt)|never|neither|nor|non|cannot|without|hardly"
+    r"|unlike(?:ly)?|rather than|instead of|whether|anything but|rules? out|sorry"
+    r"|nicht|kein\w*|weder|pas|aucun\w*|nunca|n\u00e3o|nem|niet|geen|ikke|inte|nie|\u043d\u0435\w?)\b"
     r"|n['\u2019]t\b|!=|\u2260|\u00ac|\u975e(?!\u5e38)|[\u4e0d\u6c92\u6ca1\u7121\u65e0"
     r"\u672a]|\u0e44\u0e21\u0e48"
 )
@@ -71,6 +73,8 @@ _FENCE = re.compile(r"```(?:\w+)?")
 _ROW = re.compile(
     r"^\W*(?:row\s*)?(\d+)\W*?[:.)\]=>|-]\s*(.+?)\s*$", re.M | re.IGNORECASE
 )
+#: Where another row begins in the same line: "1) spam 2) ham".
+_NEXT_ROW = re.compile(r"\s[\[(]?\d+\s*[:)\]]\s")
 _SPECIAL = re.compile(r"\s*(?:<[^<>\s]+>|\[[^\[\]\s]+\])?\s*")
 _ANSWER_KEYS = ("label", "class", "category", "answer", "classification", "prediction")
 
@@ -92,12 +96,14 @@ def row_answers(text, n_rows):
                 end = max(end, text.find(part, end) + len(part))
             if number := re.search(r"\d+", key):
                 found.append((int(number[0]), "; ".join(map(str, values)), end))
+    if any(row == 0 for row, _, _ in found):
+        return {}  # counted from 0: each answer is that of another row
     by_row: dict[int, tuple] = {}
     twice = set()
     for row, answer, end in found:
         if row in by_row and clean(by_row[row][0]) != clean(answer):
             twice.add(row)
-        if 1 <= row <= n_rows:
+        if row <= n_rows and not _NEXT_ROW.search(answer):
             by_row.setdefault(row, (answer, _n_letters(_plain(text[end:]))))
     return {row: answer for row, answer in by_row.items() if row not in twice}
 
@@ -111,7 +117,7 @@ def clean(text):
 def _plain(text):
     """Return a text without case, width and ways of composing its letters."""
     text = unicodedata.normalize("NFKC", text).casefold().replace("\ufe0f", "")
-    return unicodedata.normalize("NFKC", text)
+    return unicodedata.normalize("NFKC", text).translate(_HYPHENS)
 
 
 class _Named(NamedTuple):

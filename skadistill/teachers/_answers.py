@@ -116,7 +116,7 @@ class NoLabel:
 
 @dataclass(frozen=True, eq=False)
 class JobAnswers:
-    """Hold what a job has answered."""
+    """Hold what a job has answered; a cost that is not known is NaN."""
 
     labels: np.ndarray
     answered: np.ndarray
@@ -126,3 +126,4 @@ class JobAnswers:
     has_learned: bool = False  # the next job is sent in another form
     fault: TeacherError | None = None
     is_over: bool = True  # False: the job goes on to hold what is not answered
+    empty: np.ndarray | None = None  # rows unanswered by a reply without a text

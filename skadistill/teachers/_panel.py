@@ -3,6 +3,7 @@
 import copy
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,9 @@ class TeacherPanel(BaseTeacher):
     checked_rows: np.ndarray
     _order: list
 
-    def __init__(self, teachers, classes=None, *, max_checks=100):
+    def __init__(
+        self, teachers: Any, classes: Any = None, *, max_checks: int = 100
+    ) -> None:
         self.teachers = teachers
         self.classes = classes
         self.max_checks = max_checks
@@ -128,35 +131,35 @@ class TeacherPanel(BaseTeacher):
         return self._members if order is None else [self._members[i] for i in order]
 
     @property
-    def display_name(self):
+    def display_name(self) -> str:
         """The teacher's name in messages."""
         return f"the panel, now {self._alive[0].display_name}"
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """What the columns of its answers mean; None if no member has said."""
         known = [m.classes_ for m in self._members if m.classes_ is not None]
         return self.classes if not known else known[0]
 
     @property
-    def max_cost_per_row(self):
+    def max_cost_per_row(self) -> float | None:
         """What one row can cost at most; None if a member does not say."""
         prices = [member.max_cost_per_row for member in self._alive]
         return None if None in prices else max(prices)
 
     @property
-    def claim_size(self):
+    def claim_size(self) -> int | None:
         """How many rows are bought together by default, as the first member says."""
         return self._alive[0].claim_size
 
     @property
-    def identity(self):
+    def identity(self) -> str:
         """That of the member that is asked; before the choice, of all."""
         if vars(self).get("_order") is not None:
             return self._alive[0].identity
         return self.derived_identity()
 
-    def derived_identity(self):
+    def derived_identity(self) -> str:
         """Return the identities of all members.
 
         Returns
@@ -166,7 +169,7 @@ class TeacherPanel(BaseTeacher):
         """
         return f"panel:{[member.identity for member in self._members]!r}"
 
-    def answer(self, X):
+    def answer(self, X: Any) -> Any:
         """Ask the member that is worth most.
 
         Parameters
@@ -181,7 +184,7 @@ class TeacherPanel(BaseTeacher):
         """
         return self._alive[0].answer(X)
 
-    def ask_parts(self, X, classes, **how):
+    def ask_parts(self, X: Any, classes: Any, **how: Any) -> Any:
         """Yield labels by the member that is worth most.
 
         Parameters
@@ -196,7 +199,18 @@ class TeacherPanel(BaseTeacher):
         """
         yield from self._alive[0].ask_parts(X, classes, **how)
 
-    def choose(self, buy, X, truth, *, outcomes, classes, ledger, n_rows, rng):
+    def choose(
+        self,
+        buy: Any,
+        X: Any,
+        truth: Any,
+        *,
+        outcomes: Any,
+        classes: Any,
+        ledger: Any,
+        n_rows: int,
+        rng: Any,
+    ) -> Any:
         """Return a panel that knows which member is worth most.
 
         Parameters
@@ -304,7 +318,16 @@ class TeacherPanel(BaseTeacher):
         self._name_first()
         return self._order
 
-    def buy(self, buy, X, *, classes, ledger=None, identity=None, **how):
+    def buy(
+        self,
+        buy: Any,
+        X: Any,
+        *,
+        classes: Any,
+        ledger: Any = None,
+        identity: str | None = None,
+        **how: Any,
+    ) -> Any:
         """Buy labels from the member that is worth most, each filed under its giver.
 
         Parameters

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def make_chat(chat, client=None, **params):
 
 def make_teacher(chat, client=None, max_wait=0.0, **params):
     teacher = make_chat(chat, client)
-    return BatchTeacher(teacher, max_wait=max_wait, poll_every=0.01, **params)
+    params = {"max_wait": max_wait, "poll_every": 0.01, "try_first": False} | params
+    return BatchTeacher(teacher, **params)
 
 
 def texts(n):
@@ -290,9 +292,9 @@ def test_teacher_checks_are_one_job(chat, tmp_path):
 def test_jobs_that_nobody_would_remember_are_refused(chat):
     """Before anything is submitted."""
     y = np.array(["spam", "ham", "?", "?"], dtype=object)
-    with pytest.raises(TeacherError, match="no ledger to remember its jobs"):
+    with pytest.raises(TeacherError, match="without a ledger its jobs are forgotten"):
         make_distiller(make_teacher(chat), None).set_params(budget=2).fit(texts(4), y)
-    with pytest.raises(TeacherError, match="no ledger to remember its jobs"):
+    with pytest.raises(TeacherError, match="without a ledger its jobs are forgotten"):
         buy(make_teacher(chat), texts(4), None)
     assert chat.batches == {}
 
@@ -533,3 +535,148 @@ def test_limits_bound_the_tries_of_a_batch(chat, monkeypatch):
     assert len(chat.batch_faults) == 6
     assert len(waits) == 2
     assert max(waits) <= 4e-3
+
+
+def test_the_first_row_is_asked_about_at_once(chat):
+    """At the full price; the rest are one job, and other processes do not repeat it."""
+    teacher, ledger = make_teacher(chat, try_first=True), MemoryLedger()
+    with pytest.raises(JobPendingError, match="9 rows: batch-0"):
+        buy(teacher, texts(10), ledger)
+    assert len(chat.requests) == len(ledger) == 1
+    with pytest.raises(JobPendingError):  # as if in a new process
+        buy(make_teacher(chat, try_first=True), texts(14), ledger)
+    chat.finish()
+    bought = buy(make_teacher(chat, try_first=True), texts(14), ledger)
+    np.testing.assert_allclose(bought.labels[:, 1], [0.9, 0.2] * 7)
+    assert (len(chat.requests), len(chat.batches)) == (1, 2)
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill, rel=1e-12)
+    assert set(chat.answered.values()) == {1}
+
+
+def test_what_a_model_does_not_take_is_known_before_the_first_job(chat):
+    """The row that is asked about first shows it; a job's name keeps it."""
+    chat.faults = {"spam": "no logprobs", "hello": "no logprobs"}
+    ledger = MemoryLedger()
+    with pytest.raises(JobPendingError) as pending:
+        buy(make_teacher(chat, try_first=True), texts(6), ledger)
+    (lines,) = chat.files.values()
+    assert not any("logprobs" in line["body"] for line in lines)
+    assert "logprobs" in pending.value.jobs[0]
+    with pytest.raises(JobPendingError):
+        buy(make_teacher(chat, try_first=True), texts(8), ledger)
+    assert len(chat.requests) == 2  # one with the field, one without
+    *_, lines = chat.files.values()
+    assert not any("logprobs" in line["body"] for line in lines)
+
+
+def test_a_client_that_has_batches_alone_is_not_in_the_way(chat):
+    """The row that cannot be asked about first is in the job like the others."""
+    openai = make_client("openai", chat.url)
+
+    def create(**body):
+        raise NotImplementedError
+
+    completions = SimpleNamespace(create=create)
+    client = SimpleNamespace(
+        chat=SimpleNamespace(completions=completions),
+        files=openai.files,
+        batches=openai.batches,
+    )
+    teacher = ending_at_once(chat, make_teacher(chat, client, 60.0, try_first=True))
+    bought = buy(teacher, texts(6), MemoryLedger())
+    assert bought.labeled.all()
+    assert (len(chat.requests), len(chat.batches)) == (0, 1)
+
+
+def ending_at_once(chat, teacher):
+    """Return a teacher whose jobs have ended when they are looked at."""
+    poll_job = teacher.poll_job
+
+    def poll(*job):
+        chat.finish()
+        return poll_job(*job)
+
+    teacher.poll_job = poll
+    return teacher
+
+
+def test_a_limit_holds_for_the_first_row_and_the_job_together(chat):
+    """Each is claimed at what it costs at most."""
+    chat_teacher = make_chat(chat)
+    most = float(chat_teacher.max_costs(texts(1))[0])
+    for n_more in (0, 1, 3):
+        limit = most + n_more * float(chat_teacher.prices_of(texts(1))[0]) / 2
+        ledger = MemoryLedger(max_cost=limit)
+        teacher = ending_at_once(chat, make_teacher(chat, try_first=True, max_wait=60))
+        before = chat.bill
+        bought = buy(teacher, texts(40), ledger)
+        assert 0 < bought.n_paid < 40
+        assert chat.bill - before <= ledger.summary()["cost"] + 1e-12 <= limit + 1e-9
+
+
+def broken(choice, kind):
+    """Return a choice as servers send it that break off."""
+    if kind == "error":
+        return choice | {"finish_reason": "error"}
+    content = None if kind == "null" else ""
+    return choice | {"message": {"role": "assistant", "content": content}}
+
+
+@pytest.mark.parametrize("kind", ["error", "null", "empty"])
+@pytest.mark.parametrize("usage", [True, False])
+def test_replies_that_broke_off_are_asked_for_again_and_counted(chat, kind, usage):
+    """Without usage at the most that they may be."""
+    teacher, ledger = make_teacher(chat), MemoryLedger(max_cost=1.0)
+    rows = texts(4)
+    with pytest.raises(JobPendingError):
+        buy(teacher, rows, ledger)
+    chat.finish()
+    for line in chat.files[chat.batches["batch-0"]["output_file_id"]][:2]:
+        body = line["response"]["body"]
+        body["choices"] = [broken(body["choices"][0], kind)]
+        if not usage:
+            del body["usage"]
+    with pytest.raises(JobPendingError, match="2 rows: batch-1"):
+        buy(teacher, rows, ledger)
+    chat.finish()
+    assert buy(teacher, rows, ledger).labeled.all()
+    cost, bill = ledger.summary()["cost"], chat.bill
+    if usage:
+        assert cost == pytest.approx(bill, rel=1e-12)
+    else:
+        assert bill < cost < bill + teacher.max_costs(rows).sum()
+
+
+def test_a_row_whose_reply_is_always_empty_has_no_label(chat):
+    """After as many jobs as it may have; others keep their labels."""
+    completion = chat.completion
+
+    def empty(body, prompt, fault, price=1.0):
+        reply = completion(body, prompt, fault, price)
+        if prompt == "hello 1":
+            reply["choices"] = [broken(reply["choices"][0], "null")]
+        return reply
+
+    chat.completion = empty
+    ledger = MemoryLedger()
+    limits = Limits(max_tries=2)
+    teacher = ending_at_once(chat, make_teacher(chat, max_wait=60.0, limits=limits))
+    bought = buy(teacher, texts(4), ledger)
+    assert bought.no_label.tolist() == [False, True, False, False]
+    assert (chat.answered["hello 1"], len(chat.batches)) == (2, 2)
+    assert ledger.summary()["cost"] == pytest.approx(chat.bill, rel=1e-12)
+
+
+def test_errors_quote_the_server(chat):
+    """A job that is refused, and a request about it; never the key."""
+    teacher, ledger = make_teacher(chat), MemoryLedger()
+    with pytest.raises(JobPendingError):
+        buy(teacher, texts(2), ledger)
+    chat.finish("failed")
+    said = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
+    chat.batches["batch-0"]["errors"] = {"data": [said]}
+    with pytest.raises(TeacherCallError, match="Enqueued token limit reached"):
+        buy(teacher, texts(2), ledger)
+    chat.batch_faults = [401]
+    with pytest.raises(TeacherCallError, match=r"HTTP 401: busy"):
+        buy(teacher, texts(2), ledger)

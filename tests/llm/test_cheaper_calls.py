@@ -132,6 +132,18 @@ def test_no_row_of_several_gets_the_answer_of_another(seed, answer_with):
     assert set(teacher.unread_positions_) <= set(range(1, 8))
 
 
+@pytest.mark.parametrize("text", ["0: spam\n1: ham", '{"0": "spam", "1": "ham"}'])
+def test_rows_counted_from_0_are_not_read(text):
+    """Each answer would be that of the row before."""
+    assert row_answers(text, 2) == {}
+
+
+@pytest.mark.parametrize("text", ["1) spam 2) ham", "1: spam, 2: ham"])
+def test_rows_in_one_line_are_asked_about_again(text):
+    """What is said of the first one is not clear."""
+    assert row_answers(text, 2) == {}
+
+
 class Refused(Exception):
     """An error of a client for which the server gives no reason that is known."""
 

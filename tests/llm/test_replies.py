@@ -430,3 +430,20 @@ def test_distributions_are_distributions(rng):
 )
 def test_clean_strips_what_is_around_an_answer(text, cleaned):
     assert clean(text) == cleaned
+
+
+@pytest.mark.parametrize("hyphen", ["\u2010", "\u2011", "\u2212", "\ufe63", "\uff0d"])
+def test_hyphens_are_read_as_one(hyphen):
+    """Models write other hyphens than the classes have."""
+    reader = ClassReader(["flight-time", "flight"])
+    assert reader.read(f"flight{hyphen}time").argmax() == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["spam. Wait, no: ham", "spam\nNo; ham", "spam - no! ham", "spam. No. It is ham"],
+)
+def test_a_correction_is_not_read_as_what_it_corrects(text):
+    """Rather no label than one that the reply takes back."""
+    proba = ClassReader(["spam", "ham"]).read(text)
+    assert proba is None or proba.argmax() == 1
