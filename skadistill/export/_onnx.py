@@ -142,6 +142,13 @@ def _explain(model, fault):
             "for it; use a step that skl2onnx supports, register a converter with it, "
             "or save the model with joblib or skops."
         )
+    if type(fault).__name__ == "InvalidInputLengthException":
+        return ExportError(
+            f"{step} cannot be exported as an ONNX graph whose inputs are the columns "
+            "of a frame; put the step that prepares them before it, as in "
+            f"make_pipeline(columns, {step}(...)), or save the model with joblib or "
+            "skops."
+        )
     return ExportError(
         f"{step} cannot be exported as an ONNX graph that runs "
         f"({type(fault).__name__}: {reason:.100}); pass rows of another type, "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -26,6 +27,7 @@ from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
     SplineTransformer,
+    StandardScaler,
 )
 
 from skadistill.exceptions import ExportError
@@ -45,6 +47,7 @@ if "SKADISTILL_DATA" in os.environ:
 N_TRAIN = 180
 
 
+NAMES = "age", "capital_gain", "hours_per_week", "workclass", "education", "married"
 TYPES = {
     "tensor(string)": str,
     "tensor(bool)": bool,
@@ -302,3 +305,34 @@ def test_what_cannot_be_exported(step, message):
     model = make_pipeline(step, *last).fit(X, y)
     with pytest.raises(ExportError, match=f"^{message}.*with joblib or skops"):
         to_onnx(model, X)
+
+
+@pytest.mark.parametrize("inside", ["categories", "pipeline"])
+def test_columns_inside_another_classifier(inside):
+    """skl2onnx passes one table to what is calibrated; the error says how to do it."""
+    frames, y = DATA["generated"]
+    X = frames["categories"]
+    student = HistGradientBoostingClassifier(max_iter=3)
+    if inside == "pipeline":
+        student = make_pipeline(shared["columns"](), LogisticRegression(max_iter=1000))
+    model = CalibratedClassifierCV(student, cv=2).fit(X, y)
+    way = r"make_pipeline\(columns, CalibratedClassifierCV\(\.\.\.\)\)"
+    with pytest.raises(ExportError, match=f"^CalibratedClassifierCV cannot .*{way}"):
+        to_onnx(model, X)
+
+
+def test_frames_of_other_kinds():
+    """Frames of polars, and columns of pandas' own types that may be missing."""
+    frames, y = DATA["generated"]
+    polars = pytest.importorskip("polars")
+    X = polars.DataFrame({name: frames["booleans"][name].to_list() for name in NAMES})
+    numbers, categories = list(NAMES[:3]), list(NAMES[3:])
+    places = make_column_transformer(
+        (StandardScaler(), numbers),
+        (OneHotEncoder(handle_unknown="ignore"), categories),
+    )
+    student = LogisticRegression(max_iter=1000)
+    assert_same(make_pipeline(places, student).fit(X[:N_TRAIN], y[:N_TRAIN]), X)
+    X = pd.DataFrame({"n": pd.array(range(240)), "x": pd.array(np.arange(240) / 7)})
+    X.loc[::9, "n"] = pd.NA
+    to_onnx(HistGradientBoostingClassifier(max_iter=3).fit(X, y), X)
