@@ -31,8 +31,10 @@ CASES = {
 WATCHED = ("sklearn", "pandas", "sqlite3", "torch", "skorch")
 REPORT = f"""
 import json, resource, sys
+# ru_maxrss would start at the peak of the parent process.
+peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024,
+print(json.dumps([used.ru_utime + used.ru_stime, peak,
                   [name for name in {WATCHED!r} if name in sys.modules]]))
 """
 
