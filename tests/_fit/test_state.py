@@ -94,6 +94,7 @@ def test_stop_reason(facts, n_pool, n_queries, n_rounds, reason):
         labels=SimpleNamespace(pool=np.arange(n_pool)),
         n_left=n_queries,
         has_too_few_labels=False,
+        known=[],
         records=[RoundRecord(i) for i in range(n_rounds + 1)],
     )
     assert stop_reason(state) == reason

@@ -21,6 +21,9 @@ from skadistill.checking import CheckPolicy
 from skadistill.exceptions import UnlabeledTestRowsWarning
 from skadistill.model_selection import PartiallyLabeledSplit
 
+# A teacher that is fitted here is judged, and few rows make some of these look weak.
+pytestmark = pytest.mark.filterwarnings("ignore::skadistill.exceptions.TeacherWarning")
+
 
 class CountingTeacher:
     """A fitted teacher behind a function; counts rows, keeps no state in answers."""
