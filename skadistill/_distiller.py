@@ -554,8 +554,7 @@ class ActiveDistiller(
         >>> X = np.random.default_rng(0).random((60, 2))
         >>> y = np.array([0, 1] * 10 + [-1] * 40)
         >>> distiller.plan(X, y, cost_per_row=0.02)
-        rows asked about: up to 20 of 40 in the pool, new ones in 2 rounds
-        teacher checks: up to 4 labeled rows
+        rows asked about: 20 of 40 in the pool, new ones in 2 rounds
         rows to pay: 20 at most
         cost: 0.4 at most
         """

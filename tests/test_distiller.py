@@ -298,6 +298,7 @@ def test_texts():
         lambda X: np.array([int("good" in text) for text in X]),
         student,
         budget=10,
+        teacher_checks=4,
         random_state=0,
     ).fit(texts, partly)
     assert fitted.score(texts, y) == 1.0

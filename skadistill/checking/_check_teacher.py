@@ -59,8 +59,9 @@ def check_teacher(
     of the pool is asked about in a round; `tried` rows come first.
     """
     policy = plan.policy
-    # So few checks cannot show where a teacher is wrong.
-    aimed = plan.aimed and (not plan.is_paid or n_checks > FEWEST_CHECKS)
+    # So few checks cannot show where a teacher is wrong, unless they are asked for.
+    wanted = policy.n_checks != "auto" or n_checks > FEWEST_CHECKS
+    aimed = plan.aimed and (not plan.is_paid or wanted)
     first = start_curve() if aimed else None
     if plan.in_steps:
         options = {"share": share, "seed": seed, "tried": tried, "how": how}

@@ -75,7 +75,7 @@ def fitted():
 
     teacher = as_teacher(ask, name="big", classes=sorted(WORDS), cost_per_row=0.01)
     known = np.where(np.arange(700) < 60, y, -1)[:500]
-    model = ActiveDistiller(teacher, budget=120, random_state=7)
+    model = ActiveDistiller(teacher, budget=120, teacher_checks=20, random_state=7)
     return model.fit(texts[:500], known), texts, y
 
 

@@ -58,15 +58,15 @@ def test_labels_are_counted_as_the_fit_did():
     """Given, asked, paid, known and never asked add up to the rows."""
     ledger = MemoryLedger()
     teacher = as_teacher(by_petals, cost_per_row=0.5)
-    first = distiller(teacher, ledger=ledger).fit(X, PARTLY)
-    again = distiller(teacher, ledger=ledger).fit(X, PARTLY)
+    first = distiller(teacher, ledger=ledger, teacher_checks=3).fit(X, PARTLY)
+    again = distiller(teacher, ledger=ledger, teacher_checks=3).fit(X, PARTLY)
     told = facts(first)["Labels"]
     assert told["Rows with a given label"] == "70"
     assert told["Rows labeled by the teacher"] == str(first.n_queries_)
     assert told["Rows asked for"] == str(first.n_queries_)
     assert told["Rows without a label"] == str(80 - first.n_queries_)
     assert told["Rows paid for"] == str(first.n_paid_)
-    assert told["Rows paid for to judge the teacher"] == str(first.n_teacher_checks_)
+    assert told["Rows paid for to check the teacher"] == str(first.n_teacher_checks_)
     assert told["Budget"] == "8"
     assert told["Query strategy"] == "RobustSampler()"
     assert told["Ended because"] == "the budget was spent"
@@ -120,7 +120,7 @@ def test_an_error_that_was_not_measured_says_so(kwargs, rate):
 
 def test_the_interval_of_hard_rows_is_not_that_of_all():
     """The checks of the default strategy are aimed at such rows."""
-    model = distiller().fit(X, PARTLY)
+    model = distiller(teacher_checks=3).fit(X, PARTLY)
     assert model.teacher_checks_.method == "aimed"
     assert facts(model)["Teacher"]["Error rate"] == (
         f"{model.teacher_error_:.3f}, estimated for all labeled rows"

@@ -310,7 +310,7 @@ def test_a_graph_that_disagrees_is_not_returned(kind):
     )
     with pytest.raises(
         ExportError,
-        match=rf"the graph of {kind.__name__} predicts something else than the model "
+        match=rf"the graph of {kind.__name__} disagrees with the model "
         r"on 150 of 150 rows; save the model with joblib or skops instead\.",
     ):
         to_onnx(kind(max_iter=500).fit(X32, Y), X32)

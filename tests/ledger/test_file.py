@@ -290,6 +290,6 @@ def test_models_are_texts(tmp_path):
     """Anything else is an error before anything is stored."""
     keys, labels = some_rows(3)
     ledger = LabelLedger(tmp_path / "labels.sqlite")
-    with pytest.raises(LedgerError, match="model is 3; pass a text"):
+    with pytest.raises(LedgerError, match="model is 3; pass a string"):
         ledger.record(keys, "t", CLASSES, labels, model=3)
     assert len(ledger) == 0

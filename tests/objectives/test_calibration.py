@@ -176,7 +176,7 @@ def test_the_frame_has_a_row_per_bin(rng):
             [0],
             {},
             "proba has shape (1, 2) for 1 labels of 1 classes; pass one row per "
-            "label and one column per class, of which there must be two, and list "
+            "label and one column per class, at least two, and list "
             "classes that y lacks in `classes`.",
         ),
         (

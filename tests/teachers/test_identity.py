@@ -67,8 +67,8 @@ def test_a_name_is_a_text(name):
     with pytest.raises(TeacherError) as caught:
         identity(len, name=name)
     assert str(caught.value) == (
-        f"The teacher's name is {name!r}, which is not a text; pass a non-empty "
-        "string, or None to derive the identity."
+        f"The teacher's name is {name!r}, which is not a string; pass a non-empty "
+        "one, or None to derive the identity."
     )
 
 

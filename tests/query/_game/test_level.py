@@ -223,7 +223,7 @@ def test_as_gains_counts_what_cannot_be_inverted_as_nothing():
         (
             lambda: water_level([0.5, 0.1], 2),
             "n_mistakes must be in [0, n_samples), got 2.0 for 2 rows; pass the "
-            "number of rows on which the teacher may be wrong.",
+            "number of rows that the teacher may get wrong.",
         ),
     ],
 )

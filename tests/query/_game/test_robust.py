@@ -273,12 +273,12 @@ def test_a_level_between_far_clusters_keeps_its_digits():
         (
             lambda: robust_distribution([0.5, 0.1], -1),
             "n_mistakes must be in [0, n_samples), got -1.0 for 2 rows; pass the "
-            "number of rows on which the teacher may be wrong.",
+            "number of rows that the teacher may get wrong.",
         ),
         (
             lambda: robust_distribution([0.5, 0.1], np.nan),
             "n_mistakes must be in [0, n_samples), got nan for 2 rows; pass the "
-            "number of rows on which the teacher may be wrong.",
+            "number of rows that the teacher may get wrong.",
         ),
         (
             lambda: robust_distribution([0.5, 0.1], 0, 3),
