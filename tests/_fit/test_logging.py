@@ -64,7 +64,7 @@ def test_a_fit_tells_its_rounds_and_why_it_stopped(lines, problem):
         "checks",
     ]
     (checked,) = [text for text in messages(lines, "checking") if "wrong" in text]
-    assert checked == "the teacher is wrong on 0 of 5 labeled rows (asked)"
+    assert checked == "the teacher is wrong on 0 of 5 labeled rows (aimed)"
 
 
 def test_a_purchase_tells_what_it_took(lines):
